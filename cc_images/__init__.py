@@ -1,0 +1,1 @@
+"""cc-images turns a catalogue of operating-system images into tested, published images."""

@@ -1,0 +1,219 @@
+"""A YAML file with positions: typed getters that note every mistake with file, line, key and what to do.
+
+Owns how a file is read; what its keys mean is `config`'s business. Values keep the text that the user wrote.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_LOADER: Callable[[str], Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def choice(word: str, known: Iterable[str]) -> str:
+    """Return the sentence about a word that is not one of the known ones."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"{word!r} is none of {', '.join(known)}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+class Document:
+    """One YAML file whose top is a mapping; an empty file is an empty mapping."""
+
+    def __init__(self, file: Path, problems: list[str]) -> None:
+        self.file = file
+        self.notes: list[str] = []
+        self._problems = problems
+        self._root: yaml.Node | None = None
+        try:
+            self._loader = _LOADER(file.read_text())
+            self._root = self._loader.get_single_node()
+        except OSError as error:
+            problems.append(f"{file}: cannot be read: {error.strerror}")
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            problems.append(f"{file.name}{line}: is not YAML: {getattr(error, 'problem', None) or error}")
+
+    def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
+        """Yield the entries of the top mapping."""
+        if self._root is None:
+            return
+        for name, node in self.items(self._root, "").items():
+            if names.match(name):
+                yield Section(self, name, name, node)
+            else:
+                self.problem(node, name, "is not a name: letters, digits, dot, underscore, plus and hyphen")
+
+    def items(self, node: yaml.Node, path: str) -> dict[str, yaml.Node]:
+        """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
+        if _is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(node, path, "must be a mapping (key: value)")
+            return {}
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                self.problem(key, f"{path}.{key.value}".lstrip("."), "stands twice")
+            seen.add(key.value)
+        self._loader.flatten_mapping(node)
+        return {str(key.value): value for key, value in node.value}
+
+    def problem(self, node: yaml.Node, path: str, text: str) -> None:
+        """Note a mistake at a node."""
+        self._problems.append(f"{self.file.name}:{node.start_mark.line + 1}: {path + ': ' if path else ''}{text}")
+
+    def construct(self, node: yaml.Node) -> Any:
+        """Return a node as plain data."""
+        return self._loader.construct_object(node, deep=True)
+
+
+class Section:
+    """One mapping of a document. Every getter takes its key out; `close` reports those that nobody took."""
+
+    def __init__(self, document: Document, name: str, path: str, node: yaml.Node) -> None:
+        self.name = name
+        self._document = document
+        self._path = path
+        self._node = node
+        self._left = document.items(node, path)
+        self._known: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._left
+
+    def problem(self, key: str, text: str) -> None:
+        """Note a mistake at one of the section's keys."""
+        self._document.problem(self._node, f"{self._path}.{key}" if key else self._path, text)
+
+    def close(self) -> None:
+        """Report the keys that are not in the schema."""
+        for key, node in self._left.items():
+            close = difflib.get_close_matches(key, self._known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(self._known)}"
+            self._document.problem(node, f"{self._path}.{key}", f"unknown key; {hint}")
+
+    def ignore(self, key: str, why: str) -> None:
+        """Accept a key of older files without using it."""
+        if self._take(key) is not None:
+            self._document.notes.append(f"{self._document.file.name}: {self._path}.{key} is not used: {why}")
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None, what: str = "") -> str:
+        """Return a scalar as the user wrote it; empty when it is not there."""
+        node = self._take(key)
+        text = "" if node is None else self._scalar(node, key)
+        if text and pattern and not pattern.match(text):
+            assert node is not None
+            self._wrong(node, key, f"{text!r} is not {what}")
+            return ""
+        return text
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of scalars; one scalar is a list of one."""
+        node = self._take(key)
+        if node is None:
+            return ()
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self._scalar(item, f"{key}[{number}]") for number, item in enumerate(node.value))
+        return (self._scalar(node, key),)
+
+    def choices(self, key: str, kind: type[E]) -> tuple[E, ...]:
+        """Return a list of an enumeration's values, without repetitions."""
+        node = self._left.get(key)
+        known = [member.value for member in kind]
+        words = dict.fromkeys(self.words(key))
+        for word in words:
+            if word not in known:
+                assert node is not None
+                self._wrong(node, key, choice(word, known))
+        return tuple(kind(word) for word in words if word in known)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return true or false."""
+        return self._typed(key, bool, default, "true or false")
+
+    def number(self, key: str, default: int, *, least: int) -> int:
+        """Return a whole number of at least `least`."""
+        node = self._left.get(key)
+        number = self._typed(key, int, default, "a whole number")
+        if node is not None and number < least:
+            self._wrong(node, key, f"{number} is less than {least}")
+        return number
+
+    def day(self, key: str) -> date | None:
+        """Return a date."""
+        return self._typed(key, date, None, "a date such as 2030-06-30")
+
+    def mapping(self, key: str, names: re.Pattern[str], what: str) -> dict[str, str]:
+        """Return a mapping of texts."""
+        node = self._take(key)
+        if node is None:
+            return {}
+        items = self._document.items(node, f"{self._path}.{key}")
+        for name in items:
+            if not names.match(name):
+                self._wrong(items[name], f"{key}.{name}", f"is not {what}")
+        return {name: self._scalar(value, f"{key}.{name}") for name, value in items.items()}
+
+    def children(self, key: str, names: re.Pattern[str]) -> Iterable[Section]:
+        """Yield the mappings of a mapping."""
+        node = self._take(key)
+        for name, child in (self._document.items(node, f"{self._path}.{key}") if node else {}).items():
+            if not names.match(name):
+                self._wrong(child, f"{key}.{name}", "is not a variable's name")
+            yield Section(self._document, name, f"{self._path}.{key}.{name}", child)
+
+    def anything(self, key: str) -> dict[str, Any]:
+        """Return a mapping whose content somebody else checks."""
+        node = self._take(key)
+        if node is None:
+            return {}
+        found = self._document.construct(node)
+        if not isinstance(found, dict):
+            self._wrong(node, key, "must be a mapping")
+            return {}
+        return found
+
+    def _take(self, key: str) -> yaml.Node | None:
+        self._known.append(key)
+        node = self._left.pop(key, None)
+        return None if node is None or _is_null(node) else node
+
+    def _typed(self, key: str, kind: type[Any], default: T, what: str) -> T:
+        node = self._take(key)
+        if node is None:
+            return default
+        found: Any = None
+        with suppress(ValueError, yaml.YAMLError):
+            found = self._document.construct(node)
+        if type(found) is not kind:
+            self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")
+            return default
+        typed: T = found
+        return typed
+
+    def _scalar(self, node: yaml.Node, key: str) -> str:
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value)
+        self._wrong(node, key, "must be one text")
+        return ""
+
+    def _wrong(self, node: yaml.Node, key: str, text: str) -> None:
+        self._document.problem(node, f"{self._path}.{key}", text)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"

@@ -1,0 +1,133 @@
+"""The engine: decides which task may start, and when a run is over.
+
+Owns scheduling only. It knows no dib, no file and no clock; tasks are done by a `perform` function on executors that
+the caller supplies, so threads, processes or another machine are the caller's choice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+
+from cc_images.plan import Plan, Resource, Result, Status, Task
+
+TICK = 0.2
+"""Seconds between two looks at whether the run was asked to stop."""
+
+
+class Schedule:
+    """What may start now: events in, decisions out. No threads, no time.
+
+    Every task is started at most once, and only after all its needs succeeded and all it comes after are over. A
+    failure blocks exactly its descendants along needs-edges.
+    """
+
+    def __init__(self, plan: Plan, limits: Mapping[Resource, int]) -> None:
+        self._limits = limits
+        self._waiting = {task.id: task for task in plan.tasks}
+        self._running: dict[str, Task] = {}
+        self._results: dict[str, Result] = {}
+        assert len(self._waiting) == len(plan.tasks), "task ids are unique"
+        known: set[str] = set()
+        for task in plan.tasks:
+            assert known >= {*task.needs, *task.after}, f"{task.id} waits for a task that does not stand before it"
+            known.add(task.id)
+
+    @property
+    def results(self) -> Mapping[str, Result]:
+        """The results so far, in the order in which tasks ended."""
+        return self._results
+
+    def settle(self) -> list[Result]:
+        """Return new results of tasks that will not run: cached ones, and those whose needs can no longer be met."""
+        settled: list[Result] = []
+        progress = True
+        while progress:
+            progress = False
+            for task in list(self._waiting.values()):
+                result = self._verdict(task)
+                if result is not None:
+                    self._conclude(result)
+                    settled.append(result)
+                    progress = True
+        return settled
+
+    def start(self) -> list[Task]:
+        """Return the tasks to start now, in the plan's order, and count them as running."""
+        used = Counter(task.resource for task in self._running.values())
+        chosen: list[Task] = []
+        for task in self._waiting.values():
+            free = used[task.resource] < self._limits[task.resource]
+            if free and not task.cached and self._results.keys() >= {*task.needs, *task.after}:
+                used[task.resource] += 1
+                chosen.append(task)
+        for task in chosen:
+            self._running[task.id] = self._waiting.pop(task.id)
+        return chosen
+
+    def finish(self, result: Result) -> None:
+        """Take note of how a running task ended."""
+        assert result.task in self._running, f"{result.task} was not running"
+        self._conclude(result)
+
+    def abandon(self, error: str) -> list[Result]:
+        """Give up all that has not started, and return its results."""
+        left = [
+            Result(task=task, status=Status.INTERRUPTED, error=error, reason="interrupted") for task in self._waiting
+        ]
+        for result in left:
+            self._conclude(result)
+        return left
+
+    def _conclude(self, result: Result) -> None:
+        self._waiting.pop(result.task, None)
+        self._running.pop(result.task, None)
+        self._results[result.task] = result
+
+    def _verdict(self, task: Task) -> Result | None:
+        for need in task.needs:
+            before = self._results.get(need)
+            if before is not None and not before.status.good:
+                status = Status.INTERRUPTED if before.status is Status.INTERRUPTED else Status.BLOCKED
+                root = before.error if before.status is Status.BLOCKED else f"{need} {before.status}"
+                return Result(task=task.id, status=status, error=root, reason=before.reason)
+        if task.cached and self._results.keys() >= {*task.needs, *task.after}:
+            return Result(task=task.id, status=Status.CACHED)
+        return None
+
+
+def run(
+    plan: Plan,
+    perform: Callable[[Task], Result],
+    executors: Mapping[Resource, Executor],
+    limits: Mapping[Resource, int],
+    *,
+    observe: Callable[[Result], None] = lambda result: None,
+    stopping: Callable[[], bool] = lambda: False,
+    fail_fast: bool = False,
+) -> Mapping[str, Result]:
+    """Carry out the plan and return a result for every task.
+
+    `observe` is told each result as it comes, from the calling thread. Once `stopping` says so, or after a failure
+    with `fail_fast`, nothing new starts; what runs is awaited (ending it early is `perform`'s business).
+    """
+    schedule = Schedule(plan, limits)
+    futures: dict[Future[Result], Task] = {}
+    while True:
+        for result in schedule.settle():
+            observe(result)
+        failed = any(result.status is Status.FAILED for result in schedule.results.values())
+        if stopping() or (fail_fast and failed):
+            for result in schedule.abandon("not started: " + ("interrupted" if stopping() else "--fail-fast")):
+                observe(result)
+        for task in schedule.start():
+            futures[executors[task.resource].submit(perform, task)] = task
+        if not futures:
+            assert len(schedule.results) == len(plan.tasks), "every task has a result"
+            return schedule.results
+        for future in wait(futures, timeout=TICK, return_when=FIRST_COMPLETED).done:
+            del futures[future]
+            result = future.result()
+            schedule.finish(result)
+            observe(result)

@@ -1,0 +1,178 @@
+"""The nouns.
+
+element     a folder of hooks that diskimage-builder (dib) runs; `content` elements make a root tree, `disk` elements
+            turn the tree into a bootable disk
+image       an entry of the catalogue: a name, its elements, and what it may be built for
+tag         an image's name in lower case, as typed on the command line
+recipe      everything that determines one build of one image for one architecture
+key         the name of a recipe: sha256 of its canonical JSON; it names what was asked for
+digest      the name of bytes: sha256 of a file's content
+build       a finished, recorded result of a recipe: a version and its outputs
+output      one disk file of a build, in one format
+artifact    a file that a build needs and that no package repository has
+site        a place that images are published to: a folder, or a cloud's Glance
+
+Plain frozen values, no I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+Json = dict[str, Any]
+
+RESERVED = frozenset({"all", "list", "plan", "explain", "diff", "status", "inspect", "boot", "prune", "doctor"})
+"""Words of the command line that no tag may be."""
+
+VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+class Arch(StrEnum):
+    """An architecture by Debian's name."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+    @property
+    def machine(self) -> str:
+        """The kernel's and Glance's name of the architecture."""
+        return {"amd64": "x86_64", "arm64": "aarch64"}[self.value]
+
+
+class Format(StrEnum):
+    """A disk format; `qcow2` is compressed with zstd, `qcow2-zlib` is for clouds whose QEMU is older than 5.1."""
+
+    QCOW2 = "qcow2"
+    QCOW2_ZLIB = "qcow2-zlib"
+    RAW = "raw"
+
+    @property
+    def suffix(self) -> str:
+        """The file name's ending, which is also Glance's `disk_format`."""
+        return self.value.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """Where a file comes from: a `url` (https, http, file), or an `object` in the store of a `site`."""
+
+    url: str = ""
+    object: str = ""
+    site: str = ""
+    sha256: str = ""
+    filename: str = ""
+
+    @property
+    def identity(self) -> str:
+        """A short name of where the artifact comes from."""
+        return hashlib.sha256(f"{self.url} {self.object} {self.site}".encode()).hexdigest()[:12]
+
+    @property
+    def basename(self) -> str:
+        """The file's name as builds see it."""
+        return self.filename or (self.object or self.url.partition("?")[0]).rpartition("/")[2] or self.identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One entry of images.yaml, with its defaults filled in. `timeout` is in minutes."""
+
+    name: str
+    arches: tuple[Arch, ...] = (Arch.AMD64,)
+    depends: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
+    disk: tuple[str, ...] = ("vm", "block-device-efi")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    baremetal_only: bool = False
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    formats: tuple[Format, ...] = (Format.QCOW2,)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    timeout: int = 240
+    eol: date | None = None
+    layer: bool = True
+
+    @property
+    def tag(self) -> str:
+        """The name as users type it."""
+        return self.name.lower()
+
+    def published_name(self, arch: Arch) -> str:
+        """Return the name on sites: `<Name>` for amd64, `<Name>-ARM64` for arm64."""
+        return self.name if arch is Arch.AMD64 else f"{self.name}-{arch.value.upper()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One entry of sites.yaml. Exactly one of `cloud` (a clouds.yaml entry) and `directory` is set."""
+
+    name: str
+    cloud: str = ""
+    directory: str = ""
+    is_baremetal: bool = False
+    formats: tuple[Format, ...] = ()
+    visibility: str = "private"
+    properties: Mapping[str, str] = field(default_factory=dict)
+    stores: tuple[str, ...] = ()
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElementSource:
+    """One entry of third-party.yaml: a git repository that holds elements."""
+
+    name: str
+    repo: str
+    branch: str = "main"
+    elements_directory: str = "."
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One stored disk file: its digests, its size in bytes, and the size of the disk that a guest sees."""
+
+    format: Format
+    digest: str
+    sha512: str
+    size: int
+    virtual_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A recorded build. `timings` are seconds per hook, `packages` versions by name, `recipe` explains a later miss."""
+
+    tag: str
+    name: str
+    arch: Arch
+    version: str
+    key: str
+    outputs: Mapping[Format, Output]
+    recipe: Json = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def created(self) -> datetime:
+        """When the build's run began, in UTC: its version says so."""
+        return datetime.strptime(self.version[:16], VERSION_FORMAT).replace(tzinfo=UTC)
+
+    def as_json(self) -> Json:
+        """Return the record as the store keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Json) -> Build:
+        """Return the record that `as_json` described."""
+        outputs = {
+            Format(name): Output(**output | {"format": Format(name)}) for name, output in data["outputs"].items()
+        }
+        return cls(**data | {"arch": Arch(data["arch"]), "outputs": outputs})

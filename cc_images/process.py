@@ -1,0 +1,134 @@
+"""Running one outside command: argv list, explicit environment, log file, time-out, the whole tree ended.
+
+Owns subprocesses. Commands get no terminal and no shell; their standard input is a pipe that stays open for as long as
+cc-images lives, so a child may take its closing as the order to end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.errors import CCImagesError, Interrupted
+
+GRACE = 15.0
+"""Seconds that a command has to end after it was asked, before it is killed."""
+
+TAIL = 25
+"""Lines of output that an error carries."""
+
+
+class CommandFailed(CCImagesError):
+    """A command ended with a code other than 0. `tail` holds its last lines of output."""
+
+    def __init__(self, program: str, code: int, tail: Sequence[str], *, reason: str = "command") -> None:
+        last = next((line for line in reversed(tail) if line.strip()), "")
+        super().__init__(f"{program} ended with code {code}" + (f": {last.strip()}" if last else ""), reason=reason)
+        self.code = code
+        self.tail = tuple(tail)
+
+
+class TimedOut(CommandFailed):
+    """A command was ended because it took too long."""
+
+    def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
+        super().__init__(program, -signal.SIGKILL, tail, reason="timeout")
+        self.message = f"{program} was ended after {seconds / 60:.0f} minutes, the image's timeout"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: BinaryIO | None = None,
+    timeout: float | None = None,
+    stop: threading.Event | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+    die_with_us: bool = True,
+) -> str:
+    """Run a command to its end and return the last lines of its output, standard error included.
+
+    `timeout` is in seconds. `on_line` sees every line as it comes. With `die_with_us` the kernel kills the command when
+    the calling thread ends; leave it out only for a command that watches its standard input itself.
+
+    Raises CommandFailed, TimedOut, Interrupted (when `stop` was set), and CCImagesError when the program is missing.
+    """
+    program = Path(argv[0]).name
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"] if die_with_us else []
+    search = (os.environ if env is None else env).get("PATH")
+    if shutil.which(argv[0], path=search) is None:
+        raise CCImagesError(
+            f"the program {program} is missing",
+            hint=f"install the package that has {program}, or run `make setup`",
+            reason="missing-tool",
+        )
+    process = subprocess.Popen(
+        [*prefix, *argv],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    tail: deque[str] = deque(maxlen=TAIL)
+    reader = threading.Thread(target=_read, args=(process, log, tail, on_line), daemon=True)
+    reader.start()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    stopped = expired = False
+    try:
+        while process.poll() is None and not (stopped or expired):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+            stopped = stop is not None and stop.is_set()
+            expired = deadline is not None and time.monotonic() > deadline
+    finally:
+        if process.poll() is None:
+            end(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        reader.join(GRACE)
+    if stopped:
+        raise Interrupted(f"{program} was ended")
+    if expired:
+        raise TimedOut(program, timeout or 0, tail)
+    if process.returncode != 0:
+        raise CommandFailed(program, process.returncode, tail)
+    return "\n".join(tail)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and its process group: by closing its input and asking, and by SIGKILL after a while."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.close()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):  # behind sudo it is root's, and watches its input
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+            return
+
+
+def _read(
+    process: subprocess.Popen[bytes], log: BinaryIO | None, tail: deque[str], on_line: Callable[[str], None]
+) -> None:
+    assert process.stdout is not None
+    for raw in process.stdout:
+        if log is not None:
+            log.write(raw)
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        tail.append(line)
+        on_line(line)
+    if log is not None:
+        log.flush()

@@ -1,0 +1,88 @@
+"""The recipe: everything that determines one build and nothing else, its key, and what differs between two of them.
+
+Not in it: job count, sites, log level, paths, modification times, proxies, where the store is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from cc_images.model import Arch, Json
+
+SCHEMA = 1
+"""Part of every key: raised when cc-images itself builds differently from the same inputs."""
+
+_SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that determines one build.
+
+    `elements` maps a name to its files (path → mode and digest), `sources` a third-party source to its commit, `tools`
+    a program to what identifies it, `artifacts` a variable to what identifies its file.
+    """
+
+    name: str
+    arch: Arch
+    content: tuple[str, ...]
+    disk: tuple[str, ...]
+    elements: Mapping[str, Mapping[str, str]]
+    environment: Mapping[str, str]
+    packages: tuple[str, ...]
+    artifacts: Mapping[str, str]
+    tools: Mapping[str, str]
+    schema: int = SCHEMA
+
+    def as_json(self) -> Json:
+        """Return the recipe as plain data, safe to store and show: sensitive values appear as digests."""
+        return asdict(self) | {"environment": redacted(self.environment)}
+
+    @property
+    def key(self) -> str:
+        """The recipe's name: sha256 of its canonical JSON, 64 hexadecimal digits."""
+        text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def redacted(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with every value that may be a secret replaced by its digest."""
+    return {
+        name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}" if _SENSITIVE.search(name) else value
+        for name, value in environment.items()
+    }
+
+
+def differences(old: Json, new: Json) -> tuple[str, ...]:
+    """Return one short phrase for each input in which two recipes differ; both as `Recipe.as_json` gives them."""
+    return tuple(_compare("", old, json.loads(json.dumps(new))))
+
+
+def _compare(path: str, old: object, new: object) -> Iterable[str]:
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            where = f"{path}/{name}" if path else name
+            if name not in old:
+                yield f"{where} is new"
+            elif name not in new:
+                yield f"{where} is gone"
+            else:
+                yield from _compare(where, old[name], new[name])
+    elif isinstance(old, list) and isinstance(new, list):
+        changes = [f"+{item}" for item in new if item not in old] + [f"-{item}" for item in old if item not in new]
+        yield f"{path} {' '.join(changes) or 'in another order'}"
+    elif _shows(old) and _shows(new):
+        yield f"{path} {old} → {new}"
+    else:
+        yield f"{path} changed"
+
+
+def _shows(value: object) -> bool:
+    """Whether a value says something to a person: digests do not."""
+    return isinstance(value, int) or (isinstance(value, str) and len(value) < 40)

@@ -1,0 +1,250 @@
+"""What people see of a run: the plan as a tree, progress while it runs, the final table, and failures that help.
+
+Owns text only. On a terminal every running task has a bar; elsewhere each change is one line with the task's name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TextIO
+
+from cc_images.model import Arch, Build, Image
+from cc_images.plan import ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
+
+TAIL = 15
+"""Lines of a log that a failure shows."""
+
+SIGNS: Mapping[Status, str] = {
+    Status.DONE: "done",
+    Status.CACHED: "cached",
+    Status.FAILED: "FAILED",
+    Status.BLOCKED: "blocked",
+    Status.INTERRUPTED: "stopped",
+}
+
+
+class Display(Protocol):
+    """Progress of tasks, as the worker tells it, and results, as the engine does."""
+
+    def started(self, task: str) -> None: ...
+
+    def step(self, task: str, doing: str) -> None: ...
+
+    def bytes(self, task: str, done: int, total: int) -> None: ...
+
+    def over(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """One line for every change, each with the task's name: for logs and pipes."""
+
+    def __init__(self, out: TextIO, quiet: bool = False) -> None:
+        self._out = out
+        self._quiet = quiet
+        self._tenths: dict[str, int] = {}
+        self._began: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def started(self, task: str) -> None:
+        """Say that a task has begun."""
+        self._began[task] = time.monotonic()
+        self._say(task, "started")
+
+    def step(self, task: str, doing: str) -> None:
+        """Say what a task does now."""
+        self._say(task, doing)
+
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """Say it at every tenth of the way."""
+        tenth = 10 * done // total if total else 0
+        if tenth > self._tenths.get(task, 0):
+            self._tenths[task] = tenth
+            self._say(task, f"{size(done)} of {size(total)}")
+
+    def over(self, result: Result) -> None:
+        """Say how a task ended."""
+        note = f": {result.error}" if result.error else f": {result.where}" if result.where else ""
+        self._say(result.task, SIGNS[result.status] + note, even_quiet=result.status is Status.FAILED)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def _say(self, task: str, text: str, even_quiet: bool = False) -> None:
+        if not self._quiet or even_quiet:
+            since = f"{time.monotonic() - self._began[task]:6.1f}s" if task in self._began else " " * 7
+            with self._lock:
+                print(f"[{task}] {since} {text}", file=self._out, flush=True)
+
+
+class Bars:
+    """A tqdm bar per running task: what it does now, for how long; and bytes with their rate where there are any."""
+
+    def __init__(self, out: TextIO) -> None:
+        from tqdm import tqdm
+
+        self._tqdm = tqdm
+        self._out = out
+        self._bars: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def started(self, task: str) -> None:
+        """Open the task's bar."""
+        with self._lock:
+            self._bars[task] = self._tqdm(
+                total=None, desc=task, file=self._out, leave=False, dynamic_ncols=True,
+                bar_format="{desc} {elapsed} {postfix}",
+            )  # fmt: skip
+
+    def step(self, task: str, doing: str) -> None:
+        """Show what a task does now."""
+        with self._lock:
+            self._bars[task].set_postfix_str(doing)
+
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """Turn the bar into one of bytes, and move it."""
+        with self._lock:
+            bar = self._bars[task]
+            if total and bar.total != total:
+                bar.bar_format, bar.unit, bar.unit_scale, bar.unit_divisor = None, "B", True, 1024
+                bar.reset(total)
+            bar.update(done - bar.n)
+
+    def over(self, result: Result) -> None:
+        """Close the bar and leave one line."""
+        with self._lock:
+            bar = self._bars.pop(result.task, None)
+            if bar is not None:
+                bar.close()
+            note = f": {result.error}" if result.error else ""
+            self._tqdm.write(f"{SIGNS[result.status]:8} {result.task}{note}", file=self._out)
+
+    def close(self) -> None:
+        """Remove what is left of the bars."""
+        for bar in self._bars.values():
+            bar.close()
+
+
+def display(out: TextIO, *, quiet: bool) -> Display:
+    """Return bars for a terminal and lines for everything else."""
+    return Bars(out) if out.isatty() and not quiet else Lines(out, quiet)
+
+
+def plan_tree(plan: Plan) -> str:
+    """Return the plan as an indented tree: per image what is cached, what will run, and why."""
+    groups: dict[str, list[Task]] = {}
+    for task in plan.tasks:
+        groups.setdefault(_group(task), []).append(task)
+    lines: list[str] = []
+    for name, tasks in groups.items():
+        lines.append(name)
+        for number, task in enumerate(tasks):
+            branch = "└─" if number == len(tasks) - 1 else "├─"
+            does = "cached" if task.cached else "run"
+            waits = [need for need in task.needs if _group_of(need, plan) != name]
+            after = f"  (after {', '.join(waits)})" if waits else ""
+            lines.append(f"  {branch} {_verb(task):24} {does:7} {task.reason}{after}")
+    run = sum(not task.cached for task in plan.tasks)
+    lines.append(f"{run} to run, {len(plan.tasks) - run} cached")
+    return "\n".join([*(f"note: {note}" for note in plan.notes), *lines])
+
+
+def result_table(plan: Plan, results: Mapping[str, Result], seconds: float) -> str:
+    """Return the table of a run: task, result, time, size, where."""
+    rows = [("task", "result", "time", "size", "where")]
+    for task in plan.tasks:
+        result = results[task.id]
+        took = duration(result.seconds) if result.seconds else ""
+        rows.append((task.id, SIGNS[result.status], took, size(result.size) if result.size else "", result.where))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
+        for row in rows
+    ]
+    counts = {status: sum(result.status is status for result in results.values()) for status in Status}
+    summary = ", ".join(f"{count} {SIGNS[status].lower()}" for status, count in counts.items() if count)
+    return "\n".join([*lines, f"{summary or 'nothing to do'} in {duration(seconds)}"])
+
+
+def failure(result: Result) -> str:
+    """Return what failed, why, the last lines of its log, where the whole log is, and what to do."""
+    lines = [f"{result.task} failed: {result.error}"]
+    if result.tail:
+        lines += ["  last lines of its log:", *(f"    {line}" for line in result.tail[-TAIL:])]
+    if result.log:
+        lines.append(f"  whole log: {result.log}")
+    if result.hint:
+        lines.append(f"  what to do: {result.hint}")
+    return "\n".join(lines)
+
+
+def catalogue(rows: Iterable[tuple[Image, Mapping[Arch, Build | None]]]) -> str:
+    """Return the list of images: tag, architectures, newest versions in the store, end of life."""
+    table = [("tag", "arch", "newest build", "end of life", "")]
+    for image, builds in rows:
+        for number, (arch, build) in enumerate(builds.items()):
+            table.append(
+                (
+                    image.tag if number == 0 else "",
+                    arch,
+                    build.version if build else "-",
+                    str(image.eol or "-") if number == 0 else "",
+                    "bare metal only" if image.baremetal_only and number == 0 else "",
+                )
+            )
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
+        for row in table
+    )
+
+
+def as_json(data: object) -> str:
+    """Return data as one JSON document."""
+    return json.dumps(data, indent=1, default=str)
+
+
+def say(text: str, *, to: TextIO | None = None) -> None:
+    """Print a text and make sure that it is seen."""
+    print(text, file=to or sys.stdout, flush=True)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _group(task: Task) -> str:
+    return "artifacts" if isinstance(task.job, FetchJob) else f"{task.job.tag} {task.job.arch}"
+
+
+def _group_of(task_id: str, plan: Plan) -> str:
+    return next(_group(task) for task in plan.tasks if task.id == task_id)
+
+
+def _verb(task: Task) -> str:
+    match task.job:
+        case ConvertJob():
+            return f"convert to {', '.join(task.job.formats)}"
+        case PushJob():
+            return f"push to {task.job.site}"
+    return task.id.partition(" ")[0]

@@ -1,0 +1,216 @@
+"""Where a dib run happens: private namespaces, a read-only host, private folders, the toolbox first on PATH.
+
+Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces. A workspace holds
+
+    scratch/   the sandbox's own: /tmp, HOME, dib's caches and locks; on tmpfs when memory was booked; never kept
+    out/       what the command leaves for the caller
+    spec.json  the order to `enter.py`, readable for its owner only, since it holds the environment
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images import process
+from cc_images.errors import CCImagesError, UserError
+
+TOOLBOX = Path(__file__).with_name("toolbox")
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+FAILED_TO_ENTER = 125
+
+TOOLS: Mapping[str, str] = {
+    "setpriv": "util-linux",
+    "losetup": "mount (util-linux)",
+    "sfdisk": "fdisk (util-linux)",
+    "sgdisk": "gdisk",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-img": "qemu-utils",
+}
+"""Programs that a build needs on the host, and the Debian packages that have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """One sandbox's folder, what it may read below /tmp, and its tmpfs size in MiB (0: scratch lies on disk)."""
+
+    workspace: Path
+    guards: Path
+    """A file that the sandbox's guard keeps locked while the sandbox exists."""
+    visible: tuple[Path, ...] = ()
+    tmpfs_mib: int = 0
+    cores: int = 1
+
+    @property
+    def scratch(self) -> Path:
+        """The folder that is gone when the sandbox is."""
+        return self.workspace / "scratch"
+
+    @property
+    def out(self) -> Path:
+        """The folder in which results are left."""
+        return self.workspace / "out"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that every command of the sandbox has."""
+        path = [str(TOOLBOX), str(Path(sys.executable).parent), *SYSTEM_PATH]
+        return {
+            "PATH": ":".join(path),
+            "HOME": str(self.scratch / "home"),
+            "USER": "root",
+            "LOGNAME": "root",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "TMPDIR": "/tmp",
+            "TMP_DIR": "/tmp",
+            "DIB_LOCKFILES": str(self.scratch / "locks"),
+            "DIB_IMAGE_CACHE": str(self.scratch / "cache"),
+            "DEBIAN_FRONTEND": "noninteractive",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CC_IMAGES_PYTHON": sys.executable,
+            "CC_IMAGES_TOOLBOX": str(TOOLBOX),
+            "CC_IMAGES_CORES": str(self.cores),
+        } | {
+            f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
+            for name in ("mount", "umount", "losetup", "qemu-img")
+        }
+
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        log: BinaryIO,
+        timeout: float,
+        stop: threading.Event,
+        on_line: Callable[[str], None],
+    ) -> None:
+        """Run a command as root in this sandbox; `environment` wins over the sandbox's own. `timeout` is in seconds.
+
+        Raises what `process.run` raises, and CCImagesError when the kernel refuses to make the sandbox.
+        """
+        env = self.environment() | dict(environment)
+        for folder in (self.scratch, self.out):
+            folder.mkdir(parents=True, exist_ok=True)
+        spec = self.workspace / "spec.json"
+        spec.touch(mode=0o600)
+        spec.write_text(
+            json.dumps(
+                {
+                    "argv": list(argv),
+                    "env": env,
+                    "workspace": str(self.workspace),
+                    "scratch": str(self.scratch),
+                    "out": str(self.out),
+                    "guards": str(self.guards),
+                    "visible": [
+                        str(path) for path in (TOOLBOX, Path(sys.prefix), Path(sys.base_prefix), *self.visible)
+                    ],
+                    "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
+                    "tmpfs_mib": self.tmpfs_mib,
+                    "owner": [os.getuid(), os.getgid()],
+                }
+            )
+        )
+        try:
+            process.run(
+                [*as_root(), sys.executable, "-I", str(TOOLBOX / "enter.py"), str(spec)],
+                env=_outside(),
+                log=log,
+                timeout=timeout,
+                stop=stop,
+                on_line=on_line,
+                die_with_us=False,
+            )
+        except process.CommandFailed as error:
+            if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
+                raise CCImagesError(
+                    f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
+                    hint="cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
+                    reason="sandbox",
+                ) from error
+            raise
+        finally:
+            spec.unlink(missing_ok=True)
+
+
+def as_root() -> tuple[str, ...]:
+    """Return what stands before a command that needs root: nothing for root, `sudo -n --` for others."""
+    return () if os.geteuid() == 0 else ("sudo", "-n", "--")
+
+
+def require_host() -> None:
+    """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
+
+    Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
+    """
+    search = ":".join(SYSTEM_PATH)
+    missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool, path=search) is None}
+    if not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
+        missing["fusefat"] = "fusefat; this kernel has no FAT driver"
+    if missing:
+        raise CCImagesError(
+            "missing on this host: " + ", ".join(f"{tool} (package {package})" for tool, package in missing.items()),
+            hint="`make setup` installs what is needed on Debian and Ubuntu",
+            reason="missing-tool",
+        )
+    if os.geteuid() != 0:
+        _require_sudo()
+
+
+def _require_sudo() -> None:
+    asked = None
+    if shutil.which("sudo") is not None:
+        asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if asked is None or asked.returncode != 0:
+        said = asked.stderr.strip().splitlines()[-1:] if asked else ["sudo is not installed"]
+        raise UserError(
+            f"building needs root, and `sudo -n` was refused: {' '.join(said)}",
+            hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
+            reason="no-root",
+        )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a sandbox may have left, root's files included, unless something is mounted below it."""
+    mounted = [
+        line.split()[4]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if (line.split()[4] + "/").startswith(f"{folder}/")
+    ]
+    if mounted:
+        raise CCImagesError(
+            f"{folder} is not removed: {mounted[0]} is mounted there", hint=f"umount {mounted[0]}", reason="mounted"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        process.run([*as_root(), "rm", "-rf", "--one-file-system", "--", str(folder)], env=_outside())
+
+
+def _kernel_has_fat() -> bool:
+    known = Path("/proc/filesystems").read_text().split()
+    return "vfat" in known or any(Path("/lib/modules", os.uname().release).glob("kernel/fs/fat/vfat.ko*"))
+
+
+@functools.cache
+def _host(tool: str) -> str:
+    """Return the path of the host's own tool that a toolbox script stands before."""
+    return shutil.which(tool, path=":".join(SYSTEM_PATH)) or tool
+
+
+def _outside() -> dict[str, str]:
+    """Return the environment of commands outside the sandbox: where programs are, and nothing of the user's."""
+    return {"PATH": ":".join((*SYSTEM_PATH, os.environ.get("PATH", ""))), "LANG": "C.UTF-8"}

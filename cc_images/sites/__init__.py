@@ -1,0 +1,27 @@
+"""Places that images are published to, and the one way of publishing.
+
+    base       what a site must be able to do
+    publish    archive and rollback, written once
+    directory  a folder
+
+To add a kind of site: a module here that fulfils `base.ImageSite`, and its line in `open_site`.
+"""
+
+from __future__ import annotations
+
+from cc_images.errors import CCImagesError
+from cc_images.model import Format, Site
+from cc_images.sites.base import ImageSite
+
+
+def open_site(site: Site, disk_format: Format) -> ImageSite:
+    """Return the site as something to publish to in one format. Nothing is contacted before it is used."""
+    if site.directory:
+        from cc_images.sites.directory import DirectorySite
+
+        return DirectorySite(site, disk_format)
+    raise CCImagesError(
+        f"site {site.name} is a cloud, which this version cannot publish to",
+        hint="use a site with `directory:`",
+        reason="unsupported",
+    )

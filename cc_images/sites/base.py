@@ -1,0 +1,76 @@
+"""What a site must be able to do: seven calls, each all or nothing, each by an id that survives renaming."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from cc_images.model import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What is to be published: a file, its name on the site, its digest, and what the site shall say about it."""
+
+    name: str
+    path: Path
+    sha512: str
+    size: int
+    properties: Mapping[str, str]
+    run: str
+    details: Json = field(default_factory=dict)
+    """Key, version and provenance, for sites that keep more than properties."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An image as a site has it. `replaces` is set on staged ones: the id of the image that it shall replace."""
+
+    id: str
+    name: str
+    sha512: str
+    size: int
+    created: datetime
+    properties: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
+    run: str = ""
+    replaces: str = ""
+
+
+class ImageSite(Protocol):
+    """A site, for images of one project in one format."""
+
+    def find(self, name: str) -> list[Entry]:
+        """Return the project's published images that have exactly this name."""
+
+    def staged(self, name: str) -> list[Entry]:
+        """Return what earlier runs uploaded for this name and did not publish."""
+
+    def upload(
+        self,
+        publication: Publication,
+        replaces: str,
+        *,
+        stop: threading.Event,
+        report: Callable[[int], None],
+    ) -> Entry:
+        """Upload under a private temporary name and return what the site has then; `report` gets bytes so far."""
+
+    def archive(self, entry: Entry, name: str) -> None:
+        """Give a published image an archive name."""
+
+    def restore(self, entry: Entry, name: str) -> None:
+        """Undo `archive`, also a half-done one."""
+
+    def publish(self, staged: Entry, name: str) -> None:
+        """Give a staged image its final name, visibility and properties in one step."""
+
+    def delete(self, staged: Entry) -> None:
+        """Remove a staged image."""
+
+    def address(self, name: str) -> str:
+        """Return where a person finds the image."""

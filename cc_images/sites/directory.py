@@ -1,0 +1,172 @@
+"""A folder as a site: `<Name>.<suffix>` beside `<Name>.json`, which says what it is.
+
+Every step is one rename or one hard link, and the name is never vacant: archiving links the old file to its archive
+name, publishing renames the new one over it. Staged files are hidden: `.<Name>.<suffix>.staged` and its `.json`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.model import Format, Json, Site
+from cc_images.sites.base import Entry, Publication
+from cc_images.store import CHUNK, write_json
+
+
+class DirectorySite:
+    """One folder, for files of one format."""
+
+    def __init__(self, site: Site, disk_format: Format) -> None:
+        self._folder = Path(site.directory).expanduser()
+        self._name = site.name
+        self._suffix = disk_format.suffix
+
+    def find(self, name: str) -> list[Entry]:
+        """Return the file with this name, also one that somebody else put there."""
+        return self._entry(self._file(name), self._sidecar(name), name)
+
+    def staged(self, name: str) -> list[Entry]:
+        """Return the unfinished publication of this name."""
+        file, sidecar = self._staged(name)
+        if not sidecar.exists() and not file.exists():
+            return []
+        if not file.exists():  # killed between the two renames of `publish`
+            sidecar.rename(self._sidecar(name))
+            return []
+        return self._entry(file, sidecar, file.name)
+
+    def upload(
+        self, publication: Publication, replaces: str, *, stop: threading.Event, report: Callable[[int], None]
+    ) -> Entry:
+        """Copy the file, hashing what is read, and flush it to disk."""
+        file, sidecar = self._staged(publication.name)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sha512, done = hashlib.sha512(), 0
+            with publication.path.open("rb") as source, file.open("wb") as target:
+                while chunk := source.read(CHUNK):
+                    if stop.is_set():
+                        raise Interrupted("the push was ended")
+                    sha512.update(chunk)
+                    if chunk.count(0) < len(chunk):
+                        target.write(chunk)
+                    else:
+                        target.seek(len(chunk), os.SEEK_CUR)
+                    done += len(chunk)
+                    report(done)
+                target.truncate(done)
+                os.fsync(target.fileno())
+            write_json(sidecar, self._description(publication, replaces, sha512.hexdigest(), done))
+        except (OSError, Interrupted) as error:
+            for path in (file, sidecar):
+                path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise self._refused(error) from error
+            raise
+        return self._entry(file, sidecar, file.name)[0]
+
+    def archive(self, entry: Entry, name: str) -> None:
+        """Link file and description to the archive name; the old name stays until `publish` takes it."""
+        os.link(self._file(entry.name), self._file(name))
+        description = self._read(self._sidecar(entry.name)) | {"name": name}
+        write_json(self._sidecar(name), description)
+
+    def restore(self, entry: Entry, name: str) -> None:
+        """Give an image its name back, wherever `archive` and `publish` were interrupted."""
+        kept = self._file(name)
+        for other in self._folder.glob(f"{name}-*.{self._suffix}"):
+            archived = other.name.removesuffix(f".{self._suffix}")
+            if kept.exists() and other.samefile(kept):
+                other.unlink()
+                self._sidecar(archived).unlink(missing_ok=True)
+            elif self._read(self._sidecar(archived)).get("id") == entry.id:
+                other.rename(kept)
+                write_json(self._sidecar(name), self._read(self._sidecar(archived)) | {"name": name})
+                self._sidecar(archived).unlink()
+
+    def publish(self, staged: Entry, name: str) -> None:
+        """Rename the file, then its description, over the old ones."""
+        file = self._folder / staged.name
+        sidecar = file.with_name(f"{file.name}.json")
+        file.rename(self._file(name))
+        sidecar.rename(self._sidecar(name))
+
+    def delete(self, staged: Entry) -> None:
+        """Remove a staged file and its description."""
+        file = self._folder / staged.name
+        file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}.json").unlink(missing_ok=True)
+
+    def address(self, name: str) -> str:
+        """Return the file's path."""
+        return str(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.{self._suffix}"
+
+    def _sidecar(self, name: str) -> Path:
+        suffix = "" if self._suffix == Format.QCOW2 else f".{self._suffix}"
+        return self._folder / f"{name}{suffix}.json"
+
+    def _staged(self, name: str) -> tuple[Path, Path]:
+        file = self._folder / f".{name}.{self._suffix}.staged"
+        return file, file.with_name(f"{file.name}.json")
+
+    def _description(self, publication: Publication, replaces: str, sha512: str, size: int) -> Json:
+        return publication.details | {
+            "id": str(uuid.uuid4()),
+            "name": publication.name,
+            "published": datetime.now(UTC).isoformat(timespec="seconds"),
+            "run": publication.run,
+            "replaces": replaces,
+            "sha512": sha512,
+            "size": size,
+            "properties": dict(publication.properties),
+        }
+
+    def _entry(self, file: Path, sidecar: Path, name: str) -> list[Entry]:
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            return []
+        said = self._read(sidecar)
+        # a description that does not fit the file's size is of another file
+        complete = said.get("size") == status.st_size and "sha512" in said
+        created = said.get("published") if complete else None
+        return [
+            Entry(
+                id=said.get("id", name) if complete else name,
+                name=name,
+                sha512=said["sha512"] if complete else "",
+                size=status.st_size,
+                created=datetime.fromisoformat(created) if created else datetime.fromtimestamp(status.st_mtime, UTC),
+                properties=said.get("properties", {}) if complete else {},
+                complete=complete,
+                run=said.get("run", ""),
+                replaces=said.get("replaces", ""),
+            )
+        ]
+
+    def _read(self, sidecar: Path) -> Json:
+        with suppress(OSError, ValueError):
+            found = json.loads(sidecar.read_text())
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    def _refused(self, error: OSError) -> CCImagesError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return CCImagesError(
+            f"site {self._name}: {self._folder}: {error.strerror}",
+            hint="free some space there" if full else "check the site's directory in sites.yaml",
+            reason="disk-full" if full else "site",
+        )

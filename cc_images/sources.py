@@ -1,0 +1,164 @@
+"""Where inputs come from: third-party elements by git, artifacts by https or from a file.
+
+Everything lands in the store: a checkout per commit below `sources/`, an artifact as a blob. Both are immutable there,
+so builds share them without locks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cc_images import process
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.model import Artifact, ElementSource
+from cc_images.store import Blob, Store
+
+TIMEOUT = 300.0
+"""Seconds that one git command may take."""
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds that a server may be silent."""
+
+
+def update(source: ElementSource, store: Store, *, offline: bool = False) -> tuple[Path, str]:
+    """Bring a source's elements to the wanted commit; return their folder and the commit.
+
+    `offline` uses what was fetched last. Raises CCImagesError when the repository cannot be reached, or does not have
+    the branch, the commit or the folder.
+    """
+    mirror = store.root / "sources" / f"{source.name}.git"
+    with store.lock(f"source {source.name}"):
+        if not offline:
+            _fetch(source, mirror)
+        elif not mirror.exists():
+            raise CCImagesError(f"{source.name} was never fetched", hint="run once without --offline", reason="offline")
+        commit = _resolve(source, mirror)
+        checkout = store.root / "sources" / source.name / commit
+        if not checkout.exists():
+            _check_out(mirror, commit, checkout)
+    folder = checkout / source.elements_directory
+    if not folder.is_dir():
+        raise CCImagesError(
+            f"third-party.yaml: {source.name}: no folder {source.elements_directory} at commit {commit[:12]}",
+            hint="set elements_directory to the folder whose sub-folders are the elements",
+            reason="missing-element",
+        )
+    return folder, commit
+
+
+def _git(mirror: Path, *arguments: str, url: str = "") -> str:
+    """Run git; the address goes by environment, because it may hold a password."""
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": os.environ.get("HOME", "/"),
+        "GIT_DIR": str(mirror),
+        "GIT_TERMINAL_PROMPT": "0",
+        **{name: value for name, value in os.environ.items() if name.startswith(("GIT_SSL", "SSH_AUTH"))},
+    }
+    if url:
+        env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": url}
+    return process.run(["git", *arguments], env=env, timeout=TIMEOUT)
+
+
+def _fetch(source: ElementSource, mirror: Path) -> None:
+    wanted = source.commit or source.branch
+    try:
+        if not mirror.exists():
+            mirror.mkdir(parents=True)
+            _git(mirror, "init", "--quiet", "--bare")
+        # forced, so that a rewritten branch is followed; a pinned commit may lie on any branch
+        refspec = "+refs/heads/*:refs/heads/*" if source.commit else f"+refs/heads/{wanted}:refs/heads/{wanted}"
+        _git(mirror, "fetch", "--quiet", "--force", "--no-tags", "origin", refspec, url=source.repo)
+    except process.CommandFailed as error:
+        raise CCImagesError(
+            f"third-party elements {source.name} cannot be fetched: {error.tail[-1] if error.tail else error.message}",
+            hint="check repo and branch in third-party.yaml; --offline uses what was fetched last",
+            reason="fetch",
+            temporary=True,
+        ) from error
+
+
+def _resolve(source: ElementSource, mirror: Path) -> str:
+    try:
+        return _git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or source.branch}^{{commit}}").strip()
+    except process.CommandFailed as error:
+        wanted = f"commit {source.commit}" if source.commit else f"branch {source.branch}"
+        raise CCImagesError(
+            f"third-party.yaml: {source.name}: {wanted} does not exist", hint="correct the entry", reason="fetch"
+        ) from error
+
+
+def _check_out(mirror: Path, commit: str, checkout: Path) -> None:
+    """Write the commit's files beside `checkout`, then rename."""
+    staged = checkout.with_name(f".{checkout.name}.new")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    archive = staged.with_suffix(".tar")
+    _git(mirror, "archive", "--format=tar", f"--output={archive}", commit)
+    shutil.unpack_archive(archive, staged, format="tar", filter="tar")
+    archive.unlink()
+    staged.rename(checkout)
+
+
+def fetch(
+    artifact: Artifact,
+    store: Store,
+    work: Path,
+    *,
+    stop: threading.Event,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Blob:
+    """Bring an artifact into the store and return its blob; `work` is a folder for the unfinished file.
+
+    `report` is told bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
+    cannot be read and for a digest other than the catalogue's.
+    """
+    if not artifact.url:
+        raise CCImagesError(
+            f"artifact {artifact.object} is in an object store (site {artifact.site}), which this version cannot read",
+            hint="give the artifact a url (https: or file:) in images.yaml",
+            reason="unsupported",
+        )
+    shown = _without_secrets(artifact.url)
+    work.mkdir(parents=True, exist_ok=True)
+    staged = work / artifact.basename
+    try:
+        with urllib.request.urlopen(artifact.url, timeout=CONNECT_TIMEOUT) as answer, staged.open("wb") as file:
+            total, done = int(answer.headers.get("Content-Length") or 0), 0
+            while chunk := answer.read(1 << 20):
+                if stop.is_set():
+                    raise Interrupted("the download was ended")
+                file.write(chunk)
+                done += len(chunk)
+                report(done, total)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        raise CCImagesError(
+            f"artifact {shown} cannot be fetched: {getattr(error, 'reason', error)}",
+            hint="check its url in images.yaml, and that the server is up",
+            reason="fetch",
+            temporary=not isinstance(error, ValueError),
+        ) from error
+    if total and done != total:
+        raise CCImagesError(f"artifact {shown} broke off after {done} of {total} bytes", reason="fetch", temporary=True)
+    blob = store.add(staged)
+    if artifact.sha256 and blob.digest != artifact.sha256:
+        blob.path.unlink()
+        raise CCImagesError(
+            f"artifact {shown} has the digest {blob.digest}, not {artifact.sha256}",
+            hint="if the new file is the right one, correct sha256 in images.yaml",
+            reason="digest",
+        )
+    return blob
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address fit for a log: without user, password and the query, which may hold a signature."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
