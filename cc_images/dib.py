@@ -66,7 +66,7 @@ class Elements:
         self._lists = functools.cache(self._read_list)
 
     def closure(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return all elements that dib would use, sorted: the wanted ones and their dependencies, less what is provided.
+        """Return all elements that dib would use, sorted: the wanted and their dependencies, less what is provided.
 
         Raises UserError for an element that is not there, and when none of them is an operating system. The rules are
         those of dib's element-deps and element-provides.

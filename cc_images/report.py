@@ -42,12 +42,13 @@ class Display(Protocol):
 
 
 class Lines:
-    """One line for every change, each with the task's name: for logs and pipes."""
+    """One line for every phase and tenth of the way, each with the task's name: for logs and pipes."""
 
     def __init__(self, out: TextIO, quiet: bool = False) -> None:
         self._out = out
         self._quiet = quiet
         self._tenths: dict[str, int] = {}
+        self._phase: dict[str, str] = {}
         self._began: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -57,8 +58,11 @@ class Lines:
         self._say(task, "started")
 
     def step(self, task: str, doing: str) -> None:
-        """Say what a task does now."""
-        self._say(task, doing)
+        """Say what a task does now, once for all hooks of a phase."""
+        phase = doing.partition("/")[0]
+        if self._phase.get(task) != phase:
+            self._phase[task] = phase
+            self._say(task, phase)
 
     def bytes(self, task: str, done: int, total: int) -> None:
         """Say it at every tenth of the way."""

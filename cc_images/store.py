@@ -209,10 +209,13 @@ class Store:
                 self.blob_path(output.digest).unlink(missing_ok=True)
 
 
-def write_json(path: Path, data: Json) -> None:
-    """Write a JSON file so that readers see the old one or the new one, also after a crash."""
+def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
+    """Write a JSON file so that readers see the old one or the new one, also after a crash.
+
+    `staged` is the name of the unfinished file, for a caller that looks for it after a crash.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged = staged or path.with_name(f".{path.name}.{os.getpid()}")
     with staged.open("w") as file:
         json.dump(data, file, indent=1, sort_keys=True, default=str)
         file.write("\n")

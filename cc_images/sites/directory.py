@@ -66,10 +66,9 @@ class DirectorySite:
                     report(done)
                 target.truncate(done)
                 os.fsync(target.fileno())
-            write_json(sidecar, self._description(publication, replaces, sha512.hexdigest(), done))
+            self._describe(sidecar, self._description(publication, replaces, sha512.hexdigest(), done))
         except (OSError, Interrupted) as error:
-            for path in (file, sidecar):
-                path.unlink(missing_ok=True)
+            self._discard(file, sidecar)
             if isinstance(error, OSError):
                 raise self._refused(error) from error
             raise
@@ -78,8 +77,7 @@ class DirectorySite:
     def archive(self, entry: Entry, name: str) -> None:
         """Link file and description to the archive name; the old name stays until `publish` takes it."""
         os.link(self._file(entry.name), self._file(name))
-        description = self._read(self._sidecar(entry.name)) | {"name": name}
-        write_json(self._sidecar(name), description)
+        self._describe(self._sidecar(name), self._read(self._sidecar(entry.name)) | {"name": name})
 
     def restore(self, entry: Entry, name: str) -> None:
         """Give an image its name back, wherever `archive` and `publish` were interrupted."""
@@ -87,11 +85,10 @@ class DirectorySite:
         for other in self._folder.glob(f"{name}-*.{self._suffix}"):
             archived = other.name.removesuffix(f".{self._suffix}")
             if kept.exists() and other.samefile(kept):
-                other.unlink()
-                self._sidecar(archived).unlink(missing_ok=True)
+                self._discard(self._sidecar(archived), other)
             elif self._read(self._sidecar(archived)).get("id") == entry.id:
                 other.rename(kept)
-                write_json(self._sidecar(name), self._read(self._sidecar(archived)) | {"name": name})
+                self._describe(self._sidecar(name), self._read(self._sidecar(archived)) | {"name": name})
                 self._sidecar(archived).unlink()
 
     def publish(self, staged: Entry, name: str) -> None:
@@ -104,8 +101,7 @@ class DirectorySite:
     def delete(self, staged: Entry) -> None:
         """Remove a staged file and its description."""
         file = self._folder / staged.name
-        file.unlink(missing_ok=True)
-        file.with_name(f"{file.name}.json").unlink(missing_ok=True)
+        self._discard(file, file.with_name(f"{file.name}.json"))
 
     def address(self, name: str) -> str:
         """Return the file's path."""
@@ -121,6 +117,14 @@ class DirectorySite:
     def _staged(self, name: str) -> tuple[Path, Path]:
         file = self._folder / f".{name}.{self._suffix}.staged"
         return file, file.with_name(f"{file.name}.json")
+
+    def _describe(self, sidecar: Path, description: Json) -> None:
+        write_json(sidecar, description, _unfinished(sidecar))
+
+    def _discard(self, *paths: Path) -> None:
+        for path in paths:
+            _unfinished(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _description(self, publication: Publication, replaces: str, sha512: str, size: int) -> Json:
         return publication.details | {
@@ -139,6 +143,8 @@ class DirectorySite:
             status = file.stat()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._refused(error) from error
         said = self._read(sidecar)
         # a description that does not fit the file's size is of another file
         complete = said.get("size") == status.st_size and "sha512" in said
@@ -170,3 +176,8 @@ class DirectorySite:
             hint="free some space there" if full else "check the site's directory in sites.yaml",
             reason="disk-full" if full else "site",
         )
+
+
+def _unfinished(sidecar: Path) -> Path:
+    """Return the name that a description has while it is written; a kill may leave it."""
+    return sidecar.with_name(f".{sidecar.name.lstrip('.')}.new")

@@ -48,7 +48,7 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Attach a file system; the arguments are those of mount(2)."""
+    """Attach a file system, as the system call of this name does."""
     arguments = (source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None)
     check(libc.mount(arguments[0], arguments[1], arguments[2], ctypes.c_ulong(flags), arguments[4]), f"mount {target}")
 

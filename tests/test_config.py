@@ -1,0 +1,210 @@
+"""The configuration: defaults, Chameleon's files, and a message for every mistake."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from cc_images.config import Config, load, packaged
+from cc_images.errors import ConfigError
+from cc_images.model import Arch, Format
+from tests.conftest import write_files
+
+CHAMELEON_IMAGES = """\
+---
+CC-Ubuntu22.04:
+  arch:
+    - amd64
+    - arm64
+  provenance:
+    distro: ubuntu
+    release: 22.10
+    variant: base
+CC-Ubuntu22.04-CUDA:
+  depends:
+    - CC-Ubuntu22.04
+  baremetal-only: true
+  provenance:
+    variant: gpu
+CC-CentOS7:
+  provenance: {distro: centos, release: 7, variant: base}
+CC-CentOS7-Nallatech:
+  depends:
+    - CC-CentOS7
+  baremetal-only: true
+  artifacts:
+    DIB_OPENCL_RUNFILE_URL:
+      object: FPGA/runtime.rpm
+      site: tacc
+"""
+
+CHAMELEON_SITES = """\
+---
+CHI@TACC:
+  is_baremetal: True
+  cloud: tacc
+  image_container: supported-images
+KVM@TACC:
+  is_baremetal: False
+  cloud: kvm
+"""
+
+
+def loaded(folder: Path, **texts: str) -> Config:
+    write_files(folder, **texts)
+    return load({"HOME": str(folder)}, folder)
+
+
+def problems(folder: Path, **texts: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, **texts)
+    return caught.value.problems
+
+
+def test_published_files_load_unchanged(tmp_path: Path) -> None:
+    config = loaded(tmp_path, images=CHAMELEON_IMAGES, sites=CHAMELEON_SITES)
+    cuda = config.images["cc-ubuntu22.04-cuda"]
+    assert cuda.baremetal_only
+    assert cuda.depends == ("cc-ubuntu22.04",)
+    assert cuda.provenance == {"distro": "ubuntu", "release": "22.10", "variant": "gpu"}, "inherited, as written"
+    assert cuda.arches == (Arch.AMD64,)
+    assert config.images["cc-centos7-nallatech"].artifacts["DIB_OPENCL_RUNFILE_URL"].object == "FPGA/runtime.rpm"
+    assert [(site.name, site.cloud, site.is_baremetal) for site in config.sites] == [
+        ("CHI@TACC", "tacc", True),
+        ("KVM@TACC", "kvm", False),
+    ]
+    assert "image_container is not used" in config.notes[0]
+
+
+def test_defaults(tmp_path: Path) -> None:
+    image = loaded(tmp_path, images="CC-Thing: {}").images["cc-thing"]
+    assert image.elements == ("cc-thing",)
+    assert image.disk == ("vm", "block-device-efi")
+    assert image.formats == (Format.QCOW2,)
+    assert image.layer
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    text = """
+    A:
+      arch: amd64
+      elements: one
+      disk: [vm, block-device-mbr]
+      environment: {DIB_X: 010, DIB_Y: yes}
+      packages: [vim, less]
+      baremetal_only: true
+      formats: [qcow2, raw]
+      properties: {os_type: linux}
+      checks: {files: [/etc/passwd]}
+      timeout: 30
+      eol: 2030-06-30
+      layer: false
+    """
+    image = loaded(tmp_path, images=text).images["a"]
+    assert image.environment == {"DIB_X": "010", "DIB_Y": "yes"}, "values are the user's text"
+    assert (image.elements, image.packages, image.timeout) == (("one",), ("vim", "less"), 30)
+    assert image.eol == date(2030, 6, 30)
+    assert image.baremetal_only
+    assert not image.layer
+
+
+def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:
+    config = loaded(tmp_path, images="C: {depends: B}\nB: {depends: A}\nA: {}")
+    assert list(config.images) == ["a", "b", "c"]
+    assert [image.tag for image in config.lineage(config.images["c"])] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A: {depends: B}\nB: {depends: C}\nC: {depends: A}", ["images depend on each other: A → B → C → A"]),
+        ("A: {depends: A}", ["images depend on each other: A → A"]),
+        ("CC-Base: {}\nA: {depends: CC-Bsae}", ["images.yaml:2: A.depends: 'cc-bsae'", "did you mean CC-Base?"]),
+        ("A: {arch: [amd64]}\nB: {depends: A, arch: [arm64]}", ["B.arch: arm64 is not among those of its parent A"]),
+        ("A: {arch: [amd46]}", ["images.yaml:1: A.arch: 'amd46'", "did you mean amd64?"]),
+        ("A:\n  enviroment: {X: 1}", ["images.yaml:2: A.enviroment: unknown key; did you mean environment?"]),
+        ("A: {eol: soon}", ["A.eol: 'soon' is not a date such as 2030-06-30"]),
+        ("A: {eol: 2030-02-31}", ["A.eol: '2030-02-31' is not a date"]),
+        ("A: {timeout: 0}", ["A.timeout: 0 is less than 1"]),
+        ("A: {timeout: long}", ["A.timeout: 'long' is not a whole number"]),
+        ("A: {baremetal-only: maybe}", ["A.baremetal-only: 'maybe' is not true or false"]),
+        ("A: {baremetal-only: true, baremetal_only: true}", ["given twice"]),
+        ("A: {formats: [vmdk]}", ["A.formats: 'vmdk' is none of qcow2, qcow2-zlib, raw"]),
+        ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
+        ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
+        ("A: {artifacts: {X: {url: u, sha256: abc}}}", ["A.artifacts.X.sha256: 'abc' is not 64 hexadecimal digits"]),
+        ("A: {artifacts: {'bad name': {url: u}}}", ["is not a variable's name"]),
+        ("A: [1]", ["A: must be a mapping"]),
+        ("- A", ["must be a mapping"]),
+        ("A: {}\na: {}", ["its tag a is also that of A"]),
+        ("A: {}\nA: {}", ["images.yaml:2: A: stands twice"]),
+        ("Plan: {}", ["plan is a word of the command line"]),
+        ("'a b': {}", ["is not a name"]),
+        ("A: {", ["is not YAML"]),
+    ],
+)
+def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, expected: list[str]) -> None:
+    found = problems(tmp_path, images=text)
+    for part in expected:
+        assert part in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("S: {}", "S: needs either cloud (an entry of clouds.yaml) or directory"),
+        ("S: {cloud: a, directory: b}", "needs either"),
+        ("S: {cloud: a, visibility: everyone}", "S.visibility: 'everyone' is none of private, shared"),
+        ("S: {cloud: a, formats: [raw, qcow2]}", "a cloud takes each image in one format"),
+        ("S: {directory: a, formats: [qcow2, qcow2-zlib]}", "two of them have the same file ending"),
+        ("S: {directory: a, keep: -2}", "S.keep: -2 is less than 0"),
+        ("S: {cluod: a}", "S.cluod: unknown key; did you mean cloud?"),
+    ],
+)
+def test_a_mistake_in_the_sites_has_a_message(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in "\n".join(problems(tmp_path, sites=text))
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, images="A: {arch: mips}\nB: {depends: X}", sites="S: {}", third_party="T: {branch: x}\nU: {rep: y}"
+    )
+    assert len(found) == 6
+    assert {line.split(":")[0] for line in found} == {"images.yaml", "sites.yaml", "third-party.yaml"}
+
+
+def test_empty_files_are_empty(tmp_path: Path) -> None:
+    config = loaded(tmp_path)
+    assert (config.images, config.sites, config.sources) == ({}, (), ())
+
+
+def test_a_file_that_is_not_there_has_a_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read"):
+        load({"CC_IMAGES_CONFIG": "gone.yaml"}, tmp_path)
+
+
+def test_environment_wins_over_the_folder_and_the_folder_over_the_package(tmp_path: Path) -> None:
+    assert load({}, tmp_path).files["images.yaml"] == packaged("images.yaml")
+    write_files(tmp_path, images="A: {}")
+    assert list(load({}, tmp_path).images) == ["a"]
+    (tmp_path / "other.yaml").write_text("B: {}")
+    assert list(load({"CC_IMAGES_CONFIG": "other.yaml"}, tmp_path).images) == ["b"]
+
+
+def test_variables_of_the_environment(tmp_path: Path) -> None:
+    environ = {"HOME": "/h", "DIB_RELEASE": "x", "DIB_IMAGE_CACHE": "/shared", "ARCH": "arm64", "http_proxy": "p", "A": ""}
+    config = load(environ, tmp_path)
+    assert config.environment == {"DIB_RELEASE": "x"}, "what the sandbox decides is not handed down"
+    assert config.network == {"http_proxy": "p"}
+    assert config.arches == (Arch.ARM64,)
+    assert config.store == Path("/h/.cache/cc-images")
+    assert load({"CC_IMAGES_STORE": "/s"}, tmp_path).store == Path("/s")
+    with pytest.raises(ConfigError, match="environment: ARCH: 'mips'"):
+        load({"ARCH": "mips"}, tmp_path)
+
+
+def test_a_folder_site_may_be_relative_or_in_the_home(tmp_path: Path) -> None:
+    config = loaded(tmp_path, sites="a: {directory: ~/x}\nb: {directory: y}\nc: {directory: /z}")
+    assert [site.directory for site in config.sites] == [f"{tmp_path}/x", f"{tmp_path}/y", "/z"]

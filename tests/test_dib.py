@@ -1,0 +1,129 @@
+"""What is known of dib without running it: elements on disk, and its output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cc_images import dib
+from cc_images.config import packaged
+from cc_images.errors import UserError
+
+FOLDERS = (packaged("elements"), dib.own_elements())
+
+
+def element(folder: Path, name: str, **files: str) -> Path:
+    for file, text in files.items():
+        path = folder / name / file.replace("__", "/").replace("_", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("cc-debian12", "vm", "block-device-efi"),
+        ("debian-minimal", "vm", "block-device-mbr", "cloud-init", "devuser"),
+        ("ubuntu-minimal", "openssh-server", "growroot"),
+        ("centos-minimal", "vm", "block-device-gpt", "base"),
+    ],
+)
+def test_the_closure_is_the_one_that_dib_itself_finds(wanted: tuple[str, ...]) -> None:
+    program = (
+        "import sys; from diskimage_builder.element_dependencies import get_elements;"
+        "print(*sorted(name for name, _ in get_elements(sys.argv[1:])))"
+    )
+    path = ":".join(map(str, FOLDERS))
+    said = subprocess.run(
+        [sys.executable, "-c", program, *wanted],
+        env={**os.environ, "ELEMENTS_PATH": path, "PYTHONHASHSEED": "0"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert dib.Elements(FOLDERS).closure(wanted) == tuple(said.split())
+
+
+def test_a_missing_element_names_who_wants_it_and_what_is_near(tmp_path: Path) -> None:
+    element(tmp_path, "cc-thing", element_deps="debian-minmal\n")
+    with pytest.raises(UserError, match=r"debian-minmal .* \(element cc-thing depends on it\)") as caught:
+        dib.Elements((tmp_path, dib.own_elements())).closure(["cc-thing"])
+    assert caught.value.hint == "did you mean debian-minimal?"
+
+
+def test_without_an_operating_system_nothing_can_be_built() -> None:
+    with pytest.raises(UserError, match="sysprep is an operating system"):
+        dib.Elements(FOLDERS).closure(["sysprep"])
+
+
+def test_the_first_folder_wins(tmp_path: Path) -> None:
+    element(tmp_path / "a", "x", element_deps="ours\n")
+    element(tmp_path / "b", "x", element_deps="theirs\n")
+    assert "element-deps" in dib.Elements((tmp_path / "a", tmp_path / "b")).files("x")
+    first = dib.Elements((tmp_path / "a", tmp_path / "b")).files("x")
+    assert first != dib.Elements((tmp_path / "b", tmp_path / "a")).files("x")
+
+
+def test_files_see_content_mode_and_links_but_not_times(tmp_path: Path) -> None:
+    folder = element(tmp_path, "x", install_d__hook="echo 1\n", __pycache____m_pyc="x")
+    hook = folder / "install-d" / "hook"
+    (folder / "link").symlink_to("install-d/hook")
+
+    def seen() -> dict[str, str]:
+        return dict(dib.Elements((tmp_path,)).files("x"))
+
+    before = seen()
+    assert set(before) == {"install-d/hook", "link"}
+    os.utime(hook, (1, 1))
+    assert seen() == before
+    hook.chmod(0o755)
+    assert seen()["install-d/hook"] != before["install-d/hook"]
+    hook.chmod(0o644)
+    hook.write_text("echo 2\n")
+    assert seen().keys() == before.keys()
+    assert all(seen()[name] != before[name] for name in before), "a link counts with what is behind it"
+
+
+OUTPUT = """\
+2026-11-21 13:06:15.530 | dib-run-parts Running /tmp/dib_build.x/hooks/root.d/08-debootstrap
+2026-11-21 13:06:27.001 | dib-run-parts 08-debootstrap completed
+2026-11-21 13:06:27.010 | dib-run-parts ----------------------- PROFILING -----------------------
+2026-11-21 13:06:27.010 | dib-run-parts Target: root.d
+2026-11-21 13:06:27.011 | dib-run-parts Script                                     Seconds
+2026-11-21 13:06:27.020 | dib-run-parts _tmp_dib_build.x_hooks_root.d_08-debootstrap     11.471
+2026-11-21 13:06:27.020 | dib-run-parts --------------------- END PROFILING ---------------------
+2026-11-21 13:06:40.000 | dib-run-parts Running /tmp/in_target.d/install.d/01-package-installs
+2026-11-21 13:07:00.000 | E: Unable to locate package nosuchpackage
+2026-11-21 13:07:00.100 | dib-run-parts Target: install.d
+2026-11-21 13:07:00.200 | dib-run-parts _tmp_in_target.d_install.d_01-package-installs      20.000
+"""
+
+
+def test_phases_and_their_seconds_are_read_from_the_output() -> None:
+    seen: list[str] = []
+    phases = dib.Phases(seen.append)
+    for line in OUTPUT.splitlines():
+        phases.feed(line)
+    assert seen == ["root.d/08-debootstrap", "install.d/01-package-installs"]
+    assert phases.timings == {"root.d/08-debootstrap": 11.471, "install.d/01-package-installs": 20.0}
+    assert list(phases.telling) == ["E: Unable to locate package nosuchpackage"]
+
+
+def test_dib_lint_finds_nothing_in_our_elements() -> None:
+    lint = Path(sys.executable).with_name("dib-lint")
+    folder = packaged("elements")
+    path = f"{lint.parent}:{os.environ['PATH']}"
+    said = subprocess.run(
+        [lint],
+        cwd=folder,
+        env={**os.environ, "ELEMENTS_DIR": str(folder), "LIB_DIR": str(folder), "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stdout

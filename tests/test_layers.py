@@ -1,0 +1,86 @@
+"""The import table of docs/design.md: who may know whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cc_images
+
+PACKAGE = Path(cc_images.__file__).parent
+
+LAYERS: list[dict[str, set[str]]] = [
+    # nouns: each may import the nouns named here
+    {"errors": set(), "model": set(), "recipe": {"model"}, "plan": {"errors", "model", "recipe"}},
+    # hands: any noun, and of the other hands only those named here
+    {
+        "document": set(),
+        "config": {"document"},
+        "process": set(),
+        "store": set(),
+        "sandbox": {"process"},
+        "dib": {"process", "sandbox"},
+        "formats": {"process"},
+        "sources": {"process", "store"},
+        "sites": {"store"},
+    },
+    # drivers: any noun and hand, no other driver
+    {"engine": set(), "worker": set()},
+    # faces: everything below, and the faces named here
+    {"session": set(), "report": set(), "cli": {"config", "session", "report"}, "__main__": {"cli"}, "__init__": set()},
+]
+
+
+def room(path: Path) -> str:
+    """Return the module's name; a package is one room."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path: Path) -> set[str]:
+    """Return the rooms of ours that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "cc_images":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cc_images."):
+            found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cc_images.")}
+    return found - {room(path)}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_layer_allows(path: Path) -> None:
+    name = room(path)
+    if name == "toolbox":
+        assert not imports(path), "the toolbox runs on its own"
+        return
+    level = next((number for number, layer in enumerate(LAYERS) if name in layer), None)
+    assert level is not None, f"{name} is in no layer: add it to the table here and in docs/design.md"
+    allowed = LAYERS[level][name].union(*LAYERS[:level])
+    assert imports(path) <= allowed
+
+
+def test_only_the_worker_catches_everything_and_only_the_command_line_exits() -> None:
+    for path in FILES:
+        if room(path) == "toolbox":
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            broad = isinstance(node, ast.ExceptHandler) and (
+                node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
+            )
+            assert not broad or room(path) == "worker", f"{path}:{getattr(node, 'lineno', 0)}"
+            leaves = isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit"
+            assert not leaves or room(path) == "cli", f"{path}:{getattr(node, 'lineno', 0)}"
+
+
+def test_only_config_reads_yaml() -> None:
+    readers = {room(path) for path in FILES if "import yaml" in path.read_text()}
+    assert readers == {"document"}

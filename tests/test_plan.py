@@ -1,0 +1,155 @@
+"""The plan as a value: which tasks, why, and in which order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cc_images.errors import UserError
+from cc_images.model import Arch, Artifact, Build, Format, Image, Output, Site
+from cc_images.plan import BuildJob, Candidate, Plan, Request, make_plan
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LOCAL = Site(name="local", directory="/d", is_baremetal=True)
+KVM = Site(name="kvm", cloud="k")
+
+
+def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
+    outputs = {
+        out: Output(format=out, digest="d", sha512="s", size=1, virtual_size=2) for out in formats or (Format.QCOW2,)
+    }
+    return Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, key="k" * 64, outputs=outputs)
+
+
+def candidate(name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object) -> Candidate:
+    made = replace(Image(name=name), **image)  # type: ignore[arg-type]
+    job = BuildJob(
+        name=name,
+        tag=made.tag,
+        arch=Arch.AMD64,
+        version="",
+        key="k" * 64,
+        content=(made.tag,),
+        disk=made.disk,
+        environment={"DIB_PASSWORD": "geheim"},
+        packages=(),
+        artifacts=made.artifacts,
+        timeout=1,
+    )
+    return Candidate(image=made, arch=Arch.AMD64, key="k" * 64, job=job, match=match, newest=newest or match)
+
+
+def planned(request: Request, *candidates: Candidate, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
+    return make_plan(request, candidates, sites, version="v1", now=NOW)
+
+
+def shape(plan: Plan) -> list[tuple[str, bool, tuple[str, ...]]]:
+    return [(task.id, task.cached, task.needs) for task in plan.tasks]
+
+
+BUILD = Request(tags=("cc-x",), build=True)
+PUSH = Request(tags=("cc-x",), push=True)
+BOTH = Request(tags=("cc-x",), build=True, push=True)
+FORCE = Request(tags=("cc-x",), build=True, push=True, force=True)
+
+
+def test_what_was_never_built_is_built_converted_and_pushed() -> None:
+    plan = planned(BOTH, candidate())
+    assert shape(plan) == [
+        ("build cc-x amd64", False, ()),
+        ("convert cc-x amd64", False, ("build cc-x amd64",)),
+        ("push cc-x amd64 to local", False, ("convert cc-x amd64",)),
+    ]
+    assert plan.tasks[0].reason == "never built"
+
+
+def test_an_unchanged_key_is_cached_and_its_version_pushed() -> None:
+    plan = planned(BOTH, candidate(match=built()))
+    assert shape(plan) == [("build cc-x amd64", True, ()), ("push cc-x amd64 to local", False, ())]
+    assert plan.tasks[1].job.version == "20261120T120000Z"  # type: ignore[union-attr]
+
+
+def test_a_changed_key_builds_and_says_what_changed() -> None:
+    changed = replace(candidate(newest=built()), changed=("packages +vim", "a", "b", "c"))
+    assert planned(BUILD, changed).tasks[0].reason == "changed since 20261120T120000Z: packages +vim, a, b and 1 more"
+
+
+def test_an_old_build_is_not_trusted_for_ever() -> None:
+    old = built(f"{NOW - timedelta(days=8):%Y%m%dT%H%M%SZ}")
+    plan = planned(BUILD, candidate(match=old))
+    assert not plan.tasks[0].cached
+    assert plan.tasks[0].reason == "version 20261113T120000Z is 8 days old, more than --max-age 7"
+    assert planned(replace(BUILD, max_age=9), candidate(match=old)).tasks[0].cached
+
+
+def test_force_builds_in_spite_of_the_cache_and_replaces() -> None:
+    plan = planned(FORCE, candidate(match=built()))
+    assert plan.tasks[0].reason == "forced"
+    assert plan.tasks[1].job.replaces  # type: ignore[union-attr]
+
+
+def test_push_alone_takes_the_newest_whatever_its_key() -> None:
+    plan = planned(PUSH, candidate(newest=built()))
+    assert shape(plan) == [("push cc-x amd64 to local", False, ())]
+
+
+def test_push_alone_builds_what_is_missing() -> None:
+    assert [task.id for task in planned(PUSH, candidate()).tasks] == [
+        "build cc-x amd64",
+        "convert cc-x amd64",
+        "push cc-x amd64 to local",
+    ]
+
+
+def test_a_format_that_a_site_wants_is_made_from_what_is_stored() -> None:
+    plan = planned(BOTH, candidate(match=built()), sites=(LOCAL, KVM))
+    assert shape(plan) == [
+        ("build cc-x amd64", True, ()),
+        ("convert cc-x amd64", False, ()),
+        ("push cc-x amd64 to local", False, ("convert cc-x amd64",)),
+        ("push cc-x amd64 to kvm", False, ("convert cc-x amd64",)),
+    ]
+    assert plan.tasks[1].job.formats == (Format.RAW,)  # type: ignore[union-attr]
+
+
+def test_bare_metal_images_go_to_bare_metal_sites_only() -> None:
+    plan = planned(BOTH, candidate(baremetal_only=True), sites=(LOCAL, KVM))
+    assert [task.id for task in plan.tasks][2:] == ["push cc-x amd64 to local"]
+    with pytest.raises(UserError, match="none of the images"):
+        planned(BOTH, candidate(baremetal_only=True), sites=(KVM,))
+
+
+def test_children_wait_for_parents_and_share_artifacts() -> None:
+    artifact = Artifact(url="https://x.invalid/tool.run?signature=1")
+    parent = candidate("P", artifacts={"A": artifact})
+    child = candidate("C", depends=("p",), artifacts={"A": artifact})
+    plan = planned(BUILD, parent, child)
+    fetch = f"fetch tool.run {artifact.identity}"
+    assert shape(plan) == [
+        (fetch, False, ()),
+        ("build p amd64", False, (fetch,)),
+        ("convert p amd64", False, ("build p amd64",)),
+        ("build c amd64", False, (fetch, "convert p amd64")),
+        ("convert c amd64", False, ("build c amd64",)),
+    ]
+
+
+def test_published_properties() -> None:
+    image = candidate(provenance={"distro": "debian", "release": "bookworm"}, properties={"os_type": "linux"})
+    site = replace(LOCAL, properties={"os_type": "other"})
+    job = planned(BOTH, image, sites=(site,)).tasks[-1].job
+    assert job.properties == {  # type: ignore[union-attr]
+        "architecture": "x86_64",
+        "os_distro": "debian",
+        "os_version": "bookworm",
+        "build-distro": "debian",
+        "build-release": "bookworm",
+        "os_type": "other",
+    }
+
+
+def test_a_plan_as_json_has_no_secret() -> None:
+    assert "geheim" not in json.dumps(planned(BOTH, candidate()).as_json(), default=str)

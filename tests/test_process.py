@@ -1,0 +1,91 @@
+"""Outside commands: ended whole, by time, by request and with us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cc_images import process
+from cc_images.errors import CCImagesError, Interrupted
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def test_output_goes_to_the_log_to_the_listener_and_back(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with (tmp_path / "log").open("wb") as log:
+        tail = process.run(["sh", "-c", "echo one; echo two >&2"], log=log, on_line=lines.append)
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    assert tail == "one\ntwo"
+    assert lines == ["one", "two"]
+
+
+def test_a_failure_carries_code_and_last_lines() -> None:
+    with pytest.raises(process.CommandFailed, match="sh ended with code 3: why") as caught:
+        process.run(["sh", "-c", "echo first; echo why; exit 3"])
+    assert caught.value.code == 3
+    assert caught.value.tail == ("first", "why")
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(CCImagesError, match="no-such-program is missing") as caught:
+        process.run(["no-such-program"])
+    assert caught.value.reason == "missing-tool"
+
+
+TREE = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; sleep 60 & wait; sleep 60'; sleep 60"
+
+
+@pytest.mark.parametrize("how", ["timeout", "stop"])
+def test_the_whole_tree_is_ended(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.3)
+    stop = threading.Event()
+    pids: list[int] = []
+
+    def heard(line: str) -> None:
+        pids.append(int(line))
+        if how == "stop":
+            stop.set()
+
+    expected = Interrupted if how == "stop" else process.TimedOut
+    with pytest.raises(expected):
+        process.run(["sh", "-c", TREE], stop=stop, timeout=None if how == "stop" else 1.0, on_line=heard)
+    assert pids
+    assert all(gone(pid) for pid in pids)
+
+
+def test_commands_die_with_us() -> None:
+    program = "from cc_images import process; process.run(['sh', '-c', 'echo $$ >&2; exec sleep 60'], on_line=print)"
+    parent = subprocess.Popen(
+        [sys.executable, "-uc", program], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    assert gone(child)
+
+
+def test_commands_see_only_the_environment_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    assert "SECRET" not in process.run(["env"], env={"PATH": os.environ["PATH"]})

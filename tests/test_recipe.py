@@ -1,0 +1,75 @@
+"""Keys: golden, moved by every input, deaf to everything else; and what is said about a difference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cc_images.model import Arch
+from cc_images.recipe import Recipe, differences
+
+RECIPE = Recipe(
+    name="CC-X",
+    arch=Arch.AMD64,
+    content=("cc-x",),
+    disk=("vm",),
+    elements={"cc-x": {"install.d/10-x": "755 aa", "element-deps": "644 bb"}},
+    environment={"DIB_RELEASE": "bookworm", "DIB_PASSWORD": "geheim"},
+    packages=("vim",),
+    artifacts={"A": "ff"},
+    tools={"diskimage-builder": "3.43.0"},
+)
+
+
+def test_the_key_of_a_known_recipe_never_changes() -> None:
+    assert RECIPE.key == "ab25340c3fa5aeed61dc8112f9d64e82ba728b8ccb05bc8981166c65e97319d4"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "CC-Y"},
+        {"arch": Arch.ARM64},
+        {"content": ("cc-x", "cc-y")},
+        {"disk": ("vm", "block-device-mbr")},
+        {"elements": {"cc-x": {"install.d/10-x": "755 ab", "element-deps": "644 bb"}}},
+        {"elements": {"cc-x": {"install.d/10-x": "644 aa", "element-deps": "644 bb"}}},
+        {"elements": {"cc-x": {"element-deps": "644 bb"}}},
+        {"environment": {"DIB_RELEASE": "trixie", "DIB_PASSWORD": "geheim"}},
+        {"environment": {"DIB_RELEASE": "bookworm", "DIB_PASSWORD": "secret"}},
+        {"packages": ()},
+        {"artifacts": {"A": "fe"}},
+        {"tools": {"diskimage-builder": "3.44.0"}},
+        {"schema": 2},
+    ],
+)
+def test_every_input_moves_the_key(change: dict[str, Any]) -> None:
+    assert replace(RECIPE, **change).key != RECIPE.key
+
+
+def test_the_order_of_mappings_does_not_move_the_key() -> None:
+    turned = replace(RECIPE, environment=dict(reversed(RECIPE.environment.items())))
+    assert turned.key == RECIPE.key
+
+
+def test_secrets_are_not_in_what_is_stored() -> None:
+    assert "geheim" not in json.dumps(RECIPE.as_json())
+
+
+def test_differences_name_files_and_values() -> None:
+    newer = replace(
+        RECIPE,
+        elements={"cc-x": {"install.d/10-x": "755 " + "c" * 64, "post-install.d/20-y": "755 dd"}},
+        packages=("vim", "less"),
+        tools={"diskimage-builder": "3.44.0"},
+    )
+    assert differences(json.loads(json.dumps(RECIPE.as_json())), newer.as_json()) == (
+        "elements/cc-x/element-deps is gone",
+        "elements/cc-x/install.d/10-x changed",
+        "elements/cc-x/post-install.d/20-y is new",
+        "packages +less",
+        "tools/diskimage-builder 3.43.0 → 3.44.0",
+    )

@@ -1,0 +1,168 @@
+"""Third-party elements from real git repositories, artifacts from real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from cc_images import sources
+from cc_images.errors import CCImagesError
+from cc_images.model import Artifact, ElementSource
+from cc_images.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def git(repository: Path, *words: str) -> str:
+    env = os.environ | {
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@invalid", "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@invalid", "GIT_CONFIG_GLOBAL": "/dev/null",
+    }  # fmt: skip
+    return subprocess.run(
+        ["git", "-C", str(repository), *words], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def commit(repository: Path, text: str) -> str:
+    hook = repository / "elements" / "x" / "install.d" / "10-x"
+    hook.parent.mkdir(parents=True, exist_ok=True)
+    hook.write_text(text)
+    hook.chmod(0o755)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", text)
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "repository"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    commit(path, "one")
+    return path
+
+
+def source(repository: Path, **more: str) -> ElementSource:
+    return ElementSource(name="third", repo=f"file://{repository}", elements_directory="elements", **more)
+
+
+def text(folder: Path) -> str:
+    hook = folder / "x" / "install.d" / "10-x"
+    assert hook.stat().st_mode & 0o111
+    return hook.read_text()
+
+
+def test_a_branch_is_followed_also_when_it_was_rewritten(repository: Path, store: Store) -> None:
+    first, commit_of_first = sources.update(source(repository), store)
+    assert (text(first), commit_of_first) == ("one", git(repository, "rev-parse", "HEAD"))
+    git(repository, "commit", "-q", "--amend", "-m", "rewritten")
+    rewritten = commit(repository, "two")
+    folder, seen = sources.update(source(repository), store)
+    assert (text(folder), seen) == ("two", rewritten)
+    assert text(first) == "one", "a checkout that a build may be using is never touched"
+
+
+def test_a_pin_stays(repository: Path, store: Store) -> None:
+    pin = git(repository, "rev-parse", "HEAD")
+    commit(repository, "two")
+    folder, seen = sources.update(source(repository, commit=pin), store)
+    assert (text(folder), seen) == ("one", pin)
+
+
+def test_offline_uses_what_was_fetched_last(repository: Path, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(CCImagesError, match="was never fetched"):
+        sources.update(source(repository), store, offline=True)
+    sources.update(source(repository), store)
+    repository.rename(tmp_path / "away")
+    assert text(sources.update(source(repository), store, offline=True)[0]) == "one"
+    with pytest.raises(CCImagesError, match="cannot be fetched") as caught:
+        sources.update(source(repository), store)
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"branch": "nope"}, "cannot be fetched"),
+        ({"commit": "0123456789"}, "commit 0123456789 does not exist"),
+    ],
+)
+def test_what_does_not_exist_is_named(repository: Path, store: Store, more: dict[str, str], message: str) -> None:
+    with pytest.raises(CCImagesError, match=message):
+        sources.update(source(repository, **more), store)
+
+
+def test_a_folder_that_does_not_exist_is_named(repository: Path, store: Store) -> None:
+    wrong = ElementSource(name="third", repo=f"file://{repository}", elements_directory="elemnts")
+    with pytest.raises(CCImagesError, match="no folder elemnts"):
+        sources.update(wrong, store)
+
+
+CONTENT = b"firmware" * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/gone"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT[: 100 if self.path.startswith("/short") else None])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def fetched(store: Store, url: str, sha256: str = "") -> bytes:
+    store.root.mkdir(exist_ok=True)
+    blob = sources.fetch(Artifact(url=url, sha256=sha256), store, store.root / "work", stop=threading.Event())
+    return blob.path.read_bytes()
+
+
+def test_an_artifact_comes_by_http_and_from_a_file(store: Store, server: str, tmp_path: Path) -> None:
+    assert fetched(store, f"{server}/tool.run", DIGEST) == CONTENT
+    (tmp_path / "tool.run").write_bytes(CONTENT)
+    assert fetched(store, f"file://{tmp_path}/tool.run") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "message"),
+    [
+        ("/gone?signature=geheim", "", "cannot be fetched: Not Found"),
+        ("/short?signature=geheim", "", "broke off after 100 of 8000 bytes"),
+        ("/tool.run?signature=geheim", "0" * 64, f"has the digest {DIGEST}"),
+    ],
+)
+def test_a_bad_artifact_has_a_message_without_its_signature(
+    store: Store, server: str, path: str, sha256: str, message: str
+) -> None:
+    with pytest.raises(CCImagesError, match=message) as caught:
+        fetched(store, server + path, sha256)
+    assert "geheim" not in caught.value.message
+    assert not [blob for blob in (store.root / "blobs").rglob("*") if blob.is_file()]
+
+
+def test_an_object_store_is_not_read_yet_and_says_so(store: Store) -> None:
+    with pytest.raises(CCImagesError, match="is in an object store"):
+        sources.fetch(Artifact(object="c/o", site="s"), store, store.root, stop=threading.Event())

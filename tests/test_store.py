@@ -1,0 +1,144 @@
+"""The store: whole or not at all, locks, dead runs."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cc_images.errors import CCImagesError
+from cc_images.model import Arch, Build, Format, Output
+from cc_images.store import Store
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def stage(store: Store, content: bytes) -> Path:
+    path = store.root / "staged"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def stored(store: Store, version: str, content: bytes = b"disk") -> Build:
+    blob = store.add(stage(store, content))
+    output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
+    build = Build(
+        tag="cc-x", name="CC-X", arch=Arch.ARM64, version=version, key="k", outputs={Format.QCOW2: output},
+        recipe={"a": 1}, timings={"root.d/x": 1.5}, packages={"vim": "9"},
+    )  # fmt: skip
+    store.record(build, "CC-X-ARM64")
+    return build
+
+
+def test_a_blob_is_named_by_its_content(store: Store) -> None:
+    blob = store.add(stage(store, b"disk"))
+    assert blob.digest == hashlib.sha256(b"disk").hexdigest()
+    assert blob.sha512 == hashlib.sha512(b"disk").hexdigest()
+    assert (blob.size, blob.path.read_bytes()) == (4, b"disk")
+    assert not blob.path.stat().st_mode & 0o222
+    assert not (store.root / "staged").exists()
+
+
+def test_a_record_comes_back_as_it_was(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    assert list(store.builds("cc-x", Arch.ARM64)) == [build]
+    assert build.created == NOW
+
+
+def test_the_newest_build_has_the_names_for_people(store: Store) -> None:
+    stored(store, "20261121T120000Z", b"new")
+    stored(store, "20261120T120000Z", b"old")
+    assert (store.root / "images" / "CC-X-ARM64.qcow2").read_bytes() == b"new"
+    assert (store.root / "builds/cc-x/arm64/current").readlink() == Path("20261121T120000Z.json")
+    assert [build.version for build in store.builds("cc-x", Arch.ARM64)] == ["20261121T120000Z", "20261120T120000Z"]
+
+
+def test_a_build_whose_blob_is_gone_or_short_is_no_build(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    blob = store.blob_path(build.outputs[Format.QCOW2].digest)
+    blob.chmod(0o644)
+    blob.write_bytes(b"di")
+    assert list(store.builds("cc-x", Arch.ARM64)) == []
+    blob.unlink()
+    assert list(store.builds("cc-x", Arch.ARM64)) == []
+
+
+def test_an_unreadable_record_is_passed_over(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    (store.root / "builds/cc-x/arm64/20261122T120000Z.json").write_text("{")
+    (store.root / "builds/cc-x/arm64/20261123T120000Z.json").write_text(json.dumps({"future": 1}))
+    assert list(store.builds("cc-x", Arch.ARM64)) == [build]
+
+
+def test_forgetting_keeps_what_another_build_shares(store: Store) -> None:
+    old, new = stored(store, "20261120T120000Z"), stored(store, "20261121T120000Z")
+    store.forget(old)
+    assert list(store.builds("cc-x", Arch.ARM64)) == [new]
+    store.forget(new)
+    assert not list((store.root / "blobs").rglob("*/*/*"))
+
+
+def test_runs_of_one_second_have_names_of_their_own(store: Store) -> None:
+    names = [store.start_run(NOW).version for _ in range(3)]
+    assert names == ["20261121T120000Z", "20261121T120000Z.2", "20261121T120000Z.3"]
+    assert replace(stored(store, names[2])).created == NOW
+
+
+def test_dead_runs_are_reaped_and_living_ones_are_not(store: Store) -> None:
+    living = store.start_run(NOW)
+    program = (
+        "import sys, os, pathlib; from datetime import datetime, UTC; from cc_images.store import Store;"
+        "run = Store(pathlib.Path(sys.argv[1])).start_run(datetime.now(UTC)); (run.work / 'big').write_text('x');"
+        "print(run.version); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    dead = subprocess.run([sys.executable, "-c", program, store.root], capture_output=True, text=True).stdout.strip()
+    assert (store.root / "work" / dead / "big").exists()
+    assert store.reap(shutil.rmtree) == [dead]
+    assert [path.name for path in (store.root / "work").iterdir()] == [living.version]
+
+
+def test_finishing_a_run_leaves_its_journal_only(store: Store) -> None:
+    run = store.start_run(NOW)
+    store.finish_run(run, {"seconds": 1}, shutil.rmtree)
+    assert json.loads(store.journal_path(run).read_text()) == {"seconds": 1}
+    assert not list((store.root / "work").iterdir())
+
+
+def test_a_lock_is_held_by_one(store: Store) -> None:
+    program = (
+        "import sys, pathlib; from cc_images.store import Store;"
+        "waiting = lambda: print('waiting', flush=True);"
+        "lock = Store(pathlib.Path(sys.argv[1])).lock('a b', waiting); lock.__enter__(); print('held')"
+    )
+    with store.lock("a b"):
+        other = subprocess.Popen([sys.executable, "-c", program, store.root], stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "waiting\n"
+        assert other.poll() is None
+    assert other.communicate(timeout=30)[0] == "held\n"
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(CCImagesError, match="is full") as caught:
+        stored(Store(tmp_path), "20261121T120000Z")
+    assert caught.value.reason == "disk-full"
+    assert list(Store(tmp_path).builds("cc-x", Arch.ARM64)) == []
