@@ -25,7 +25,7 @@ from cc_images.model import Arch, Artifact, Image, Json, Site
 from cc_images.plan import BuildJob, Candidate, Plan, Request, Resource, Result, make_plan
 from cc_images.recipe import Recipe, differences
 from cc_images.store import Store
-from cc_images.worker import Progress, Worker
+from cc_images.worker import Progress, Worker, local_paths
 
 FETCHES, CONVERSIONS, PUSHES = 4, 2, 4
 """How many artifacts are fetched, disks converted and images pushed at a time."""
@@ -248,9 +248,16 @@ def _recipe(job: BuildJob, elements: dib.Elements, tools: Mapping[str, str]) -> 
         elements={name: elements.files(name) for name in elements.closure((*job.content, *job.disk))},
         environment=job.environment,
         packages=job.packages,
-        artifacts={variable: artifact.sha256 or artifact.identity for variable, artifact in job.artifacts.items()},
+        artifacts={variable: artifact.sha256 or artifact.identity for variable, artifact in job.artifacts.items()}
+        | {variable: _stamp(path) for variable, path in local_paths(job.environment).items()},
         tools=tools,
     )
+
+
+def _stamp(path: Path) -> str:
+    """Return what identifies a file that a variable names: it may be gigabytes, so size and time must do."""
+    status = path.stat()
+    return f"{status.st_size} bytes of {status.st_mtime_ns}"
 
 
 def _candidate(image: Image, arch: Arch, job: BuildJob, recipe: Recipe, store: Store) -> Candidate:

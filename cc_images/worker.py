@@ -135,7 +135,7 @@ class Worker:
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=self.folders,
+            visible=(*self.folders, *local_paths(job.environment).values()),
             tmpfs_mib=self.tmpfs_mib,
             cores=self.cores,
         )
@@ -254,6 +254,11 @@ class Worker:
         status = Status.DONE if outcome.changed else Status.CACHED
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
         return replace(result, status=status, size=output.size, where=outcome.address + note)
+
+
+def local_paths(environment: Mapping[str, str]) -> dict[str, Path]:
+    """Return the variables whose value is a file or folder of this host."""
+    return {name: Path(value) for name, value in environment.items() if value[:1] == "/" and os.path.exists(value)}
 
 
 def _append(path: Path, text: str) -> None:

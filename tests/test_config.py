@@ -194,7 +194,14 @@ def test_environment_wins_over_the_folder_and_the_folder_over_the_package(tmp_pa
 
 
 def test_variables_of_the_environment(tmp_path: Path) -> None:
-    environ = {"HOME": "/h", "DIB_RELEASE": "x", "DIB_IMAGE_CACHE": "/shared", "ARCH": "arm64", "http_proxy": "p", "A": ""}
+    environ = {
+        "HOME": "/h",
+        "DIB_RELEASE": "x",
+        "DIB_IMAGE_CACHE": "/shared",
+        "ARCH": "arm64",
+        "http_proxy": "p",
+        "A": "",
+    }
     config = load(environ, tmp_path)
     assert config.environment == {"DIB_RELEASE": "x"}, "what the sandbox decides is not handed down"
     assert config.network == {"http_proxy": "p"}

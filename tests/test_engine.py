@@ -20,9 +20,7 @@ GOOD = (Status.DONE, Status.CACHED)
 def job(kind: bool) -> Job:
     if kind:
         return FetchJob(artifact=Artifact(url="file:/x"))
-    return PushJob(
-        name="N", tag="n", arch=Arch.AMD64, version="v", format=Format.RAW, site="s", properties={}
-    )
+    return PushJob(name="N", tag="n", arch=Arch.AMD64, version="v", format=Format.RAW, site="s", properties={})
 
 
 @st.composite
@@ -112,9 +110,7 @@ def test_run_ends_with_a_result_for_every_task(plan: Plan, limits: dict[Resource
 
 
 def chain(*names: str) -> Plan:
-    tasks = [
-        Task(id=name, job=job(True), reason="", needs=names[:number][-1:]) for number, name in enumerate(names)
-    ]
+    tasks = [Task(id=name, job=job(True), reason="", needs=names[:number][-1:]) for number, name in enumerate(names)]
     return Plan(version="v", tasks=tuple(tasks))
 
 

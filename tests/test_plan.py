@@ -24,7 +24,9 @@ def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
     return Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, key="k" * 64, outputs=outputs)
 
 
-def candidate(name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object) -> Candidate:
+def candidate(
+    name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object
+) -> Candidate:
     made = replace(Image(name=name), **image)  # type: ignore[arg-type]
     job = BuildJob(
         name=name,

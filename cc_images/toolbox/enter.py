@@ -74,7 +74,7 @@ def make_view(spec: dict[str, Any]) -> None:
     """Give this mount namespace its view: the host read-only, the workspace writable, /dev and /tmp private."""
     workspace, scratch = spec["workspace"], spec["scratch"]
     # Kept by descriptor, because some of these folders may lie below a /tmp that is about to be covered.
-    kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in [*spec["visible"], workspace]}
+    kept = {path: os.open(path, os.O_PATH) for path in [*spec["visible"], workspace]}
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     read_only("/")
     bind(kept[workspace], workspace)
@@ -90,7 +90,6 @@ def make_view(spec: dict[str, Any]) -> None:
             mount(own, folder, flags=MS_BIND)
             for path, descriptor in kept.items():
                 if path.startswith(f"{folder}/"):
-                    os.makedirs(path, exist_ok=True)
                     bind(descriptor, path)
     make_dev()
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -98,7 +97,13 @@ def make_view(spec: dict[str, Any]) -> None:
 
 
 def bind(descriptor: int, path: str) -> None:
-    """Show the tree that `descriptor` stands for at `path`."""
+    """Show the file or tree that `descriptor` stands for at `path`, making a place for it where there is none."""
+    if not os.path.lexists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.mkdir(path)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
     mount(f"/proc/self/fd/{descriptor}", path, flags=MS_BIND | MS_REC)
 
 

@@ -1,0 +1,199 @@
+"""What the real tests share: a tiny system to build from, a project around it, and a look for leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
+
+TOOLS = ("mmdebstrap", "qemu-img", "sgdisk", "mkfs.vfat", "setpriv")
+REASON = lacking(TOOLS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here as real, and skip it with the reason where it cannot run."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("real")
+            if REASON:
+                item.add_marker(pytest.mark.skip(reason=REASON))
+
+
+def host_mirrors() -> dict[str, str]:
+    """Return the variables that point dib at this host's own mirrors."""
+    said = subprocess.run([REPOSITORY / ".ci" / "host-mirrors"], check=True, capture_output=True, text=True).stdout
+    return dict(re.findall(r"^export (\w+)=(.*)$", said, re.MULTILINE))
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the archive of a minimal Debian tree."""
+    archive = tmp_path_factory.mktemp("root") / "root.tar"
+    mirror = host_mirrors().get("DIB_DEBIAN_DISTRIBUTION_MIRROR", "")
+    subprocess.run(
+        ["mmdebstrap", "--variant=minbase", "--quiet", "--dpkgopt=path-exclude=/usr/share/doc/*", "bookworm", archive]
+        + ([mirror] if mirror else []),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return archive
+
+
+@dataclass
+class Project:
+    """A folder with a catalogue of tiny images, a store and a local site, and a way to run cc-images there."""
+
+    folder: Path
+    environment: dict[str, str]
+    loops: str = field(default_factory=lambda: loops())
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start cc-images with its output in pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cc_images", *words],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Run cc-images to its end; return exit code and output."""
+        process = self.start(*words, **environment)
+        output, _ = process.communicate(timeout=1500)
+        return process.returncode, output
+
+    def published(self, name: str = "CC-Tiny") -> str:
+        """Check that the site has one whole image of the name that fits its description; return its version."""
+        said = json.loads((self.site / f"{name}.json").read_text())
+        with (self.site / f"{name}.qcow2").open("rb") as file:
+            assert hashlib.file_digest(file, "sha512").hexdigest() == said["sha512"]
+        return str(said["version"])
+
+    def assert_nothing_leaked(self) -> None:
+        """Check that no process, mount or loop device of this project is left; give the kernel a moment."""
+        deadline = time.monotonic() + 10
+        while (found := self._leaks()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not found
+
+    def assert_no_leftovers(self) -> None:
+        """Check that no temporary folder is left either."""
+        self.assert_nothing_leaked()
+        assert list((self.store / "work").iterdir()) == []
+        assert not [path for path in Path("/tmp").glob("dib_*") if path.stat().st_mtime > self._began]
+        assert not [path.name for path in self.site.glob(".*")]
+
+    _began: float = field(default_factory=time.time)
+
+    def _leaks(self) -> list[str]:
+        mark = str(self.store).encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            except (OSError, ProcessLookupError):
+                continue
+            if mark in seen and process.name != str(os.getpid()):
+                found.append(f"process {process.name}: {(process / 'cmdline').read_bytes()!r}")
+        found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.store) in line]
+        if loops() != self.loops:
+            found.append(loops())
+        return found
+
+
+def loops() -> str:
+    """Return the loop devices in use."""
+    return subprocess.run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"], capture_output=True,
+                          text=True, check=True).stdout  # fmt: skip
+
+
+CATALOGUE = """\
+CC-Tiny:
+  elements: [tiny-os]
+  disk: [block-device-efi, tiny-disk]
+  artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}
+CC-Tiny-Too:
+  elements: [tiny-os]
+  disk: [block-device-efi, tiny-disk]
+  artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}
+CC-Tiny-Child:
+  depends: [CC-Tiny]
+  elements: []
+  disk: [block-device-efi, tiny-disk]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_root: Path) -> Iterator[Project]:
+    """Return a project of tiny images; check at the end that nothing of it is left on the host."""
+    write_files(
+        tmp_path,
+        images=CATALOGUE.replace("TINY_ROOT_URL", tiny_root.as_uri()),
+        sites="local: {directory: site, is_baremetal: true}",
+    )
+    (tmp_path / "elements").symlink_to(REPOSITORY / "tests" / "elements")
+    environment = clean_environment(tmp_path) | host_mirrors()
+    environment |= {"PYTHONPATH": str(REPOSITORY)}
+    made = Project(tmp_path, environment)
+    yield made
+    made.assert_nothing_leaked()
+
+
+class Watched:
+    """A running cc-images whose output is read line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip())
+                self._changed.notify_all()
+
+    def wait_for(self, pattern: str, seconds: float = 120) -> None:
+        """Wait for a line that matches."""
+        with self._changed:
+            seen = self._changed.wait_for(lambda: any(re.search(pattern, line) for line in self.lines), seconds)
+        assert seen, f"no line matches {pattern}:\n" + "\n".join(self.lines[-20:])
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit code."""
+        code = self.process.wait(60)
+        self._reader.join(10)
+        return code

@@ -1,0 +1,154 @@
+"""What a sandbox shows, hides and forbids; and that loop devices die with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cc_images import process, sandbox
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.sandbox import Sandbox
+from tests.real.conftest import loops
+
+
+def enter(tmp_path: Path, script: str, *visible: Path, timeout: float = 60, tmpfs_mib: int = 0) -> list[str]:
+    """Run a shell script in a sandbox below `tmp_path` and return its output."""
+    lines: list[str] = []
+    box = Sandbox(workspace=tmp_path / "box", guards=tmp_path / "guards", visible=visible, tmpfs_mib=tmpfs_mib, cores=1)
+    (tmp_path / "box").mkdir(exist_ok=True)
+    with (tmp_path / "log").open("wb") as log:
+        box.run(["sh", "-euc", script], {}, log=log, timeout=timeout, stop=threading.Event(), on_line=lines.append)
+    return lines
+
+
+def test_the_host_is_read_only_and_the_workspace_is_not(tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    host.mkdir()
+    script = """
+    ! touch /etc/x /root/x /usr/x 2>/dev/null
+    touch $HOME/x $TMPDIR/x /var/tmp/x $DIB_IMAGE_CACHE/x
+    echo result > %s/box/out/result
+    echo $(id -u) $(ls /tmp | wc -l)
+    """
+    assert enter(tmp_path, script % tmp_path)[-1] == "0 2", "in /tmp are the touched file and the way to the workspace"
+    assert (tmp_path / "box/out/result").read_text() == "result\n"
+    assert not (tmp_path / "box/scratch").exists()
+
+
+def test_dev_is_private_and_small(tmp_path: Path) -> None:
+    lines = enter(tmp_path, "rm -rf /dev/shm/* /dev/null; ls /dev; echo x > /dev/full || true; tty || true")
+    assert os.path.exists("/dev/null")
+    assert not {"vda", "sda", "mem", "kmsg"} & set(lines)
+
+
+def test_processes_of_the_host_are_not_seen(tmp_path: Path) -> None:
+    assert enter(tmp_path, "echo $$; ls -d /proc/[0-9]* | wc -l")[0] == "2"
+
+
+def test_files_below_tmp_that_are_named_are_seen(tmp_path: Path) -> None:
+    named, hidden = tmp_path / "named", tmp_path / "hidden"
+    named.write_text("here\n")
+    hidden.write_text("")
+    lines = enter(tmp_path, f"cat {named}; test ! -e {hidden}; ! echo x > {named} 2>/dev/null", named)
+    assert lines[0] == "here"
+
+
+def test_the_environment_is_no_part_of_argv_and_the_order_is_removed(tmp_path: Path) -> None:
+    enter(tmp_path, "! grep -z DIB_IMAGE_CACHE /proc/1/cmdline")
+    assert not (tmp_path / "box/spec.json").exists()
+
+
+LOOPS = """
+truncate -s 64M $HOME/disk
+sgdisk -n 1:0:+16M -n 2:0:+32M $HOME/disk > /dev/null
+disk=$(sudo losetup --show -f $HOME/disk)
+sudo kpartx -avs $disk
+mkfs.ext4 -q /dev/mapper/${disk#/dev/}p2
+mkfs.vfat /dev/mapper/${disk#/dev/}p1 > /dev/null
+mkdir $HOME/a $HOME/b
+sudo mount /dev/mapper/${disk#/dev/}p2 $HOME/a
+sudo mount /dev/mapper/${disk#/dev/}p1 $HOME/b
+echo ext4 > $HOME/a/file
+echo fat > $HOME/b/file
+"""
+
+
+def test_partitions_without_device_mapper(tmp_path: Path) -> None:
+    before = loops()
+    script = (
+        LOOPS
+        + """
+    sudo umount $HOME/b
+    sudo mount /dev/mapper/${disk#/dev/}p1 $HOME/b
+    cat $HOME/a/file $HOME/b/file
+    fstrim $HOME/a
+    sudo umount $HOME/a $HOME/b
+    sudo kpartx -d $disk
+    sudo losetup -d $disk
+    echo left: $(losetup --list --noheadings | grep -c $HOME) $(ls /dev/mapper)
+    """
+    )
+    lines = enter(tmp_path, script)
+    assert lines[-3:-1] == ["ext4", "fat"] or lines[-4:-2] == ["ext4", "fat"] or "fat" in lines
+    assert lines[-1] == "left: 0"
+    assert loops() == before
+
+
+@pytest.mark.parametrize("how", ["timeout", "stop"])
+def test_loop_devices_and_mounts_die_with_the_sandbox(tmp_path: Path, how: str) -> None:
+    before = loops()
+    stop = threading.Event()
+    box = Sandbox(workspace=tmp_path / "box", guards=tmp_path / "guards", cores=1)
+    (tmp_path / "box").mkdir()
+
+    def heard(line: str) -> None:
+        if line == "ready" and how == "stop":
+            stop.set()
+
+    expected = Interrupted if how == "stop" else process.TimedOut
+    with (tmp_path / "log").open("wb") as log, pytest.raises(expected):
+        box.run(
+            ["sh", "-euc", LOOPS + "echo ready; sleep 600"],
+            {},
+            log=log,
+            timeout=6 if how == "timeout" else 60,
+            stop=stop,
+            on_line=heard,
+        )
+    deadline = time.monotonic() + 10
+    while loops() != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert loops() == before
+    assert not box.scratch.exists()
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_tmpfs_is_used_when_memory_was_booked(tmp_path: Path) -> None:
+    lines = enter(tmp_path, "df --output=fstype,size $HOME | tail -n 1", tmpfs_mib=64)
+    assert lines[-1].split() == ["tmpfs", "65536"]
+
+
+def test_exit_codes_come_out(tmp_path: Path) -> None:
+    with pytest.raises(process.CommandFailed) as caught:
+        enter(tmp_path, "echo why; exit 41")
+    assert caught.value.code == 41
+
+
+def test_nothing_is_removed_below_a_mount(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "mounted").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder / "mounted"], check=True)
+    try:
+        (folder / "mounted" / "precious").write_text("")
+        with pytest.raises(CCImagesError, match="is mounted there"):
+            sandbox.remove(folder)
+        assert (folder / "mounted" / "precious").exists()
+    finally:
+        subprocess.run(["umount", folder / "mounted"], check=True)
+    sandbox.remove(folder)
+    assert not folder.exists()
