@@ -36,6 +36,7 @@ _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ")
 _RUNNING = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)$")
 _TARGET = re.compile(r"dib-run-parts Target: ([a-z-]+)\.d$")
 _SECONDS = re.compile(r"dib-run-parts (\S+)\s+([\d.]+)$")
+_NOISE = re.compile(r"^\++ |^dib-run-parts Sourcing |^Unmount /|State already cleaned|^\s*$")
 _TELLING = re.compile(
     r"^E: |^error: |\bERROR\b|No space left on device|command not found|: cannot |^Err:", re.IGNORECASE
 )
@@ -241,7 +242,8 @@ def tools() -> dict[str, str]:
 def _explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
     cause = phases.telling[-1] if phases.telling else next((line for line in reversed(error.tail) if line), "")
     full = any("No space left on device" in line for line in (*phases.telling, *error.tail))
-    failure = process.CommandFailed("disk-image-create", error.code, error.tail, reason="disk-full" if full else "dib")
+    tail = [text for line in error.tail if not _NOISE.search(text := _STAMP.sub("", line))]
+    failure = process.CommandFailed("disk-image-create", error.code, tail, reason="disk-full" if full else "dib")
     failure.message = f"dib failed in {phases.current or 'its start'}: {_STAMP.sub('', cause)}"
     failure.hint = (
         "free space in the store, or set CC_IMAGES_STORE to a larger file system"

@@ -23,7 +23,7 @@ from cc_images.errors import CCImagesError, Interrupted
 GRACE = 15.0
 """Seconds that a command has to end after it was asked, before it is killed."""
 
-TAIL = 25
+TAIL = 200
 """Lines of output that an error carries."""
 
 

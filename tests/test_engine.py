@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_images.engine import Schedule, run
-from cc_images.model import Artifact, Format
+from cc_images.model import Arch, Artifact, Format
 from cc_images.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
-from cc_images.model import Arch
 
 GOOD = (Status.DONE, Status.CACHED)
 
@@ -90,7 +89,7 @@ def test_schedule_starts_each_task_once_after_its_needs_and_within_limits(
 @settings(max_examples=30, deadline=None)
 @given(plans(), LIMITS, st.sets(st.integers(0, 11)))
 def test_run_ends_with_a_result_for_every_task(plan: Plan, limits: dict[Resource, int], failing: set[int]) -> None:
-    lock, active = threading.Lock(), {resource: 0 for resource in Resource}
+    lock, active = threading.Lock(), dict.fromkeys(Resource, 0)
 
     def perform(task: Task) -> Result:
         with lock:

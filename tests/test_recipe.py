@@ -51,7 +51,7 @@ def test_every_input_moves_the_key(change: dict[str, Any]) -> None:
 
 
 def test_the_order_of_mappings_does_not_move_the_key() -> None:
-    turned = replace(RECIPE, environment=dict(reversed(RECIPE.environment.items())))
+    turned = replace(RECIPE, environment=dict(reversed(list(RECIPE.environment.items()))))
     assert turned.key == RECIPE.key
 
 

@@ -153,7 +153,7 @@ def die() -> None:
 def test_any_failure_leaves_the_old_image_in_place(tmp_path: Path, folder: Path, at: int, after: bool) -> None:
     put(site_at(folder), publication(tmp_path, b"old"))
     with pytest.raises(CCImagesError, match="the site is down"):
-        put(Tripping(site_at(folder), at, after, fail), publication(tmp_path, b"new"))  # type: ignore[arg-type]
+        put(Tripping(site_at(folder), at, after, fail), publication(tmp_path, b"new"))
     put(site_at(folder), publication(tmp_path, b"old"))
     check_whole(folder, b"old")
     assert b"old" not in [content for name, content in files(folder).items() if name != "CC-X.qcow2"]
@@ -169,7 +169,7 @@ def test_any_kill_is_mended_by_the_next_run(tmp_path: Path, folder: Path, at: in
         put(site_at(folder), publication(tmp_path, b"old"))
     child = os.fork()
     if child == 0:
-        put(Tripping(site_at(folder), at, after, die), publication(tmp_path, b"new"))  # type: ignore[arg-type]
+        put(Tripping(site_at(folder), at, after, die), publication(tmp_path, b"new"))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     put(site_at(folder), publication(tmp_path, b"new"))
@@ -244,7 +244,7 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path, folder: Path) -> Non
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_the_site(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CCImagesError, match="site local: .*file") as caught:
+    with pytest.raises(CCImagesError, match=r"site local: .*file") as caught:
         put(site_at(tmp_path / "file"), publication(tmp_path, b"new"))
     assert caught.value.reason == "site"
 

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def host_mirrors() -> dict[str, str]:
     """Return the variables that point dib at this host's own mirrors."""
-    said = subprocess.run([REPOSITORY / ".ci" / "host-mirrors"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([REPOSITORY / "script" / "host-mirrors"], check=True, capture_output=True, text=True).stdout
     return dict(re.findall(r"^export (\w+)=(.*)$", said, re.MULTILINE))
 
 
@@ -44,12 +44,9 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the archive of a minimal Debian tree."""
     archive = tmp_path_factory.mktemp("root") / "root.tar"
     mirror = host_mirrors().get("DIB_DEBIAN_DISTRIBUTION_MIRROR", "")
-    subprocess.run(
-        ["mmdebstrap", "--variant=minbase", "--quiet", "--dpkgopt=path-exclude=/usr/share/doc/*", "bookworm", archive]
-        + ([mirror] if mirror else []),
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    options = ["--variant=minbase", "--quiet", "--dpkgopt=path-exclude=/usr/share/doc/*"]
+    command = ["mmdebstrap", *options, "bookworm", str(archive), *([mirror] if mirror else [])]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return archive
 
 

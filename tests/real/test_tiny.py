@@ -31,7 +31,7 @@ def test_build_push_and_nothing_to_do(project: Project) -> None:
     before = project.published()
     code, output = project.run("-b", "-p", "cc-tiny", "cc-tiny-too")
     assert code == 0
-    assert "6 tasks" in output or "cached" in output
+    assert "4 cached in" in output
     assert project.published() == before
     project.assert_no_leftovers()
 
@@ -89,7 +89,7 @@ def test_the_first_signal_ends_cleanly(project: Project, number: signal.Signals)
     run = Watched(project.start("-b", "-p", "cc-tiny", "cc-tiny-too", DIB_TINY_LINGER="3"))
     run.wait_for(r"^\[build .* install\.d")
     assert run.end(number) == 130
-    assert sum("started" in line for line in run.lines) == 1, "nothing new starts"
+    assert sum(line.startswith("[build ") and line.endswith(" started") for line in run.lines) == 1
     assert any("stopped" in line for line in run.lines)
     assert list((project.store / "work").iterdir()) == []
     project.assert_nothing_leaked()

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make image` and `make test`. Both set up first, once.
+#
+# setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
+# environment in .venv with cc-images and its development tools. Nothing else on the host is changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TAG ?= cc-debian12
+
+.DEFAULT_GOAL := help
+.PHONY: help setup image test check unit bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## install the system packages and the environment in .venv
+
+$(VENV)/.ready: pyproject.toml script/setup
+	script/setup $(VENV) $(PYTHON)
+	touch $@
+
+image: setup  ## build the default image (TAG=cc-debian12) and publish it to the local site
+	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p $(TAG)
+
+check: setup  ## lint, types, layers, unit tests: under a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q --ignore=tests/real
+
+test: check  ## everything, real builds and boots included
+	$(BIN)/pytest tests/real
+
+bench: setup  ## measure what the README claims
+	$(BIN)/python bench/startup.py
+
+clean:  ## remove the environment and the caches of the development tools
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
