@@ -1,4 +1,4 @@
-"""Measure what `cc-images --help` costs against `python3 -c pass`: CPU seconds of both and their ratio, from one run."""
+"""Measure what `cc-images --help` costs against `python3 -c pass`: CPU seconds of both and their ratio."""
 
 from __future__ import annotations
 

@@ -224,6 +224,8 @@ def _run(options: argparse.Namespace) -> int:
             if result.status is Status.FAILED:
                 report.say("\n" + report.failure(result), to=sys.stderr)
         report.say("\n" + report.result_table(outcome.plan, outcome.results, outcome.seconds))
+    for complaint in outcome.complaints:
+        report.say(f"cc-images: {complaint}", to=sys.stderr)
     if outcome.stopped:
         return EXIT_INTERRUPTED
     if any(result.reason == "bug" for result in results):

@@ -121,11 +121,11 @@ class Section:
             return ""
         return text
 
-    def words(self, key: str) -> tuple[str, ...]:
+    def words(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return a list of scalars; one scalar is a list of one."""
         node = self._take(key)
         if node is None:
-            return ()
+            return default
         if isinstance(node, yaml.SequenceNode):
             return tuple(self._scalar(item, f"{key}[{number}]") for number, item in enumerate(node.value))
         return (self._scalar(node, key),)

@@ -105,6 +105,7 @@ class Sandbox:
         env = self.environment() | dict(environment)
         for folder in (self.scratch, self.out):
             folder.mkdir(parents=True, exist_ok=True)
+        self.guards.touch()  # by this user, who will want to lock it after root's guard
         spec = self.workspace / "spec.json"
         spec.touch(mode=0o600)
         spec.write_text(

@@ -20,11 +20,11 @@ from types import FrameType
 
 from cc_images import dib, engine, sandbox, sources
 from cc_images.config import Config
-from cc_images.errors import UserError
+from cc_images.errors import CCImagesError, UserError
 from cc_images.model import Arch, Artifact, Image, Json, Site
 from cc_images.plan import BuildJob, Candidate, Plan, Request, Resource, Result, make_plan
 from cc_images.recipe import Recipe, differences
-from cc_images.store import Store
+from cc_images.store import Run, Store
 from cc_images.worker import Progress, Worker, local_paths
 
 FETCHES, CONVERSIONS, PUSHES = 4, 2, 4
@@ -56,13 +56,14 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run did. `stopped` says whether it was asked to end early."""
+    """What a run did. `stopped`: it was asked to end early; `complaints`: what went wrong with its own books."""
 
     plan: Plan
     results: Mapping[str, Result]
     journal: Path
     seconds: float
     stopped: bool
+    complaints: tuple[str, ...] = ()
 
 
 def look(request: Request, config: Config, store: Store, *, now: datetime, offline: bool) -> Outlook:
@@ -149,6 +150,7 @@ def run(
     store = Store(config.store)
     began = time.monotonic()
     stop = threading.Event()
+    complaints: list[str] = []
     with ExitStack() as ending:
         ending.enter_context(_stopped_by_signals(stop))
         store.reap(sandbox.remove)
@@ -158,7 +160,7 @@ def run(
             sandbox.require_host()
         this_run = store.start_run(now)
         journal: Json = {"run": this_run.version, "began": now.isoformat()}
-        ending.callback(lambda: store.finish_run(this_run, journal, sandbox.remove))
+        ending.callback(_finish, store, this_run, journal, complaints)
         plan = outlook.plan(this_run.version)
         announce(plan)
         limits = _limits(request)
@@ -197,8 +199,21 @@ def run(
             "interrupted": stop.is_set(),
         }
     return Outcome(
-        plan=plan, results=results, journal=store.journal_path(this_run), seconds=seconds, stopped=stop.is_set()
+        plan=plan,
+        results=results,
+        journal=store.journal_path(this_run),
+        seconds=seconds,
+        stopped=stop.is_set(),
+        complaints=tuple(complaints),
     )
+
+
+def _finish(store: Store, this_run: Run, journal: Json, complaints: list[str]) -> None:
+    """Close the run's books; a store without room must not hide what the run did."""
+    try:
+        store.finish_run(this_run, journal, sandbox.remove)
+    except CCImagesError as error:
+        complaints.append(f"the journal of the run is incomplete: {error.message}")
 
 
 def _sites(request: Request, config: Config) -> tuple[Site, ...]:

@@ -83,7 +83,7 @@ class Store:
         Raises CCImagesError when the store cannot be written to.
         """
         stamp = now.astimezone(UTC).strftime(VERSION_FORMAT)
-        with _clear_errors(self.root), self.lock("runs"):
+        with clear_errors(self.root), self.lock("runs"):
             taken = {path.name for path in [*(self.root / "work").glob("*"), *(self.root / "logs").glob("*")]}
             names = (stamp if n == 1 else f"{stamp}.{n}" for n in range(1, 1000))
             version = next(name for name in names if name not in taken)
@@ -120,7 +120,7 @@ class Store:
         try:
             _wait_for_guards(run.work)
             remove(run.work)
-            with _clear_errors(self.root):
+            with clear_errors(self.root):
                 write_json(self.journal_path(run), journal)
         finally:
             run.close()
@@ -149,7 +149,7 @@ class Store:
     def add(self, staged: Path) -> Blob:
         """Take over a file that is complete and lies on the store's file system: hash, flush, rename."""
         sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
-        with _clear_errors(self.root):
+        with clear_errors(self.root):
             with staged.open("rb") as file:
                 while chunk := file.read(CHUNK):
                     sha256.update(chunk)
@@ -186,7 +186,7 @@ class Store:
     def record(self, build: Build, published_name: str) -> None:
         """Write or replace a build's record, then point the human names at its blobs."""
         folder = self.root / "builds" / build.tag / build.arch
-        with _clear_errors(self.root):
+        with clear_errors(self.root):
             write_json(folder / f"{build.version}.json", build.as_json())
             newest = next(self.builds(build.tag, build.arch), None)
             if newest is None or newest.version != build.version:
@@ -270,8 +270,8 @@ def _wait_for_guards(work: Path) -> None:
 
 
 @contextmanager
-def _clear_errors(root: Path) -> Iterator[None]:
-    """Turn what a file system says into an error that says what to do."""
+def clear_errors(root: Path) -> Iterator[None]:
+    """Turn what a file system says about a lack of room or rights into an error that says what to do."""
     try:
         yield
     except OSError as error:

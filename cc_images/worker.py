@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -25,7 +26,7 @@ from cc_images.sandbox import Sandbox
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
 from cc_images.sites.publish import publish
-from cc_images.store import Run, Store, write_json
+from cc_images.store import Run, Store, clear_errors, write_json
 
 LEAST_FREE = 3 << 30
 """Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
@@ -71,7 +72,7 @@ class Worker:
         tail: tuple[str, ...] = ()
         try:
             self.progress.started(task.id)
-            with path.open("wb") as log:
+            with clear_errors(self.store.root), path.open("wb") as log:
                 result = self._do(task, result, log)
         except CCImagesError as error:
             status = Status.INTERRUPTED if isinstance(error, Interrupted) else Status.FAILED
@@ -262,5 +263,5 @@ def local_paths(environment: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _append(path: Path, text: str) -> None:
-    with path.open("a") as log:
+    with suppress(OSError), path.open("a") as log:
         log.write(text)

@@ -110,6 +110,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert not image.layer
 
 
+def test_an_empty_list_is_not_the_default(tmp_path: Path) -> None:
+    image = loaded(tmp_path, images="A: {elements: [], disk: []}").images["a"]
+    assert (image.elements, image.disk) == ((), ())
+
+
 def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:
     config = loaded(tmp_path, images="C: {depends: B}\nB: {depends: A}\nA: {}")
     assert list(config.images) == ["a", "b", "c"]

@@ -1,0 +1,135 @@
+"""The command line's contract: words, exit codes, and what is not imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, Cli, write_files
+
+IMAGES = """\
+CC-One: {elements: [debian-minimal], disk: []}
+CC-Two: {elements: [debian-minimal], disk: [], arch: [amd64, arm64], baremetal-only: true}
+CC-Old: {elements: [debian-minimal], disk: [], eol: 2020-01-01}
+"""
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    write_files(
+        tmp_path, images=IMAGES, sites="local: {directory: site}\nmetal: {directory: metal, is_baremetal: true}"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cc-one"], "cc-images: error: nothing to do: give -b to build, -p to push, or both"),
+        (["-b"], "cc-images: error: the following arguments are required: TAG"),
+        (["-b", "-t", "0", "cc-one"], "'0' is not a whole number of at least 1"),
+        (["-b", "-t", "-3", "cc-one"], "-t"),
+        (["-b", "-t", "many", "cc-one"], "'many' is not a whole number"),
+        (["-b", "-a", "mips", "cc-one"], "'mips' is none of amd64, arm64"),
+        (["-b", "cc-on"], "cc-images: there is no image cc-on"),
+        (["-b", "-a", "arm64", "cc-one"], "cc-images: cc-one is not made for arm64"),
+        (["-p", "-s", "metl", "cc-one"], "cc-images: there is no site metl"),
+        (["-p", "-s", "local", "cc-two"], "cc-images: none of the images may go to any of the sites"),
+        (["--nonsense"], "cc-images: error: "),
+    ],
+)
+def test_input_that_is_wrong_gets_one_line_and_code_2(cli: Cli, catalogue: Path, words: list[str], said: str) -> None:
+    answer = cli(*words)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.splitlines()) <= 2, "what is wrong, and what to do"
+    assert not (catalogue / "store" / "work").exists()
+
+
+def test_configuration_errors_come_all_at_once(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="A: {depends: B}\nC: {arhc: amd64}", sites="S: {}")
+    answer = cli("-b", "a")
+    assert answer.returncode == 2
+    assert len(answer.stderr.splitlines()) == 3
+
+
+def test_missing_elements_are_found_before_anything_runs(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-A: {elements: [debian-minimla]}\nCC-B: {}")
+    answer = cli("-b", "all")
+    assert answer.returncode == 2
+    assert "CC-A: element debian-minimla is not in any elements folder; did you mean debian-minimal?" in answer.stderr
+    assert "CC-B: element cc-b is not in any elements folder" in answer.stderr
+    assert not (tmp_path / "store" / "work").exists()
+
+
+def test_a_missing_element_of_another_image_does_not_matter(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-A: {elements: [debian-minimal]}\nCC-B: {}")
+    assert cli("plan", "-b", "cc-a").returncode == 0
+
+
+def planned(cli: Cli, *words: str, **environment: str) -> list[str]:
+    answer = cli("plan", "--json", *words, **environment)
+    assert answer.returncode == 0, answer.stderr
+    return [task["id"] for task in json.loads(answer.stdout)["tasks"]]
+
+
+def test_all_leaves_out_what_is_past_its_end_of_life(cli: Cli, catalogue: Path) -> None:
+    assert not [task for task in planned(cli, "-b", "all") if "cc-old" in task]
+    assert planned(cli, "-b", "cc-old")[0] == "build cc-old amd64"
+    assert "note: cc-old is past its end of life (2020-01-01)" in cli("plan", "-b", "cc-old").stdout
+
+
+def test_architectures(cli: Cli, catalogue: Path) -> None:
+    both = ["build cc-two amd64", "convert cc-two amd64", "build cc-two arm64", "convert cc-two arm64"]
+    assert planned(cli, "-b", "cc-two") == both
+    assert planned(cli, "-b", "-a", "arm64,amd64", "cc-two") == both
+    assert planned(cli, "-b", "-a", "arm64", "cc-two") == both[2:]
+    assert planned(cli, "-b", "cc-two", ARCH="arm64") == both[2:]
+    assert planned(cli, "-b", "-a", "amd64", "cc-two", ARCH="arm64") == both[:2]
+    assert planned(cli, "-b", "-a", "arm64", "all") == both[2:], "`all` means all that have the architecture"
+
+
+def test_a_plan_goes_to_every_site_that_takes_the_image(cli: Cli, catalogue: Path) -> None:
+    pushes = [task for task in planned(cli, "cc-one", "cc-two", "-a", "amd64") if task.startswith("push")]
+    assert pushes == ["push cc-one amd64 to local", "push cc-one amd64 to metal", "push cc-two amd64 to metal"]
+    pushes = [task for task in planned(cli, "cc-one", "-s", "metal") if task.startswith("push")]
+    assert pushes == ["push cc-one amd64 to metal"]
+
+
+def test_a_plan_writes_nothing(cli: Cli, catalogue: Path) -> None:
+    assert cli("plan", "all").returncode == 0
+    assert sorted(path.name for path in catalogue.iterdir()) == ["images.yaml", "sites.yaml", "third-party.yaml"]
+
+
+def test_list_shows_the_catalogue(cli: Cli, catalogue: Path) -> None:
+    lines = cli("list").stdout.splitlines()
+    assert lines[0].split() == ["tag", "arch", "newest", "build", "end", "of", "life"]
+    assert [line.split()[0] for line in lines[1:]] == ["cc-old", "cc-one", "cc-two", "arm64"]
+    listed = json.loads(cli("list", "--json").stdout)
+    assert [image["tag"] for image in listed] == ["cc-old", "cc-one", "cc-two"]
+
+
+def test_tags_are_not_sensitive_to_case(cli: Cli, catalogue: Path) -> None:
+    assert planned(cli, "-b", "CC-One") == planned(cli, "-b", "cc-one")
+
+
+def test_help_loads_nothing_heavy_and_shows_the_contract() -> None:
+    program = "import sys; from cc_images.cli import parser; print(parser('').format_help()); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True).stdout
+    assert "[-h]" in said
+    for flag in ("-b", "-p", "-f", "-t N", "-a ARCH", "TAG"):
+        assert flag in said
+    modules = said.splitlines()[-1].split()
+    assert not {"openstack", "diskimage_builder", "yaml", "tqdm", "concurrent.futures"} & set(modules)
+
+
+def test_version() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "cc_images", "--version"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert said.stdout.startswith("cc-images 0.")
