@@ -96,19 +96,30 @@ class Bars:
         self._out = out
         self._bars: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        """Keep the clocks of the bars going while their tasks have nothing to say."""
+        while not self._closed.wait(1):
+            with self._lock:
+                for bar in self._bars.values():
+                    bar.refresh()
 
     def started(self, task: str) -> None:
         """Open the task's bar."""
         with self._lock:
             self._bars[task] = self._tqdm(
                 total=None, desc=task, file=self._out, leave=False, dynamic_ncols=True,
-                bar_format="{desc} {elapsed} {postfix}",
+                bar_format="{desc}  {elapsed}{postfix}",
             )  # fmt: skip
 
     def step(self, task: str, doing: str) -> None:
         """Show what a task does now."""
         with self._lock:
-            self._bars[task].set_postfix_str(doing)
+            bar = self._bars[task]
+            bar.postfix = doing
+            bar.refresh()
 
     def bytes(self, task: str, done: int, total: int) -> None:
         """Turn the bar into one of bytes, and move it."""
@@ -130,6 +141,7 @@ class Bars:
 
     def close(self) -> None:
         """Remove what is left of the bars."""
+        self._closed.set()
         for bar in self._bars.values():
             bar.close()
 

@@ -78,7 +78,7 @@ class Guest:
             text = self.serial.read_text(errors="replace") if self.serial.exists() else ""
             assert "Kernel panic" not in text, text[-2000:]
             assert self.process.poll() is None, text[-2000:]
-            if re.search(r"Cloud-init v\S+ finished", text) and self.ssh("true").returncode == 0:
+            if re.search(r"Cloud-init v.* finished", text) and self.ssh("true").returncode == 0:
                 return time.monotonic() - began
             time.sleep(1)
         raise AssertionError(f"no login after {TIMEOUT:.0f} s:\n{text[-3000:]}")
