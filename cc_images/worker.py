@@ -32,6 +32,9 @@ LEAST_FREE = 3 << 30
 """Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
 
 
+GIB = 1 << 30
+
+
 class Progress(Protocol):
     """Who is told how far a task is."""
 
@@ -231,7 +234,12 @@ class Worker:
             path=self.store.blob_path(output.digest),
             sha512=output.sha512,
             size=output.size,
-            properties={**job.properties, "build-version": build.version, "build-key": build.key},
+            properties={
+                "min_disk": str(-(-output.virtual_size // GIB)),
+                **job.properties,
+                "build-version": build.version,
+                "build-key": build.key,
+            },
             run=self.run.version,
             details={
                 "version": build.version,
@@ -251,9 +259,11 @@ class Worker:
                 publication,
                 stop=self.stop,
                 report=lambda done: self.progress.bytes(task, done, output.size),
+                keep=self.sites[job.site].keep,
             )
         status = Status.DONE if outcome.changed else Status.CACHED
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
+        note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
         return replace(result, status=status, size=output.size, where=outcome.address + note)
 
 

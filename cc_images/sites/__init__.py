@@ -3,13 +3,13 @@
     base       what a site must be able to do
     publish    archive and rollback, written once
     directory  a folder
+    glance     a cloud
 
 To add a kind of site: a module here that fulfils `base.ImageSite`, and its line in `open_site`.
 """
 
 from __future__ import annotations
 
-from cc_images.errors import CCImagesError
 from cc_images.model import Format, Site
 from cc_images.sites.base import ImageSite
 
@@ -20,8 +20,6 @@ def open_site(site: Site, disk_format: Format) -> ImageSite:
         from cc_images.sites.directory import DirectorySite
 
         return DirectorySite(site, disk_format)
-    raise CCImagesError(
-        f"site {site.name} is a cloud, which this version cannot publish to",
-        hint="use a site with `directory:`",
-        reason="unsupported",
-    )
+    from cc_images.sites.glance import GlanceSite
+
+    return GlanceSite(site, disk_format)

@@ -1,8 +1,7 @@
-"""What a site must be able to do: seven calls, each all or nothing, each by an id that survives renaming."""
+"""What a site must be able to do: a few calls, each all or nothing, each by an id that survives renaming."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,8 +36,16 @@ class Entry:
     created: datetime
     properties: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
+    protected: bool = False
     run: str = ""
     replaces: str = ""
+
+
+class Stop(Protocol):
+    """A request to end, such as threading.Event."""
+
+    def is_set(self) -> bool:
+        """Say whether the work shall end."""
 
 
 class ImageSite(Protocol):
@@ -55,7 +62,7 @@ class ImageSite(Protocol):
         publication: Publication,
         replaces: str,
         *,
-        stop: threading.Event,
+        stop: Stop,
         report: Callable[[int], None],
     ) -> Entry:
         """Upload under a private temporary name and return what the site has then; `report` gets bytes so far."""
@@ -69,8 +76,11 @@ class ImageSite(Protocol):
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its final name, visibility and properties in one step."""
 
-    def delete(self, staged: Entry) -> None:
-        """Remove a staged image."""
+    def archived(self, name: str) -> list[Entry]:
+        """Return the archived versions of a name that cc-images made, newest first."""
+
+    def delete(self, entry: Entry) -> None:
+        """Remove a staged or an archived image."""
 
     def address(self, name: str) -> str:
         """Return where a person finds the image."""

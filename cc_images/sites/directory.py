@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Json, Site
-from cc_images.sites.base import Entry, Publication
+from cc_images.sites.base import Entry, Publication, Stop
 from cc_images.store import CHUNK, write_json
 
 
@@ -45,9 +44,7 @@ class DirectorySite:
             return []
         return self._entry(file, sidecar, file.name)
 
-    def upload(
-        self, publication: Publication, replaces: str, *, stop: threading.Event, report: Callable[[int], None]
-    ) -> Entry:
+    def upload(self, publication: Publication, replaces: str, *, stop: Stop, report: Callable[[int], None]) -> Entry:
         """Copy the file, hashing what is read, and flush it to disk."""
         file, sidecar = self._staged(publication.name)
         try:
@@ -98,10 +95,19 @@ class DirectorySite:
         file.rename(self._file(name))
         sidecar.rename(self._sidecar(name))
 
-    def delete(self, staged: Entry) -> None:
-        """Remove a staged file and its description."""
-        file = self._folder / staged.name
-        self._discard(file, file.with_name(f"{file.name}.json"))
+    def archived(self, name: str) -> list[Entry]:
+        """Return the archived files that have a description of ours, newest first."""
+        names = [path.name.removesuffix(f".{self._suffix}") for path in self._folder.glob(f"{name}-*.{self._suffix}")]
+        entries = [entry for archived in names for entry in self.find(archived) if entry.sha512]
+        return sorted(entries, key=lambda entry: entry.created, reverse=True)
+
+    def delete(self, entry: Entry) -> None:
+        """Remove a staged or archived file and its description."""
+        file = self._folder / entry.name
+        if entry.name.startswith("."):
+            self._discard(file, file.with_name(f"{file.name}.json"))
+        else:
+            self._discard(self._file(entry.name), self._sidecar(entry.name))
 
     def address(self, name: str) -> str:
         """Return the file's path."""

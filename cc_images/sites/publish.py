@@ -10,32 +10,36 @@ a staged image that says which image it replaces; the next run for the same name
 
 from __future__ import annotations
 
-import threading
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cc_images.errors import CCImagesError
-from cc_images.sites.base import Entry, ImageSite, Publication
+from cc_images.sites.base import Entry, ImageSite, Publication, Stop
+
+ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What publishing did. `archived` is the name that the old image has now, empty when there was none."""
+    """What publishing did. `archived` is the name that the old image has now; `removed` what retention deleted."""
 
     changed: bool
     address: str
     archived: str = ""
+    removed: tuple[str, ...] = ()
 
 
 def publish(
     site: ImageSite,
     publication: Publication,
     *,
-    stop: threading.Event,
+    stop: Stop,
     report: Callable[[int], None] = lambda done: None,
+    keep: int | None = None,
 ) -> Outcome:
-    """Make the site have exactly this image under its name.
+    """Make the site have exactly this image under its name, and at most `keep` archived versions of it (None: all).
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
@@ -43,7 +47,7 @@ def publish(
     recover(site, name)
     current = _only(site, name)
     if current is not None and _same(current, publication):
-        return Outcome(changed=False, address=site.address(name))
+        return Outcome(changed=False, address=site.address(name), removed=retain(site, name, keep))
     archived = ""
     with ExitStack() as undo:
         staged = site.upload(publication, current.id if current else "", stop=stop, report=report)
@@ -55,7 +59,30 @@ def publish(
             site.archive(current, archived)
         site.publish(staged, name)
         undo.pop_all()
-    return Outcome(changed=True, address=site.address(name), archived=archived)
+    return Outcome(changed=True, address=site.address(name), archived=archived, removed=retain(site, name, keep))
+
+
+def retain(site: ImageSite, name: str, keep: int | None) -> tuple[str, ...]:
+    """Delete all but the newest `keep` archived versions (None: none); return the names of those deleted.
+
+    Only images that cc-images made count, and protected ones or ones in use stay.
+    """
+    if keep is None:
+        return ()
+    removed: list[str] = []
+    for entry in surplus(site, name, keep):
+        try:
+            site.delete(entry)
+        except CCImagesError:  # in use, or protected meanwhile: the site knows better
+            continue
+        removed.append(entry.name)
+    return tuple(removed)
+
+
+def surplus(site: ImageSite, name: str, keep: int) -> list[Entry]:
+    """Return the archived versions that retention would delete."""
+    versions = [entry for entry in site.archived(name) if ARCHIVED.fullmatch(entry.name.removeprefix(name))]
+    return [entry for entry in versions[keep:] if not entry.protected]
 
 
 def recover(site: ImageSite, name: str) -> None:

@@ -1,0 +1,102 @@
+"""Kill cc-images just before and just after each HTTP call of a push; the next push finds or makes everything right."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cc_images.model import Arch, Build, Format, Output
+from cc_images.store import Store
+from tests.conftest import REPOSITORY, clean_environment, write_files
+from tests.real.test_glance import TODAY, bed, images, site
+from tests.testbed import TestBed
+
+__all__ = ["bed"]
+
+NAME = "CC-Crash"
+
+
+def add_build(store: Store, version: str) -> str:
+    """Put a build with a small disk of random content into the store; return how `images` shows its digest."""
+    raw, disk = store.root / "raw", store.root / "disk"
+    raw.parent.mkdir(exist_ok=True)
+    raw.write_bytes(os.urandom(1 << 20))
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True)
+    raw.unlink()
+    blob = store.add(disk)
+    output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1 << 20)
+    build = Build(tag="cc-crash", name=NAME, arch=Arch.AMD64, version=version, key="k", outputs={Format.QCOW2: output})
+    store.record(build, NAME)
+    return blob.sha512[:8]
+
+
+def clear() -> None:
+    for entry in site()._list():
+        if entry.name.startswith(NAME):
+            site()._call("DELETE", f"/images/{entry.id}")
+
+
+@pytest.mark.parametrize("before", [0, 1, 2], ids=["first", "replacement", "retention"])
+def test_every_call_can_be_the_last(
+    tmp_path: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, before: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
+    write_files(
+        tmp_path,
+        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
+        sites="metal: {cloud: metal, is_baremetal: true, keep: 1}",
+    )
+    store = Store(tmp_path / "store")
+    environment = clean_environment(tmp_path) | {
+        "OS_CLIENT_CONFIG_FILE": str(bed.clouds),
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONWARNINGS": "ignore",
+        "KILLER_COUNT": str(tmp_path / "count"),
+    }
+
+    def push(at: int = 0, when: str = "before") -> int:
+        words = [sys.executable, "-m", "tests.killer", str(at), when, "-q", "-p", "cc-crash"]
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True).returncode
+
+    def prepare() -> list[str]:
+        """Bring the site to where the push begins; return the digests that were published, oldest first."""
+        clear()
+        digests = []
+        for build in store.builds("cc-crash", Arch.AMD64):
+            store.forget(build)
+        for number in range(before):
+            digests.append(add_build(store, f"2026010{number + 1}T000000Z"))
+            assert push() == 0
+        digests.append(add_build(store, "20260109T000000Z"))
+        return digests
+
+    prepare()
+    assert push() == 0
+    calls = (tmp_path / "count").read_text().splitlines()
+    table = []
+    for at, call in enumerate(calls, 1):
+        for when in ("before", "after"):
+            digests = prepare()
+            assert push(at, when) == 137
+            between = images(NAME)
+            assert push() == 0, f"{when} {at} {call}"
+            archived = {f"{NAME}-{TODAY}": digests[-2]} if before == 1 else {}
+            after = {name: state.split()[-1] for name, state in images(NAME).items()}
+            if before == 2:  # keep: 1, so the oldest is gone and the one before this is archived
+                [archive] = [name for name in after if re.fullmatch(rf"{NAME}-{TODAY}(\.1)?", name)]
+                archived = {archive: digests[-2]}
+            assert after == {NAME: digests[-1]} | archived, f"{when} {at} {call}"
+            assert all(state.startswith("active private") for state in images(NAME).values())
+            shown = ", ".join(
+                f"{name.removeprefix(NAME) or 'name'} {state.split()[0]}" for name, state in between.items()
+            )
+            table.append(f"{when:6} {at:2} {re.sub('[0-9a-f-]{36}', 'ID', call):28} {shown or 'nothing'}")
+    clear()
+    with capsys.disabled():
+        print("\nkilled                                  the site between the two runs")
+        print("\n".join(table))
