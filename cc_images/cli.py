@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     try:
         code = run(argv)
     except BrokenPipeError:
-        code = EXIT_INPUT
+        code = EXIT_FAILED
         sys.stderr.close()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -146,7 +146,7 @@ def _request(options: argparse.Namespace) -> Request:
     return Request(
         tags=tuple(options.tags),
         arches=tuple(Arch(word) for word in options.architecture),
-        build=options.build or neither,
+        build=options.build or options.force or neither,
         push=options.push or neither,
         force=options.force,
         jobs=options.tasks,

@@ -35,6 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_URL = re.compile(r"(https?|file)://\S+\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
 
@@ -117,7 +118,7 @@ def _beside(images_file: Path) -> tuple[Path, ...]:
 def _absolute(directory: str, home: Path, file: Path) -> str:
     if not directory:
         return ""
-    expanded = home / directory[2:] if directory.startswith("~/") else Path(directory)
+    expanded = home / directory[2:] if directory == "~" or directory.startswith("~/") else Path(directory)
     return str((file.parent / expanded).absolute())
 
 
@@ -157,8 +158,20 @@ def _images(document: Document, problems: list[str]) -> dict[str, Image]:
             elif lacking := [arch for arch in image.arches if arch not in images[parent].arches]:
                 parent_name = images[parent].name
                 where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
+    _check_published_names(images, where)
     ordered = _parents_first(images, where)
     return {} if problems else {tag: _inherit(images[tag], images) for tag in ordered}
+
+
+def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report two images that would have one name on sites, such as X for arm64 and X-ARM64."""
+    published: dict[str, Image] = {}
+    for tag, image in images.items():
+        for arch in image.arches:
+            name = image.published_name(arch)
+            other = published.setdefault(name, image)
+            if other is not image:
+                where[tag].problem("", f"would be published as {name}, and so would {other.name}")
 
 
 def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) -> list[str]:
@@ -218,13 +231,16 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
     )
+    for variable in image.environment:
+        if not variable.startswith("DIB_") or variable in OURS:
+            section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
     section.close()
     return image
 
 
 def _artifact(section: Section) -> Artifact:
     artifact = Artifact(
-        url=section.text("url"),
+        url=section.text("url", _URL, "an address that begins with https://, http:// or file://"),
         object=section.text("object"),
         site=section.text("site"),
         sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case"),

@@ -96,7 +96,7 @@ class Elements:
         """Return an element's files: relative path → mode and sha256 of the content."""
         if name not in self._files:
             root = self._paths[name]
-            self._files[name] = dict(sorted(_fingerprints(root, root)))
+            self._files[name] = dict(sorted(_fingerprints(root, "", frozenset())))
         return self._files[name]
 
     def _read_list(self, name: str, file: str) -> frozenset[str]:
@@ -106,18 +106,24 @@ class Elements:
             return frozenset()
 
 
-def _fingerprints(folder: Path, root: Path) -> Iterable[tuple[str, str]]:
+def _fingerprints(folder: Path, prefix: str, above: frozenset[Path]) -> Iterable[tuple[str, str]]:
+    """Yield path and fingerprint of all below a folder. Links are followed, as dib does, but never in a circle.
+
+    Of a mode only the right to execute counts, so that the umask of a checkout does not; files below `static` keep
+    their modes in images, so there the whole mode counts.
+    """
+    above |= {folder.resolve()}
     for entry in os.scandir(folder):
-        path = Path(entry.path)
+        path, name = Path(entry.path), prefix + entry.name
         if entry.is_symlink():
-            behind = path.read_bytes() if path.is_file() else b""  # dib follows links to files
-            yield str(path.relative_to(root)), f"link {_sha256(os.readlink(path).encode() + behind)}"
-        elif entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _fingerprints(path, root)
-        else:
-            executable = "755" if entry.stat().st_mode & stat.S_IXUSR else "644"
-            yield str(path.relative_to(root)), f"{executable} {_sha256(path.read_bytes())}"
+            yield f"{name} ->", os.readlink(path)
+        if entry.is_dir():
+            if entry.name != "__pycache__" and path.resolve() not in above:
+                yield from _fingerprints(path, f"{name}/", above)
+        elif entry.is_file():
+            mode = stat.S_IMODE(entry.stat().st_mode)
+            shown = mode if name.startswith("static/") else 0o755 if mode & stat.S_IXUSR else 0o644
+            yield name, f"{shown:o} {_sha256(path.read_bytes())}"
 
 
 def _sha256(content: bytes) -> str:
@@ -234,6 +240,8 @@ def tools() -> dict[str, str]:
     for name in ("mmdebstrap", "debootstrap", "mke2fs"):
         path = shutil.which(name, path=":".join(SYSTEM_PATH))
         found[name] = _sha256(Path(path).read_bytes()) if path else "missing"
+    settings = Path("/etc/mke2fs.conf")
+    found["mke2fs.conf"] = _sha256(settings.read_bytes()) if settings.is_file() else "missing"
     toolbox = sorted(path for path in TOOLBOX.iterdir() if path.is_file())
     found["toolbox"] = _sha256(b"".join(path.name.encode() + path.read_bytes() for path in toolbox))
     return found
@@ -246,7 +254,7 @@ def _explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
     failure = process.CommandFailed("disk-image-create", error.code, tail, reason="disk-full" if full else "dib")
     failure.message = f"dib failed in {phases.current or 'its start'}: {_STAMP.sub('', cause)}"
     failure.hint = (
-        "free space in the store, or set CC_IMAGES_STORE to a larger file system"
+        "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
         if full
         else f"read the log around {phases.current}"
         if phases.current

@@ -37,11 +37,14 @@ class Document:
         self.notes: list[str] = []
         self._problems = problems
         self._root: yaml.Node | None = None
+        self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
             self._loader = _LOADER(file.read_text())
             self._root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
+        except RecursionError:
+            problems.append(f"{file.name}: is nested too deeply")
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
@@ -64,13 +67,23 @@ class Document:
         if not isinstance(node, yaml.MappingNode):
             self.problem(node, path, "must be a mapping (key: value)")
             return {}
+        if id(node) in self._mappings:  # an alias: the same node again
+            return self._mappings[id(node)]
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.problem(key, path, "a key must be one text")
+                return {}
             if key.value in seen:
                 self.problem(key, f"{path}.{key.value}".lstrip("."), "stands twice")
             seen.add(key.value)
-        self._loader.flatten_mapping(node)
-        return {str(key.value): value for key, value in node.value}
+        try:
+            self._loader.flatten_mapping(node)
+        except yaml.YAMLError as error:
+            self.problem(node, path, str(getattr(error, "problem", error)))
+            return {}
+        self._mappings[id(node)] = {str(key.value): value for key, value in node.value}
+        return self._mappings[id(node)]
 
     def problem(self, node: yaml.Node, path: str, text: str) -> None:
         """Note a mistake at a node."""
@@ -89,7 +102,7 @@ class Section:
         self._document = document
         self._path = path
         self._node = node
-        self._left = document.items(node, path)
+        self._left = dict(document.items(node, path))
         self._known: list[str] = []
 
     def __contains__(self, key: str) -> bool:
@@ -181,7 +194,9 @@ class Section:
         node = self._take(key)
         if node is None:
             return {}
-        found = self._document.construct(node)
+        found = None
+        with suppress(ValueError, TypeError, RecursionError, yaml.YAMLError):
+            found = self._document.construct(node)
         if not isinstance(found, dict):
             self._wrong(node, key, "must be a mapping")
             return {}

@@ -69,8 +69,14 @@ class Artifact:
 
     @property
     def identity(self) -> str:
-        """A short name of where the artifact comes from."""
-        return hashlib.sha256(f"{self.url} {self.object} {self.site}".encode()).hexdigest()[:12]
+        """A short name of where the artifact comes from and what it must be."""
+        return hashlib.sha256(f"{self.url} {self.object} {self.site} {self.sha256}".encode()).hexdigest()[:12]
+
+    @property
+    def shown(self) -> str:
+        """The artifact for people: its address without what may be a password or a signature."""
+        scheme, separator, rest = self.url.partition("?")[0].rpartition("://")
+        return f"{scheme}{separator}{rest.rpartition('@')[2]}" if self.url else f"{self.object} of {self.site}"
 
     @property
     def basename(self) -> str:

@@ -139,6 +139,9 @@ class Task:
         job = asdict(self.job)
         if isinstance(self.job, BuildJob):
             job["environment"] = redacted(self.job.environment)
+            job["artifacts"] = {name: artifact.shown for name, artifact in self.job.artifacts.items()}
+        elif isinstance(self.job, FetchJob):
+            job["artifact"] = self.job.artifact.shown
         return asdict(self) | {"job": job, "resource": self.resource}
 
 

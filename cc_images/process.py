@@ -42,7 +42,7 @@ class TimedOut(CommandFailed):
 
     def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
         super().__init__(program, -signal.SIGKILL, tail, reason="timeout")
-        self.message = f"{program} was ended after {seconds / 60:.0f} minutes, the image's timeout"
+        self.message = f"{program} was ended after {seconds:.0f} seconds"
 
 
 def run(
@@ -82,12 +82,13 @@ def run(
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=TAIL)
-    reader = threading.Thread(target=_read, args=(process, log, tail, on_line), daemon=True)
+    troubles: list[Exception] = []
+    reader = threading.Thread(target=_read, args=(process, log, tail, on_line, troubles), daemon=True)
     reader.start()
     deadline = None if timeout is None else time.monotonic() + timeout
     stopped = expired = False
     try:
-        while process.poll() is None and not (stopped or expired):
+        while process.poll() is None and not (stopped or expired or troubles):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
             stopped = stop is not None and stop.is_set()
@@ -98,6 +99,8 @@ def run(
         assert process.stdin is not None
         process.stdin.close()
         reader.join(GRACE)
+    if troubles:
+        raise troubles[0]
     if stopped:
         raise Interrupted(f"{program} was ended")
     if expired:
@@ -121,14 +124,23 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _read(
-    process: subprocess.Popen[bytes], log: BinaryIO | None, tail: deque[str], on_line: Callable[[str], None]
+    process: subprocess.Popen[bytes],
+    log: BinaryIO | None,
+    tail: deque[str],
+    on_line: Callable[[str], None],
+    troubles: list[Exception],
 ) -> None:
+    """Read the output to its end, also after a trouble with it, or the command would wait for ever."""
     assert process.stdout is not None
     for raw in process.stdout:
-        if log is not None:
-            log.write(raw)
-        line = raw.decode(errors="replace").rstrip("\r\n")
-        tail.append(line)
-        on_line(line)
-    if log is not None:
-        log.flush()
+        if troubles:
+            continue
+        try:
+            if log is not None:
+                log.write(raw)
+                log.flush()
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            tail.append(line)
+            on_line(line)
+        except (OSError, ValueError) as error:  # a full disk, a closed terminal
+            troubles.append(error)

@@ -16,6 +16,8 @@ from cc_images.model import Arch, Json
 SCHEMA = 1
 """Part of every key: raised when cc-images itself builds differently from the same inputs."""
 
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
+_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
 _SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
 
 
@@ -23,8 +25,8 @@ _SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", r
 class Recipe:
     """Everything that determines one build.
 
-    `elements` maps a name to its files (path → mode and digest), `sources` a third-party source to its commit, `tools`
-    a program to what identifies it, `artifacts` a variable to what identifies its file.
+    `elements` maps a name to its files (path → mode and digest), `artifacts` a variable to what identifies its file,
+    `files` a variable to what identifies the file or folder of this host that it names, `tools` likewise a program.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Recipe:
     environment: Mapping[str, str]
     packages: tuple[str, ...]
     artifacts: Mapping[str, str]
+    files: Mapping[str, str]
     tools: Mapping[str, str]
     schema: int = SCHEMA
 
@@ -50,11 +53,19 @@ class Recipe:
 
 
 def redacted(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with every value that may be a secret replaced by its digest."""
-    return {
-        name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}" if _SENSITIVE.search(name) else value
-        for name, value in environment.items()
-    }
+    """Return the variables with every value that may be a secret, or holds one, replaced by its digest."""
+    shown: dict[str, str] = {}
+    for name, value in environment.items():
+        clean = "" if _SENSITIVE.search(name) else without_secrets(value)
+        shown[name] = (
+            value if clean == value else f"{clean} sha256:{hashlib.sha256(value.encode()).hexdigest()}".strip()
+        )
+    return shown
+
+
+def without_secrets(text: str) -> str:
+    """Return a text fit for a log: addresses in it lose user, password and the query, which may hold a signature."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
 def differences(old: Json, new: Json) -> tuple[str, ...]:

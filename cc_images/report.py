@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
 from cc_images.model import Arch, Build, Image
@@ -82,7 +83,7 @@ class Lines:
     def _say(self, task: str, text: str, even_quiet: bool = False) -> None:
         if not self._quiet or even_quiet:
             since = f"{time.monotonic() - self._began[task]:6.1f}s" if task in self._began else " " * 7
-            with self._lock:
+            with self._lock, suppress(OSError, ValueError):  # a reader that has gone must not end a build
                 print(f"[{task}] {since} {text}", file=self._out, flush=True)
 
 

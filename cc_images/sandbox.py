@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ FAILED_TO_ENTER = 125
 
 TOOLS: Mapping[str, str] = {
     "setpriv": "util-linux",
+    "pgrep": "procps",
     "losetup": "mount (util-linux)",
     "sfdisk": "fdisk (util-linux)",
     "sgdisk": "gdisk",
@@ -187,18 +189,17 @@ def _require_sudo() -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder that a sandbox may have left, root's files included, unless something is mounted below it."""
-    mounted = [
-        line.split()[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        if (line.split()[4] + "/").startswith(f"{folder}/")
-    ]
-    if mounted:
-        raise CCImagesError(
-            f"{folder} is not removed: {mounted[0]} is mounted there", hint=f"umount {mounted[0]}", reason="mounted"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        process.run([*as_root(), "rm", "-rf", "--one-file-system", "--", str(folder)], env=_outside())
+    folder = folder.resolve()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), line.split()[4])
+        if f"{place}/".startswith(f"{folder}/"):
+            raise CCImagesError(
+                f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason="mounted"
+            )
+    command = ("rm", "-rf", "--one-file-system", "--", str(folder))
+    subprocess.run(command, env=_outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if folder.exists():  # root's files
+        process.run([*as_root(), *command], env=_outside())
 
 
 def _kernel_has_fat() -> bool:

@@ -6,6 +6,7 @@ Puts the parts together and decides nothing that another module could decide.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from cc_images import dib, engine, sandbox, sources
 from cc_images.config import Config
@@ -66,18 +68,34 @@ class Outcome:
     complaints: tuple[str, ...] = ()
 
 
-def look(request: Request, config: Config, store: Store, *, now: datetime, offline: bool) -> Outlook:
+def look(
+    request: Request,
+    config: Config,
+    store: Store,
+    *,
+    now: datetime,
+    offline: bool,
+    stop: threading.Event | None = None,
+) -> Outlook:
     """Read everything that the plan depends on. Changes nothing but the copies of element sources.
+
+    A push of what is in the store needs no elements, so then nothing is fetched.
 
     Raises UserError for what the user can mend, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
     sites = _sites(request, config)
-    fetched = [sources.update(source, store, offline=offline) for source in config.sources]
+    if not request.build and all(next(store.builds(image.tag, arch), None) for image, arch in chosen):
+        candidates = [_stored_candidate(config, image, arch, store) for image, arch in chosen]
+        stored = Outlook(
+            request=request, candidates=tuple(candidates), sites=sites, recipes={}, folders=(), notes=(), now=now
+        )
+        return replace(stored, notes=(*config.notes, *notes))
+    fetched = [sources.update(source, store, offline=offline, stop=stop) for source in config.sources]
     folders = (*config.elements, *(folder for folder, _ in fetched), dib.own_elements())
     elements = dib.Elements(folders)
     tools = dib.tools()
-    candidates: list[Candidate] = []
+    candidates = []
     recipes: dict[str, Json] = {}
     problems: list[str] = []
     for image, arch in chosen:
@@ -155,7 +173,7 @@ def run(
         ending.enter_context(_stopped_by_signals(stop))
         store.reap(sandbox.remove)
         now = datetime.now(UTC).replace(microsecond=0)
-        outlook = look(request, config, store, now=now, offline=offline)
+        outlook = look(request, config, store, now=now, offline=offline, stop=stop)
         if any(isinstance(task.job, BuildJob) and not task.cached for task in outlook.plan("").tasks):
             sandbox.require_host()
         this_run = store.start_run(now)
@@ -249,7 +267,7 @@ def _job(config: Config, image: Image, arch: Arch) -> BuildJob:
         disk=image.disk,
         environment=environment | dict(config.environment),
         packages=tuple(dict.fromkeys(package for ancestor in lineage for package in ancestor.packages)),
-        artifacts=artifacts,
+        artifacts={name: artifact for name, artifact in artifacts.items() if name not in config.environment},
         timeout=image.timeout,
     )
 
@@ -263,16 +281,32 @@ def _recipe(job: BuildJob, elements: dib.Elements, tools: Mapping[str, str]) -> 
         elements={name: elements.files(name) for name in elements.closure((*job.content, *job.disk))},
         environment=job.environment,
         packages=job.packages,
-        artifacts={variable: artifact.sha256 or artifact.identity for variable, artifact in job.artifacts.items()}
-        | {variable: _stamp(path) for variable, path in local_paths(job.environment).items()},
+        artifacts={
+            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}"
+            for variable, artifact in job.artifacts.items()
+        },
+        files={variable: _stamp(path) for variable, path in local_paths(job.environment).items()}
+        | {
+            variable: _stamp(Path(urlsplit(artifact.url).path))
+            for variable, artifact in job.artifacts.items()
+            if artifact.url.startswith("file:") and not artifact.sha256
+        },
         tools=tools,
     )
 
 
+def _stored_candidate(config: Config, image: Image, arch: Arch, store: Store) -> Candidate:
+    """Return an image of which only what is stored matters."""
+    newest = next(store.builds(image.tag, arch))
+    return Candidate(image=image, arch=arch, key="", job=_job(config, image, arch), match=None, newest=newest)
+
+
 def _stamp(path: Path) -> str:
-    """Return what identifies a file that a variable names: it may be gigabytes, so size and time must do."""
-    status = path.stat()
-    return f"{status.st_size} bytes of {status.st_mtime_ns}"
+    """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    seen = [(str(each.relative_to(path)), each.stat()) for each in files if each.exists()]
+    text = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in seen)
+    return f"{len(seen)} files {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _candidate(image: Image, arch: Arch, job: BuildJob, recipe: Recipe, store: Store) -> Candidate:
@@ -320,7 +354,8 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
         stop.set()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    # one that is ignored stays ignored: that is what nohup is for
+    before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:

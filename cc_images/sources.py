@@ -6,6 +6,9 @@ so builds share them without locks.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import http.client
 import os
 import shutil
 import threading
@@ -13,12 +16,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cc_images import process
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Artifact, ElementSource
+from cc_images.recipe import without_secrets
 from cc_images.store import Blob, Store
+
+_HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+"""Beginnings of the variables that git gets from the user's environment."""
 
 TIMEOUT = 300.0
 """Seconds that one git command may take."""
@@ -27,7 +34,9 @@ CONNECT_TIMEOUT = 30.0
 """Seconds that a server may be silent."""
 
 
-def update(source: ElementSource, store: Store, *, offline: bool = False) -> tuple[Path, str]:
+def update(
+    source: ElementSource, store: Store, *, offline: bool = False, stop: threading.Event | None = None
+) -> tuple[Path, str]:
     """Bring a source's elements to the wanted commit; return their folder and the commit.
 
     `offline` uses what was fetched last. Raises CCImagesError when the repository cannot be reached, or does not have
@@ -36,7 +45,7 @@ def update(source: ElementSource, store: Store, *, offline: bool = False) -> tup
     mirror = store.root / "sources" / f"{source.name}.git"
     with store.lock(f"source {source.name}"):
         if not offline:
-            _fetch(source, mirror)
+            _fetch(source, mirror, stop)
         elif not mirror.exists():
             raise CCImagesError(f"{source.name} was never fetched", hint="run once without --offline", reason="offline")
         commit = _resolve(source, mirror)
@@ -53,32 +62,49 @@ def update(source: ElementSource, store: Store, *, offline: bool = False) -> tup
     return folder, commit
 
 
-def _git(mirror: Path, *arguments: str, url: str = "") -> str:
-    """Run git; the address goes by environment, because it may hold a password."""
-    env = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.environ.get("HOME", "/"),
-        "GIT_DIR": str(mirror),
-        "GIT_TERMINAL_PROMPT": "0",
-        **{name: value for name, value in os.environ.items() if name.startswith(("GIT_SSL", "SSH_AUTH"))},
-    }
+def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
+    """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
+    env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}
+    env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+    env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
+    settings: dict[str, str] = {}
     if url:
-        env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_VALUE_0": url}
-    return process.run(["git", *arguments], env=env, timeout=TIMEOUT)
+        parts = urlsplit(url)
+        user, at, host = parts.netloc.rpartition("@")
+        if at and parts.scheme in ("http", "https"):
+            header = base64.b64encode(unquote(user).encode()).decode()
+            settings["http.extraHeader"] = f"Authorization: Basic {header}"
+            url = parts._replace(netloc=host).geturl()
+        settings["remote.origin.url"] = url
+    env["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
 
 
-def _fetch(source: ElementSource, mirror: Path) -> None:
-    wanted = source.commit or source.branch
+def _ref(source: ElementSource) -> str:
+    """Return the one reference of ours for a branch: names of branches may be folders of each other."""
+    return f"refs/cc-images/{hashlib.sha256(source.branch.encode()).hexdigest()[:12]}"
+
+
+def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None) -> None:
     try:
         if not mirror.exists():
-            mirror.mkdir(parents=True)
-            _git(mirror, "init", "--quiet", "--bare")
+            staged = mirror.with_name(f".{mirror.name}.new")
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(parents=True)
+            _git(staged, "init", "--quiet", "--bare")
+            staged.rename(mirror)
+        for left in mirror.rglob("*.lock"):  # a killed git's; this process holds the source's lock
+            left.unlink()
         # forced, so that a rewritten branch is followed; a pinned commit may lie on any branch
-        refspec = "+refs/heads/*:refs/heads/*" if source.commit else f"+refs/heads/{wanted}:refs/heads/{wanted}"
-        _git(mirror, "fetch", "--quiet", "--force", "--no-tags", "origin", refspec, url=source.repo)
+        refspec = "+refs/heads/*:refs/remotes/*" if source.commit else f"+refs/heads/{source.branch}:{_ref(source)}"
+        fetch = ("fetch", "--quiet", "--force", "--prune", "--no-tags", "origin", refspec)
+        _git(mirror, *fetch, url=source.repo, stop=stop)
     except process.CommandFailed as error:
+        said = next((line for line in error.tail if line.startswith(("fatal:", "error:"))), error.message)
         raise CCImagesError(
-            f"third-party elements {source.name} cannot be fetched: {error.tail[-1] if error.tail else error.message}",
+            f"third-party elements {source.name} cannot be fetched: {without_secrets(said)}",
             hint="check repo and branch in third-party.yaml; --offline uses what was fetched last",
             reason="fetch",
             temporary=True,
@@ -87,7 +113,7 @@ def _fetch(source: ElementSource, mirror: Path) -> None:
 
 def _resolve(source: ElementSource, mirror: Path) -> str:
     try:
-        return _git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or source.branch}^{{commit}}").strip()
+        return _git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or _ref(source)}^{{commit}}").strip()
     except process.CommandFailed as error:
         wanted = f"commit {source.commit}" if source.commit else f"branch {source.branch}"
         raise CCImagesError(
@@ -126,7 +152,7 @@ def fetch(
             hint="give the artifact a url (https: or file:) in images.yaml",
             reason="unsupported",
         )
-    shown = _without_secrets(artifact.url)
+    shown = artifact.shown
     work.mkdir(parents=True, exist_ok=True)
     staged = work / artifact.basename
     try:
@@ -138,27 +164,27 @@ def fetch(
                 file.write(chunk)
                 done += len(chunk)
                 report(done, total)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise CCImagesError(
-            f"artifact {shown} cannot be fetched: {getattr(error, 'reason', error)}",
+            f"artifact {shown} cannot be fetched: {getattr(error, 'reason', type(error).__name__)}",
             hint="check its url in images.yaml, and that the server is up",
             reason="fetch",
-            temporary=not isinstance(error, ValueError),
-        ) from error
+            temporary=True,
+        ) from None
     if total and done != total:
         raise CCImagesError(f"artifact {shown} broke off after {done} of {total} bytes", reason="fetch", temporary=True)
-    blob = store.add(staged)
-    if artifact.sha256 and blob.digest != artifact.sha256:
-        blob.path.unlink()
+    digest = file_digest(staged)
+    if artifact.sha256 and digest != artifact.sha256:
+        staged.unlink()
         raise CCImagesError(
-            f"artifact {shown} has the digest {blob.digest}, not {artifact.sha256}",
+            f"artifact {shown} has the digest {digest}, not {artifact.sha256}",
             hint="if the new file is the right one, correct sha256 in images.yaml",
             reason="digest",
         )
-    return blob
+    return store.add(staged)
 
 
-def _without_secrets(url: str) -> str:
-    """Return an address fit for a log: without user, password and the query, which may hold a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json
 
 CHUNK = 1 << 20
@@ -78,14 +79,14 @@ class Store:
     # -- runs ---------------------------------------------------------------------------------------------------
 
     def start_run(self, now: datetime) -> Run:
-        """Return a new run named after `now` (UTC, whole seconds; `.2`, `.3` … for more within one second).
+        """Return a new run named after `now` (UTC, whole seconds; `.002`, `.003` … for more within one second).
 
         Raises CCImagesError when the store cannot be written to.
         """
         stamp = now.astimezone(UTC).strftime(VERSION_FORMAT)
         with clear_errors(self.root), self.lock("runs"):
             taken = {path.name for path in [*(self.root / "work").glob("*"), *(self.root / "logs").glob("*")]}
-            names = (stamp if n == 1 else f"{stamp}.{n}" for n in range(1, 1000))
+            names = (stamp if n == 1 else f"{stamp}.{n:03}" for n in range(1, 1000))
             version = next(name for name in names if name not in taken)
             work, logs = self.root / "work" / version, self.root / "logs" / version
             work.mkdir(parents=True)
@@ -97,11 +98,9 @@ class Store:
         reaped: list[str] = []
         if not (self.root / "work").is_dir():
             return reaped
-        with self.lock("runs"):
-            for work in sorted((self.root / "work").iterdir()):
-                try:
-                    lock = _locked(work / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+        with clear_errors(self.root), self.lock("runs"):
+            for work in sorted(path for path in (self.root / "work").iterdir() if path.is_dir()):
+                if (lock := _try_lock(work / "lock")) is None:
                     continue
                 try:
                     _wait_for_guards(work)
@@ -126,15 +125,24 @@ class Store:
             run.close()
 
     @contextmanager
-    def lock(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the store's lock `name`; `waiting` is called once when another process has it."""
+    def lock(
+        self, name: str, waiting: Callable[[], None] = lambda: None, stop: threading.Event | None = None
+    ) -> Iterator[None]:
+        """Hold the store's lock `name`; `waiting` is called once when another process has it.
+
+        Raises Interrupted when `stop` is set while it waits.
+        """
         path = self.root / "locks" / name.replace("/", "_").replace(" ", "-")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            descriptor = _locked(path, fcntl.LOCK_EX)
+        with clear_errors(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            told = False
+            while (descriptor := _try_lock(path)) is None:
+                if not told:
+                    waiting()
+                told = True
+                if stop is not None and stop.is_set():
+                    raise Interrupted("waiting for another run was ended")
+                time.sleep(0.05)
         try:
             yield
         finally:
@@ -172,8 +180,9 @@ class Store:
 
     def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
         """Yield the recorded builds of an image whose blobs exist, newest first. Unreadable records are passed over."""
-        for path in sorted((self.root / "builds" / tag / arch).glob("*.json"), reverse=True):
-            with suppress(ValueError, KeyError, TypeError):
+        records = (self.root / "builds" / tag / arch).glob("*.json")
+        for path in sorted(records, key=lambda record: record.stem, reverse=True):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
                 build = Build.from_json(json.loads(path.read_text()))
                 sizes = [(self.blob_path(output.digest), output.size) for output in build.outputs.values()]
                 if sizes and all(blob.is_file() and blob.stat().st_size == size for blob, size in sizes):
@@ -192,6 +201,9 @@ class Store:
             if newest is None or newest.version != build.version:
                 return
             _point(folder / "current", Path(f"{build.version}.json"))
+            for disk_format in set(Format) - set(build.outputs):
+                if disk_format.suffix not in {output.format.suffix for output in build.outputs.values()}:
+                    self.image_link(published_name, disk_format).unlink(missing_ok=True)
             for output in build.outputs.values():
                 link = self.image_link(published_name, output.format)
                 _point(link, Path(os.path.relpath(self.blob_path(output.digest), link.parent)))
@@ -201,11 +213,11 @@ class Store:
         return self.root / "images" / f"{published_name}.{disk_format.suffix}"
 
     def forget(self, build: Build) -> None:
-        """Remove a build's record, and the blobs that no other build of its image and architecture names."""
+        """Remove a build's record, and the blobs that no other record names."""
         (self.root / "builds" / build.tag / build.arch / f"{build.version}.json").unlink(missing_ok=True)
-        used = {output.digest for other in self.builds(build.tag, build.arch) for output in other.outputs.values()}
+        others = [path.read_text() for path in (self.root / "builds").glob("*/*/*.json") if path.is_file()]
         for output in build.outputs.values():
-            if output.digest not in used:
+            if not any(output.digest in other for other in others):
                 self.blob_path(output.digest).unlink(missing_ok=True)
 
 
@@ -253,17 +265,24 @@ def _locked(path: Path, how: int) -> int:
     return descriptor
 
 
+def _try_lock(path: Path) -> int | None:
+    try:
+        return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+
+
 def _wait_for_guards(work: Path) -> None:
     """Wait until no sandbox of the run is left."""
     deadline = time.monotonic() + GUARD_WAIT
     while time.monotonic() < deadline:
-        with suppress(BlockingIOError):
-            os.close(_locked(work / "guards", fcntl.LOCK_EX | fcntl.LOCK_NB))
+        if (descriptor := _try_lock(work / "guards")) is not None:
+            os.close(descriptor)
             return
         time.sleep(0.05)
     raise CCImagesError(
         f"a sandbox of {work.name} is still running",
-        hint="another user's run may own it; see `cc-images doctor`",
+        hint="look for its processes (`enter.py`), then start again",
         reason="busy",
         temporary=True,
     )
@@ -281,7 +300,7 @@ def clear_errors(root: Path) -> Iterator[None]:
                 hint="free some space there, or set CC_IMAGES_STORE to a folder on a larger file system",
                 reason="disk-full",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
             raise CCImagesError(
                 f"the store {root} cannot be written to: {error.strerror}",
                 hint="set CC_IMAGES_STORE to a folder of yours",

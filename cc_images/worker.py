@@ -104,8 +104,8 @@ class Worker:
     # -- one method per kind of task ------------------------------------------------------------------------------
 
     def _fetch(self, task: str, job: FetchJob, result: Result) -> Result:
-        known = self.store.blob_path(job.artifact.sha256) if job.artifact.sha256 else None
-        if known is not None and known.is_file():
+        known = self.store.blob_path(job.artifact.sha256)
+        if job.artifact.sha256 and known.is_file() and sources.file_digest(known) == job.artifact.sha256:
             self._remember(job.artifact, known)
             return replace(result, status=Status.CACHED, size=known.stat().st_size, where=str(known))
         blob = sources.fetch(
@@ -136,10 +136,11 @@ class Worker:
             )
         workspace = self.run.workspace(job.tag, job.arch)
         artifacts = self._place_artifacts(job, workspace)
+        named = [path.resolve() for path in (*local_paths(job.environment).values(), *map(Path, artifacts.values()))]
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=(*self.folders, *local_paths(job.environment).values()),
+            visible=(*self.folders, *local_paths(job.environment).values(), *named),
             tmpfs_mib=self.tmpfs_mib,
             cores=self.cores,
         )
@@ -167,13 +168,13 @@ class Worker:
         return replace(result, size=disk.stat().st_blocks * 512, timings=dict(timings))
 
     def _place_artifacts(self, job: BuildJob, workspace: Path) -> dict[str, str]:
-        """Link the build's artifacts into its workspace; return the variables that name them there."""
+        """Name the build's artifacts in its workspace by links to the blobs, which the sandbox sees read-only."""
         places: dict[str, str] = {}
         for variable, artifact in job.artifacts.items():
             blob = Path(self._fetched(artifact).read_text())
             place = workspace / "artifacts" / variable / artifact.basename
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.link(blob, place)
+            place.symlink_to(blob)
             places[variable] = str(place)
         return places
 
@@ -252,7 +253,9 @@ class Worker:
             },
         )
         with self.store.lock(
-            f"push {job.site} {job.name}", lambda: self.progress.step(task, "waiting for another run's push")
+            f"push {job.site} {job.name}",
+            lambda: self.progress.step(task, "waiting for another run's push"),
+            self.stop,
         ):
             outcome = publish(
                 open_site(self.sites[job.site], job.format),

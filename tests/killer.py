@@ -31,7 +31,7 @@ def main() -> None:
             os._exit(137)
         return answer
 
-    HTTPAdapter.send = send  # type: ignore[method-assign]
+    HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
     sys.exit(run(words))
 
 

@@ -115,6 +115,11 @@ def test_an_empty_list_is_not_the_default(tmp_path: Path) -> None:
     assert (image.elements, image.disk) == ((), ())
 
 
+def test_anchors_and_aliases_are_read(tmp_path: Path) -> None:
+    config = loaded(tmp_path, images="A: &a {timeout: 5}\nB: &b {<<: *a, packages: [vim]}\nC: *b")
+    assert [image.timeout for image in config.images.values()] == [5, 5, 5]
+
+
 def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:
     config = loaded(tmp_path, images="C: {depends: B}\nB: {depends: A}\nA: {}")
     assert list(config.images) == ["a", "b", "c"]
@@ -139,8 +144,11 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {formats: [vmdk]}", ["A.formats: 'vmdk' is none of qcow2, qcow2-zlib, raw"]),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
-        ("A: {artifacts: {X: {url: u, sha256: abc}}}", ["A.artifacts.X.sha256: 'abc' is not 64 hexadecimal digits"]),
-        ("A: {artifacts: {'bad name': {url: u}}}", ["is not a variable's name"]),
+        (
+            "A: {artifacts: {X: {url: 'file:///u', sha256: abc}}}",
+            ["A.artifacts.X.sha256: 'abc' is not 64 hexadecimal digits"],
+        ),
+        ("A: {artifacts: {'bad name': {url: 'file:///u'}}}", ["is not a variable's name"]),
         ("A: [1]", ["A: must be a mapping"]),
         ("- A", ["must be a mapping"]),
         ("A: {}\na: {}", ["its tag a is also that of A"]),
@@ -148,6 +156,16 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("Plan: {}", ["plan is a word of the command line"]),
         ("'a b': {}", ["is not a name"]),
         ("A: {", ["is not YAML"]),
+        ("[a]: {}", ["a key must be one text"]),
+        ("A: {[a, b]: 1}", ["a key must be one text"]),
+        ("A: {<<: 3}", ["expected a mapping"]),
+        ("A: {checks: {[1, 2]: 3}}", ["A.checks: must be a mapping"]),
+        ("A: {checks: !foo {}}", ["A.checks: must be a mapping"]),
+        ("A: " + "[" * 3000, ["images.yaml"]),
+        ("A: {arch: [amd64, arm64]}\nA-ARM64: {}", ["would be published as A-ARM64, and so would A"]),
+        ("A: {environment: {PATH: /x}}", ["A.environment.PATH: is not a DIB_* variable"]),
+        ("A: {environment: {DIB_QUIET: 1}}", ["A.environment.DIB_QUIET: is not a DIB_* variable"]),
+        ("A: {artifacts: {X: {url: server/x?sig=1}}}", ["is not an address that begins with https://"]),
     ],
 )
 def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, expected: list[str]) -> None:

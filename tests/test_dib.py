@@ -79,7 +79,7 @@ def test_files_see_content_mode_and_links_but_not_times(tmp_path: Path) -> None:
         return dict(dib.Elements((tmp_path,)).files("x"))
 
     before = seen()
-    assert set(before) == {"install-d/hook", "link"}
+    assert set(before) == {"install-d/hook", "link", "link ->"}
     os.utime(hook, (1, 1))
     assert seen() == before
     hook.chmod(0o755)
@@ -87,7 +87,29 @@ def test_files_see_content_mode_and_links_but_not_times(tmp_path: Path) -> None:
     hook.chmod(0o644)
     hook.write_text("echo 2\n")
     assert seen().keys() == before.keys()
-    assert all(seen()[name] != before[name] for name in before), "a link counts with what is behind it"
+    changed = {name for name in before if seen()[name] != before[name]}
+    assert changed == {"install-d/hook", "link"}, "a link counts with what is behind it"
+
+
+def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "10-hook").write_text("one")
+    folder = element(tmp_path / "elements", "x")
+    (folder / "install.d").symlink_to(shared)
+    (folder / "self").symlink_to(folder)
+    files = dib.Elements((tmp_path / "elements",)).files("x")
+    assert "install.d/10-hook" in files
+    (shared / "10-hook").write_text("two")
+    assert dib.Elements((tmp_path / "elements",)).files("x") != files
+
+
+def test_modes_of_static_files_count_in_full(tmp_path: Path) -> None:
+    static = element(tmp_path, "x", static__etc__key="k") / "static" / "etc" / "key"
+    static.chmod(0o644)
+    before = dib.Elements((tmp_path,)).files("x")
+    static.chmod(0o600)
+    assert dib.Elements((tmp_path,)).files("x") != before
 
 
 OUTPUT = """\

@@ -154,4 +154,15 @@ def test_published_properties() -> None:
 
 
 def test_a_plan_as_json_has_no_secret() -> None:
-    assert "geheim" not in json.dumps(planned(BOTH, candidate()).as_json(), default=str)
+    secret = Artifact(url="https://user:geheim@x.invalid/a.run?signature=geheim")
+    plan = planned(BOTH, candidate(artifacts={"DIB_A": secret}))
+    assert plan.tasks[0].id == f"fetch a.run {secret.identity}"
+    assert "geheim" not in json.dumps(plan.as_json(), default=str)
+
+
+def test_one_address_with_two_digests_is_fetched_twice() -> None:
+    url = "https://x.invalid/a.run"
+    one = candidate("A", artifacts={"X": Artifact(url=url, sha256="1" * 64)})
+    two = candidate("B", artifacts={"X": Artifact(url=url)})
+    fetches = [task for task in planned(BUILD, one, two).tasks if task.id.startswith("fetch")]
+    assert len(fetches) == 2

@@ -86,6 +86,11 @@ def test_commands_die_with_us() -> None:
     assert gone(child)
 
 
+def test_a_full_disk_under_the_log_ends_the_command_at_once() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as log, pytest.raises(OSError, match="No space left"):
+        process.run(["sh", "-c", "yes x | head -c 3000000; sleep 60"], log=log, timeout=30)
+
+
 def test_commands_see_only_the_environment_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
     assert "SECRET" not in process.run(["env"], env={"PATH": os.environ["PATH"]})

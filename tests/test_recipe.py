@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cc_images.model import Arch
-from cc_images.recipe import Recipe, differences
+from cc_images.recipe import Recipe, differences, redacted
 
 RECIPE = Recipe(
     name="CC-X",
@@ -20,12 +20,13 @@ RECIPE = Recipe(
     environment={"DIB_RELEASE": "bookworm", "DIB_PASSWORD": "geheim"},
     packages=("vim",),
     artifacts={"A": "ff"},
+    files={"DIB_X": "1 files aa"},
     tools={"diskimage-builder": "3.43.0"},
 )
 
 
 def test_the_key_of_a_known_recipe_never_changes() -> None:
-    assert RECIPE.key == "ab25340c3fa5aeed61dc8112f9d64e82ba728b8ccb05bc8981166c65e97319d4"
+    assert RECIPE.key == "1d9a019bbcc4cf275da6341ec6a986ff1b3fb7440213038674d71bc7247b98ea"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_the_key_of_a_known_recipe_never_changes() -> None:
         {"environment": {"DIB_RELEASE": "bookworm", "DIB_PASSWORD": "secret"}},
         {"packages": ()},
         {"artifacts": {"A": "fe"}},
+        {"files": {"DIB_X": "1 files ab"}},
         {"tools": {"diskimage-builder": "3.44.0"}},
         {"schema": 2},
     ],
@@ -57,6 +59,14 @@ def test_the_order_of_mappings_does_not_move_the_key() -> None:
 
 def test_secrets_are_not_in_what_is_stored() -> None:
     assert "geheim" not in json.dumps(RECIPE.as_json())
+
+
+def test_a_password_in_an_address_is_not_shown_but_counts() -> None:
+    mirror = "https://user:geheim@mirror.invalid/debian?token=geheim"
+    shown = redacted({"DIB_DISTRIBUTION_MIRROR": mirror})["DIB_DISTRIBUTION_MIRROR"]
+    assert "geheim" not in shown
+    assert shown.startswith("https://mirror.invalid/debian sha256:")
+    assert shown != redacted({"DIB_DISTRIBUTION_MIRROR": mirror.replace("geheim", "anders")})["DIB_DISTRIBUTION_MIRROR"]
 
 
 def test_differences_name_files_and_values() -> None:

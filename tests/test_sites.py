@@ -231,6 +231,40 @@ def test_an_interrupted_upload_leaves_nothing(tmp_path: Path, folder: Path) -> N
     assert list(folder.iterdir()) == []
 
 
+def test_a_rollback_touches_nothing_of_the_user(tmp_path: Path, folder: Path) -> None:
+    put(site_at(folder), publication(tmp_path, b"old"))
+    os.link(folder / "CC-X.qcow2", folder / "CC-X-latest.qcow2")
+    (folder / "CC-X-stable.qcow2").symlink_to("CC-X.qcow2")
+    with pytest.raises(CCImagesError):
+        put(Tripping(site_at(folder), 3, False, fail), publication(tmp_path, b"new"))
+    assert files(folder).keys() == {"CC-X.qcow2", "CC-X-latest.qcow2", "CC-X-stable.qcow2"}
+
+
+def test_two_publishers_of_one_folder_wait_for_each_other(tmp_path: Path, folder: Path) -> None:
+    contents = [bytes([number]) * (4 << 20) for number in range(4)]
+    threads = [
+        threading.Thread(target=put, args=(site_at(folder), publication(tmp_path, content))) for content in contents
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check_whole(folder, *contents)
+    assert sorted(files(folder).values()) == sorted(contents)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2, None])
+def test_retention_keeps_the_newest_of_ours(tmp_path: Path, folder: Path, keep: int | None) -> None:
+    folder.mkdir()
+    (folder / "CC-X-20200101.qcow2").write_bytes(b"theirs")
+    for content in (b"1", b"2", b"3", b"4"):
+        publish(site_at(folder), publication(tmp_path, content), stop=threading.Event(), keep=keep)
+    left = {content for name, content in files(folder).items() if name != "CC-X.qcow2"}
+    assert len(left - {b"theirs"}) == (3 if keep is None else keep)
+    assert b"theirs" in left
+    check_whole(folder, b"4")
+
+
 def test_two_images_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
     class Twice(DirectorySite):
         def find(self, name: str) -> list[Entry]:

@@ -163,6 +163,38 @@ def test_a_bad_artifact_has_a_message_without_its_signature(
     assert not [blob for blob in (store.root / "blobs").rglob("*") if blob.is_file()]
 
 
+def test_a_password_is_on_no_command_line(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(argv: list[str], env: dict[str, str], **more: object) -> str:
+        seen.append((argv, env))
+        return "0" * 40
+
+    monkeypatch.setattr("cc_images.process.run", run)
+    third = ElementSource(name="third", repo="https://user:geheim@x.invalid/x.git")
+    with pytest.raises(OSError, match="tar"):
+        sources.update(third, store)
+    assert not any("geheim" in word for argv, _ in seen for word in argv)
+    values = [value for _, env in seen for name, value in env.items() if name.startswith("GIT_CONFIG_VALUE")]
+    assert "https://x.invalid/x.git" in values, "git shows this address in the arguments of its helper"
+    assert any(value.startswith("Authorization: Basic ") for value in values)
+
+
+def test_a_killed_git_does_not_lock_the_mirror_for_ever(repository: Path, store: Store) -> None:
+    sources.update(source(repository), store)
+    commit(repository, "two")
+    ref = next((store.root / "sources" / "third.git" / "refs" / "cc-images").iterdir())
+    ref.with_name(f"{ref.name}.lock").touch()
+    assert text(sources.update(source(repository), store)[0]) == "two"
+
+
+def test_a_wrong_artifact_does_not_remove_a_right_one(store: Store, server: str) -> None:
+    assert fetched(store, f"{server}/tool.run", DIGEST) == CONTENT
+    with pytest.raises(CCImagesError, match="has the digest"):
+        fetched(store, f"{server}/tool.run", "0" * 64)
+    assert store.blob_path(DIGEST).read_bytes() == CONTENT
+
+
 def test_an_object_store_is_not_read_yet_and_says_so(store: Store) -> None:
     with pytest.raises(CCImagesError, match="is in an object store"):
         sources.fetch(Artifact(object="c/o", site="s"), store, store.root, stop=threading.Event())

@@ -93,9 +93,36 @@ def test_forgetting_keeps_what_another_build_shares(store: Store) -> None:
     assert not list((store.root / "blobs").rglob("*/*/*"))
 
 
+def test_forgetting_keeps_what_another_image_shares(store: Store) -> None:
+    mine = stored(store, "20261121T120000Z")
+    theirs = replace(stored(store, "20261121T120000Z"), tag="cc-y", name="CC-Y")
+    store.record(theirs, "CC-Y-ARM64")
+    store.forget(mine)
+    assert list(store.builds("cc-y", Arch.ARM64)) == [theirs]
+
+
+def test_versions_of_one_second_are_in_order(store: Store) -> None:
+    for version in ("20261121T120000Z", "20261121T120000Z.010", "20261121T120000Z.002"):
+        stored(store, version, version.encode())
+    versions = [build.version for build in store.builds("cc-x", Arch.ARM64)]
+    assert versions == ["20261121T120000Z.010", "20261121T120000Z.002", "20261121T120000Z"]
+
+
+def test_a_stray_file_among_the_runs_does_not_matter(store: Store) -> None:
+    store.start_run(NOW)
+    (store.root / "work" / "stray").write_text("")
+    assert store.reap(shutil.rmtree) == []
+
+
+@pytest.mark.parametrize("root", ["/etc/passwd", "/proc/nope"])
+def test_a_store_in_an_impossible_place_says_so(root: str) -> None:
+    with pytest.raises(CCImagesError, match="cannot be written to"):
+        Store(Path(root)).start_run(NOW)
+
+
 def test_runs_of_one_second_have_names_of_their_own(store: Store) -> None:
     names = [store.start_run(NOW).version for _ in range(3)]
-    assert names == ["20261121T120000Z", "20261121T120000Z.2", "20261121T120000Z.3"]
+    assert names == ["20261121T120000Z", "20261121T120000Z.002", "20261121T120000Z.003"]
     assert replace(stored(store, names[2])).created == NOW
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from cc_images.model import Json
+
+ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
+"""What an archive name has after the image's name: the day of its creation, and a number from the second on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,9 @@ class Stop(Protocol):
 
 class ImageSite(Protocol):
     """A site, for images of one project in one format."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other publishers away from the site, as far as it can."""
 
     def find(self, name: str) -> list[Entry]:
         """Return the project's published images that have exactly this name."""

@@ -1,24 +1,26 @@
 """A folder as a site: `<Name>.<suffix>` beside `<Name>.json`, which says what it is.
 
 Every step is one rename or one hard link, and the name is never vacant: archiving links the old file to its archive
-name, publishing renames the new one over it. Staged files are hidden: `.<Name>.<suffix>.staged` and its `.json`.
+name, publishing renames the new one over it. Staged files are hidden: `.<Name>.<suffix>.staged` and its `.json`. The
+folder itself is locked while an image is published, whichever store or user does it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Json, Site
-from cc_images.sites.base import Entry, Publication, Stop
+from cc_images.sites.base import ARCHIVED, Entry, Publication, Stop
 from cc_images.store import CHUNK, write_json
 
 
@@ -29,6 +31,20 @@ class DirectorySite:
         self._folder = Path(site.directory).expanduser()
         self._name = site.name
         self._suffix = disk_format.suffix
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the folder's lock; what the file system refuses meanwhile is an error of the site."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def find(self, name: str) -> list[Entry]:
         """Return the file with this name, also one that somebody else put there."""
@@ -45,16 +61,14 @@ class DirectorySite:
         return self._entry(file, sidecar, file.name)
 
     def upload(self, publication: Publication, replaces: str, *, stop: Stop, report: Callable[[int], None]) -> Entry:
-        """Copy the file, hashing what is read, and flush it to disk."""
+        """Copy the file, flush it to disk, and hash what was written."""
         file, sidecar = self._staged(publication.name)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            sha512, done = hashlib.sha512(), 0
+            done = 0
             with publication.path.open("rb") as source, file.open("wb") as target:
                 while chunk := source.read(CHUNK):
                     if stop.is_set():
                         raise Interrupted("the push was ended")
-                    sha512.update(chunk)
                     if chunk.count(0) < len(chunk):
                         target.write(chunk)
                     else:
@@ -62,12 +76,13 @@ class DirectorySite:
                     done += len(chunk)
                     report(done)
                 target.truncate(done)
+                target.flush()
                 os.fsync(target.fileno())
-            self._describe(sidecar, self._description(publication, replaces, sha512.hexdigest(), done))
-        except (OSError, Interrupted) as error:
+            with file.open("rb") as written:
+                sha512 = hashlib.file_digest(written, "sha512").hexdigest()
+            self._describe(sidecar, self._description(publication, replaces, sha512, done))
+        except BaseException:
             self._discard(file, sidecar)
-            if isinstance(error, OSError):
-                raise self._refused(error) from error
             raise
         return self._entry(file, sidecar, file.name)[0]
 
@@ -81,9 +96,12 @@ class DirectorySite:
         kept = self._file(name)
         for other in self._folder.glob(f"{name}-*.{self._suffix}"):
             archived = other.name.removesuffix(f".{self._suffix}")
+            owner = self._read(self._sidecar(archived)).get("id", entry.id)
+            if other.is_symlink() or owner != entry.id or not ARCHIVED.fullmatch(archived.removeprefix(name)):
+                continue  # not what `archive` has made of this image
             if kept.exists() and other.samefile(kept):
                 self._discard(self._sidecar(archived), other)
-            elif self._read(self._sidecar(archived)).get("id") == entry.id:
+            elif self._sidecar(archived).exists():
                 other.rename(kept)
                 self._describe(self._sidecar(name), self._read(self._sidecar(archived)) | {"name": name})
                 self._sidecar(archived).unlink()
@@ -149,8 +167,6 @@ class DirectorySite:
             status = file.stat()
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise self._refused(error) from error
         said = self._read(sidecar)
         # a description that does not fit the file's size is of another file
         complete = said.get("size") == status.st_size and "sha512" in said
@@ -179,7 +195,7 @@ class DirectorySite:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return CCImagesError(
             f"site {self._name}: {self._folder}: {error.strerror}",
-            hint="free some space there" if full else "check the site's directory in sites.yaml",
+            hint="free some space there" if full else "the site's directory must be writable and allow hard links",
             reason="disk-full" if full else "site",
         )
 

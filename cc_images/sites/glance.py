@@ -49,6 +49,11 @@ class GlanceSite:
 
     # -- the protocol -------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Do nothing: Glance has no locks. The store's lock keeps runs of one host apart."""
+        yield
+
     def find(self, name: str) -> list[Entry]:
         """Return the project's active images with this name."""
         return [entry for entry in self._list(name=name) if entry.complete]

@@ -10,15 +10,12 @@ a staged image that says which image it replaces; the next run for the same name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cc_images.errors import CCImagesError
-from cc_images.sites.base import Entry, ImageSite, Publication, Stop
-
-ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
+from cc_images.sites.base import ARCHIVED, Entry, ImageSite, Publication, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +36,19 @@ def publish(
     report: Callable[[int], None] = lambda done: None,
     keep: int | None = None,
 ) -> Outcome:
-    """Make the site have exactly this image under its name, and at most `keep` archived versions of it (None: all).
+    """Make the site have this image, with at least its properties, under its name.
+
+    At most `keep` archived versions of it stay (None: all).
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
+    with site.exclusive():
+        return _publish(site, publication, stop, report, keep)
+
+
+def _publish(
+    site: ImageSite, publication: Publication, stop: Stop, report: Callable[[int], None], keep: int | None
+) -> Outcome:
     name = publication.name
     recover(site, name)
     current = _only(site, name)

@@ -93,6 +93,10 @@ def make_view(spec: dict[str, Any]) -> None:
                     bind(descriptor, path)
     make_dev()
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for knobs in ("/proc/sys", "/proc/irq", "/proc/bus"):  # dib's chroots mount a /proc of their own, though
+        if os.path.isdir(knobs):
+            mount(knobs, knobs, flags=MS_BIND)
+            read_only(knobs)
     socket.sethostname("localhost")
 
 

@@ -58,6 +58,21 @@ def test_files_below_tmp_that_are_named_are_seen(tmp_path: Path) -> None:
     assert lines[0] == "here"
 
 
+def test_the_kernels_knobs_are_read_only(tmp_path: Path) -> None:
+    enter(tmp_path, "! echo 60 > /proc/sys/vm/swappiness 2>/dev/null")
+
+
+def test_a_named_file_of_the_store_cannot_be_changed(tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_text("precious\n")
+    link = tmp_path / "box" / "artifacts" / "x"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(blob)
+    lines = enter(tmp_path, f"cat {link}; ! echo more >> {link} 2>/dev/null", blob)
+    assert lines[0] == "precious"
+    assert blob.read_text() == "precious\n"
+
+
 def test_the_environment_is_no_part_of_argv_and_the_order_is_removed(tmp_path: Path) -> None:
     enter(tmp_path, "! grep -z DIB_IMAGE_CACHE /proc/1/cmdline")
     assert not (tmp_path / "box/spec.json").exists()
@@ -140,7 +155,7 @@ def test_exit_codes_come_out(tmp_path: Path) -> None:
 
 
 def test_nothing_is_removed_below_a_mount(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
+    folder = tmp_path / "a folder"
     (folder / "mounted").mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder / "mounted"], check=True)
     try:

@@ -53,7 +53,7 @@ def test_build_push_and_nothing_to_do(project: Project) -> None:
     archived = [path.name for path in project.site.glob("CC-Tiny-2*.qcow2")]
     assert archived == [f"CC-Tiny-{time.strftime('%Y%m%d', time.gmtime())}.qcow2"]
 
-    journal = max((project.store / "runs").glob("*.json"))
+    journal = max((project.store / "runs").glob("*.json"), key=lambda path: path.stem)
     assert {result["status"] for result in json.loads(journal.read_text())["results"]} == {"done"}
 
 
