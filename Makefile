@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 TAG ?= cc-debian12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image test check unit bench clean
+.PHONY: help setup image test check sites bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,8 +32,12 @@ check: setup  ## lint, types, layers, unit tests: under a minute
 test: check  ## everything, real builds and boots included
 	$(BIN)/pytest tests/real
 
+sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
+	$(BIN)/python -m tests.testbed $(or $(FOLDER),/tmp/cc-images-sites)
+
 bench: setup  ## measure what the README claims
 	$(BIN)/python bench/startup.py
+	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
 
 clean:  ## remove the environment and the caches of the development tools
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

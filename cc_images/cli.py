@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 EXIT_BUG, EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
+VERBS = ("list", "plan", "status")
+
 EPILOG = """\
-verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why.
+verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why,
+`cc-images status [-s SITE] [TAG…]` what is on the sites.
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
 """
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Do what the words say and return the exit code."""
-    verb = argv[0] if argv and argv[0] in ("list", "plan") else ""
+    verb = argv[0] if argv and argv[0] in VERBS else ""
     options = parser(verb).parse_args(argv[1:] if verb else argv)
     if not verb and not (options.build or options.push):
         parser("").error("nothing to do: give -b to build, -p to push, or both")
@@ -57,6 +60,8 @@ def run(argv: list[str]) -> int:
             return _list(options)
         if verb == "plan":
             return _plan(options)
+        if verb == "status":
+            return _status(options)
         return _run(options)
     except CCImagesError as error:
         _complain(error)
@@ -74,7 +79,16 @@ def parser(verb: str) -> Parser:
     made.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     if verb == "list":
         return made
-    made.add_argument("tags", nargs="+", metavar="TAG", type=str.lower, help="an image of the catalogue, or `all`")
+    made.add_argument(
+        "tags",
+        nargs="*" if verb == "status" else "+",
+        metavar="TAG",
+        type=str.lower,
+        help="an image of the catalogue, or `all`",
+    )
+    made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help="this site only")
+    if verb == "status":
+        return made
     made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
     made.add_argument("-p", "--push", action="store_true", help="push the newest version; with -b the one just built")
     made.add_argument(
@@ -86,7 +100,6 @@ def parser(verb: str) -> Parser:
     made.add_argument(
         "-a", "--architecture", type=_arches, default=(), metavar="ARCH", help="amd64, arm64 or both with a comma"
     )
-    made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help="push to this site only")
     made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
     made.add_argument("--offline", action="store_true", help="use element sources as they were fetched last")
@@ -199,6 +212,30 @@ def _plan(options: argparse.Namespace) -> int:
     plan = outlook.plan(f"{now:{VERSION_FORMAT}}")
     report.say(report.as_json(plan.as_json()) if options.json else report.plan_tree(plan))
     return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from cc_images import report, session
+    from cc_images.plan import Request
+
+    request = Request(tags=tuple(options.tags) or ("all",), sites=tuple(options.site))
+    found = session.standings(request, _config(), datetime.now(UTC).date())
+    rows = []
+    for each in found:
+        version, created, remark = "-", "-", each.error
+        if each.current is not None:
+            version = each.current.properties.get("build-version", "?")
+            created = f"{each.current.created:%Y-%m-%d %H:%M}"
+            remark = f"{each.archived} archived" if each.archived else ""
+        rows.append((each.site, each.name, version, created, remark))
+    if options.json:
+        keys = ("site", "image", "version", "created", "remark")
+        report.say(report.as_json([dict(zip(keys, row, strict=True)) for row in rows]))
+    else:
+        report.say(report.standings(rows))
+    return EXIT_FAILED if any(each.error for each in found) else 0
 
 
 def _run(options: argparse.Namespace) -> int:

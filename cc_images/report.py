@@ -178,11 +178,7 @@ def result_table(plan: Plan, results: Mapping[str, Result], seconds: float) -> s
         result = results[task.id]
         took = duration(result.seconds) if result.seconds else ""
         rows.append((task.id, SIGNS[result.status], took, size(result.size) if result.size else "", result.where))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(rows)
     counts = {status: sum(result.status is status for result in results.values()) for status in Status}
     summary = ", ".join(f"{count} {SIGNS[status].lower()}" for status, count in counts.items() if count)
     return "\n".join([*lines, f"{summary or 'nothing to do'} in {duration(seconds)}"])
@@ -214,11 +210,21 @@ def catalogue(rows: Iterable[tuple[Image, Mapping[Arch, Build | None]]]) -> str:
                     "bare metal only" if image.baremetal_only and number == 0 else "",
                 )
             )
+    return "\n".join(_aligned(table))
+
+
+def standings(rows: Iterable[tuple[str, str, str, str, str]]) -> str:
+    """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
+    return "\n".join(_aligned([("site", "image", "version", "created", ""), *rows]))
+
+
+def _aligned(table: list[tuple[str, str, str, str, str]]) -> list[str]:
+    """Return the lines of a table whose last column may be of any width."""
     widths = [max(len(row[column]) for row in table) for column in range(4)]
-    return "\n".join(
+    return [
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
         for row in table
-    )
+    ]
 
 
 def as_json(data: object) -> str:

@@ -23,9 +23,11 @@ from urllib.parse import urlsplit
 from cc_images import dib, engine, sandbox, sources
 from cc_images.config import Config
 from cc_images.errors import CCImagesError, UserError
-from cc_images.model import Arch, Artifact, Image, Json, Site
-from cc_images.plan import BuildJob, Candidate, Plan, Request, Resource, Result, make_plan
+from cc_images.model import Arch, Artifact, Format, Image, Json, Site
+from cc_images.plan import BuildJob, Candidate, Plan, Request, Resource, Result, formats_for, make_plan
 from cc_images.recipe import Recipe, differences
+from cc_images.sites import open_site
+from cc_images.sites.base import Entry
 from cc_images.store import Run, Store
 from cc_images.worker import Progress, Worker, local_paths
 
@@ -232,6 +234,41 @@ def _finish(store: Store, this_run: Run, journal: Json, complaints: list[str]) -
         store.finish_run(this_run, journal, sandbox.remove)
     except CCImagesError as error:
         complaints.append(f"the journal of the run is incomplete: {error.message}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a site has of one image: the current entry, how many archived ones, or why it could not be asked."""
+
+    site: str
+    name: str
+    current: Entry | None = None
+    archived: int = 0
+    error: str = ""
+
+
+def standings(request: Request, config: Config, today: date) -> list[Standing]:
+    """Ask the sites, all at once, what they have of the images that a request names."""
+    chosen, _ = select(request, config, today)
+    questions = [
+        (site, image.published_name(arch), out)
+        for site in _sites(request, config)
+        for image, arch in chosen
+        for out in formats_for(site, image)
+    ]
+
+    def ask(question: tuple[Site, str, Format]) -> Standing:
+        site, name, out = question
+        try:
+            opened = open_site(site, out)
+            found = opened.find(name)
+            archived = len(opened.archived(name)) if found else 0
+        except CCImagesError as error:
+            return Standing(site=site.name, name=name, error=error.message)
+        return Standing(site=site.name, name=name, current=found[0] if found else None, archived=archived)
+
+    with ThreadPoolExecutor(PUSHES) as pool:
+        return list(pool.map(ask, questions))
 
 
 def _sites(request: Request, config: Config) -> tuple[Site, ...]:

@@ -114,6 +114,28 @@ def test_list_shows_the_catalogue(cli: Cli, catalogue: Path) -> None:
     assert [image["tag"] for image in listed] == ["cc-old", "cc-one", "cc-two"]
 
 
+def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
+    (catalogue / "site").mkdir()
+    (catalogue / "site" / "CC-One.qcow2").write_bytes(b"x")
+    answer = cli("status")
+    assert answer.returncode == 0, answer.stderr
+    rows = [line.split()[:3] for line in answer.stdout.splitlines()[1:]]
+    assert rows == [
+        ["local", "CC-One", "?"],
+        ["metal", "CC-One", "-"],
+        ["metal", "CC-Two", "-"],
+        ["metal", "CC-Two-ARM64", "-"],
+    ]
+    assert [row["site"] for row in json.loads(cli("status", "--json", "-s", "local", "cc-one").stdout)] == ["local"]
+
+
+def test_a_site_that_cannot_be_asked_is_named(cli: Cli, catalogue: Path) -> None:
+    write_files(catalogue, images=IMAGES, sites="cloud: {cloud: nowhere}")
+    answer = cli("status", "cc-one", OS_CLIENT_CONFIG_FILE="/dev/null")
+    assert answer.returncode == 3
+    assert "clouds.yaml has no usable entry nowhere" in answer.stdout
+
+
 def test_tags_are_not_sensitive_to_case(cli: Cli, catalogue: Path) -> None:
     assert planned(cli, "-b", "CC-One") == planned(cli, "-b", "cc-one")
 

@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,12 @@ class TestBed:
 
     __test__ = False
 
-    def __init__(self, folder: Path, sites: Sequence[str] = ("metal", "kvm"), glance: str = "") -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        """Prepare the sites `metal` and `kvm`; `settings` are lines for a site's [DEFAULT] section."""
         self.folder = folder
-        self.sites = tuple(sites)
+        self.sites = ("metal", "kvm")
         self.glance: dict[str, Server] = {}
-        self._settings = glance
+        self._settings = settings or {}
         self._servers: list[Server] = []
 
     def __enter__(self) -> TestBed:
@@ -229,7 +230,7 @@ class TestBed:
         for name in ("images", "staging", "tasks", "lock"):
             (folder / name).mkdir(parents=True)
         values = {"folder": folder, "images": self.images(site), "auth": auth, "services": SERVICES}
-        text = GLANCE.format(**values, extra=self._settings, password=PASSWORD)
+        text = GLANCE.format(**values, extra=self._settings.get(site, ""), password=PASSWORD)
         (folder / "glance-api.conf").write_text(text)
         self._database("glance", folder, ["glance-manage", "--config-file", str(folder / "glance-api.conf"), "db_sync"])
         server = Server(folder, "glance.wsgi.api:application", {"OS_GLANCE_CONFIG_DIR": str(folder)})

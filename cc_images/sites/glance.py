@@ -78,14 +78,14 @@ class GlanceSite:
         }
         for name, value in publication.properties.items():
             record[name] = int(value) if name in CORE_NUMBERS else value
-        image = self._call("POST", "/images", json=record, again=False)
+        image = self._call("POST", "/images", json=record, tries=1)
         try:
             self._check_visibility(image["id"])
             body = _Body(publication.path, publication.size, stop, report)
             self._call(
                 "PUT",
                 f"/images/{image['id']}/file",
-                again=False,
+                tries=1,
                 data=body,
                 headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(publication.size)},
                 timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
@@ -146,7 +146,8 @@ class GlanceSite:
     def _forget(self, image_id: str) -> None:
         """Delete an image whose upload failed; if that fails too, the next run finds it by its tags."""
         try:
-            self._call("DELETE", f"/images/{image_id}", missing_is_fine=True, again=False)
+            # twice, because the first may meet the connection that the broken upload has left
+            self._call("DELETE", f"/images/{image_id}", missing_is_fine=True, tries=2, timeout=(5.0, 10.0))
         except CCImagesError:
             return
 
@@ -174,14 +175,14 @@ class GlanceSite:
         method: str,
         path: str,
         *,
-        again: bool = True,
+        tries: int = 0,
         missing_is_fine: bool = False,
         timeout: tuple[float, float] | None = None,
         **arguments: Any,
     ) -> Any:
-        """Make a call and return the decoded answer; with `again`, repeat it after a temporary failure."""
+        """Make a call up to `tries` (0: TRIES) times while its failure is temporary; return the decoded answer."""
         pause = PAUSE
-        for left in reversed(range(TRIES if again else 1)):
+        for left in reversed(range(tries or TRIES)):
             try:
                 with self._translated():
                     answer = self._connection().image.request(

@@ -1,0 +1,91 @@
+"""Measure uploads to a real Glance on loopback: rate against `curl -T`, two sites at once, and peak memory.
+
+Both sides send the same file to the same service in one run, in turn. Needs `curl`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cc_images.model import Format, Site
+from cc_images.sites.base import Publication
+from cc_images.sites.glance import GlanceSite
+from cc_images.sites.publish import publish
+from tests.testbed import TestBed
+
+SIZE = 512 << 20
+ROUNDS = 5
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the wall seconds that a piece of work takes."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def push(cloud: str, publication: Publication) -> None:
+    """Publish, whole: create, upload, verify, name."""
+    publish(GlanceSite(Site(name=cloud, cloud=cloud), Format.RAW), publication, stop=threading.Event())
+
+
+def curl(site: GlanceSite, path: Path) -> None:
+    """Create a record and send the file with curl, as a person would by hand."""
+    connection = site._connection()
+    record = {"name": "curl", "disk_format": "raw", "container_format": "bare"}
+    image = site._call("POST", "/images", json=record)["id"]
+    endpoint = connection.image.get_endpoint().rstrip("/").removesuffix("/v2")
+    headers = [f"X-Auth-Token: {connection.session.get_token()}", "Content-Type: application/octet-stream"]
+    subprocess.run(
+        ["curl", "--silent", "--fail", "--config", "-", "-T", path, f"{endpoint}/v2/images/{image}/file"],
+        input="".join(f'header = "{header}"\n' for header in headers),
+        text=True,
+        check=True,
+    )
+    site._call("DELETE", f"/images/{image}")
+
+
+def main() -> None:
+    """Print both sides and their ratios."""
+    with tempfile.TemporaryDirectory() as name, TestBed(Path(name) / "bed") as bed:
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(bed.clouds)
+        path = Path(name) / "disk"
+        path.write_bytes(os.urandom(SIZE))
+        sha512 = hashlib.sha512(path.read_bytes()).hexdigest()
+
+        def publication(number: int) -> Publication:
+            return Publication(
+                name=f"bench-{number}", path=path, sha512=sha512, size=SIZE, properties={}, run=f"r{number}"
+            )
+
+        site = GlanceSite(Site(name="metal", cloud="metal"), Format.RAW)
+        curl(site, path)
+        idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        by_curl, by_us = 0.0, 0.0
+        for number in range(ROUNDS):
+            by_curl += timed(lambda: curl(site, path))
+            by_us += timed(lambda n=number: push("metal", publication(n)))  # type: ignore[misc]
+            site.delete(site.find(f"bench-{number}")[0])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        rate = ROUNDS * SIZE / 1e6
+        print(f"curl -T            {rate / by_curl:7.0f} MB/s")
+        print(f"cc-images          {rate / by_us:7.0f} MB/s   with verification and naming")
+        print(f"ratio              {by_curl / by_us:7.2f}        (goal >= 0.95)")
+        print(f"memory above idle  {(peak - idle) / 1024:7.1f} MiB    for {SIZE >> 20} MiB (goal <= 100)")
+        one_by_one = sum(timed(lambda cloud=cloud: push(cloud, publication(100))) for cloud in ("metal", "kvm"))  # type: ignore[misc]
+        with ThreadPoolExecutor(2) as pool:
+            at_once = timed(lambda: list(pool.map(lambda cloud: push(cloud, publication(101)), ("metal", "kvm"))))
+        print(f"two sites          {one_by_one:7.1f} s one after the other, {at_once:.1f} s at once")
+
+
+if __name__ == "__main__":
+    main()
