@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 EXIT_BUG, EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
-VERBS = ("list", "plan", "status")
+VERBS = ("list", "plan", "status", "doctor")
 
 EPILOG = """\
 verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why,
-`cc-images status [-s SITE] [TAG…]` what is on the sites.
+`cc-images status [-s SITE] [TAG…]` what is on the sites; `cc-images doctor` clears up after killed runs.
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
 """
@@ -58,10 +58,12 @@ def run(argv: list[str]) -> int:
     try:
         if verb == "list":
             return _list(options)
-        if verb == "plan":
+        if verb == "plan" or (not verb and options.dry_run):
             return _plan(options)
         if verb == "status":
             return _status(options)
+        if verb == "doctor":
+            return _doctor(options)
         return _run(options)
     except CCImagesError as error:
         _complain(error)
@@ -77,7 +79,7 @@ def parser(verb: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    if verb == "list":
+    if verb in ("list", "doctor"):
         return made
     made.add_argument(
         "tags",
@@ -104,6 +106,7 @@ def parser(verb: str) -> Parser:
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
     made.add_argument("--offline", action="store_true", help="use element sources as they were fetched last")
     made.add_argument("--max-age", type=_at_least_zero, default=7, metavar="DAYS", help="rebuild what is older (7)")
+    made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
     made.add_argument("-q", "--quiet", action="store_true", help="print failures and the final table only")
     if not verb:
         made.add_argument("--version", action="version", version=_version())
@@ -202,26 +205,30 @@ def _list(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from cc_images import report, session
+    from cc_images import outlook, report, survey
     from cc_images.model import VERSION_FORMAT
     from cc_images.store import Store
 
     config = _config()
     now = datetime.now(UTC).replace(microsecond=0)
-    outlook = session.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
-    plan = outlook.plan(f"{now:{VERSION_FORMAT}}")
-    report.say(report.as_json(plan.as_json()) if options.json else report.plan_tree(plan))
+    seen = outlook.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
+    plan = seen.plan(f"{now:{VERSION_FORMAT}}")
+    pushes = survey.preview(seen) if options.dry_run else []
+    if options.json:
+        report.say(report.as_json(plan.as_json() | ({"pushes": pushes} if options.dry_run else {})))
+    else:
+        report.say("\n".join([report.plan_tree(plan), *pushes]))
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from cc_images import report, session
+    from cc_images import report, survey
     from cc_images.plan import Request
 
     request = Request(tags=tuple(options.tags) or ("all",), sites=tuple(options.site))
-    found = session.standings(request, _config(), datetime.now(UTC).date())
+    found = survey.standings(request, _config(), datetime.now(UTC).date())
     rows = []
     for each in found:
         version, created, remark = "-", "-", each.error
@@ -236,6 +243,14 @@ def _status(options: argparse.Namespace) -> int:
     else:
         report.say(report.standings(rows))
     return EXIT_FAILED if any(each.error for each in found) else 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from cc_images import report, survey
+
+    found = survey.mend(_config())
+    report.say(report.as_json(found) if options.json else "\n".join(found) or "nothing was left behind")
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

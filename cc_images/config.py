@@ -18,6 +18,7 @@ from pathlib import Path
 from cc_images.document import Document, Section, choice
 from cc_images.errors import ConfigError
 from cc_images.model import RESERVED, Arch, Artifact, ElementSource, Format, Image, Site
+from cc_images.properties import mistake
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",
@@ -234,8 +235,15 @@ def _image(section: Section) -> Image:
     for variable in image.environment:
         if not variable.startswith("DIB_") or variable in OURS:
             section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
+    _check_properties(section, image.properties)
     section.close()
     return image
+
+
+def _check_properties(section: Section, properties: Mapping[str, str]) -> None:
+    for name, value in properties.items():
+        if wrong := mistake(name, value):
+            section.problem(f"properties.{name}", wrong)
 
 
 def _artifact(section: Section) -> Artifact:
@@ -275,6 +283,7 @@ def _site(section: Section) -> Site:
     suffixes = [disk_format.suffix for disk_format in site.formats]
     if len(set(suffixes)) < len(suffixes):
         section.problem("formats", "two of them have the same file ending")
+    _check_properties(section, site.properties)
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site

@@ -129,6 +129,26 @@ def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
     assert [row["site"] for row in json.loads(cli("status", "--json", "-s", "local", "cc-one").stdout)] == ["local"]
 
 
+def test_doctor_clears_up(cli: Cli, catalogue: Path) -> None:
+    assert cli("doctor").stdout == "nothing was left behind\n"
+    (catalogue / "site").mkdir(exist_ok=True)
+    (catalogue / "site" / ".CC-One.qcow2.staged").write_bytes(b"x")
+    (catalogue / "store" / "work" / "20260101T000000Z").mkdir(parents=True)
+    said = cli("doctor").stdout
+    assert "run 20260101T000000Z: its folder was removed" in said
+    assert "site local: CC-One: what run ? had uploaded was removed" in said
+    assert cli("doctor").stdout == "nothing was left behind\n"
+
+
+def test_a_dry_run_shows_what_pushes_would_do(cli: Cli, catalogue: Path) -> None:
+    write_files(catalogue, images=IMAGES, sites="local: {directory: site, keep: 1}")
+    (catalogue / "site").mkdir()
+    (catalogue / "site" / "CC-One.qcow2").write_bytes(b"x")
+    said = cli("-b", "-p", "--dry-run", "cc-one").stdout
+    assert "push cc-one amd64 to local: replaces ?" in said
+    assert not (catalogue / "store").exists()
+
+
 def test_a_site_that_cannot_be_asked_is_named(cli: Cli, catalogue: Path) -> None:
     write_files(catalogue, images=IMAGES, sites="cloud: {cloud: nowhere}")
     answer = cli("status", "cc-one", OS_CLIENT_CONFIG_FILE="/dev/null")

@@ -165,6 +165,10 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {arch: [amd64, arm64]}\nA-ARM64: {}", ["would be published as A-ARM64, and so would A"]),
         ("A: {environment: {PATH: /x}}", ["A.environment.PATH: is not a DIB_* variable"]),
         ("A: {environment: {DIB_QUIET: 1}}", ["A.environment.DIB_QUIET: is not a DIB_* variable"]),
+        ("A: {properties: {hw_disk_bus: bogus}}", ["A.properties.hw_disk_bus: 'bogus' is none of fdc, ide"]),
+        ("A: {properties: {min_ram: much}}", ["A.properties.min_ram: 'much' is not a whole number"]),
+        ("A: {properties: {visibility: public}}", ["A.properties.visibility: is set by cc-images"]),
+        ("A: {properties: {build-key: x}}", ["A.properties.build-key: is set by cc-images"]),
         ("A: {artifacts: {X: {url: server/x?sig=1}}}", ["is not an address that begins with https://"]),
     ],
 )
@@ -179,6 +183,10 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
     [
         ("S: {}", "S: needs either cloud (an entry of clouds.yaml) or directory"),
         ("S: {cloud: a, directory: b}", "needs either"),
+        (
+            "S: {cloud: a, properties: {hw_firmware_type: efi}}",
+            "S.properties.hw_firmware_type: 'efi' is none of bios, uefi",
+        ),
         ("S: {cloud: a, visibility: everyone}", "S.visibility: 'everyone' is none of private, shared"),
         ("S: {cloud: a, formats: [raw, qcow2]}", "a cloud takes each image in one format"),
         ("S: {directory: a, formats: [qcow2, qcow2-zlib]}", "two of them have the same file ending"),

@@ -13,7 +13,7 @@ PACKAGE = Path(cc_images.__file__).parent
 
 LAYERS: list[dict[str, set[str]]] = [
     # nouns: each may import the nouns named here
-    {"errors": set(), "model": set(), "recipe": {"model"}, "plan": {"errors", "model", "recipe"}},
+    {"errors": set(), "model": set(), "properties": set(), "recipe": {"model"}, "plan": {"errors", "model", "recipe"}},
     # hands: any noun, and of the other hands only those named here
     {
         "document": set(),
@@ -29,7 +29,15 @@ LAYERS: list[dict[str, set[str]]] = [
     # drivers: any noun and hand, no other driver
     {"engine": set(), "worker": set()},
     # faces: everything below, and the faces named here
-    {"session": set(), "report": set(), "cli": {"config", "session", "report"}, "__main__": {"cli"}, "__init__": set()},
+    {
+        "outlook": set(),
+        "session": {"outlook"},
+        "survey": {"outlook"},
+        "report": set(),
+        "cli": {"outlook", "session", "survey", "report"},
+        "__main__": {"cli"},
+        "__init__": set(),
+    },
 ]
 
 

@@ -19,7 +19,7 @@ from cc_images.model import Format, Site
 from cc_images.sites import open_site
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.directory import DirectorySite
-from cc_images.sites.publish import Outcome, publish
+from cc_images.sites.publish import Outcome, publish, recover
 
 TODAY = f"{datetime.now(UTC):%Y%m%d}"
 CALLS = ("upload", "archive", "publish", "delete", "restore")
@@ -251,6 +251,14 @@ def test_two_publishers_of_one_folder_wait_for_each_other(tmp_path: Path, folder
         thread.join()
     check_whole(folder, *contents)
     assert sorted(files(folder).values()) == sorted(contents)
+
+
+def test_recovery_says_what_it_did(tmp_path: Path, folder: Path) -> None:
+    put(site_at(folder), publication(tmp_path, b"old"))
+    (folder / ".CC-X.qcow2.staged").write_bytes(b"half")
+    assert recover(site_at(folder), "CC-X") == ["what run ? had uploaded was removed"]
+    assert recover(site_at(folder), "CC-X") == []
+    check_whole(folder, b"old")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2, None])

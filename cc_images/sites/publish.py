@@ -10,7 +10,7 @@ a staged image that says which image it replaces; the next run for the same name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -76,7 +76,7 @@ def retain(site: ImageSite, name: str, keep: int | None) -> tuple[str, ...]:
     if keep is None:
         return ()
     removed: list[str] = []
-    for entry in surplus(site, name, keep):
+    for entry in surplus(site, name, keep, ()):
         try:
             site.delete(entry)
         except CCImagesError:  # in use, or protected meanwhile: the site knows better
@@ -85,27 +85,31 @@ def retain(site: ImageSite, name: str, keep: int | None) -> tuple[str, ...]:
     return tuple(removed)
 
 
-def surplus(site: ImageSite, name: str, keep: int) -> list[Entry]:
-    """Return the archived versions that retention would delete."""
+def surplus(site: ImageSite, name: str, keep: int, newer: Sequence[Entry]) -> list[Entry]:
+    """Return the archived versions that retention would delete once those in `newer` are archived too."""
     versions = [entry for entry in site.archived(name) if ARCHIVED.fullmatch(entry.name.removeprefix(name))]
-    return [entry for entry in versions[keep:] if not entry.protected]
+    return [entry for entry in [*newer, *versions][keep:] if not entry.protected]
 
 
-def recover(site: ImageSite, name: str) -> None:
-    """Finish or roll back what killed runs left of a publication.
+def recover(site: ImageSite, name: str) -> list[str]:
+    """Finish or roll back what killed runs left of a publication; return what was done, a phrase each.
 
     A complete staged image is published when the one that it replaces has already lost the name; in every other case
     it is removed and the old image has the name.
     """
+    done: list[str] = []
     for staged in site.staged(name):
         holders = site.find(name)
         if staged.complete and not holders and staged.replaces:
             site.publish(staged, name)
+            done.append(f"the publication of run {staged.run} was finished")
             continue
         for old in holders:
             if old.id == staged.replaces:
                 site.restore(old, name)
         site.delete(staged)
+        done.append(f"what run {staged.run or '?'} had uploaded was removed")
+    return done
 
 
 def archive_name(site: ImageSite, entry: Entry) -> str:

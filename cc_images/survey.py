@@ -1,0 +1,99 @@
+"""The survey: asks sites what they have, what a push would do there, and clears up what dead runs left."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+
+from cc_images import sandbox
+from cc_images.config import Config
+from cc_images.errors import CCImagesError
+from cc_images.model import Format, Site
+from cc_images.outlook import Outlook, select, sites_of
+from cc_images.plan import PushJob, Request, formats_for
+from cc_images.sites import open_site
+from cc_images.sites.base import Entry
+from cc_images.sites.publish import recover, surplus
+from cc_images.store import Store
+
+AT_ONCE = 8
+"""Questions that are asked at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a site has of one image: the current entry, how many archived ones, or why it could not be asked."""
+
+    site: str
+    name: str
+    current: Entry | None = None
+    archived: int = 0
+    error: str = ""
+
+
+def standings(request: Request, config: Config, today: date) -> list[Standing]:
+    """Ask the sites, all at once, what they have of the images that a request names."""
+    chosen, _ = select(request, config, today)
+    questions = [
+        (site, image.published_name(arch), out)
+        for site in sites_of(request, config)
+        for image, arch in chosen
+        for out in formats_for(site, image)
+    ]
+
+    def ask(question: tuple[Site, str, Format]) -> Standing:
+        site, name, out = question
+        try:
+            opened = open_site(site, out)
+            found = opened.find(name)
+            archived = len(opened.archived(name)) if found else 0
+        except CCImagesError as error:
+            return Standing(site=site.name, name=name, error=error.message)
+        return Standing(site=site.name, name=name, current=found[0] if found else None, archived=archived)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, questions))
+
+
+def mend(config: Config) -> list[str]:
+    """Clear up after dead runs, here and on every site that answers; return what was found, a line each."""
+    store = Store(config.store)
+    found = [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
+    request = Request(tags=tuple(config.images))
+    chosen, _ = select(request, config, date.max)
+    for site in config.sites:
+        for name, out in {
+            (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image)
+        }:
+            try:
+                with store.lock(f"push {site.name} {name}"):
+                    opened = open_site(site, out)
+                    with opened.exclusive():
+                        left = recover(opened, name)
+            except CCImagesError as error:
+                found.append(f"site {site.name}: {error.message}")
+                break
+            found += [f"site {site.name}: {name}: {what}" for what in left]
+    return found
+
+
+def preview(outlook: Outlook) -> list[str]:
+    """Ask the sites what the plan's pushes would replace and what retention would delete; a line for each push."""
+    lines: list[str] = []
+    sites = {site.name: site for site in outlook.sites}
+    for task in outlook.plan("").tasks:
+        if not isinstance(task.job, PushJob):
+            continue
+        site, name = sites[task.job.site], task.job.name
+        try:
+            opened = open_site(site, task.job.format)
+            current = opened.find(name)
+            doomed = surplus(opened, name, site.keep, current) if site.keep is not None else []
+        except CCImagesError as error:
+            lines.append(f"{task.id}: {error.message}")
+            continue
+        does = f"replaces {current[0].properties.get('build-version', '?')}" if current else "is the first"
+        deletes = f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else ""
+        lines.append(f"{task.id}: {does}{deletes}")
+    return lines
