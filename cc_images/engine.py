@@ -12,6 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
 from cc_images.plan import Plan, Resource, Result, Status, Task
 
+LANE = 2
+"""Tasks of one lane that run at a time."""
+
 TICK = 0.2
 """Seconds between two looks at whether the run was asked to stop."""
 
@@ -56,11 +59,13 @@ class Schedule:
     def start(self) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running."""
         used = Counter(task.resource for task in self._running.values())
+        lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         for task in self._waiting.values():
-            free = used[task.resource] < self._limits[task.resource]
+            free = used[task.resource] < self._limits[task.resource] and (not task.lane or lanes[task.lane] < LANE)
             if free and not task.cached and self._results.keys() >= {*task.needs, *task.after}:
                 used[task.resource] += 1
+                lanes[task.lane] += 1
                 chosen.append(task)
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)

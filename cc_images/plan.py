@@ -128,6 +128,8 @@ class Task:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     cached: bool = False
+    lane: str = ""
+    """What is narrower than the resource: the site of a push. A few tasks of one lane run at a time."""
 
     @property
     def resource(self) -> Resource:
@@ -350,6 +352,7 @@ def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tu
         ),
         reason=f"version {version}",
         needs=needs,
+        lane=site.name,
     )
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.engine import Schedule, run
+from cc_images.engine import LANE, Schedule, run
 from cc_images.model import Arch, Artifact, Format
 from cc_images.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
 
@@ -36,6 +36,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 reason="",
                 needs=tuple(draw(edges)),
                 after=tuple(draw(edges)),
+                lane=draw(st.sampled_from(["", "", "x"])),
                 cached=draw(st.sampled_from([False, False, False, True])),
             )
         )
@@ -73,6 +74,7 @@ def test_schedule_starts_each_task_once_after_its_needs_and_within_limits(
         started += [task.id for task in chosen]
         for resource in Resource:
             assert sum(task.resource is resource for task in running) <= limits[resource]
+        assert sum(task.lane == "x" for task in running) <= LANE
         if not running:
             break
         task = running.pop(data.draw(st.integers(0, len(running) - 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from cc_images.sites import glance
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish
+from tests.proxy import Proxy
 from tests.test_sites import Tripping, fail
 from tests.testbed import TestBed
 
@@ -170,6 +172,58 @@ def test_a_server_that_dies_in_an_upload_is_survived(tmp_path: Path, name: str, 
     assert images(name)[name].endswith(hashlib.sha512(b"old").hexdigest()[:8])
     put(site(), publication(tmp_path, name, content))
     is_now(name, content, b"old")
+
+
+@pytest.fixture
+def proxy(bed: TestBed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Put a proxy before the site `metal`, through a clouds.yaml of its own."""
+    with Proxy(bed.glance["metal"].listener.getsockname()[1]) as made:
+        clouds = json.loads(bed.clouds.read_text())
+        clouds["clouds"]["metal"]["image_endpoint_override"] = made.url
+        (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        yield made
+
+
+def test_a_connection_that_is_cut_in_an_upload_leaves_the_old_image(tmp_path: Path, name: str, proxy: Proxy) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    content = os.urandom(16 << 20)
+    proxy.cut_after = 4 << 20
+    with pytest.raises(CCImagesError, match="site metal") as caught:
+        put(site(), publication(tmp_path, name, content))
+    assert caught.value.temporary
+    proxy.cut_after = None
+    assert list(images(name)) == [name], "the broken upload was removed"
+    put(site(), publication(tmp_path, name, content))
+    is_now(name, content, b"old")
+
+
+def test_a_connection_that_stalls_is_given_up(
+    tmp_path: Path, name: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr(glance, "STORE_TIMEOUT", 3.0)
+    proxy.stall_after = 4 << 20
+    with pytest.raises(CCImagesError, match="does not answer") as caught:
+        put(site(), publication(tmp_path, name, os.urandom(64 << 20)))
+    assert caught.value.reason == "unreachable"
+    proxy.stall_after = None
+    put(site(), publication(tmp_path, name, b"new"))
+    is_now(name, b"new")
+
+
+def test_a_slow_site_is_waited_for(tmp_path: Path, name: str, proxy: Proxy) -> None:
+    proxy.delay = 0.5
+    put(site(), publication(tmp_path, name, b"new"))
+    is_now(name, b"new")
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, name: str, proxy: Proxy) -> None:
+    to = site()
+    put(to, publication(tmp_path, name, b"old"))
+    proxy.cut_after = 0
+    threading.Timer(0.1, lambda: setattr(proxy, "cut_after", None)).start()
+    assert [entry.name for entry in to.find(name)] == [name]
 
 
 def test_an_interrupted_upload_leaves_nothing(tmp_path: Path, name: str) -> None:

@@ -1,0 +1,70 @@
+"""A TCP proxy on loopback that injects faults between cc-images and a service: cuts, stalls, delays."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Proxy:
+    """Forwards to a port of loopback. The faults hold for each connection and may be changed while it runs.
+
+    `cut_after` and `stall_after` count the bytes that a client has sent; `delay` is in seconds, before each answer.
+    """
+
+    port: int
+    cut_after: int | None = None
+    stall_after: int | None = None
+    delay: float = 0.0
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    _closed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closed.set()
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.port))
+            threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        sent = 0
+        try:
+            while chunk := client.recv(65536):
+                if self.cut_after is not None and sent + len(chunk) > self.cut_after:
+                    break
+                if self.stall_after is not None and sent + len(chunk) > self.stall_after:
+                    self._closed.wait(600)
+                    break
+                server.sendall(chunk)
+                sent += len(chunk)
+        except OSError:
+            pass
+        for end in (client, server):
+            end.close()
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        try:
+            while chunk := server.recv(65536):
+                time.sleep(self.delay)
+                client.sendall(chunk)
+        except OSError:
+            pass
