@@ -43,12 +43,14 @@ class Display(Protocol):
 
 
 class Lines:
-    """One line for every phase and tenth of the way, each with the task's name: for logs and pipes."""
+    """One line for every phase and, of bytes, every ten seconds, each with the task's name: for logs and pipes."""
+
+    EVERY = 10.0
 
     def __init__(self, out: TextIO, quiet: bool = False) -> None:
         self._out = out
         self._quiet = quiet
-        self._tenths: dict[str, int] = {}
+        self._said: dict[str, float] = {}
         self._phase: dict[str, str] = {}
         self._began: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -66,11 +68,11 @@ class Lines:
             self._say(task, phase)
 
     def bytes(self, task: str, done: int, total: int) -> None:
-        """Say it at every tenth of the way."""
-        tenth = 10 * done // total if total else 0
-        if tenth > self._tenths.get(task, 0):
-            self._tenths[task] = tenth
-            self._say(task, f"{size(done)} of {size(total)}")
+        """Say it every few seconds."""
+        now = time.monotonic()
+        if now - self._said.setdefault(task, now) >= self.EVERY:
+            self._said[task] = now
+            self._say(task, f"{size(done)} of {size(total)}" if total else size(done))
 
     def over(self, result: Result) -> None:
         """Say how a task ended."""
