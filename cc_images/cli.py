@@ -108,6 +108,7 @@ def parser(verb: str) -> Parser:
     made.add_argument("--max-age", type=_at_least_zero, default=7, metavar="DAYS", help="rebuild what is older (7)")
     made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
     made.add_argument("-q", "--quiet", action="store_true", help="print failures and the final table only")
+    made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
     if not verb:
         made.add_argument("--version", action="version", version=_version())
     return made
@@ -258,7 +259,7 @@ def _run(options: argparse.Namespace) -> int:
     from cc_images.plan import Status
 
     config = _config()
-    display = report.display(sys.stderr, quiet=options.quiet or options.json)
+    display = report.display(sys.stderr, quiet=options.quiet or options.json, verbose=options.verbose)
 
     def announce(plan: Plan) -> None:
         if not (options.quiet or options.json):
@@ -276,6 +277,8 @@ def _run(options: argparse.Namespace) -> int:
             if result.status is Status.FAILED:
                 report.say("\n" + report.failure(result), to=sys.stderr)
         report.say("\n" + report.result_table(outcome.plan, outcome.results, outcome.seconds))
+        if not all(result.status.good for result in results):
+            report.say(f"journal of the run: {outcome.journal}", to=sys.stderr)
     for complaint in outcome.complaints:
         report.say(f"cc-images: {complaint}", to=sys.stderr)
     if outcome.stopped:

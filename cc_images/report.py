@@ -47,9 +47,10 @@ class Lines:
 
     EVERY = 10.0
 
-    def __init__(self, out: TextIO, quiet: bool = False) -> None:
+    def __init__(self, out: TextIO, quiet: bool = False, verbose: bool = False) -> None:
         self._out = out
         self._quiet = quiet
+        self._verbose = verbose
         self._said: dict[str, float] = {}
         self._phase: dict[str, str] = {}
         self._began: dict[str, float] = {}
@@ -61,8 +62,8 @@ class Lines:
         self._say(task, "started")
 
     def step(self, task: str, doing: str) -> None:
-        """Say what a task does now, once for all hooks of a phase."""
-        phase = doing.partition("/")[0]
+        """Say what a task does now; unless verbose, once for all hooks of a phase."""
+        phase = doing if self._verbose else doing.partition("/")[0]
         if self._phase.get(task) != phase:
             self._phase[task] = phase
             self._say(task, phase)
@@ -149,9 +150,9 @@ class Bars:
             bar.close()
 
 
-def display(out: TextIO, *, quiet: bool) -> Display:
-    """Return bars for a terminal and lines for everything else."""
-    return Bars(out) if out.isatty() and not quiet else Lines(out, quiet)
+def display(out: TextIO, *, quiet: bool, verbose: bool) -> Display:
+    """Return bars for a terminal and lines for everything else, and for who wants every hook."""
+    return Bars(out) if out.isatty() and not (quiet or verbose) else Lines(out, quiet, verbose)
 
 
 def plan_tree(plan: Plan) -> str:
