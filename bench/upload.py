@@ -59,8 +59,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, TestBed(Path(name) / "bed") as bed:
         os.environ["OS_CLIENT_CONFIG_FILE"] = str(bed.clouds)
         path = Path(name) / "disk"
-        path.write_bytes(os.urandom(SIZE))
-        sha512 = hashlib.sha512(path.read_bytes()).hexdigest()
+        with path.open("wb") as file:  # in pieces: what is read below is this process's peak of memory
+            for _ in range(SIZE >> 20):
+                file.write(os.urandom(1 << 20))
+        with path.open("rb") as written:
+            sha512 = hashlib.file_digest(written, "sha512").hexdigest()
 
         def publication(number: int) -> Publication:
             return Publication(
