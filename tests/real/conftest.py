@@ -67,9 +67,12 @@ class Project:
         return self.folder / "site"
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start cc-images with its output in pipes."""
+        """Start cc-images with its output in pipes, and with signals as at a prompt.
+
+        In the background of a script, where tests may run, SIGINT is ignored, and cc-images respects that.
+        """
         return subprocess.Popen(
-            [sys.executable, "-m", "cc_images", *words],
+            ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "cc_images", *words],
             cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
