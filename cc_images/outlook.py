@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,18 +58,15 @@ def look(
     Raises UserError for what the user can mend, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
-    sites = sites_of(request, config)
+    outlook = partial(Outlook, request=request, sites=sites_of(request, config), notes=(*config.notes, *notes), now=now)
     if not request.build and all(next(store.builds(image.tag, arch), None) for image, arch in chosen):
-        candidates = [_stored_candidate(config, image, arch, store) for image, arch in chosen]
-        stored = Outlook(
-            request=request, candidates=tuple(candidates), sites=sites, recipes={}, folders=(), notes=(), now=now
-        )
-        return replace(stored, notes=(*config.notes, *notes))
+        stored = tuple(_stored_candidate(config, image, arch, store) for image, arch in chosen)
+        return outlook(candidates=stored, recipes={}, folders=())
     fetched = [sources.update(source, store, offline=offline, stop=stop) for source in config.sources]
     folders = (*config.elements, *(folder for folder, _ in fetched), dib.own_elements())
     elements = dib.Elements(folders)
     tools = dib.tools()
-    candidates = []
+    candidates: list[Candidate] = []
     recipes: dict[str, Json] = {}
     problems: list[str] = []
     for image, arch in chosen:
@@ -82,15 +80,7 @@ def look(
         recipes[recipe.key] = recipe.as_json()
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
-    return Outlook(
-        request=request,
-        candidates=tuple(candidates),
-        sites=sites,
-        recipes=recipes,
-        folders=folders,
-        notes=(*config.notes, *notes),
-        now=now,
-    )
+    return outlook(candidates=tuple(candidates), recipes=recipes, folders=folders)
 
 
 def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Image, Arch]], list[str]]:

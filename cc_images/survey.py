@@ -60,8 +60,9 @@ def mend(config: Config) -> list[str]:
     """Clear up after dead runs, here and on every site that answers; return what was found, a line each."""
     store = Store(config.store)
     found = [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
-    request = Request(tags=tuple(config.images))
-    chosen, _ = select(request, config, date.max)
+    if not config.images:
+        return found
+    chosen, _ = select(Request(tags=tuple(config.images)), config, date.max)
     for site in config.sites:
         for name, out in {
             (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image)

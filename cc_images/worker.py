@@ -136,11 +136,11 @@ class Worker:
             )
         workspace = self.run.workspace(job.tag, job.arch)
         artifacts = self._place_artifacts(job, workspace)
-        named = [path.resolve() for path in (*local_paths(job.environment).values(), *map(Path, artifacts.values()))]
+        named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=(*self.folders, *local_paths(job.environment).values(), *named),
+            visible=(*self.folders, *(place for path in named for place in dict.fromkeys((path, path.resolve())))),
             tmpfs_mib=self.tmpfs_mib,
             cores=self.cores,
         )
