@@ -32,6 +32,9 @@ OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "
 
 NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
+ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
+"""What archive names end with."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -75,6 +78,12 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     images = _images(Document(files["images.yaml"], problems), problems)
     sites_document = Document(files["sites.yaml"], problems)
     sites = tuple(_site(section) for section in sites_document.sections(_SITE_NAME))
+    for which in ("cloud", "directory"):
+        seen: dict[str, str] = {}
+        for site in sites:
+            place = getattr(site, which)
+            if place and seen.setdefault(place, site.name) != site.name:
+                problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
     sources = tuple(_source(section) for section in Document(files["third-party.yaml"], problems).sections(_NAME))
     arches = _arches(environ.get("ARCH", ""), problems)
     if problems:
@@ -167,6 +176,9 @@ def _images(document: Document, problems: list[str]) -> dict[str, Image]:
 def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
     """Report two images that would have one name on sites, such as X for arm64 and X-ARM64."""
     published: dict[str, Image] = {}
+    for tag, image in images.items():
+        if ARCHIVED.search(image.name):
+            where[tag].problem("", "ends as the names of archived versions do (-YYYYMMDD); choose another")
     for tag, image in images.items():
         for arch in image.arches:
             name = image.published_name(arch)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from cc_images.errors import UserError
 from cc_images.model import Arch, Artifact, Build, Format, Image, Json, Output, Site
+from cc_images.properties import NUMBERS
 from cc_images.recipe import redacted
 
 
@@ -366,4 +367,5 @@ def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
         if ours in image.provenance:
             standard[theirs] = image.provenance[ours]
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
-    return standard | dict(image.properties) | dict(site.properties)
+    chosen = standard | dict(image.properties) | dict(site.properties)
+    return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

@@ -93,6 +93,10 @@ class Store:
             logs.mkdir(parents=True)
             return Run(version, work, logs)
 
+    def knows(self, run: str) -> bool:
+        """Say whether a run was one of this store's."""
+        return not run or (self.root / "logs" / run).is_dir()
+
     def reap(self, remove: Callable[[Path], None]) -> list[str]:
         """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched."""
         reaped: list[str] = []

@@ -47,7 +47,7 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
         try:
             opened = open_site(site, out)
             found = opened.find(name)
-            archived = len(opened.archived(name)) if found else 0
+            archived = len(opened.archived(name))
         except CCImagesError as error:
             return Standing(site=site.name, name=name, error=error.message)
         return Standing(site=site.name, name=name, current=found[0] if found else None, archived=archived)
@@ -68,10 +68,10 @@ def mend(config: Config) -> list[str]:
             (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image)
         }:
             try:
-                with store.lock(f"push {site.name} {name}"):
+                with store.lock(f"push {site.cloud or site.name} {name}"):
                     opened = open_site(site, out)
                     with opened.exclusive():
-                        left = recover(opened, name)
+                        left = recover(opened, name, store.knows)
             except CCImagesError as error:
                 found.append(f"site {site.name}: {error.message}")
                 break

@@ -253,7 +253,7 @@ class Worker:
             },
         )
         with self.store.lock(
-            f"push {job.site} {job.name}",
+            f"push {self.sites[job.site].cloud or job.site} {job.name}",
             lambda: self.progress.step(task, "waiting for another run's push"),
             self.stop,
         ):
@@ -263,6 +263,7 @@ class Worker:
                 stop=self.stop,
                 report=lambda done: self.progress.bytes(task, done, output.size),
                 keep=self.sites[job.site].keep,
+                ours=self.store.knows,
             )
         status = Status.DONE if outcome.changed else Status.CACHED
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""

@@ -13,7 +13,13 @@ PACKAGE = Path(cc_images.__file__).parent
 
 LAYERS: list[dict[str, set[str]]] = [
     # nouns: each may import the nouns named here
-    {"errors": set(), "model": set(), "properties": set(), "recipe": {"model"}, "plan": {"errors", "model", "recipe"}},
+    {
+        "errors": set(),
+        "model": set(),
+        "properties": set(),
+        "recipe": {"model"},
+        "plan": {"errors", "model", "properties", "recipe"},
+    },
     # hands: any noun, and of the other hands only those named here
     {
         "document": set(),

@@ -148,15 +148,51 @@ def die() -> None:
     os._exit(9)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", [1, 2, 3])
+FAILURES = [(1, False), (1, True), (2, False), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize(("at", "after"), FAILURES)
 def test_any_failure_leaves_the_old_image_in_place(tmp_path: Path, folder: Path, at: int, after: bool) -> None:
     put(site_at(folder), publication(tmp_path, b"old"))
     with pytest.raises(CCImagesError, match="the site is down"):
         put(Tripping(site_at(folder), at, after, fail), publication(tmp_path, b"new"))
+    assert (folder / "CC-X.qcow2").read_bytes() == b"old"
     put(site_at(folder), publication(tmp_path, b"old"))
     check_whole(folder, b"old")
     assert b"old" not in [content for name, content in files(folder).items() if name != "CC-X.qcow2"]
+
+
+def test_a_lost_answer_to_the_last_call_is_no_failure(tmp_path: Path, folder: Path) -> None:
+    put(site_at(folder), publication(tmp_path, b"old"))
+    assert put(Tripping(site_at(folder), 3, True, fail), publication(tmp_path, b"new")).changed
+    check_whole(folder, b"new")
+    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{TODAY}.qcow2": b"old"}
+
+
+class Breaking(Tripping):
+    """A site that is down from its n-th call on."""
+
+    def __getattr__(self, name: str) -> Any:
+        method = super().__getattr__(name)
+        if name not in (*CALLS, "holds"):
+            return method
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if self.calls >= self._at:
+                fail()
+            return method(*arguments, **keywords)
+
+        return call
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(tmp_path: Path, folder: Path, at: int) -> None:
+    put(site_at(folder), publication(tmp_path, b"old"))
+    with pytest.raises(CCImagesError, match="the site is down"):
+        put(Breaking(site_at(folder), at, True, fail), publication(tmp_path, b"new"))
+    put(site_at(folder), publication(tmp_path, b"new"))
+    check_whole(folder, b"new")
+    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{TODAY}.qcow2": b"old"}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

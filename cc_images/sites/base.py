@@ -42,6 +42,7 @@ class Entry:
     properties: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     protected: bool = False
+    visibility: str = ""
     run: str = ""
     replaces: str = ""
 
@@ -55,6 +56,9 @@ class Stop(Protocol):
 
 class ImageSite(Protocol):
     """A site, for images of one project in one format."""
+
+    visibility: str
+    """The visibility that published images shall have; empty where there is none."""
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other publishers away from the site, as far as it can."""
@@ -78,8 +82,11 @@ class ImageSite(Protocol):
     def archive(self, entry: Entry, name: str) -> None:
         """Give a published image an archive name."""
 
-    def restore(self, entry: Entry, name: str) -> None:
-        """Undo `archive`, also a half-done one."""
+    def restore(self, image_id: str, name: str) -> None:
+        """Undo `archive`, also a half-done one; an image that is gone is fine."""
+
+    def holds(self, image_id: str, name: str) -> bool:
+        """Say whether the image with this id has this name now."""
 
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its final name, visibility and properties in one step."""

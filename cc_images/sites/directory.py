@@ -31,6 +31,7 @@ class DirectorySite:
         self._folder = Path(site.directory).expanduser()
         self._name = site.name
         self._suffix = disk_format.suffix
+        self.visibility = ""
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -89,21 +90,28 @@ class DirectorySite:
     def archive(self, entry: Entry, name: str) -> None:
         """Link file and description to the archive name; the old name stays until `publish` takes it."""
         os.link(self._file(entry.name), self._file(name))
-        self._describe(self._sidecar(name), self._read(self._sidecar(entry.name)) | {"name": name})
+        self._describe(
+            self._sidecar(name), self._read(self._sidecar(entry.name)) | {"name": name, "archives": entry.name}
+        )
 
-    def restore(self, entry: Entry, name: str) -> None:
+    def holds(self, image_id: str, name: str) -> bool:
+        """Say whether the file with this name is the one with this id."""
+        return any(entry.id == image_id for entry in self.find(name))
+
+    def restore(self, image_id: str, name: str) -> None:
         """Give an image its name back, wherever `archive` and `publish` were interrupted."""
         kept = self._file(name)
         for other in self._folder.glob(f"{name}-*.{self._suffix}"):
             archived = other.name.removesuffix(f".{self._suffix}")
-            owner = self._read(self._sidecar(archived)).get("id", entry.id)
-            if other.is_symlink() or owner != entry.id or not ARCHIVED.fullmatch(archived.removeprefix(name)):
+            owner = self._read(self._sidecar(archived)).get("id", image_id)
+            if other.is_symlink() or owner != image_id or not ARCHIVED.fullmatch(archived.removeprefix(name)):
                 continue  # not what `archive` has made of this image
             if kept.exists() and other.samefile(kept):
                 self._discard(self._sidecar(archived), other)
             elif self._sidecar(archived).exists():
                 other.rename(kept)
-                self._describe(self._sidecar(name), self._read(self._sidecar(archived)) | {"name": name})
+                said = {k: v for k, v in self._read(self._sidecar(archived)).items() if k != "archives"}
+                self._describe(self._sidecar(name), said | {"name": name})
                 self._sidecar(archived).unlink()
 
     def publish(self, staged: Entry, name: str) -> None:
@@ -116,7 +124,8 @@ class DirectorySite:
     def archived(self, name: str) -> list[Entry]:
         """Return the archived files that have a description of ours, newest first."""
         names = [path.name.removesuffix(f".{self._suffix}") for path in self._folder.glob(f"{name}-*.{self._suffix}")]
-        entries = [entry for archived in names for entry in self.find(archived) if entry.sha512]
+        ours = [archived for archived in names if self._read(self._sidecar(archived)).get("archives") == name]
+        entries = [entry for archived in ours for entry in self.find(archived) if entry.sha512]
         return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
     def delete(self, entry: Entry) -> None:

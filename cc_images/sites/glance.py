@@ -46,6 +46,7 @@ class GlanceSite:
         self._site = site
         self._disk_format = disk_format.suffix
         self._known: Any = None
+        self.visibility = site.visibility
 
     # -- the protocol -------------------------------------------------------------------------------------------
 
@@ -55,8 +56,9 @@ class GlanceSite:
         yield
 
     def find(self, name: str) -> list[Entry]:
-        """Return the project's active images with this name."""
-        return [entry for entry in self._list(name=name) if entry.complete]
+        """Return the project's images with this name that have data, hidden and deactivated ones too."""
+        found = [*self._list(name=name), *self._list(name=name, os_hidden="true")]
+        return [entry for entry in found if entry.complete]
 
     def staged(self, name: str) -> list[Entry]:
         """Return what earlier runs of ours left for this name, whatever its state."""
@@ -64,8 +66,7 @@ class GlanceSite:
 
     def archived(self, name: str) -> list[Entry]:
         """Return the archived versions that cc-images made, newest first."""
-        entries = [entry for entry in self._list(tag=OURS) if entry.name.startswith(f"{name}-")]
-        return sorted(entries, key=lambda entry: entry.created, reverse=True)
+        return sorted(self._list(tag=_archives(name)), key=lambda entry: entry.created, reverse=True)
 
     def upload(self, publication: Publication, replaces: str, *, stop: Stop, report: Callable[[int], None]) -> Entry:
         """Create a private image under a temporary name and send the file."""
@@ -96,13 +97,21 @@ class GlanceSite:
             raise
 
     def archive(self, entry: Entry, name: str) -> None:
-        """Rename an image; protected ones may be renamed too."""
-        self._patch(entry.id, {"name": name})
+        """Rename an image and, if it is ours, tag it as a version of its name; protected ones may be renamed too."""
+        tags = self._tags(entry.id)
+        ours = [_archives(entry.name)] if OURS in tags else []
+        self._patch(entry.id, {"name": name, "tags": sorted({*tags, *ours})})
 
-    def restore(self, entry: Entry, name: str) -> None:
-        """Give an image its name back, unless it still has it."""
-        if self._get(entry.id).name != name:
-            self._patch(entry.id, {"name": name})
+    def restore(self, image_id: str, name: str) -> None:
+        """Give an image its name back, unless it still has it or is gone."""
+        found = self._call("GET", f"/images/{image_id}", missing_is_fine=True)
+        if found and found["name"] != name:
+            self._patch(image_id, {"name": name, "tags": sorted({*found["tags"]} - {_archives(name)})})
+
+    def holds(self, image_id: str, name: str) -> bool:
+        """Say whether the image has the name."""
+        found = self._call("GET", f"/images/{image_id}", missing_is_fine=True)
+        return bool(found) and found["name"] == name
 
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its name and visibility in one call."""
@@ -129,6 +138,9 @@ class GlanceSite:
             path, parameters = page.get("next", "").removeprefix("/v2") or None, None
         return found
 
+    def _tags(self, image_id: str) -> list[str]:
+        return list(self._call("GET", f"/images/{image_id}")["tags"])
+
     def _get(self, image_id: str) -> Entry:
         return _entry(self._call("GET", f"/images/{image_id}"))
 
@@ -152,8 +164,7 @@ class GlanceSite:
             return
 
     def _project(self) -> str:
-        with self._translated():
-            return str(self._connection().session.get_project_id())
+        return str(self._repeated(lambda: self._connection().session.get_project_id()))
 
     def _connection(self) -> Any:
         if self._known is None:
@@ -161,7 +172,7 @@ class GlanceSite:
             from openstack import exceptions
 
             try:
-                self._known = openstack.connect(cloud=self._site.cloud)
+                self._known = openstack.connect(cloud=self._site.cloud, api_timeout=ANSWER_TIMEOUT)
             except exceptions.ConfigException as error:
                 raise UserError(
                     f"site {self._site.name}: clouds.yaml has no usable entry {self._site.cloud}: {error}",
@@ -181,17 +192,25 @@ class GlanceSite:
         **arguments: Any,
     ) -> Any:
         """Make a call up to `tries` (0: TRIES) times while its failure is temporary; return the decoded answer."""
+
+        def call() -> Any:
+            answer = self._connection().image.request(
+                f"/v2{path}" if self._unversioned() else path,
+                method,
+                timeout=timeout or (CONNECT_TIMEOUT, ANSWER_TIMEOUT),
+                **arguments,
+            )
+            return self._checked(answer, method, missing_is_fine)
+
+        return self._repeated(call, tries)
+
+    def _repeated(self, call: Callable[[], Any], tries: int = 0) -> Any:
+        """Call up to `tries` (0: TRIES) times while the failure is temporary."""
         pause = PAUSE
         for left in reversed(range(tries or TRIES)):
             try:
                 with self._translated():
-                    answer = self._connection().image.request(
-                        f"/v2{path}" if self._unversioned() else path,
-                        method,
-                        timeout=timeout or (CONNECT_TIMEOUT, ANSWER_TIMEOUT),
-                        **arguments,
-                    )
-                return self._checked(answer, method, missing_is_fine)
+                    return call()
             except CCImagesError as error:
                 if not (error.temporary and left):
                     raise
@@ -214,6 +233,7 @@ class GlanceSite:
             403: ("forbidden", f"the project may not do this; check visibility ({self._site.visibility}) and quotas"),
             404: ("gone", "somebody else removed the image; push again"),
             409: ("conflict", "another process is working on the image; push again"),
+            410: ("gone", "somebody else removed the image while it was uploaded; push again"),
             413: ("quota", "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
         }.get(status, ("site", "see the cloud's own log"))
         raise CCImagesError(
@@ -250,6 +270,11 @@ class GlanceSite:
                 f"site {self._site.name}: {_first_line(error)}", hint="check the cloud's entry in clouds.yaml",
                 reason="site",
             ) from error  # fmt: skip
+        except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
+            raise CCImagesError(
+                f"site {self._site.name}: {_first_line(error)}", hint="check the cloud's entry in clouds.yaml",
+                reason="site",
+            ) from error  # fmt: skip
 
 
 class _Body:
@@ -282,7 +307,8 @@ def _entry(image: Mapping[str, Any]) -> Entry:
         size=image.get("size") or 0,
         created=datetime.strptime(image["created_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
         properties=properties,
-        complete=image["status"] == "active",
+        complete=image["status"] in ("active", "deactivated"),
+        visibility=image["visibility"],
         protected=bool(image.get("protected")),
         run=tags.get(f"{OURS}:run", ""),
         replaces=tags.get(f"{OURS}:replaces", ""),
@@ -291,6 +317,10 @@ def _entry(image: Mapping[str, Any]) -> Entry:
 
 def _target(name: str) -> str:
     return f"{OURS}:target={name}"
+
+
+def _archives(name: str) -> str:
+    return f"{OURS}:archives={name}"
 
 
 def _said(answer: Any) -> str:

@@ -19,11 +19,11 @@ import pytest
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Format, Site
 from cc_images.sites import glance
-from cc_images.sites.base import ImageSite, Publication
+from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish
 from tests.proxy import Proxy
-from tests.test_sites import Tripping, fail
+from tests.test_sites import Breaking, Tripping, fail
 from tests.testbed import TestBed
 
 TODAY = f"{datetime.now(UTC):%Y%m%d}"
@@ -102,15 +102,93 @@ def test_sites_are_independent(tmp_path: Path, name: str) -> None:
     assert [list(images(name, cloud)) for cloud in ("metal", "kvm")] == [[name], [name]]
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", [1, 2, 3])
+FAILURES = [(1, False), (1, True), (2, False), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize(("at", "after"), FAILURES)
 def test_any_failure_leaves_the_old_image_in_place(tmp_path: Path, name: str, at: int, after: bool) -> None:
     put(site(), publication(tmp_path, name, b"old"))
     with pytest.raises(CCImagesError, match="the site is down"):
         put(Tripping(site(), at, after, fail), publication(tmp_path, name, b"new"))
-    put(site(), publication(tmp_path, name, b"old"))
     assert images(name)[name].endswith(hashlib.sha512(b"old").hexdigest()[:8])
+    put(site(), publication(tmp_path, name, b"old"))
     assert not [other for other in images(name) if "staged" in other]
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(tmp_path: Path, name: str, at: int) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    with pytest.raises(CCImagesError, match="the site is down"):
+        put(Breaking(site(), at, True, fail), publication(tmp_path, name, b"new"))
+    put(site(), publication(tmp_path, name, b"new"))
+    is_now(name, b"new", b"old")
+
+
+def test_somebody_elses_image_that_appears_in_an_upload_is_archived(tmp_path: Path, name: str) -> None:
+    other = publication(tmp_path, name, b"intruder")
+    to, wanted = site(), publication(tmp_path, name, b"new")
+    staged = to.upload(other, "", stop=threading.Event(), report=lambda done: None)
+    put_once = iter([lambda: to.publish(staged, name)])
+
+    def report(done: int) -> None:
+        next(put_once, lambda: None)()
+
+    publish(Hiding(site(), staged.id), wanted, stop=threading.Event(), report=report)
+    is_now(name, b"new", b"intruder")
+
+
+class Hiding:
+    """A site that does not show one staged image, as one that appears later."""
+
+    def __init__(self, inner: GlanceSite, image_id: str) -> None:
+        self._inner, self._id = inner, image_id
+
+    def staged(self, name: str) -> list[Entry]:
+        return [entry for entry in self._inner.staged(name) if entry.id != self._id]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def test_a_young_upload_of_another_host_is_left_alone(tmp_path: Path, name: str) -> None:
+    image = leftover(name)
+    with pytest.raises(CCImagesError, match="another host is publishing"):
+        put(site(), publication(tmp_path, name, b"new"), ours=lambda run: False)
+    assert site()._get(image).name == f"{name}.r0.staged"
+
+
+def test_another_visibility_is_published(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"one"))
+    assert put(site(visibility="community"), publication(tmp_path, name, b"one")).changed
+    assert images(name)[name].startswith("active community")
+
+
+def test_retention_does_not_touch_an_image_whose_name_looks_archived(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, f"{name}-20240101", b"an image of its own"))
+    for content in (b"1", b"2"):
+        put(site(), publication(tmp_path, name, content), keep=0)
+    assert sorted(images(name)) == [name, f"{name}-20240101"]
+
+
+def test_a_hidden_image_of_the_name_is_replaced_too(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    site()._patch(site().find(name)[0].id, {"os_hidden": True})
+    assert put(site(), publication(tmp_path, name, b"new")).archived == f"{name}-{TODAY}"
+
+
+def test_a_keystone_that_stalls_is_given_up(
+    tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(glance, "TRIES", 2)
+    clouds = json.loads(bed.clouds.read_text())
+    keystone = clouds["clouds"]["metal"]["auth"]["auth_url"]
+    with Proxy(int(keystone.rpartition(":")[2].partition("/")[0]), stall_after=0) as made:
+        clouds["clouds"]["metal"]["auth"]["auth_url"] = f"{made.url}/v3"
+        (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        with pytest.raises(CCImagesError, match="does not answer"):
+            put(site(), publication(tmp_path, name, b"new"))
 
 
 def test_a_refused_token_at_the_start_of_an_upload_sends_the_whole_file(
