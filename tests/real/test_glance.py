@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
+from cc_images.config import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Format, Site
 from cc_images.sites import glance
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish
+from cc_images.survey import mend
+from tests.conftest import write_files
 from tests.proxy import Proxy
 from tests.test_sites import Breaking, Tripping, fail
 from tests.testbed import TestBed
@@ -213,6 +216,28 @@ def test_an_image_over_the_limit_has_the_true_reason_and_leaves_nothing(tmp_path
         put(site("kvm"), publication(tmp_path, name, bytes(CAP + 1)))
     assert caught.value.reason == "quota"
     assert list(images(name, "kvm")) == [name]
+
+
+def test_a_full_store_has_the_true_reason_and_leaves_nothing(tmp_path: Path, name: str, bed: TestBed) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", bed.images("kvm")], check=True)
+    try:
+        with pytest.raises(CCImagesError, match="413") as caught:
+            put(site("kvm"), publication(tmp_path, name, os.urandom(16 << 20)))
+        assert caught.value.reason == "quota"
+        assert images(name, "kvm") == {}
+    finally:
+        subprocess.run(["umount", bed.images("kvm")], check=True)
+
+
+def test_doctor_removes_what_a_killed_run_left_on_a_site(tmp_path: Path, name: str) -> None:
+    text = f"{name}: {{elements: [debian-minimal], disk: []}}"
+    write_files(tmp_path, images=text, sites="metal: {cloud: metal, is_baremetal: true}")
+    config = load({"CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
+    leftover(name)
+    (tmp_path / "store" / "logs" / "r0").mkdir(parents=True)
+    assert mend(config) == [f"site metal: {name}: what run r0 had uploaded was removed"]
+    assert images(name) == {}
+    assert mend(config) == []
 
 
 def leftover(target: str, **more: Any) -> str:
