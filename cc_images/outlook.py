@@ -19,7 +19,8 @@ from cc_images import dib, sources
 from cc_images.config import Config
 from cc_images.errors import UserError
 from cc_images.model import Arch, Artifact, Image, Json, Site
-from cc_images.plan import BuildJob, Candidate, Plan, Request, make_plan
+from cc_images.plan import BuildJob, Plan, Request
+from cc_images.planning import Candidate, make_plan
 from cc_images.recipe import Recipe, differences
 from cc_images.store import Store
 from cc_images.worker import local_paths

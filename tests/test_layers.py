@@ -18,7 +18,8 @@ LAYERS: list[dict[str, set[str]]] = [
         "model": set(),
         "properties": set(),
         "recipe": {"model"},
-        "plan": {"errors", "model", "properties", "recipe"},
+        "plan": {"model", "recipe"},
+        "planning": {"errors", "model", "plan", "properties"},
     },
     # hands: any noun, and of the other hands only those named here
     {

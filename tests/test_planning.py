@@ -10,7 +10,8 @@ import pytest
 
 from cc_images.errors import UserError
 from cc_images.model import Arch, Artifact, Build, Format, Image, Output, Site
-from cc_images.plan import BuildJob, Candidate, Plan, Request, make_plan
+from cc_images.plan import BuildJob, Plan, Request
+from cc_images.planning import Candidate, make_plan
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOCAL = Site(name="local", directory="/d", is_baremetal=True)
