@@ -7,6 +7,7 @@ tag         an image's name in lower case, as typed on the command line
 recipe      everything that determines one build of one image for one architecture
 key         the name of a recipe: sha256 of its canonical JSON; it names what was asked for
 digest      the name of bytes: sha256 of a file's content
+layer       the finished root tree of an image's content elements, stored once; builds of its children start from it
 build       a finished, recorded result of a recipe: a version and its outputs
 output      one disk file of a build, in one format
 artifact    a file that a build needs and that no package repository has
@@ -153,32 +154,68 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """A recorded build. `timings` are seconds per hook, `packages` versions by name, `recipe` explains a later miss."""
+class Layer:
+    """A stored root tree: a zstd tar. `run` is the run that made it; `key`, `asked` and `upstream` as in a Build."""
 
     tag: str
-    name: str
     arch: Arch
-    version: str
+    run: str
+    asked: str
     key: str
-    outputs: Mapping[Format, Output]
-    recipe: Json = field(default_factory=dict)
-    timings: Mapping[str, float] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
+    digest: str
+    size: int
+    upstream: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def created(self) -> datetime:
-        """When the build's run began, in UTC: its version says so."""
-        return datetime.strptime(self.version[:16], VERSION_FORMAT).replace(tzinfo=UTC)
+        """When the run that made it began, in UTC."""
+        return moment(self.run)
 
     def as_json(self) -> Json:
         """Return the record as the store keeps it."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Json) -> Build:
+    def from_json(cls, plain: Json) -> Layer:
+        """Return the record that `as_json` described."""
+        return cls(**plain | {"arch": Arch(plain["arch"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A recorded build. What it was made of in detail lies beside the record; see `store.Store.details`."""
+
+    tag: str
+    name: str
+    arch: Arch
+    version: str
+    asked: str
+    """The key of the recipe without the upstream state, which is known before the build."""
+    key: str
+    """The key of the recipe with the upstream state that the build has seen."""
+    outputs: Mapping[Format, Output]
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    packages: int = 0
+    """How many packages it has."""
+
+    @property
+    def created(self) -> datetime:
+        """When the build's run began, in UTC: its version says so."""
+        return moment(self.version)
+
+    def as_json(self) -> Json:
+        """Return the record as the store keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Json) -> Build:
         """Return the record that `as_json` described."""
         outputs = {
-            Format(name): Output(**output | {"format": Format(name)}) for name, output in data["outputs"].items()
+            Format(name): Output(**output | {"format": Format(name)}) for name, output in plain["outputs"].items()
         }
-        return cls(**data | {"arch": Arch(data["arch"]), "outputs": outputs})
+        return cls(**plain | {"arch": Arch(plain["arch"]), "outputs": outputs})
+
+
+def moment(run: str) -> datetime:
+    """Return when the run of this name began, in UTC. Raises ValueError for what is not a run's name."""
+    return datetime.strptime(run[:16], VERSION_FORMAT).replace(tzinfo=UTC)

@@ -6,24 +6,22 @@ Reads element trees, third-party sources, the store and the host's tools; decide
 from __future__ import annotations
 
 import difflib
-import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from cc_images import dib, sources
+from cc_images import sources, upstream
+from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
 from cc_images.config import Config
+from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
-from cc_images.model import Arch, Artifact, Image, Json, Site
-from cc_images.plan import BuildJob, Plan, Request
-from cc_images.planning import Candidate, make_plan
+from cc_images.model import Arch, Build, Image, Json, Layer, Site
+from cc_images.plan import LayerJob, Plan, Request
+from cc_images.planning import Candidate, Foundation, make_plan
 from cc_images.recipe import Recipe, differences
 from cc_images.store import Store
-from cc_images.worker import local_paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +30,25 @@ class Outlook:
 
     request: Request
     candidates: tuple[Candidate, ...]
+    foundations: Mapping[str, Foundation]
     sites: tuple[Site, ...]
-    recipes: Mapping[str, Json]
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
     now: datetime
+    details: Callable[[str], Json] = lambda asked: {}
+    """What a build or layer of which this was asked is made of: its recipe, and the files of its elements."""
 
     def plan(self, version: str) -> Plan:
         """Return the plan that follows, for builds that get `version`."""
-        return make_plan(self.request, self.candidates, self.sites, version=version, now=self.now, notes=self.notes)
+        return make_plan(
+            self.request,
+            self.candidates,
+            self.sites,
+            version=version,
+            now=self.now,
+            foundations=self.foundations,
+            notes=self.notes,
+        )
 
 
 def look(
@@ -59,29 +67,171 @@ def look(
     Raises UserError for what the user can mend, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
-    outlook = partial(Outlook, request=request, sites=sites_of(request, config), notes=(*config.notes, *notes), now=now)
-    if not request.build and all(next(store.builds(image.tag, arch), None) for image, arch in chosen):
-        stored = tuple(_stored_candidate(config, image, arch, store) for image, arch in chosen)
-        return outlook(candidates=stored, recipes={}, folders=())
+    if not request.build:
+        stored = [next(store.builds(image.tag, arch), None) for image, arch in chosen]
+        if all(stored):
+            candidates = tuple(
+                Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
+                for (image, arch), build in zip(chosen, stored, strict=True)
+            )
+            sites, told = sites_of(request, config), (*config.notes, *notes)
+            return Outlook(
+                request=request, candidates=candidates, foundations={}, sites=sites, folders=(), notes=told, now=now
+            )
+    folders = element_folders(config, store, offline=offline, stop=stop)
+    blueprints = Blueprints(config, Elements(folders))
+    drawn = _draw(blueprints, chosen)
+    layers = {each.recipe.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
+    world = _World(store)
+    for _, _, blueprint in drawn:
+        world.remember(blueprint.recipe, store.builds(blueprint.job.tag, blueprint.job.arch))
+    for layer in layers.values():
+        world.remember(layer.recipe, store.layers(layer.job.tag, layer.job.arch))
+    world.ask(offline, stop)
+    recipes = {each.recipe.asked: each.recipe for each in (*layers.values(), *(blueprint for _, _, blueprint in drawn))}
+
+    def details(asked: str) -> Json:
+        recipe = recipes[asked]
+        return {"recipe": recipe.as_json(), "files": blueprints.files(recipe)}
+
+    return Outlook(
+        request=request,
+        candidates=tuple(
+            _candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn
+        ),
+        foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
+        sites=sites_of(request, config),
+        folders=folders,
+        notes=(*config.notes, *notes, *world.notes()),
+        now=now,
+        details=details,
+    )
+
+
+def element_folders(
+    config: Config, store: Store, *, offline: bool, stop: threading.Event | None = None
+) -> tuple[Path, ...]:
+    """Return the folders that elements come from, the first one wins; third-party ones are brought up to date."""
     fetched = [sources.update(source, store, offline=offline, stop=stop) for source in config.sources]
-    folders = (*config.elements, *(folder for folder, _ in fetched), dib.own_elements())
-    elements = dib.Elements(folders)
-    tools = dib.tools()
-    candidates: list[Candidate] = []
-    recipes: dict[str, Json] = {}
+    return (*config.elements, *(folder for folder, _ in fetched), own_elements())
+
+
+def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[tuple[Image, Arch, Blueprint]]:
+    """Return the blueprints of all images. Raises UserError with every element that is missing."""
+    drawn: list[tuple[Image, Arch, Blueprint]] = []
     problems: list[str] = []
     for image, arch in chosen:
-        job = _job(config, image, arch)
         try:
-            recipe = _recipe(job, elements, tools)
+            drawn.append((image, arch, blueprints.build(image, arch)))
         except UserError as error:
             problems.append(f"{image.name}: {error.message}; {error.hint}")
-            continue
-        candidates.append(_candidate(image, arch, replace(job, key=recipe.key), recipe, store))
-        recipes[recipe.key] = recipe.as_json()
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
-    return outlook(candidates=tuple(candidates), recipes=recipes, folders=folders)
+    return drawn
+
+
+class _World:
+    """What the store has of some recipes, and whether upstream has moved since."""
+
+    def __init__(self, store: Store) -> None:
+        self._memory = store.root / "upstream.json"
+        self._stored: dict[str, list[Build | Layer]] = {}
+        self._newest: dict[str, Build | Layer] = {}
+        self._state = upstream.State(digests={}, troubles={})
+
+    def remember(self, recipe: Recipe, stored: Iterable[Build | Layer]) -> None:
+        """Take note of what is stored of an image."""
+        for each in stored:
+            self._newest.setdefault(recipe.asked, each)
+            if each.asked == recipe.asked:
+                self._stored.setdefault(recipe.asked, []).append(each)
+
+    def ask(self, offline: bool, stop: threading.Event | None) -> None:
+        """Ask upstream about everything that the noted builds and layers were made from."""
+        addresses = {address for found in self._stored.values() for each in found for address in each.upstream}
+        self._state = upstream.look(addresses, self._memory, offline=offline, stop=stop)
+
+    def known(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the versions of this recipe that the store has."""
+        found = self._stored.get(recipe.asked, [])
+        return tuple(each.version if isinstance(each, Build) else each.run for each in found)
+
+    def newest(self, recipe: Recipe) -> Build | Layer | None:
+        """Return the newest of an image's stored builds or layers, whatever it was made of."""
+        return self._newest.get(recipe.asked)
+
+    def match(self, recipe: Recipe) -> tuple[Build | Layer | None, str]:
+        """Return the newest of this recipe for which upstream has not moved, and why that is not sure, if so."""
+        for each in self._stored.get(recipe.asked, []):
+            if not self.moved(each):
+                troubles = [f"{address}: {why}" for address in each.upstream if (why := self._trouble(address))]
+                nothing = "nothing is known of where its packages came from"
+                return each, troubles[0] if troubles else "" if each.upstream else nothing
+        return None, ""
+
+    def moved(self, made: Build | Layer) -> list[str]:
+        """Return the addresses that hold something else now than when this was made."""
+        return [
+            address for address, digest in made.upstream.items() if self._state.digests.get(address, digest) != digest
+        ]
+
+    def why(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the addresses for whose sake the newest of this recipe does not serve, a phrase each."""
+        found = self._stored.get(recipe.asked, [])
+        return tuple(f"{address} has changed" for address in self.moved(found[0])) if found else ()
+
+    def notes(self) -> list[str]:
+        """Return what the user should know: which addresses could not be asked."""
+        return [f"{address}: {why}; --max-age decides" for address, why in self._state.troubles.items()]
+
+    def _trouble(self, address: str) -> str:
+        return self._state.troubles.get(address, "")
+
+
+def _candidate(
+    image: Image, arch: Arch, blueprint: Blueprint, world: _World, store: Store, blueprints: Blueprints
+) -> Candidate:
+    recipe = blueprint.recipe
+    match, unsure = world.match(recipe)
+    newest = world.newest(recipe)
+    assert match is None or isinstance(match, Build)
+    assert newest is None or isinstance(newest, Build)
+    changed: tuple[str, ...] = ()
+    if match is None and newest is not None:
+        changed = world.why(recipe) or changes(store.details(newest), recipe, blueprints)
+    return Candidate(
+        image=image,
+        arch=arch,
+        job=replace(blueprint.job, known=world.known(recipe)),
+        match=match,
+        newest=newest,
+        on_parent=blueprint.on_parent,
+        unsure=unsure,
+        changed=changed,
+    )
+
+
+def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str, ...]:
+    """Return the inputs in which a recipe differs from what a stored build was made of, one short phrase each."""
+    if not details:
+        return ("its record does not say what it was made of",)
+    old = dict(details["recipe"]) | {"elements": details.get("files", {}), "upstream": {}}
+    new = recipe.as_json() | {"elements": blueprints.files(recipe), "upstream": {}}
+    found = differences(old, new)
+    # what its parent's layer was asked says nothing that the elements and variables do not say
+    return tuple(each for each in found if not each.startswith("parent ")) or found
+
+
+def _foundation(layer: Blueprint, world: _World) -> Foundation:
+    assert isinstance(layer.job, LayerJob)
+    job = replace(layer.job, known=world.known(layer.recipe))
+    match, unsure = world.match(layer.recipe)
+    assert match is None or isinstance(match, Layer)
+    if match is not None:
+        return Foundation(job=job, match=match, unsure=unsure)
+    why = world.why(layer.recipe)
+    changed = ", ".join(why) or ("its recipe has changed" if world.newest(layer.recipe) else "never made")
+    return Foundation(job=job, match=None, changed=changed)
 
 
 def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Image, Arch]], list[str]]:
@@ -130,77 +280,3 @@ def sites_of(request: Request, config: Config) -> tuple[Site, ...]:
 def _suggest(word: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(word.lower(), known, n=3)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known) or 'none'}"
-
-
-def _job(config: Config, image: Image, arch: Arch) -> BuildJob:
-    """Return the build of an image: its parents' content first, its own settings over theirs, the user's over all."""
-    lineage = config.lineage(image)
-    environment: dict[str, str] = {}
-    artifacts: dict[str, Artifact] = {}
-    for ancestor in lineage:
-        environment |= ancestor.environment
-        artifacts |= ancestor.artifacts
-    return BuildJob(
-        name=image.name,
-        tag=image.tag,
-        arch=arch,
-        version="",
-        key="",
-        content=tuple(dict.fromkeys(element for ancestor in lineage for element in ancestor.elements)),
-        disk=image.disk,
-        environment=environment | dict(config.environment),
-        packages=tuple(dict.fromkeys(package for ancestor in lineage for package in ancestor.packages)),
-        artifacts={name: artifact for name, artifact in artifacts.items() if name not in config.environment},
-        timeout=image.timeout,
-    )
-
-
-def _recipe(job: BuildJob, elements: dib.Elements, tools: Mapping[str, str]) -> Recipe:
-    return Recipe(
-        name=job.name,
-        arch=job.arch,
-        content=job.content,
-        disk=job.disk,
-        elements={name: elements.files(name) for name in elements.closure((*job.content, *job.disk))},
-        environment=job.environment,
-        packages=job.packages,
-        artifacts={
-            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}"
-            for variable, artifact in job.artifacts.items()
-        },
-        files={variable: _stamp(path) for variable, path in local_paths(job.environment).items()}
-        | {
-            variable: _stamp(Path(urlsplit(artifact.url).path))
-            for variable, artifact in job.artifacts.items()
-            if artifact.url.startswith("file:") and not artifact.sha256
-        },
-        tools=tools,
-    )
-
-
-def _stored_candidate(config: Config, image: Image, arch: Arch, store: Store) -> Candidate:
-    """Return an image of which only what is stored matters."""
-    newest = next(store.builds(image.tag, arch))
-    return Candidate(image=image, arch=arch, key="", job=_job(config, image, arch), match=None, newest=newest)
-
-
-def _stamp(path: Path) -> str:
-    """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    seen = [(str(each.relative_to(path)), each.stat()) for each in files if each.exists()]
-    text = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in seen)
-    return f"{len(seen)} files {hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _candidate(image: Image, arch: Arch, job: BuildJob, recipe: Recipe, store: Store) -> Candidate:
-    builds = list(store.builds(image.tag, arch))
-    newest = builds[0] if builds else None
-    return Candidate(
-        image=image,
-        arch=arch,
-        key=recipe.key,
-        job=job,
-        match=next((build for build in builds if build.key == recipe.key), None),
-        newest=newest,
-        changed=differences(newest.recipe, recipe.as_json()) if newest and newest.key != recipe.key else (),
-    )

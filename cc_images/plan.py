@@ -50,7 +50,7 @@ class Request:
     sites: tuple[str, ...] = ()
     fail_fast: bool = False
     max_age: int = 7
-    """Days for which a build is taken for fresh although nobody asked upstream for news."""
+    """Days for which a build is taken for fresh when upstream cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +61,42 @@ class FetchJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The layer that a build starts from: whose it is, what was asked of it, and the elements that made it."""
+
+    tag: str
+    asked: str
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildJob:
-    """Run dib once: content and disk elements to one raw disk in the run's workspace. `timeout` is in minutes."""
+    """Run dib once, for a raw disk in the run's workspace.
+
+    `content` and `packages` are what comes on top of `base`, or all when there is none. `timeout` is in minutes.
+    """
 
     name: str
     tag: str
     arch: Arch
     version: str
-    key: str
+    asked: str
     content: tuple[str, ...]
     disk: tuple[str, ...]
     environment: Mapping[str, str]
     packages: tuple[str, ...]
     artifacts: Mapping[str, Artifact]
     timeout: int
+    base: Base | None = None
+    force: bool = False
+    """Whether it is done even when another run has done it meanwhile."""
+    known: tuple[str, ...] = ()
+    """Versions of this recipe that the store had when the plan was made, and that do not serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerJob(BuildJob):
+    """Run dib once for the root tree alone, and keep it in the store as a layer. `disk` is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +127,12 @@ class PushJob:
     properties: Mapping[str, str]
 
 
-Job = FetchJob | BuildJob | ConvertJob | PushJob
+Job = FetchJob | BuildJob | LayerJob | ConvertJob | PushJob
 
 RESOURCES: Mapping[type[Job], Resource] = {
     FetchJob: Resource.FETCH,
     BuildJob: Resource.BUILD,
+    LayerJob: Resource.BUILD,
     ConvertJob: Resource.CONVERT,
     PushJob: Resource.PUSH,
 }

@@ -6,14 +6,28 @@ arrives as Candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from cc_images.errors import UserError
-from cc_images.model import Arch, Artifact, Build, Format, Image, Site
-from cc_images.plan import BuildJob, ConvertJob, FetchJob, Plan, PushJob, Request, Task
+from cc_images.model import Arch, Artifact, Build, Format, Image, Layer, Site
+from cc_images.plan import BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task
 from cc_images.properties import NUMBERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """A layer that builds may start from, and the stored one that serves."""
+
+    job: LayerJob
+    match: Layer | None
+    """The newest stored layer of this recipe whose upstream has not moved, as far as that is known."""
+    unsure: str = ""
+    """Why nobody can say whether upstream has moved since; empty when it was asked."""
+    changed: str = ""
+    """Why no stored layer serves, in a phrase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +36,16 @@ class Candidate:
 
     image: Image
     arch: Arch
-    key: str
     job: BuildJob
     match: Build | None
-    """The newest build with this key."""
+    """The newest build of this recipe whose upstream has not moved, as far as that is known."""
     newest: Build | None
+    on_parent: bool = False
+    """Whether it starts, itself or by its own layer, from its first parent's tree."""
+    unsure: str = ""
+    """Why nobody can say whether upstream has moved since `match`; empty when it was asked."""
     changed: tuple[str, ...] = ()
-    """The inputs in which the recipe differs from the newest build's, one short phrase each."""
+    """The inputs that differ from the newest build's, one short phrase each."""
 
     @property
     def label(self) -> str:
@@ -43,29 +60,35 @@ def make_plan(
     *,
     version: str,
     now: datetime,
+    foundations: Mapping[str, Foundation] = MappingProxyType({}),
     notes: Sequence[str] = (),
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
-    Candidates stand in an order in which parents come before children. Raises UserError when a push was asked for and
-    no site takes any of the images.
+    Candidates stand in an order in which parents come before children. `foundations` has every layer that one of them
+    may start from, by what is asked of it. A layer is made only when something that will be built needs it; it is
+    forced only when its own image is among the candidates. Raises UserError when a push was asked for and no site
+    takes any of the images.
     """
     tasks: dict[str, Task] = {}
     made: dict[tuple[str, Arch], str] = {}
+    forced = {(each.image.tag, each.arch) for each in candidates} if request.force and request.build else set()
     for candidate in candidates:
         image, arch = candidate.image, candidate.arch
         pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image)]
         wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
         stored, reason = _stored(request, candidate, now)
         if stored is None:
-            steps = _build(candidate, made, wanted, version, reason, replaces=request.force and request.build)
+            replaces = request.force and request.build
+            layers = _layers(candidate.job, foundations, forced, request, version, now)
+            steps = [*layers, *_build(candidate, made, layers, wanted, version, reason, replaces)]
             made[image.tag, arch] = steps[-1].id
         else:
             steps = [_cached(candidate, reason)] if request.build else []
             steps += _complete(candidate, stored, wanted)
         needs = tuple(task.id for task in steps if isinstance(task.job, ConvertJob))
         steps += [_push(candidate, site, out, stored.version if stored else version, needs) for site, out in pushes]
-        tasks.update((task.id, task) for task in steps)
+        tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
             "none of the images may go to any of the sites",
@@ -93,10 +116,17 @@ def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Buil
         return None, "forced"
     if match is None:
         return None, _what_changed(candidate)
-    age = (now - match.created).total_seconds() / 86400
-    if age > request.max_age:
-        return None, f"version {match.version} is {age:.0f} days old, more than --max-age {request.max_age}"
-    return match, f"version {match.version} has this key ({candidate.key[:12]})"
+    if old := _too_old(match.created, candidate.unsure, request, now):
+        return None, f"version {match.version} {old}"
+    return match, f"version {match.version} has this key ({match.key[:12]})"
+
+
+def _too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
+    """Return why something made at a time is not trusted, or an empty string. Age counts only where nobody can say."""
+    days = (now - created).total_seconds() / 86400
+    if not unsure or days <= request.max_age:
+        return ""
+    return f"is {days:.0f} days old, more than --max-age {request.max_age}, and {unsure}"
 
 
 def _what_changed(candidate: Candidate) -> str:
@@ -107,25 +137,63 @@ def _what_changed(candidate: Candidate) -> str:
     return f"changed since {candidate.newest.version}: {shown}{more}"
 
 
+def _layers(
+    job: BuildJob,
+    foundations: Mapping[str, Foundation],
+    forced: Set[tuple[str, Arch]],
+    request: Request,
+    version: str,
+    now: datetime,
+) -> list[Task]:
+    """Return the tasks that make the layer which a job starts from, that layer's own before it; none when stored."""
+    if job.base is None:
+        return []
+    foundation = foundations[job.base.asked]
+    layer = foundation.job
+    force = (layer.tag, layer.arch) in forced
+    if force:
+        reason = "forced"
+    elif foundation.match is None:
+        reason = foundation.changed
+    elif old := _too_old(foundation.match.created, foundation.unsure, request, now):
+        reason = f"the stored one {old}"
+    else:
+        return []
+    below = _layers(layer, foundations, forced, request, version, now)
+    fetches = [_fetch(artifact) for artifact in layer.artifacts.values()]
+    task = Task(
+        id=f"layer {layer.tag} {layer.arch}",
+        job=replace(layer, version=version, force=force),
+        reason=reason,
+        needs=tuple(dict.fromkeys(each.id for each in (*below[-1:], *fetches))),
+    )
+    return [*below, *fetches, task]
+
+
 def _build(
     candidate: Candidate,
     made: Mapping[tuple[str, Arch], str],
+    layers: Sequence[Task],
     wanted: tuple[Format, ...],
     version: str,
     reason: str,
     replaces: bool,
 ) -> list[Task]:
-    """Return the tasks that make a new version: fetch what it needs, build, convert."""
-    image, arch = candidate.image, candidate.arch
-    fetches = [_fetch(artifact) for artifact in candidate.job.artifacts.values()]
-    parents = [made[parent, arch] for parent in image.depends if (parent, arch) in made]
+    """Return the tasks that make a new version: fetch what it needs, build, convert.
+
+    The parent whose tree it starts from is one of `layers` when it must be made; the other parents only come first.
+    """
+    image, arch, job = candidate.image, candidate.arch, candidate.job
+    fetches = [_fetch(artifact) for artifact in job.artifacts.values()]
+    come_first = image.depends[1:] if candidate.on_parent else image.depends
+    parents = [made[parent, arch] for parent in come_first if (parent, arch) in made]
     build = Task(
         id=f"build {candidate.label}",
-        job=replace(candidate.job, version=version),
+        job=replace(job, version=version, force=replaces),
         reason=reason,
-        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *parents])),
+        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *(task.id for task in layers[-1:]), *parents])),
     )
-    job = ConvertJob(
+    convert = ConvertJob(
         name=image.name,
         published_name=image.published_name(arch),
         tag=image.tag,
@@ -134,8 +202,8 @@ def _build(
         formats=wanted,
         replaces=replaces,
     )
-    convert = Task(id=f"convert {candidate.label}", job=job, reason=f"raw to {', '.join(wanted)}", needs=(build.id,))
-    return [*fetches, build, convert]
+    made_of = f"raw to {', '.join(wanted)}"
+    return [*fetches, build, Task(id=f"convert {candidate.label}", job=convert, reason=made_of, needs=(build.id,))]
 
 
 def _cached(candidate: Candidate, reason: str) -> Task:

@@ -9,11 +9,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 
 from cc_images.model import Arch, Json
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every key: raised when cc-images itself builds differently from the same inputs."""
 
 _USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
@@ -23,33 +23,63 @@ _SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that determines one build.
+    """Everything that determines one build, or one layer when `disk` is empty.
 
-    `elements` maps a name to its files (path → mode and digest), `artifacts` a variable to what identifies its file,
-    `files` a variable to what identifies the file or folder of this host that it names, `tools` likewise a program.
+    `elements` maps a name to the digest of its files, `artifacts` a variable to what identifies its file, `files` a
+    variable to what identifies the file or folder of this host that it names, `tools` likewise a program. `parent` is
+    what was asked of the layer that the build starts from; `upstream` maps an address to the digest that was seen
+    there, and is known only once the build has run.
     """
 
     name: str
     arch: Arch
     content: tuple[str, ...]
     disk: tuple[str, ...]
-    elements: Mapping[str, Mapping[str, str]]
+    elements: Mapping[str, str]
     environment: Mapping[str, str]
     packages: tuple[str, ...]
     artifacts: Mapping[str, str]
     files: Mapping[str, str]
     tools: Mapping[str, str]
+    parent: str = ""
+    upstream: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def as_json(self) -> Json:
         """Return the recipe as plain data, safe to store and show: sensitive values appear as digests."""
-        return asdict(self) | {"environment": redacted(self.environment)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return plain | {"environment": redacted(self.environment)}
 
     @property
     def key(self) -> str:
         """The recipe's name: sha256 of its canonical JSON, 64 hexadecimal digits."""
-        text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return key_of(self.as_json())
+
+    @property
+    def asked(self) -> str:
+        """The key without the upstream state: what was asked for, known before anything is built."""
+        return key_of(self.as_json() | {"upstream": {}})
+
+
+def key_of(recipe: Json) -> str:
+    """Return the key of a recipe that is given as plain data."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def merged(*seen: Mapping[str, str]) -> dict[str, str]:
+    """Return the upstream states that several steps of one build have seen, as one.
+
+    A repository that moved between two steps gets a state that it will never be seen in again, so that a build which
+    mixes two states is not taken for one of either.
+    """
+    together: dict[str, str] = {}
+    for state in seen:
+        for address, digest in state.items():
+            known = together.setdefault(address, digest)
+            if digest != known:
+                together[address] = f"{known}+{digest}"
+    return together
 
 
 def redacted(environment: Mapping[str, str]) -> dict[str, str]:

@@ -40,6 +40,7 @@ TOOLS: Mapping[str, str] = {
     "debootstrap": "debootstrap",
     "mmdebstrap": "mmdebstrap",
     "qemu-img": "qemu-utils",
+    "zstd": "zstd",
 }
 """Programs that a build needs on the host, and the Debian packages that have them."""
 
@@ -87,7 +88,7 @@ class Sandbox:
             "CC_IMAGES_CORES": str(self.cores),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
-            for name in ("mount", "umount", "losetup", "qemu-img")
+            for name in ("mount", "umount", "losetup", "qemu-img", "tar")
         }
 
     def run(

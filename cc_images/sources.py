@@ -19,10 +19,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cc_images import process
+from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Artifact, ElementSource
 from cc_images.recipe import without_secrets
-from cc_images.store import Blob, Store
+from cc_images.store import Store
 
 _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
 """Beginnings of the variables that git gets from the user's environment."""
@@ -181,7 +182,7 @@ def fetch(
             hint="if the new file is the right one, correct sha256 in images.yaml",
             reason="digest",
         )
-    return store.add(staged)
+    return store.blobs.add(staged)
 
 
 def file_digest(path: Path) -> str:

@@ -1,9 +1,14 @@
 """The store: everything that cc-images keeps, and the rules that make it survive a kill at any moment.
 
-    blobs/sha256/ab/ab12…               immutable files, named by the digest of their content
-    builds/<tag>/<arch>/<version>.json  one record a build, written last
+    blobs/sha256/ab/ab12…               immutable files, named by the digest of their content (see `blobs`)
+    builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of
+    layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
+    artifacts/<digest>.json             what fetched files are, and when they were used last
+    caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
     sources/                            git mirrors and checkouts of third-party elements
+    upstream.json                       what repositories held when they were asked last
+    quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task
     runs/<run>.json                     journal of a run: plan, results, timings
     work/<run>/…                        private to a run, locked while it lives, reaped when it is dead
@@ -11,41 +16,35 @@
 
 Files are staged below work/, flushed to disk, then renamed: a blob exists whole or not at all, and a record names only
 blobs that exist. A run holds `work/<run>/lock`, and each sandbox of it `work/<run>/guards`, so that the next run can
-tell a dead run from one whose sandboxes are still being taken down.
+tell a dead run from one whose sandboxes are still being taken down. A run that reads a blob links it below its own
+folder first (`Run.use`): whoever removes the blob meanwhile takes nothing away. Whoever removes blobs that no record
+names holds the lock `gc`, and so does, shared, whoever places blobs and has not written their record yet.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images.errors import CCImagesError, Interrupted
-from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json
+from cc_images.blobs import Blobs
+from cc_images.errors import CCImagesError
+from cc_images.files import clear_errors, locked, point, try_lock, wait_for_lock, write_json
+from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer
 
-CHUNK = 1 << 20
 GUARD_WAIT = 60.0
 """Seconds that a dead run's sandboxes get to disappear; the kernel takes well under one."""
 
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A file in the store: its digests and its size in bytes."""
-
-    path: Path
-    digest: str
-    sha512: str
-    size: int
+USED_AGAIN = 3600.0
+"""Seconds within which a second use of a record is not noted."""
 
 
 class Run:
@@ -55,18 +54,38 @@ class Run:
         self.version = version
         self.work = work
         self.logs = logs
-        self._lock = _locked(work / "lock", fcntl.LOCK_EX)
+        self._lock = locked(work / "lock", fcntl.LOCK_EX)
+        self._held: dict[str, int] = {}
 
     def log_path(self, task: str) -> Path:
         """Return the log file of a task."""
         return self.logs / f"{task.replace('/', '_').replace(' ', '-')}.log"
 
-    def workspace(self, tag: str, arch: Arch) -> Path:
-        """Return the folder in which one image is built and converted."""
-        return self.work / f"{tag}-{arch}"
+    def workspace(self, name: str, arch: Arch) -> Path:
+        """Return the folder in which one image, or one layer, is made."""
+        return self.work / f"{name}-{arch}"
+
+    def use(self, blob: Path) -> Path:
+        """Return a name of a blob that stays until the run ends. Raises FileNotFoundError when it left the store."""
+        name = self.work / "uses" / blob.name
+        name.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(blob, name)
+        return name
+
+    def keep(self, name: str, descriptor: int) -> None:
+        """Keep a lock until `let_go`, or until the run ends."""
+        self._held[name] = descriptor
+
+    def let_go(self, name: str) -> None:
+        """Let go of a kept lock, if it is held."""
+        if (descriptor := self._held.pop(name, None)) is not None:
+            os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Let go of all locks."""
+        for name in list(self._held):
+            self.let_go(name)
         os.close(self._lock)
 
 
@@ -75,6 +94,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.blobs = Blobs(root)
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -104,7 +124,7 @@ class Store:
             return reaped
         with clear_errors(self.root), self.lock("runs"):
             for work in sorted(path for path in (self.root / "work").iterdir() if path.is_dir()):
-                if (lock := _try_lock(work / "lock")) is None:
+                if (lock := try_lock(work / "lock")) is None:
                     continue
                 try:
                     _wait_for_guards(work)
@@ -119,7 +139,7 @@ class Store:
         return self.root / "runs" / f"{run.version}.json"
 
     def finish_run(self, run: Run, journal: Json, remove: Callable[[Path], None]) -> None:
-        """Remove the run's private folder, write its journal, let go of its lock."""
+        """Remove the run's private folder, write its journal, let go of its locks."""
         try:
             _wait_for_guards(run.work)
             remove(run.work)
@@ -128,52 +148,29 @@ class Store:
         finally:
             run.close()
 
+    def lock_path(self, name: str) -> Path:
+        """Return the file that stands for the lock `name`."""
+        return self.root / "locks" / name.replace("/", "_").replace(" ", "-")
+
     @contextmanager
     def lock(
-        self, name: str, waiting: Callable[[], None] = lambda: None, stop: threading.Event | None = None
+        self,
+        name: str,
+        waiting: Callable[[], None] = lambda: None,
+        stop: threading.Event | None = None,
+        shared: bool = False,
     ) -> Iterator[None]:
         """Hold the store's lock `name`; `waiting` is called once when another process has it.
 
         Raises Interrupted when `stop` is set while it waits.
         """
-        path = self.root / "locks" / name.replace("/", "_").replace(" ", "-")
         with clear_errors(self.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            told = False
-            while (descriptor := _try_lock(path)) is None:
-                if not told:
-                    waiting()
-                told = True
-                if stop is not None and stop.is_set():
-                    raise Interrupted("waiting for another run was ended")
-                time.sleep(0.05)
+            how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            descriptor = wait_for_lock(self.lock_path(name), waiting, stop, how)
         try:
             yield
         finally:
             os.close(descriptor)
-
-    # -- blobs --------------------------------------------------------------------------------------------------
-
-    def blob_path(self, digest: str) -> Path:
-        """Return where the blob with this digest is, or would be."""
-        return self.root / "blobs" / "sha256" / digest[:2] / digest
-
-    def add(self, staged: Path) -> Blob:
-        """Take over a file that is complete and lies on the store's file system: hash, flush, rename."""
-        sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
-        with clear_errors(self.root):
-            with staged.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    sha256.update(chunk)
-                    sha512.update(chunk)
-                    size += len(chunk)
-                os.fsync(file.fileno())
-            path = self.blob_path(sha256.hexdigest())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged.chmod(0o444)
-            staged.rename(path)
-            _flush_folder(path.parent)
-        return Blob(path, sha256.hexdigest(), sha512.hexdigest(), size)
 
     def free_bytes(self) -> int:
         """Return how much the store's file system has left, in bytes."""
@@ -183,104 +180,124 @@ class Store:
     # -- builds -------------------------------------------------------------------------------------------------
 
     def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
-        """Yield the recorded builds of an image whose blobs exist, newest first. Unreadable records are passed over."""
-        records = (self.root / "builds" / tag / arch).glob("*.json")
-        for path in sorted(records, key=lambda record: record.stem, reverse=True):
+        """Yield the recorded builds of an image whose blobs look intact, newest first; others are passed over."""
+        for path in _newest_first(self.root / "builds" / tag / arch):
             with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
                 build = Build.from_json(json.loads(path.read_text()))
-                sizes = [(self.blob_path(output.digest), output.size) for output in build.outputs.values()]
-                if sizes and all(blob.is_file() and blob.stat().st_size == size for blob, size in sizes):
+                outputs = build.outputs.values()
+                if outputs and all(self.blobs.looks_intact(output.digest, output.size) for output in outputs):
                     yield build
 
     def build(self, tag: str, arch: Arch, version: str) -> Build | None:
         """Return one build by its version."""
         return next((build for build in self.builds(tag, arch) if build.version == version), None)
 
-    def record(self, build: Build, published_name: str) -> None:
+    def details(self, made: Build | Layer) -> Json:
+        """Return what a build or layer was made of: `recipe`, `files` of elements, `timings`, `packages`; or {}."""
+        try:
+            details: Json = json.loads(self.record_path(made).with_suffix(".more").read_text())
+        except (OSError, ValueError):
+            return {}
+        return details
+
+    def record_path(self, made: Build | Layer) -> Path:
+        """Return where the record of a build or layer is."""
+        if isinstance(made, Build):
+            return self.root / "builds" / made.tag / made.arch / f"{made.version}.json"
+        return self.root / "layers" / made.tag / made.arch / f"{made.run}.json"
+
+    def record(self, build: Build, details: Json, published_name: str) -> None:
         """Write or replace a build's record, then point the human names at its blobs."""
-        folder = self.root / "builds" / build.tag / build.arch
+        path = self.record_path(build)
         with clear_errors(self.root):
-            write_json(folder / f"{build.version}.json", build.as_json())
+            write_json(path.with_suffix(".more"), details)
+            write_json(path, build.as_json())
             newest = next(self.builds(build.tag, build.arch), None)
             if newest is None or newest.version != build.version:
                 return
-            _point(folder / "current", Path(f"{build.version}.json"))
-            for disk_format in set(Format) - set(build.outputs):
-                if disk_format.suffix not in {output.format.suffix for output in build.outputs.values()}:
-                    self.image_link(published_name, disk_format).unlink(missing_ok=True)
-            for output in build.outputs.values():
-                link = self.image_link(published_name, output.format)
-                _point(link, Path(os.path.relpath(self.blob_path(output.digest), link.parent)))
+            self.point_names(build, published_name)
+
+    def point_names(self, build: Build, published_name: str) -> None:
+        """Point the human names at a build's blobs."""
+        point(self.record_path(build).with_name("current"), Path(f"{build.version}.json"))
+        for disk_format in set(Format) - set(build.outputs):
+            if disk_format.suffix not in {output.format.suffix for output in build.outputs.values()}:
+                self.image_link(published_name, disk_format).unlink(missing_ok=True)
+        for output in build.outputs.values():
+            link = self.image_link(published_name, output.format)
+            point(link, Path(os.path.relpath(self.blobs.path(output.digest), link.parent)))
 
     def image_link(self, published_name: str, disk_format: Format) -> Path:
         """Return the name for people of an image's newest output."""
         return self.root / "images" / f"{published_name}.{disk_format.suffix}"
 
-    def forget(self, build: Build) -> None:
-        """Remove a build's record, and the blobs that no other record names."""
-        (self.root / "builds" / build.tag / build.arch / f"{build.version}.json").unlink(missing_ok=True)
-        others = [path.read_text() for path in (self.root / "builds").glob("*/*/*.json") if path.is_file()]
-        for output in build.outputs.values():
-            if not any(output.digest in other for other in others):
-                self.blob_path(output.digest).unlink(missing_ok=True)
+    # -- layers -------------------------------------------------------------------------------------------------
+
+    def layers(self, tag: str, arch: Arch) -> Iterator[Layer]:
+        """Yield the recorded layers of an image whose blob looks intact, newest first; others are passed over."""
+        for path in _newest_first(self.root / "layers" / tag / arch):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
+                layer = Layer.from_json(json.loads(path.read_text()))
+                if self.blobs.looks_intact(layer.digest, layer.size):
+                    yield layer
+
+    def record_layer(self, layer: Layer, details: Json) -> None:
+        """Write a layer's record; the blob is in its place."""
+        path = self.record_path(layer)
+        with clear_errors(self.root):
+            write_json(path.with_suffix(".more"), details)
+            write_json(path, layer.as_json())
+
+    def note_artifact(self, digest: str, name: str) -> None:
+        """Note what a fetched file is, and that it was of use now."""
+        with clear_errors(self.root):
+            write_json(self.root / "artifacts" / f"{digest}.json", {"name": name})
+
+    # -- both ---------------------------------------------------------------------------------------------------
+
+    def used(self, made: Build | Layer) -> None:
+        """Note that a build or layer was of use now; `prune` asks for it."""
+        path, now = self.record_path(made), time.time()
+        with suppress(OSError):
+            if now - path.stat().st_mtime > USED_AGAIN:
+                os.utime(path, (now, now))
+
+    def forget(self, *gone: Build | Layer) -> int:
+        """Remove records and the blobs that no other record names; return the bytes that frees."""
+        with self.lock("gc"):
+            for made in gone:
+                path = self.record_path(made)
+                path.unlink(missing_ok=True)
+                path.with_suffix(".more").unlink(missing_ok=True)
+            named = self.named()
+            doomed = {digest for made in gone for digest in digests(made)} - named
+            return sum(self.blobs.remove(digest) for digest in doomed)
+
+    def named(self) -> set[str]:
+        """Return the digests of all blobs that a record names, readable or not."""
+        texts = [path.read_text(errors="replace") for kind in ("builds", "layers")
+                 for path in (self.root / kind).glob("*/*/*.json")]  # fmt: skip
+        return set(re.findall(r"\b[0-9a-f]{64}\b", "\n".join(texts)))
 
 
-def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
-    """Write a JSON file so that readers see the old one or the new one, also after a crash.
-
-    `staged` is the name of the unfinished file, for a caller that looks for it after a crash.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = staged or path.with_name(f".{path.name}.{os.getpid()}")
-    with staged.open("w") as file:
-        json.dump(data, file, indent=1, sort_keys=True, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    staged.rename(path)
-    _flush_folder(path.parent)
+def digests(made: Build | Layer) -> list[str]:
+    """Return the digests of the blobs that a record names."""
+    return [made.digest] if isinstance(made, Layer) else [output.digest for output in made.outputs.values()]
 
 
-def _point(link: Path, target: Path) -> None:
-    """Make `link` a symbolic link to `target`, replacing an old one in one step."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    staged = link.with_name(f".{link.name}.{os.getpid()}")
-    staged.unlink(missing_ok=True)
-    staged.symlink_to(target)
-    staged.rename(link)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _newest_first(folder: Path) -> list[Path]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path, how: int) -> int:
-    """Open `path` and lock it; return the descriptor that holds the lock. Raises BlockingIOError with LOCK_NB."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, how)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _try_lock(path: Path) -> int | None:
-    try:
-        return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
+        names = [entry.name.removesuffix(".json") for entry in os.scandir(folder) if entry.name.endswith(".json")]
+    except OSError:
+        return []
+    return [folder / f"{name}.json" for name in sorted(names, reverse=True)]
 
 
 def _wait_for_guards(work: Path) -> None:
     """Wait until no sandbox of the run is left."""
     deadline = time.monotonic() + GUARD_WAIT
     while time.monotonic() < deadline:
-        if (descriptor := _try_lock(work / "guards")) is not None:
+        if (descriptor := try_lock(work / "guards")) is not None:
             os.close(descriptor)
             return
         time.sleep(0.05)
@@ -290,24 +307,3 @@ def _wait_for_guards(work: Path) -> None:
         reason="busy",
         temporary=True,
     )
-
-
-@contextmanager
-def clear_errors(root: Path) -> Iterator[None]:
-    """Turn what a file system says about a lack of room or rights into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CCImagesError(
-                f"the store {root} is full",
-                hint="free some space there, or set CC_IMAGES_STORE to a folder on a larger file system",
-                reason="disk-full",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
-            raise CCImagesError(
-                f"the store {root} cannot be written to: {error.strerror}",
-                hint="set CC_IMAGES_STORE to a folder of yours",
-                reason="store-unwritable",
-            ) from error
-        raise

@@ -22,7 +22,7 @@ def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
     outputs = {
         out: Output(format=out, digest="d", sha512="s", size=1, virtual_size=2) for out in formats or (Format.QCOW2,)
     }
-    return Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, key="k" * 64, outputs=outputs)
+    return Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, asked="a", key="k" * 64, outputs=outputs)
 
 
 def candidate(
@@ -34,7 +34,7 @@ def candidate(
         tag=made.tag,
         arch=Arch.AMD64,
         version="",
-        key="k" * 64,
+        asked="a" * 64,
         content=(made.tag,),
         disk=made.disk,
         environment={"DIB_PASSWORD": "geheim"},
@@ -42,7 +42,7 @@ def candidate(
         artifacts=made.artifacts,
         timeout=1,
     )
-    return Candidate(image=made, arch=Arch.AMD64, key="k" * 64, job=job, match=match, newest=newest or match)
+    return Candidate(image=made, arch=Arch.AMD64, job=job, match=match, newest=newest or match)
 
 
 def planned(request: Request, *candidates: Candidate, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
@@ -80,12 +80,16 @@ def test_a_changed_key_builds_and_says_what_changed() -> None:
     assert planned(BUILD, changed).tasks[0].reason == "changed since 20261120T120000Z: packages +vim, a, b and 1 more"
 
 
-def test_an_old_build_is_not_trusted_for_ever() -> None:
+def test_an_old_build_is_not_trusted_for_ever_when_nobody_can_say_whether_upstream_moved() -> None:
     old = built(f"{NOW - timedelta(days=8):%Y%m%dT%H%M%SZ}")
-    plan = planned(BUILD, candidate(match=old))
+    blind = replace(candidate(match=old), unsure="its mirror is down")
+    plan = planned(BUILD, blind)
     assert not plan.tasks[0].cached
-    assert plan.tasks[0].reason == "version 20261113T120000Z is 8 days old, more than --max-age 7"
-    assert planned(replace(BUILD, max_age=9), candidate(match=old)).tasks[0].cached
+    assert plan.tasks[0].reason == (
+        "version 20261113T120000Z is 8 days old, more than --max-age 7, and its mirror is down"
+    )
+    assert planned(replace(BUILD, max_age=9), blind).tasks[0].cached
+    assert planned(BUILD, candidate(match=old)).tasks[0].cached, "upstream was asked, and has not moved"
 
 
 def test_force_builds_in_spite_of_the_cache_and_replaces() -> None:

@@ -192,7 +192,7 @@ def test_a_wrong_artifact_does_not_remove_a_right_one(store: Store, server: str)
     assert fetched(store, f"{server}/tool.run", DIGEST) == CONTENT
     with pytest.raises(CCImagesError, match="has the digest"):
         fetched(store, f"{server}/tool.run", "0" * 64)
-    assert store.blob_path(DIGEST).read_bytes() == CONTENT
+    assert store.blobs.path(DIGEST).read_bytes() == CONTENT
 
 
 def test_an_object_store_is_not_read_yet_and_says_so(store: Store) -> None:

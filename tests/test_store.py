@@ -35,18 +35,18 @@ def stage(store: Store, content: bytes) -> Path:
 
 
 def stored(store: Store, version: str, content: bytes = b"disk") -> Build:
-    blob = store.add(stage(store, content))
+    blob = store.blobs.add(stage(store, content))
     output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
     build = Build(
-        tag="cc-x", name="CC-X", arch=Arch.ARM64, version=version, key="k", outputs={Format.QCOW2: output},
-        recipe={"a": 1}, timings={"root.d/x": 1.5}, packages={"vim": "9"},
+        tag="cc-x", name="CC-X", arch=Arch.ARM64, version=version, asked="a", key="k",
+        outputs={Format.QCOW2: output}, upstream={"http://a": "d"}, packages=1,
     )  # fmt: skip
-    store.record(build, "CC-X-ARM64")
+    store.record(build, {"packages": {"vim": "9"}}, "CC-X-ARM64")
     return build
 
 
 def test_a_blob_is_named_by_its_content(store: Store) -> None:
-    blob = store.add(stage(store, b"disk"))
+    blob = store.blobs.add(stage(store, b"disk"))
     assert blob.digest == hashlib.sha256(b"disk").hexdigest()
     assert blob.sha512 == hashlib.sha512(b"disk").hexdigest()
     assert (blob.size, blob.path.read_bytes()) == (4, b"disk")
@@ -58,6 +58,7 @@ def test_a_record_comes_back_as_it_was(store: Store) -> None:
     build = stored(store, "20261121T120000Z")
     assert list(store.builds("cc-x", Arch.ARM64)) == [build]
     assert build.created == NOW
+    assert store.details(build) == {"packages": {"vim": "9"}}
 
 
 def test_the_newest_build_has_the_names_for_people(store: Store) -> None:
@@ -70,11 +71,12 @@ def test_the_newest_build_has_the_names_for_people(store: Store) -> None:
 
 def test_a_build_whose_blob_is_gone_or_short_is_no_build(store: Store) -> None:
     build = stored(store, "20261121T120000Z")
-    blob = store.blob_path(build.outputs[Format.QCOW2].digest)
+    blob = store.blobs.path(build.outputs[Format.QCOW2].digest)
     blob.chmod(0o644)
     blob.write_bytes(b"di")
     assert list(store.builds("cc-x", Arch.ARM64)) == []
-    blob.unlink()
+    assert not blob.exists()
+    assert [path.read_bytes() for path in (store.root / "quarantine").iterdir()] == [b"di"]
     assert list(store.builds("cc-x", Arch.ARM64)) == []
 
 
@@ -96,7 +98,7 @@ def test_forgetting_keeps_what_another_build_shares(store: Store) -> None:
 def test_forgetting_keeps_what_another_image_shares(store: Store) -> None:
     mine = stored(store, "20261121T120000Z")
     theirs = replace(stored(store, "20261121T120000Z"), tag="cc-y", name="CC-Y")
-    store.record(theirs, "CC-Y-ARM64")
+    store.record(theirs, {}, "CC-Y-ARM64")
     store.forget(mine)
     assert list(store.builds("cc-y", Arch.ARM64)) == [theirs]
 

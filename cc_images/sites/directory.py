@@ -18,10 +18,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
+from cc_images.files import write_json
 from cc_images.model import Format, Json, Site
 from cc_images.sites.base import ARCHIVED, Entry, Publication, Stop
-from cc_images.store import CHUNK, write_json
 
 
 class DirectorySite:

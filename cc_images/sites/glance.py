@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Format, Site
 from cc_images.sites.base import Entry, Publication, Stop
-from cc_images.store import CHUNK
 
 CONNECT_TIMEOUT, ANSWER_TIMEOUT, STORE_TIMEOUT = 20.0, 60.0, 900.0
 """Seconds for a connection, for an answer, and for Glance to store what was sent."""

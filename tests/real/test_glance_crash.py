@@ -28,10 +28,11 @@ def add_build(store: Store, version: str) -> str:
     raw.write_bytes(os.urandom(1 << 20))
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True)
     raw.unlink()
-    blob = store.add(disk)
+    blob = store.blobs.add(disk)
     output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1 << 20)
-    build = Build(tag="cc-crash", name=NAME, arch=Arch.AMD64, version=version, key="k", outputs={Format.QCOW2: output})
-    store.record(build, NAME)
+    build = Build(tag="cc-crash", name=NAME, arch=Arch.AMD64, version=version, asked="a", key="k",
+                  outputs={Format.QCOW2: output})  # fmt: skip
+    store.record(build, {}, NAME)
     return blob.sha512[:8]
 
 

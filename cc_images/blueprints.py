@@ -1,0 +1,195 @@
+"""Blueprints: from an entry of the catalogue, the elements and the host to the job of a build and its recipe.
+
+Decides where a build starts: from nothing, from its parent's layer, or from its own layer when other images of the
+catalogue start from that one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cc_images import dib
+from cc_images.config import Config
+from cc_images.elements import Elements
+from cc_images.layering import Inheritance, inherit, obstacle
+from cc_images.model import Arch, Artifact, Image, Json
+from cc_images.plan import Base, BuildJob, LayerJob
+from cc_images.recipe import Recipe
+from cc_images.worker import local_paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """A job, and the recipe of what it makes. `obstacle` says why it does not start from its parent's tree."""
+
+    job: BuildJob
+    recipe: Recipe
+    on_parent: bool = False
+    obstacle: str = ""
+
+
+class Blueprints:
+    """The blueprints of a configuration's images and layers, each made when it is first asked for."""
+
+    def __init__(self, config: Config, elements: Elements) -> None:
+        self._config = config
+        self._elements = elements
+        self._tools = {tree: dib.tools(tree) for tree in (False, True)}
+        self._parents = {image.depends[0] for image in config.images.values() if image.depends and image.layer}
+        self._layers: dict[tuple[str, Arch], Blueprint] = {}
+        self._inherited = functools.cache(lambda content: inherit(elements, content))
+        self._stamps = functools.cache(_stamp)
+
+    def build(self, image: Image, arch: Arch) -> Blueprint:
+        """Return the blueprint of a build. Raises UserError for an element that is missing."""
+        below = self._below(image, arch)
+        job = BuildJob(disk=image.disk, **self._common(image, arch))
+        recipe = self._recipe(job, below)
+        start = self.layer(image, arch) if image.tag in self._parents else below
+        return Blueprint(
+            job=replace(self._started(job, start), asked=recipe.asked),
+            recipe=recipe,
+            on_parent=isinstance(below, Blueprint),
+            obstacle=below if isinstance(below, str) else "",
+        )
+
+    def layer(self, image: Image, arch: Arch) -> Blueprint:
+        """Return the blueprint of an image's own layer. Raises UserError for an element that is missing."""
+        if (image.tag, arch) not in self._layers:
+            below = self._below(image, arch)
+            job = LayerJob(disk=(), **self._common(image, arch))
+            recipe = self._recipe(job, below)
+            self._layers[image.tag, arch] = Blueprint(
+                job=replace(self._started(job, below), asked=recipe.asked), recipe=recipe
+            )
+        return self._layers[image.tag, arch]
+
+    def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
+        """Return the layers that a build or layer starts from, the nearest first."""
+        found: list[Blueprint] = []
+        while blueprint.job.base is not None:
+            blueprint = self._layers[blueprint.job.base.tag, blueprint.job.arch]
+            found.append(blueprint)
+        return found
+
+    def files(self, recipe: Recipe) -> Json:
+        """Return the files of a recipe's elements, for people who ask why its key has moved."""
+        return {name: self._elements.files(name) for name in recipe.elements}
+
+    def _common(self, image: Image, arch: Arch) -> dict[str, Any]:
+        """Return what the jobs of an image's build and of its layer have in common."""
+        return {
+            "name": image.name,
+            "tag": image.tag,
+            "arch": arch,
+            "version": "",
+            "asked": "",
+            "content": self._content(image),
+            "environment": self._environment(image),
+            "packages": self._packages(image),
+            "artifacts": self._artifacts(image),
+            "timeout": image.timeout,
+        }
+
+    def _below(self, image: Image, arch: Arch) -> Blueprint | str:
+        """Return the layer of its parent that an image starts from, or why it starts from nothing."""
+        if not image.depends:
+            return ""
+        if not image.layer:
+            return "layer: false"
+        parent = self._config.images[image.depends[0]]
+        inherited = self._inherited(self._content(parent))
+        mine, theirs = ({**self._environment(each), **self._identities(each)} for each in (image, parent))
+        return obstacle(self._elements, inherited, theirs, mine) or self.layer(parent, arch)
+
+    def _started(self, job: BuildJob, start: Blueprint | str) -> BuildJob:
+        """Return a job with what is left to do when it starts from a layer."""
+        if isinstance(start, str):
+            return job
+        parent = self._config.images[start.job.tag]
+        content = self._content(parent)
+        inherited: Inheritance = self._inherited(content)
+        done = set(self._packages(parent))
+        return replace(
+            job,
+            base=Base(tag=start.job.tag, asked=start.recipe.asked, content=content),
+            content=inherited.beyond(job.content),
+            packages=tuple(package for package in job.packages if package not in done),
+        )
+
+    # -- what an image has from its ancestors: theirs first, its own settings over theirs, the user's over all -------
+
+    def _content(self, image: Image) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.elements))
+
+    def _packages(self, image: Image) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.packages))
+
+    def _environment(self, image: Image) -> dict[str, str]:
+        together: dict[str, str] = {}
+        for each in self._config.lineage(image):
+            together |= each.environment
+        return together | dict(self._config.environment)
+
+    def _artifacts(self, image: Image) -> dict[str, Artifact]:
+        together: dict[str, Artifact] = {}
+        for each in self._config.lineage(image):
+            together |= each.artifacts
+        return {name: artifact for name, artifact in together.items() if name not in self._config.environment}
+
+    def _identities(self, image: Image) -> dict[str, str]:
+        return {
+            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}"
+            for variable, artifact in self._artifacts(image).items()
+        }
+
+    def _recipe(self, job: BuildJob, below: Blueprint | str) -> Recipe:
+        image = self._config.images[job.tag]
+        named = local_paths(job.environment) | {
+            variable: Path(urlsplit(artifact.url).path)
+            for variable, artifact in job.artifacts.items()
+            if artifact.url.startswith("file:") and not artifact.sha256
+        }
+        return Recipe(
+            name=job.name,
+            arch=job.arch,
+            content=job.content,
+            disk=job.disk,
+            elements={name: self._elements.digest(name) for name in self._elements.closure((*job.content, *job.disk))},
+            environment=job.environment,
+            packages=job.packages,
+            artifacts=self._identities(image),
+            files={variable: self._stamps(path) for variable, path in named.items()},
+            tools=self._tools[isinstance(job, LayerJob)],
+            parent=below.recipe.asked if isinstance(below, Blueprint) else "",
+        )
+
+
+def nothing_to_build(image: Image, arch: Arch) -> BuildJob:
+    """Return a job that is not carried out: it stands for an image of which only what is stored matters."""
+    return BuildJob(
+        name=image.name,
+        tag=image.tag,
+        arch=arch,
+        version="",
+        asked="",
+        content=(),
+        disk=(),
+        environment={},
+        packages=(),
+        artifacts={},
+        timeout=image.timeout,
+    )
+
+
+def _stamp(path: Path) -> str:
+    """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    seen = [(str(each.relative_to(path)), each.stat()) for each in files if each.exists()]
+    text = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in seen)
+    return f"{len(seen)} files {hashlib.sha256(text.encode()).hexdigest()}"

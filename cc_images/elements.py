@@ -1,0 +1,137 @@
+"""Elements on disk: which ones a build would use, what is in them, and a fingerprint of each.
+
+They are read without importing dib, so that a plan costs milliseconds and does not depend on the order of Python's
+sets, as dib's own expansion does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cc_images.errors import UserError
+
+
+def own_elements() -> Path:
+    """Return the folder of the elements that come with dib."""
+    found = importlib.util.find_spec("diskimage_builder")
+    assert found is not None, "diskimage-builder is a dependency"
+    assert found.submodule_search_locations
+    return Path(next(iter(found.submodule_search_locations))) / "elements"
+
+
+class Elements:
+    """The elements in some folders; a folder named earlier wins over a later one. What was read once is kept."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = tuple(folders)
+        self._paths: dict[str, Path] = {}
+        for folder in reversed(self.folders):
+            self._paths |= {entry.name: Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
+        self._files: dict[str, Mapping[str, str]] = {}
+        self._digests: dict[str, str] = {}
+        self._texts: dict[str, bytes] = {}
+        self._lists: dict[tuple[str, str], frozenset[str]] = {}
+        self._closures: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def closure(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return all elements that dib would use, sorted: the wanted and their dependencies, less what is provided.
+
+        Raises UserError for an element that is not there, and when none of them is an operating system. The rules are
+        those of dib's element-deps and element-provides.
+        """
+        wanted = tuple(wanted)
+        if wanted not in self._closures:
+            self._closures[wanted] = self._expand(wanted)
+        return self._closures[wanted]
+
+    def _expand(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        queue, seen, provided = deque((name, "") for name in wanted), set(wanted), set[str]()
+        while queue:
+            name, user = queue.popleft()
+            if name in provided:
+                continue
+            if name not in self._paths:
+                raise UserError(_missing(name, user), hint=_similar(name, self._paths), reason="missing-element")
+            provided |= self.provides(name)
+            for needed in sorted(self._list(name, "element-deps") - seen - provided):
+                seen.add(needed)
+                queue.append((needed, name))
+        if "operating-system" not in provided:
+            raise UserError(
+                f"none of {', '.join(wanted)} is an operating system",
+                hint="name an element such as debian-minimal, or one that depends on it",
+                reason="missing-element",
+            )
+        return tuple(sorted(seen - provided))
+
+    def path(self, name: str) -> Path:
+        """Return an element's folder."""
+        return self._paths[name]
+
+    def provides(self, name: str) -> frozenset[str]:
+        """Return what an element stands for besides itself."""
+        return self._list(name, "element-provides")
+
+    def files(self, name: str) -> Mapping[str, str]:
+        """Return an element's files: relative path → mode and sha256 of the content."""
+        if name not in self._files:
+            self._files[name] = dict(sorted(_fingerprints(self._paths[name], "", frozenset())))
+        return self._files[name]
+
+    def mentions(self, name: str, word: str) -> bool:
+        """Say whether any file of an element contains a word."""
+        if name not in self._texts:
+            paths = [self._paths[name] / file for file in self.files(name) if not file.endswith(" ->")]
+            self._texts[name] = b"\n".join(path.read_bytes() for path in paths)
+        return word.encode() in self._texts[name]
+
+    def digest(self, name: str) -> str:
+        """Return the sha256 of what `files` says."""
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(json.dumps(self.files(name)).encode()).hexdigest()
+        return self._digests[name]
+
+    def _list(self, name: str, file: str) -> frozenset[str]:
+        if (name, file) not in self._lists:
+            try:
+                self._lists[name, file] = frozenset((self._paths[name] / file).read_text().split())
+            except FileNotFoundError:
+                self._lists[name, file] = frozenset()
+        return self._lists[name, file]
+
+
+def _fingerprints(folder: Path, prefix: str, above: frozenset[Path]) -> Iterable[tuple[str, str]]:
+    """Yield path and fingerprint of all below a folder. Links are followed, as dib does, but never in a circle.
+
+    Of a mode only the right to execute counts, so that the umask of a checkout does not; files below `static` keep
+    their modes in images, so there the whole mode counts.
+    """
+    above |= {folder.resolve()}
+    for entry in os.scandir(folder):
+        path, name = Path(entry.path), prefix + entry.name
+        if entry.is_symlink():
+            yield f"{name} ->", os.readlink(path)
+        if entry.is_dir():
+            if entry.name != "__pycache__" and path.resolve() not in above:
+                yield from _fingerprints(path, f"{name}/", above)
+        elif entry.is_file():
+            mode = stat.S_IMODE(entry.stat().st_mode)
+            shown = mode if name.startswith("static/") else 0o755 if mode & stat.S_IXUSR else 0o644
+            yield name, f"{shown:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _missing(name: str, user: str) -> str:
+    return f"element {name} is not in any elements folder" + (f" (element {user} depends on it)" if user else "")
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else "add the folder that has it to third-party.yaml"

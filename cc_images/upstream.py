@@ -1,0 +1,166 @@
+"""Upstream: what the sources of an image's packages hold now, each address as one digest.
+
+An address is one of a repository's files whose content changes with the repository, by its URL: apt's InRelease, yum's
+repomd.xml, the checksum file of a base image; or `git+<url>#<ref>`. Which addresses belong to an image is not guessed:
+its build notes what it really read (see `seen`). To add a kind of address: a prefix in PROBES.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cc_images import process
+from cc_images.errors import CCImagesError
+from cc_images.files import clear_errors, write_json
+from cc_images.recipe import without_secrets
+
+AT_ONCE = 8
+"""Addresses that are asked at a time."""
+
+TIMEOUT = 10.0
+"""Seconds that an address has to answer, and may be silent."""
+
+LARGEST = 64 << 20
+"""Bytes above which an answer is no index of a repository."""
+
+_QUOTED = re.compile(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What an address held: its digest, and when it was asked (UTC). `etag` and `modified` spare the next transfer."""
+
+    digest: str
+    when: str
+    etag: str = ""
+    modified: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is known of some addresses: digests by address, and why some of them could not be asked."""
+
+    digests: Mapping[str, str]
+    troubles: Mapping[str, str]
+
+
+def look(
+    addresses: Iterable[str], memory: Path, *, offline: bool = False, stop: threading.Event | None = None
+) -> State:
+    """Ask all addresses at once and remember the answers in the file `memory`.
+
+    An address that does not answer, or `offline`, is taken for what was remembered of it, and is among the troubles.
+    """
+    wanted = sorted(set(addresses))
+    known = _remembered(memory)
+    if offline or not wanted:
+        return State(
+            digests={address: known[address].digest for address in wanted if address in known},
+            troubles=dict.fromkeys(wanted, "it was not asked (--offline)"),
+        )
+
+    def ask(address: str) -> Seen | str:
+        if stop is not None and stop.is_set():
+            return "the run was ended"
+        probe = next((probe for prefix, probe in PROBES.items() if address.startswith(prefix)), None)
+        if probe is None:
+            return "nothing here can ask it"
+        try:
+            return probe(address, known.get(address))
+        except (OSError, ValueError, http.client.HTTPException, CCImagesError) as error:
+            return f"it did not answer ({without_secrets(str(error)) or type(error).__name__})"
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upstream") as pool:
+        answers = dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    fresh = {address: answer for address, answer in answers.items() if isinstance(answer, Seen)}
+    if fresh:
+        with clear_errors(memory.parent):
+            write_json(memory, {address: asdict(seen) for address, seen in (known | fresh).items()})
+    together = known | fresh
+    return State(
+        digests={address: together[address].digest for address in wanted if address in together},
+        troubles={address: answer for address, answer in answers.items() if isinstance(answer, str)},
+    )
+
+
+def seen(out: Path) -> dict[str, str]:
+    """Return what a build has read, by address, from the notes that it left in its folder `out`.
+
+    `apt-sources` has the addresses of apt's sources, `apt-lists` the digests of the indices by the names that apt gives
+    them, `upstream` lines of address and digest from elements that know of more.
+    """
+    found: dict[str, str] = {}
+    pairs = (line.split(maxsplit=1) for line in _lines(out / "apt-lists"))
+    listed = {name: digest for digest, name in pairs}
+    for base in _lines(out / "apt-sources"):
+        for index in ("InRelease", "Release"):
+            address = f"{base.rstrip('/')}/{index}"
+            digest = listed.get(f"./{_apt_name(address)}")
+            if digest and address.startswith(("http://", "https://")) and address == without_secrets(address):
+                found[address] = digest
+                break
+    for line in _lines(out / "upstream"):
+        address, _, digest = line.rpartition(" ")
+        if address and address == without_secrets(address):
+            found[address.strip()] = digest
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
+
+
+def _apt_name(address: str) -> str:
+    """Return what apt calls the file of an address in its lists; rule: URItoFileName in apt-pkg/contrib/strutl.cc."""
+    plain = address.partition("://")[2].rpartition("@")[2]
+    return _QUOTED.sub(lambda found: f"%{ord(found[0]):02x}", plain).replace("/", "_")
+
+
+def _remembered(memory: Path) -> dict[str, Seen]:
+    try:
+        return {address: Seen(**known) for address, known in json.loads(memory.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _web(address: str, known: Seen | None) -> Seen:
+    """Return the sha256 of what an address serves; a server that says that nothing has changed need not send it."""
+    request = urllib.request.Request(address, headers={"User-Agent": "cc-images"})
+    if known is not None and known.etag:
+        request.add_header("If-None-Match", known.etag)
+    elif known is not None and known.modified:
+        request.add_header("If-Modified-Since", known.modified)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            content = answer.read(LARGEST + 1)
+            etag, modified = answer.headers.get("ETag") or "", answer.headers.get("Last-Modified") or ""
+    except urllib.error.HTTPError as error:
+        if error.code == 304 and known is not None:
+            return Seen(digest=known.digest, when=now, etag=known.etag, modified=known.modified)
+        raise
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST >> 20} MiB")
+    return Seen(digest=hashlib.sha256(content).hexdigest(), when=now, etag=etag, modified=modified)
+
+
+def _git(address: str, known: Seen | None) -> Seen:
+    """Return the commit that a reference of a repository stands for."""
+    repository, _, ref = address.removeprefix("git+").partition("#")
+    said = process.run(["git", "ls-remote", "--exit-code", repository, ref or "HEAD"], timeout=TIMEOUT * 3)
+    return Seen(digest=said.split()[0], when=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+PROBES: Mapping[str, Callable[[str, Seen | None], Seen]] = {"http://": _web, "https://": _web, "git+": _git}
+"""What asks an address, by how the address begins."""

@@ -1,0 +1,126 @@
+"""Elements on disk: dib's own closure without dib, and fingerprints that see content, mode and links only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cc_images.config import packaged
+from cc_images.elements import Elements, own_elements
+from cc_images.errors import UserError
+
+FOLDERS = (packaged("elements"), own_elements())
+
+
+def element(folder: Path, name: str, **files: str) -> Path:
+    for file, text in files.items():
+        path = folder / name / file.replace("__", "/").replace("_", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("cc-debian12", "vm", "block-device-efi"),
+        ("debian-minimal", "vm", "block-device-mbr", "cloud-init", "devuser"),
+        ("ubuntu-minimal", "openssh-server", "growroot"),
+        ("centos-minimal", "vm", "block-device-gpt", "base"),
+    ],
+)
+def test_the_closure_is_the_one_that_dib_itself_finds(wanted: tuple[str, ...]) -> None:
+    program = (
+        "import sys; from diskimage_builder.element_dependencies import get_elements;"
+        "print(*sorted(name for name, _ in get_elements(sys.argv[1:])))"
+    )
+    path = ":".join(map(str, FOLDERS))
+    said = subprocess.run(
+        [sys.executable, "-c", program, *wanted],
+        env={**os.environ, "ELEMENTS_PATH": path, "PYTHONHASHSEED": "0"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert Elements(FOLDERS).closure(wanted) == tuple(said.split())
+
+
+def test_a_missing_element_names_who_wants_it_and_what_is_near(tmp_path: Path) -> None:
+    element(tmp_path, "cc-thing", element_deps="debian-minmal\n")
+    with pytest.raises(UserError, match=r"debian-minmal .* \(element cc-thing depends on it\)") as caught:
+        Elements((tmp_path, own_elements())).closure(["cc-thing"])
+    assert caught.value.hint == "did you mean debian-minimal?"
+
+
+def test_without_an_operating_system_nothing_can_be_built() -> None:
+    with pytest.raises(UserError, match="sysprep is an operating system"):
+        Elements(FOLDERS).closure(["sysprep"])
+
+
+def test_the_first_folder_wins(tmp_path: Path) -> None:
+    element(tmp_path / "a", "x", element_deps="ours\n")
+    element(tmp_path / "b", "x", element_deps="theirs\n")
+    assert "element-deps" in Elements((tmp_path / "a", tmp_path / "b")).files("x")
+    first = Elements((tmp_path / "a", tmp_path / "b")).files("x")
+    assert first != Elements((tmp_path / "b", tmp_path / "a")).files("x")
+
+
+def test_files_see_content_mode_and_links_but_not_times(tmp_path: Path) -> None:
+    folder = element(tmp_path, "x", install_d__hook="echo 1\n", __pycache____m_pyc="x")
+    hook = folder / "install-d" / "hook"
+    (folder / "link").symlink_to("install-d/hook")
+
+    def seen() -> dict[str, str]:
+        return dict(Elements((tmp_path,)).files("x"))
+
+    before = seen()
+    assert set(before) == {"install-d/hook", "link", "link ->"}
+    os.utime(hook, (1, 1))
+    assert seen() == before
+    hook.chmod(0o755)
+    assert seen()["install-d/hook"] != before["install-d/hook"]
+    hook.chmod(0o644)
+    hook.write_text("echo 2\n")
+    assert seen().keys() == before.keys()
+    changed = {name for name in before if seen()[name] != before[name]}
+    assert changed == {"install-d/hook", "link"}, "a link counts with what is behind it"
+
+
+def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "10-hook").write_text("one")
+    folder = element(tmp_path / "elements", "x")
+    (folder / "install.d").symlink_to(shared)
+    (folder / "self").symlink_to(folder)
+    files = Elements((tmp_path / "elements",)).files("x")
+    assert "install.d/10-hook" in files
+    (shared / "10-hook").write_text("two")
+    assert Elements((tmp_path / "elements",)).files("x") != files
+
+
+def test_modes_of_static_files_count_in_full(tmp_path: Path) -> None:
+    static = element(tmp_path, "x", static__etc__key="k") / "static" / "etc" / "key"
+    static.chmod(0o644)
+    before = Elements((tmp_path,)).files("x")
+    static.chmod(0o600)
+    assert Elements((tmp_path,)).files("x") != before
+
+
+def test_dib_lint_finds_nothing_in_our_elements() -> None:
+    lint = Path(sys.executable).with_name("dib-lint")
+    folder = packaged("elements")
+    path = f"{lint.parent}:{os.environ['PATH']}"
+    said = subprocess.run(
+        [lint],
+        cwd=folder,
+        env={**os.environ, "ELEMENTS_DIR": str(folder), "LIB_DIR": str(folder), "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stdout
