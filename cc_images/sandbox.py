@@ -85,6 +85,7 @@ class Sandbox:
             "PYTHONDONTWRITEBYTECODE": "1",
             "CC_IMAGES_PYTHON": sys.executable,
             "CC_IMAGES_TOOLBOX": str(TOOLBOX),
+            "DIB_PYTHON_EXEC": str(TOOLBOX / "python"),
             "CC_IMAGES_CORES": str(self.cores),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)

@@ -14,7 +14,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -97,28 +97,49 @@ def look(
 def seen(out: Path) -> dict[str, str]:
     """Return what a build has read, by address, from the notes that it left in its folder `out`.
 
-    `apt-sources` has the addresses of apt's sources, `apt-lists` the digests of the indices by the names that apt gives
-    them, `upstream` lines of address and digest from elements that know of more.
+    `apt-sources` has apt's sources as they were in the tree, `apt-lists` the digests of the indices by the names that
+    apt gives them, `upstream` lines of address and digest from elements that know of more. An index whose address is
+    not found out stands for itself under an address that nothing can ask, so that its build is not taken for fresh.
     """
     found: dict[str, str] = {}
-    pairs = (line.split(maxsplit=1) for line in _lines(out / "apt-lists"))
-    listed = {name: digest for digest, name in pairs}
-    for base in _lines(out / "apt-sources"):
-        for index in ("InRelease", "Release"):
-            address = f"{base.rstrip('/')}/{index}"
-            digest = listed.get(f"./{_apt_name(address)}")
-            if digest and address.startswith(("http://", "https://")) and address == without_secrets(address):
-                found[address] = digest
-                break
+    addresses = {_apt_name(address): address for address in _apt_indices(out / "apt-sources")}
+    for line in _lines(out / "apt-lists"):
+        digest, name = line.split(maxsplit=1)
+        name = name.removeprefix("./")
+        address = addresses.get(name, f"apt:{name}")
+        found[address if address == without_secrets(address) else f"apt:{name}"] = digest
     for line in _lines(out / "upstream"):
-        address, _, digest = line.rpartition(" ")
+        address, _, digest = line.strip().rpartition(" ")
         if address and address == without_secrets(address):
             found[address.strip()] = digest
     return found
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
+def _apt_indices(sources: Path) -> Iterator[str]:
+    """Yield the addresses that apt may read indices from, by its sources in both formats; see sources.list(5)."""
+    places: list[tuple[str, str]] = []
+    stanza: dict[str, str] = {}
+    for line in [*_lines(sources, blank=True), ""]:
+        words = re.sub(r"\[.*?\]", "", line).split()
+        if words[:1] == ["deb"] and len(words) > 2:
+            places.append((words[1], words[2]))
+        elif ":" in line and not line.startswith((" ", "#")):
+            name, _, value = line.partition(":")
+            stanza[name.strip().lower()] = value
+        elif not line.strip():
+            places += [
+                (uri, suite) for uri in stanza.get("uris", "").split() for suite in stanza.get("suites", "").split()
+            ]
+            stanza = {}
+    for uri, suite in places:
+        folder = suite if suite.endswith("/") else f"dists/{suite}/"
+        for index in ("InRelease", "Release"):
+            yield f"{uri.rstrip('/')}/{folder.lstrip('/')}{index}"
+
+
+def _lines(path: Path, blank: bool = False) -> list[str]:
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return [line for line in lines if blank or line.strip()]
 
 
 def _apt_name(address: str) -> str:
