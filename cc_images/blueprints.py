@@ -94,6 +94,7 @@ class Blueprints:
             "packages": self._packages(image),
             "artifacts": self._artifacts(image),
             "timeout": image.timeout,
+            "family": f"{self._config.lineage(image)[0].tag}-{arch}",
         }
 
     def _below(self, image: Image, arch: Arch) -> Blueprint | str:

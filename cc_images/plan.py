@@ -87,6 +87,8 @@ class BuildJob:
     packages: tuple[str, ...]
     artifacts: Mapping[str, Artifact]
     timeout: int
+    family: str = ""
+    """Whose downloads it shares: the tag of its oldest ancestor."""
     base: Base | None = None
     force: bool = False
     """Whether it is done even when another run has done it meanwhile."""

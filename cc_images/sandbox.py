@@ -55,6 +55,8 @@ class Sandbox:
     visible: tuple[Path, ...] = ()
     tmpfs_mib: int = 0
     cores: int = 1
+    cache_seed: Path | None = None
+    """What dib's cache has in it at the start; it is only read. What the command adds is left in `out/cache`."""
 
     @property
     def scratch(self) -> Path:
@@ -87,6 +89,7 @@ class Sandbox:
             "CC_IMAGES_TOOLBOX": str(TOOLBOX),
             "DIB_PYTHON_EXEC": str(TOOLBOX / "python"),
             "CC_IMAGES_CORES": str(self.cores),
+            "CC_IMAGES_CACHE_SEED": str(self.cache_seed or ""),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
             for name in ("mount", "umount", "losetup", "qemu-img", "tar")
@@ -122,9 +125,13 @@ class Sandbox:
                     "out": str(self.out),
                     "guards": str(self.guards),
                     "visible": [
-                        str(path) for path in (TOOLBOX, Path(sys.prefix), Path(sys.base_prefix), *self.visible)
+                        str(path)
+                        for path in (TOOLBOX, Path(sys.prefix), Path(sys.base_prefix), *self.visible, self.cache_seed)
+                        if path
                     ],
                     "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
+                    "cache": env["DIB_IMAGE_CACHE"],
+                    "cache_seed": str(self.cache_seed or ""),
                     "tmpfs_mib": self.tmpfs_mib,
                     "owner": [os.getuid(), os.getgid()],
                 }

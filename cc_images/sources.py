@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from cc_images import process
 from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError, Interrupted
+from cc_images.files import file_digest
 from cc_images.model import Artifact, ElementSource
 from cc_images.recipe import without_secrets
 from cc_images.store import Store
@@ -183,9 +184,3 @@ def fetch(
             reason="digest",
         )
     return store.blobs.add(staged)
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

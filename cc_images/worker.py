@@ -20,6 +20,7 @@ from typing import BinaryIO, Protocol
 
 from cc_images import dib, formats, sources, upstream
 from cc_images.blobs import Blob
+from cc_images.caches import Caches, Generation
 from cc_images.elements import Elements
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import clear_errors, wait_for_lock, write_json
@@ -28,7 +29,7 @@ from cc_images.model import Artifact, Build, Format, Json, Layer, Output, Site
 from cc_images.plan import Base, BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
 from cc_images.process import CommandFailed
 from cc_images.recipe import key_of, merged
-from cc_images.sandbox import TOOLBOX, Sandbox
+from cc_images.sandbox import TOOLBOX, Sandbox, remove
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
 from cc_images.sites.publish import publish
@@ -217,6 +218,7 @@ class Worker:
             ),
             tmpfs_mib=self.tmpfs_mib,
             cores=self.cores,
+            cache_seed=cache.path if (cache := self._downloads(job)) else None,
         )
         own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
         order = dib.Order(
@@ -234,7 +236,17 @@ class Worker:
             order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
         )
         seen = merged(before.upstream if before else {}, upstream.seen(sandbox.out))
+        with self.store.lock(f"cache {job.family}"):
+            caches = Caches(self.store.root)
+            name = f"{self.run.version}-{job.tag}{'-layer' if isinstance(job, LayerJob) else ''}"
+            caches.promote(job.family, name, cache.path if cache else None, sandbox.out, remove)
         return made, timings, seen
+
+    def _downloads(self, job: BuildJob) -> Generation | None:
+        """Return what earlier builds of the family have downloaded; it stays until the run ends."""
+        if (found := Caches(self.store.root).newest(job.family)) is not None:
+            self.run.keep(f"cache {job.tag} {type(job).__name__}", found.descriptor)
+        return found
 
     def _foundation(self, task: str, base: Base, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:
         """Return the layer that a build starts from, and its file, read and found right; else make it anew."""

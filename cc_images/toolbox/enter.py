@@ -136,6 +136,7 @@ def inside(spec: dict[str, Any]) -> int:
     make_view(spec)
     for folder in spec["folders"]:
         os.makedirs(folder, exist_ok=True)
+    show_cache(spec["cache"], spec["cache_seed"], spec["scratch"])
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -146,9 +147,53 @@ def inside(spec: dict[str, Any]) -> int:
         pid, status = os.wait()
         if pid == child:
             break
+    if status == 0:
+        note_cache(spec["cache"], spec["cache_seed"], spec["out"])
     hand_over(Path(spec["out"]), *spec["owner"])
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def show_cache(cache: str, seed: str, scratch: str) -> None:
+    """Show what earlier builds have downloaded in the build's own cache, which it may change: by an overlay, or copied."""
+    if not seed:
+        return
+    upper, work = scratch + "/cache-upper", scratch + "/cache-work"
+    for folder in (upper, work):
+        os.makedirs(folder)
+    try:
+        if "," in seed or ":" in seed:  # they separate mount options
+            raise OSError
+        mount("overlay", cache, "overlay", 0, f"lowerdir={seed},upperdir={upper},workdir={work}")
+    except OSError:  # no overlayfs, or the scratch folder lies on one
+        shutil.copytree(seed, cache, symlinks=True, dirs_exist_ok=True)
+
+
+def note_cache(cache: str, seed: str, out: str) -> None:
+    """Leave in `out` what the build has downloaded: new files, and the list of those that were there before."""
+    kept, new = [], []
+    for root, folders, files in os.walk(cache):
+        folders[:] = [name for name in folders if name != "partial"]
+        for name in files:
+            path = os.path.join(root, name)
+            relative = os.path.relpath(path, cache)
+            status = os.lstat(path)
+            if name == "lock" or name.endswith(".lock") or not (stat.S_ISREG(status.st_mode) or os.path.islink(path)):
+                continue
+            before = seed and os.path.join(seed, relative)
+            if before and os.path.lexists(before) and like(status) == like(os.lstat(before)):
+                kept.append(relative)
+                continue
+            new.append(relative)
+            target = os.path.join(out, "cache", relative)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy2(path, target, follow_symlinks=False)
+    Path(out, "cache.json").write_text(json.dumps({"kept": sorted(kept), "new": sorted(new)}))
+
+
+def like(status: os.stat_result) -> tuple[int, int, int]:
+    """Return by what a file is taken for unchanged."""
+    return stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
 
 
 def hand_over(folder: Path, uid: int, gid: int) -> None:

@@ -1,0 +1,191 @@
+"""Caches: what builds have downloaded, kept for later builds of the same family of images.
+
+dib's own image cache must never be shared by two builds that run (apt's and git's locks, half-written files). So a
+build sees the family's newest *generation* read-only through an overlay, writes to its private upper layer, and what it
+has added is promoted to a new generation once it has succeeded. A generation is immutable, shares its files by hard
+link with the one before, and its files are read and compared with their digests before a build sees them.
+
+    caches/<family>/<generation>/…          files as dib lays them out
+    caches/<family>/<generation>.json       their digests, written last
+    caches/<family>/current                 link to the newest generation
+
+Below `apt` and `yum` files of several builds are united, since each has its version in its name. All else, such as git
+mirrors and base images, is taken whole from the build that was promoted last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_images.files import clear_errors, file_digest, point, try_lock, write_json
+from cc_images.model import Json
+
+UNITED = frozenset({"apt", "yum"})
+
+LARGEST = 8 << 30
+"""Bytes of united files that a generation keeps at most; the oldest go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A generation that a build may read for as long as the lock `descriptor` is held."""
+
+    path: Path
+    descriptor: int
+
+
+class Caches:
+    """The folder `caches/` of a store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "caches"
+
+    def newest(self, family: str) -> Generation | None:
+        """Return the family's newest generation, locked against removal; None when there is none that is intact."""
+        for _ in range(3):  # it may be replaced between the look and the lock
+            try:
+                path = self.root / family / os.readlink(self.root / family / "current")
+                descriptor = try_lock(path.with_suffix(".lock"), fcntl.LOCK_SH)
+            except OSError:
+                return None
+            if descriptor is None:
+                continue
+            if self._is_intact(path):
+                os.utime(path.with_suffix(".lock"))
+                return Generation(path, descriptor)
+            os.close(descriptor)
+            if path.is_dir():
+                with suppress(OSError):
+                    (self.root / family / "current").unlink()
+        return None
+
+    def promote(self, family: str, name: str, used: Path | None, out: Path, remove: Callable[[Path], None]) -> None:
+        """Make what a build left in its folder `out` the family's generation `name`; does nothing without news.
+
+        `cache.json` there lists the files that the build still had of the generation `used`, and the new ones, which
+        lie below `cache/`. The caller holds the family's lock. Old generations that nobody reads are removed.
+        """
+        said: Json = json.loads((out / "cache.json").read_text()) if (out / "cache.json").is_file() else {}
+        if not said.get("new"):
+            return
+        folder = self.root / family
+        current = self._current(folder)
+        staged = folder / f"{name}.new"
+        remove(staged)
+        staged.mkdir(parents=True)
+        with clear_errors(self.root):
+            mine = {_unit(path) for path in (*said["kept"], *said["new"])}
+            digests: dict[str, str] = {}
+            before = self._digests(current) if current else {}
+            for path, digest in before.items():
+                if _unit(path) in UNITED or _unit(path) not in mine:
+                    _link(current, staged, path, digests, digest)
+            known = self._digests(used) if used else {}
+            for path in said["kept"]:
+                _link(used, staged, path, digests, known.get(path, ""))
+            for path in said["new"]:
+                target = staged / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                (out / "cache" / path).rename(target)
+                if not target.is_symlink():
+                    digests[path] = file_digest(target)
+            _trim(staged, digests)
+            write_json(folder / f"{name}.json", digests)
+            staged.rename(folder / name)
+            point(folder / "current", Path(name))
+        self._sweep(folder, remove)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each family's newest generation."""
+        families = [path for path in self.root.glob("*") if path.is_dir()]
+        return {path.name: _size(current) for path in families if (current := self._current(path))}
+
+    def last_used(self, family: str) -> float:
+        """Return when a build last read or promoted the family's cache, in seconds since 1970."""
+        return max((path.stat().st_mtime for path in (self.root / family).glob("*.lock")), default=0.0)
+
+    def drop(self, family: str, remove: Callable[[Path], None]) -> int:
+        """Remove a family's cache unless a build reads it, and return the bytes that frees."""
+        folder = self.root / family
+        freed = _size(current) if (current := self._current(folder)) else 0
+        with suppress(OSError):
+            (folder / "current").unlink()
+        self._sweep(folder, remove)
+        return 0 if current and current.is_dir() else freed
+
+    def _current(self, folder: Path) -> Path | None:
+        with suppress(OSError):
+            path = folder / os.readlink(folder / "current")
+            return path if path.is_dir() else None
+        return None
+
+    def _digests(self, generation: Path) -> dict[str, str]:
+        try:
+            digests: dict[str, str] = json.loads(generation.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return digests
+
+    def _is_intact(self, generation: Path) -> bool:
+        """Read all files and compare: what a build installs from here is not checked by anybody else."""
+        digests = self._digests(generation)
+        with suppress(OSError):
+            return bool(digests) and all(file_digest(generation / path) == each for path, each in digests.items())
+        return False
+
+    def _sweep(self, folder: Path, remove: Callable[[Path], None]) -> None:
+        """Remove the generations that are neither the newest nor read by a build."""
+        current = self._current(folder)
+        for path in [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]:
+            lock = path.with_suffix(".lock")
+            if path == current or (descriptor := try_lock(lock)) is None:
+                continue
+            try:
+                remove(path)
+                path.with_suffix(".json").unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def _unit(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _link(source: Path | None, target: Path, path: str, digests: dict[str, str], digest: str) -> None:
+    """Give a new generation a file of another one."""
+    assert source is not None
+    if not digest or path in digests:
+        return
+    (target / path).parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        os.link(source / path, target / path)
+        digests[path] = digest
+
+
+def _trim(generation: Path, digests: dict[str, str]) -> None:
+    """Drop the oldest united files above the limit."""
+    united = [path for path in digests if _unit(path) in UNITED]
+    ages = sorted((-(generation / path).stat().st_mtime_ns, path) for path in united)
+    total = 0
+    for _, path in ages:
+        total += (generation / path).stat().st_size
+        if total > LARGEST:
+            (generation / path).unlink()
+            del digests[path]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in _files(folder))
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    for root, _, names in os.walk(folder):
+        yield from (Path(root, name) for name in names)
