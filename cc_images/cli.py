@@ -7,20 +7,19 @@ interrupted.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from cc_images.config import Config
-    from cc_images.plan import Plan, Request
+EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
 
-EXIT_BUG, EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
-
-VERBS = ("list", "plan", "status", "doctor")
+VERBS = ("list", "plan", "explain", "status", "prune", "doctor")
 
 EPILOG = """\
 verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why,
-`cc-images status [-s SITE] [TAG…]` what is on the sites; `cc-images doctor` clears up after killed runs.
+`cc-images explain TAG…` what differs from the newest builds, `cc-images status [-s SITE] [TAG…]` what the store holds
+and what is on the sites; `cc-images prune` makes room in the store, `cc-images doctor` clears up after killed runs.
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
 """
@@ -56,15 +55,17 @@ def run(argv: list[str]) -> int:
     from cc_images.errors import CCImagesError
 
     try:
-        if verb == "list":
-            return _list(options)
-        if verb == "plan" or (not verb and options.dry_run):
-            return _plan(options)
-        if verb == "status":
-            return _status(options)
-        if verb == "doctor":
-            return _doctor(options)
-        return _run(options)
+        from cc_images import verbs
+
+        does: dict[str, Callable[[argparse.Namespace], int]] = {
+            "list": verbs.catalogue,
+            "plan": verbs.plan,
+            "explain": verbs.explain,
+            "status": verbs.status,
+            "prune": verbs.prune,
+            "doctor": verbs.doctor,
+        }
+        return does.get(verb, verbs.plan if not verb and options.dry_run else verbs.run)(options)
     except CCImagesError as error:
         _complain(error)
         return error.exit_code
@@ -81,6 +82,13 @@ def parser(verb: str) -> Parser:
     made.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     if verb in ("list", "doctor"):
         return made
+    if verb == "prune":
+        made.add_argument(
+            "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
+        )
+        made.add_argument("--max-size", type=_size, metavar="SIZE", help="what the store may hold, such as 50G")
+        made.add_argument("--dry-run", action="store_true", help="show what would go")
+        return made
     made.add_argument(
         "tags",
         nargs="*" if verb == "status" else "+",
@@ -88,8 +96,19 @@ def parser(verb: str) -> Parser:
         type=str.lower,
         help="an image of the catalogue, or `all`",
     )
-    made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help="this site only")
+    if verb != "explain":
+        made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help="this site only")
     if verb == "status":
+        return made
+    made.add_argument(
+        "-a", "--architecture", type=_arches, default=(), metavar="ARCH", help="amd64, arm64 or both with a comma"
+    )
+    made.add_argument("--offline", action="store_true", help="use element sources and upstream as they were seen last")
+    made.add_argument(
+        "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
+        help="rebuild what is older when upstream cannot be asked (default 7)",
+    )  # fmt: skip
+    if verb == "explain":
         return made
     made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
     made.add_argument("-p", "--push", action="store_true", help="push the newest version; with -b the one just built")
@@ -99,13 +118,8 @@ def parser(verb: str) -> Parser:
     made.add_argument(
         "-t", "--tasks", type=_at_least_one, default=1, metavar="N", help="builds in parallel (default 1)"
     )
-    made.add_argument(
-        "-a", "--architecture", type=_arches, default=(), metavar="ARCH", help="amd64, arm64 or both with a comma"
-    )
     made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
-    made.add_argument("--offline", action="store_true", help="use element sources as they were fetched last")
-    made.add_argument("--max-age", type=_at_least_zero, default=7, metavar="DAYS", help="rebuild what is older (7)")
     made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
     made.add_argument("-q", "--quiet", action="store_true", help="print failures and the final table only")
     made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
@@ -137,6 +151,13 @@ def _at_least_zero(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
 def _arches(text: str) -> tuple[str, ...]:
     known = ("amd64", "arm64")
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
@@ -144,148 +165,6 @@ def _arches(text: str) -> tuple[str, ...]:
         if word not in known:
             raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
     return words
-
-
-def _config() -> Config:
-    import os
-    from pathlib import Path
-
-    from cc_images.config import load
-
-    return load(os.environ, Path.cwd())
-
-
-def _request(options: argparse.Namespace) -> Request:
-    from cc_images.model import Arch
-    from cc_images.plan import Request
-
-    neither = not (options.build or options.push)  # only `plan` comes here so: it shows both
-    return Request(
-        tags=tuple(options.tags),
-        arches=tuple(Arch(word) for word in options.architecture),
-        build=options.build or options.force or neither,
-        push=options.push or neither,
-        force=options.force,
-        jobs=options.tasks,
-        sites=tuple(options.site),
-        fail_fast=options.fail_fast,
-        max_age=options.max_age,
-    )
-
-
-def _list(options: argparse.Namespace) -> int:
-    from cc_images import report
-    from cc_images.store import Store
-
-    config = _config()
-    store = Store(config.store)
-    rows = [
-        (image, {arch: next(store.builds(tag, arch), None) for arch in image.arches})
-        for tag, image in sorted(config.images.items())
-    ]
-    if options.json:
-        report.say(
-            report.as_json(
-                [
-                    {
-                        "tag": image.tag,
-                        "name": image.name,
-                        "eol": image.eol,
-                        "baremetal_only": image.baremetal_only,
-                        "newest": {arch: build.version if build else None for arch, build in builds.items()},
-                    }
-                    for image, builds in rows
-                ]
-            )
-        )
-    else:
-        report.say(report.catalogue(rows) if rows else f"{config.files['images.yaml']} has no images")
-    return 0
-
-
-def _plan(options: argparse.Namespace) -> int:
-    from datetime import UTC, datetime
-
-    from cc_images import outlook, report, survey
-    from cc_images.model import VERSION_FORMAT
-    from cc_images.store import Store
-
-    config = _config()
-    now = datetime.now(UTC).replace(microsecond=0)
-    seen = outlook.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
-    plan = seen.plan(f"{now:{VERSION_FORMAT}}")
-    pushes = survey.preview(seen) if options.dry_run else []
-    if options.json:
-        report.say(report.as_json(plan.as_json() | ({"pushes": pushes} if options.dry_run else {})))
-    else:
-        report.say("\n".join([report.plan_tree(plan), *pushes]))
-    return 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    from datetime import UTC, datetime
-
-    from cc_images import report, survey
-    from cc_images.plan import Request
-
-    request = Request(tags=tuple(options.tags) or ("all",), sites=tuple(options.site))
-    found = survey.standings(request, _config(), datetime.now(UTC).date())
-    rows = []
-    for each in found:
-        version, created, remark = "-", "-", each.error
-        if each.current is not None:
-            version = each.current.properties.get("build-version", "?")
-            created = f"{each.current.created:%Y-%m-%d %H:%M}"
-            remark = f"{each.archived} archived" if each.archived else ""
-        rows.append((each.site, each.name, version, created, remark))
-    if options.json:
-        keys = ("site", "image", "version", "created", "remark")
-        report.say(report.as_json([dict(zip(keys, row, strict=True)) for row in rows]))
-    else:
-        report.say(report.standings(rows))
-    return EXIT_FAILED if any(each.error for each in found) else 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from cc_images import report, survey
-
-    found = survey.mend(_config())
-    report.say(report.as_json(found) if options.json else "\n".join(found) or "nothing was left behind")
-    return 0
-
-
-def _run(options: argparse.Namespace) -> int:
-    from cc_images import report, session
-    from cc_images.plan import Status
-
-    config = _config()
-    display = report.display(sys.stderr, quiet=options.quiet or options.json, verbose=options.verbose)
-
-    def announce(plan: Plan) -> None:
-        if not (options.quiet or options.json):
-            report.say(report.plan_tree(plan) + "\n")
-
-    outcome = session.run(
-        _request(options), config, display, announce=announce, observe=display.over, offline=options.offline
-    )
-    display.close()
-    results = list(outcome.results.values())
-    if options.json:
-        report.say(report.as_json({"run": outcome.plan.version, "results": [result.as_json() for result in results]}))
-    else:
-        for result in results:
-            if result.status is Status.FAILED:
-                report.say("\n" + report.failure(result), to=sys.stderr)
-        report.say("\n" + report.result_table(outcome.plan, outcome.results, outcome.seconds))
-        if not all(result.status.good for result in results):
-            report.say(f"journal of the run: {outcome.journal}", to=sys.stderr)
-    for complaint in outcome.complaints:
-        report.say(f"cc-images: {complaint}", to=sys.stderr)
-    if outcome.stopped:
-        return EXIT_INTERRUPTED
-    if any(result.reason == "bug" for result in results):
-        return EXIT_BUG
-    return 0 if all(result.status.good for result in results) else EXIT_FAILED
 
 
 def _complain(error: Exception) -> None:

@@ -38,6 +38,19 @@ class Outlook:
     details: Callable[[str], Json] = lambda asked: {}
     """What a build or layer of which this was asked is made of: its recipe, and the files of its elements."""
 
+    def reasons(self) -> list[Json]:
+        """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
+        return [
+            {
+                "image": each.label,
+                "newest": each.newest.version if each.newest else None,
+                "serves": each.match.version if each.match else None,
+                "unsure": each.unsure,
+                "changed": list(each.changed),
+            }
+            for each in self.candidates
+        ]
+
     def plan(self, version: str) -> Plan:
         """Return the plan that follows, for builds that get `version`."""
         return make_plan(
@@ -148,7 +161,8 @@ class _World:
 
     def ask(self, offline: bool, stop: threading.Event | None) -> None:
         """Ask upstream about everything that the noted builds and layers were made from."""
-        addresses = {address for found in self._stored.values() for each in found for address in each.upstream}
+        every = [*self._newest.values(), *(each for found in self._stored.values() for each in found)]
+        addresses = {address for each in every for address in each.upstream}
         self._state = upstream.look(addresses, self._memory, offline=offline, stop=stop)
 
     def known(self, recipe: Recipe) -> tuple[str, ...]:
@@ -175,11 +189,6 @@ class _World:
             address for address, digest in made.upstream.items() if self._state.digests.get(address, digest) != digest
         ]
 
-    def why(self, recipe: Recipe) -> tuple[str, ...]:
-        """Return the addresses for whose sake the newest of this recipe does not serve, a phrase each."""
-        found = self._stored.get(recipe.asked, [])
-        return tuple(f"{address} has changed" for address in self.moved(found[0])) if found else ()
-
     def notes(self) -> list[str]:
         """Return what the user should know: which addresses could not be asked."""
         return [f"{address}: {why}; --max-age decides" for address, why in self._state.troubles.items()]
@@ -198,7 +207,8 @@ def _candidate(
     assert newest is None or isinstance(newest, Build)
     changed: tuple[str, ...] = ()
     if match is None and newest is not None:
-        changed = world.why(recipe) or changes(store.details(newest), recipe, blueprints)
+        own = changes(store.details(newest), recipe, blueprints) if newest.asked != recipe.asked else ()
+        changed = (*own, *(f"{address} has changed" for address in world.moved(newest)))
     return Candidate(
         image=image,
         arch=arch,
@@ -229,8 +239,13 @@ def _foundation(layer: Blueprint, world: _World) -> Foundation:
     assert match is None or isinstance(match, Layer)
     if match is not None:
         return Foundation(job=job, match=match, unsure=unsure)
-    why = world.why(layer.recipe)
-    changed = ", ".join(why) or ("its recipe has changed" if world.newest(layer.recipe) else "never made")
+    newest = world.newest(layer.recipe)
+    if newest is None:
+        changed = "never made"
+    elif newest.asked != layer.recipe.asked:
+        changed = "its recipe has changed"
+    else:
+        changed = ", ".join(f"{address} has changed" for address in world.moved(newest))
     return Foundation(job=job, match=None, changed=changed)
 
 

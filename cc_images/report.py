@@ -9,12 +9,15 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from cc_images.model import Arch, Build, Image
+from cc_images.model import Arch, Build, Image, Json
 from cc_images.plan import ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
+from cc_images.pruning import Holding
 
 TAIL = 15
 """Lines of a log that a failure shows."""
@@ -216,9 +219,46 @@ def catalogue(rows: Iterable[tuple[Image, Mapping[Arch, Build | None]]]) -> str:
     return "\n".join(_aligned(table))
 
 
-def standings(rows: Iterable[tuple[str, str, str, str, str]]) -> str:
+def standings(rows: Iterable[tuple[str, str, str, str, str]]) -> list[str]:
     """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
-    return "\n".join(_aligned([("site", "image", "version", "created", ""), *rows]))
+    return _aligned([("site", "image", "version", "created", ""), *rows])
+
+
+def reasons(found: Iterable[Json], notes: Iterable[str]) -> str:
+    """Return what `Outlook.reasons` says, for people."""
+    lines = [f"note: {note}" for note in notes]
+    for each in found:
+        if each["newest"] is None:
+            lines.append(f"{each['image']}: never built")
+        elif each["serves"]:
+            lines.append(f"{each['image']}: nothing has changed since version {each['serves']}")
+            lines += [f"  not sure: {each['unsure']}"] if each["unsure"] else []
+        else:
+            lines.append(f"{each['image']}: changed since version {each['newest']}")
+            lines += [f"  {change}" for change in each["changed"]]
+    return "\n".join(lines)
+
+
+def holding(held: Holding) -> Json:
+    """Return a holding as plain data."""
+    return {each.name: getattr(held, each.name) for each in fields(held)}
+
+
+def holdings(held: Sequence[Holding], root: Path) -> list[str]:
+    """Return the table of what the store holds, and its size; nothing when there is nothing."""
+    if not held:
+        return []
+    rows = [(each.kind.value, each.name, each.version[:20], size(each.size), each.in_use) for each in held]
+    total = size(sum(each.size for each in held))
+    return [*_aligned([("store", "of", "version", "size", ""), *rows]), f"{total} in {root}", ""]
+
+
+def pruned(gone: Sequence[tuple[Holding, str, int]], dry_run: bool) -> str:
+    """Return what was removed from the store, why, and how much that freed."""
+    lines = [f"{each.kind} {each.name} {each.version[:20]}: {why}" for each, why, _ in gone]
+    freed = size(sum(freed for _, _, freed in gone))
+    done = f"would free up to {freed}" if dry_run else f"freed {freed}"
+    return "\n".join([*lines, done if gone else "nothing to remove"])
 
 
 def _aligned(table: list[tuple[str, str, str, str, str]]) -> list[str]:

@@ -61,6 +61,10 @@ def mend(config: Config) -> list[str]:
     """Clear up after dead runs, here and on every site that answers; return what was found, a line each."""
     store = Store(config.store)
     found = [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
+    damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
+    found += [
+        f"store: {digest[:12]} was damaged and is in quarantine; the next build makes it anew" for digest in damaged
+    ]
     if not config.images:
         return found
     chosen, _ = select(Request(tags=tuple(config.images)), config, date.max)

@@ -126,7 +126,9 @@ def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
         ["metal", "CC-Two", "-"],
         ["metal", "CC-Two-ARM64", "-"],
     ]
-    assert [row["site"] for row in json.loads(cli("status", "--json", "-s", "local", "cc-one").stdout)] == ["local"]
+    assert [row["site"] for row in json.loads(cli("status", "--json", "-s", "local", "cc-one").stdout)["sites"]] == [
+        "local"
+    ]
 
 
 def test_doctor_clears_up(cli: Cli, catalogue: Path) -> None:

@@ -20,6 +20,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "recipe": {"model"},
         "plan": {"model", "recipe"},
         "planning": {"errors", "model", "plan", "properties"},
+        "pruning": set(),
     },
     # hands: any noun, and of the other hands only those named here
     {
@@ -47,8 +48,10 @@ LAYERS: list[dict[str, set[str]]] = [
         "outlook": {"blueprints"},
         "session": {"outlook"},
         "survey": {"outlook"},
+        "upkeep": set(),
         "report": set(),
-        "cli": {"outlook", "session", "survey", "report"},
+        "verbs": {"outlook", "session", "survey", "upkeep", "report"},
+        "cli": {"verbs"},
         "__main__": {"cli"},
         "__init__": set(),
     },

@@ -155,7 +155,7 @@ def inside(spec: dict[str, Any]) -> int:
 
 
 def show_cache(cache: str, seed: str, scratch: str) -> None:
-    """Show what earlier builds have downloaded in the build's own cache, which it may change: by an overlay, or copied."""
+    """Show in the build's own cache what earlier builds have downloaded: by an overlay, else by a copy."""
     if not seed:
         return
     upper, work = scratch + "/cache-upper", scratch + "/cache-work"

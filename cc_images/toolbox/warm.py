@@ -81,7 +81,7 @@ def run(order: dict[str, Any], streams: Sequence[int]) -> NoReturn:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it was, the program has ended
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
