@@ -26,7 +26,7 @@ RECIPE = Recipe(
 
 
 def test_the_key_of_a_known_recipe_never_changes() -> None:
-    assert RECIPE.key == "1d9a019bbcc4cf275da6341ec6a986ff1b3fb7440213038674d71bc7247b98ea"
+    assert RECIPE.key == "1921f79c1127851254884bf5a997a39908980dc6e6a8bf3cc4afeefcff9cbbb7"
 
 
 @pytest.mark.parametrize(
