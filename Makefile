@@ -38,6 +38,7 @@ sites: setup  ## run a Keystone and two Glances on loopback for trying out, unti
 bench: setup  ## measure what the README claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
+	PYTHONPATH=. $(BIN)/python -m bench.cache
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,10 +17,10 @@ from cc_images import dib
 from cc_images.config import Config
 from cc_images.elements import Elements
 from cc_images.layering import Inheritance, inherit, obstacle
+from cc_images.making import local_paths
 from cc_images.model import Arch, Artifact, Image, Json
 from cc_images.plan import Base, BuildJob, LayerJob
 from cc_images.recipe import Recipe
-from cc_images.worker import local_paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Blueprints:
         done = set(self._packages(parent))
         return replace(
             job,
-            base=Base(tag=start.job.tag, asked=start.recipe.asked, content=content),
+            base=Base(tag=start.job.tag, asked=start.job.asked, content=content),
             content=inherited.beyond(job.content),
             packages=tuple(package for package in job.packages if package not in done),
         )
@@ -167,7 +167,7 @@ class Blueprints:
             artifacts=self._identities(image),
             files={variable: self._stamps(path) for variable, path in named.items()},
             tools=self._tools[isinstance(job, LayerJob)],
-            parent=below.recipe.asked if isinstance(below, Blueprint) else "",
+            parent=below.job.asked if isinstance(below, Blueprint) else "",
         )
 
 

@@ -94,14 +94,14 @@ def look(
     folders = element_folders(config, store, offline=offline, stop=stop)
     blueprints = Blueprints(config, Elements(folders))
     drawn = _draw(blueprints, chosen)
-    layers = {each.recipe.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
+    layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
     world = _World(store)
     for _, _, blueprint in drawn:
-        world.remember(blueprint.recipe, store.builds(blueprint.job.tag, blueprint.job.arch))
+        world.remember(blueprint.job.asked, store.builds(blueprint.job.tag, blueprint.job.arch))
     for layer in layers.values():
-        world.remember(layer.recipe, store.layers(layer.job.tag, layer.job.arch))
+        world.remember(layer.job.asked, store.layers(layer.job.tag, layer.job.arch))
     world.ask(offline, stop)
-    recipes = {each.recipe.asked: each.recipe for each in (*layers.values(), *(blueprint for _, _, blueprint in drawn))}
+    recipes = {each.job.asked: each.recipe for each in (*layers.values(), *(blueprint for _, _, blueprint in drawn))}
 
     def details(asked: str) -> Json:
         recipe = recipes[asked]
@@ -152,12 +152,12 @@ class _World:
         self._newest: dict[str, Build | Layer] = {}
         self._state = upstream.State(digests={}, troubles={})
 
-    def remember(self, recipe: Recipe, stored: Iterable[Build | Layer]) -> None:
+    def remember(self, asked: str, stored: Iterable[Build | Layer]) -> None:
         """Take note of what is stored of an image."""
         for each in stored:
-            self._newest.setdefault(recipe.asked, each)
-            if each.asked == recipe.asked:
-                self._stored.setdefault(recipe.asked, []).append(each)
+            self._newest.setdefault(asked, each)
+            if each.asked == asked:
+                self._stored.setdefault(asked, []).append(each)
 
     def ask(self, offline: bool, stop: threading.Event | None) -> None:
         """Ask upstream about everything that the noted builds and layers were made from."""
@@ -165,18 +165,18 @@ class _World:
         addresses = {address for each in every for address in each.upstream}
         self._state = upstream.look(addresses, self._memory, offline=offline, stop=stop)
 
-    def known(self, recipe: Recipe) -> tuple[str, ...]:
+    def known(self, asked: str) -> tuple[str, ...]:
         """Return the versions of this recipe that the store has."""
-        found = self._stored.get(recipe.asked, [])
+        found = self._stored.get(asked, [])
         return tuple(each.version if isinstance(each, Build) else each.run for each in found)
 
-    def newest(self, recipe: Recipe) -> Build | Layer | None:
-        """Return the newest of an image's stored builds or layers, whatever it was made of."""
-        return self._newest.get(recipe.asked)
+    def newest(self, asked: str) -> Build | Layer | None:
+        """Return the newest build or layer of the image of which this is asked now, whatever it was made of."""
+        return self._newest.get(asked)
 
-    def match(self, recipe: Recipe) -> tuple[Build | Layer | None, str]:
+    def match(self, asked: str) -> tuple[Build | Layer | None, str]:
         """Return the newest of this recipe for which upstream has not moved, and why that is not sure, if so."""
-        for each in self._stored.get(recipe.asked, []):
+        for each in self._stored.get(asked, []):
             if not self.moved(each):
                 troubles = [f"{address}: {why}" for address in each.upstream if (why := self._trouble(address))]
                 nothing = "nothing is known of where its packages came from"
@@ -201,18 +201,18 @@ def _candidate(
     image: Image, arch: Arch, blueprint: Blueprint, world: _World, store: Store, blueprints: Blueprints
 ) -> Candidate:
     recipe = blueprint.recipe
-    match, unsure = world.match(recipe)
-    newest = world.newest(recipe)
+    match, unsure = world.match(blueprint.job.asked)
+    newest = world.newest(blueprint.job.asked)
     assert match is None or isinstance(match, Build)
     assert newest is None or isinstance(newest, Build)
     changed: tuple[str, ...] = ()
     if match is None and newest is not None:
-        own = changes(store.details(newest), recipe, blueprints) if newest.asked != recipe.asked else ()
+        own = changes(store.details(newest), recipe, blueprints) if newest.asked != blueprint.job.asked else ()
         changed = (*own, *(f"{address} has changed" for address in world.moved(newest)))
     return Candidate(
         image=image,
         arch=arch,
-        job=replace(blueprint.job, known=world.known(recipe)),
+        job=replace(blueprint.job, known=world.known(blueprint.job.asked)),
         match=match,
         newest=newest,
         on_parent=blueprint.on_parent,
@@ -234,15 +234,15 @@ def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str,
 
 def _foundation(layer: Blueprint, world: _World) -> Foundation:
     assert isinstance(layer.job, LayerJob)
-    job = replace(layer.job, known=world.known(layer.recipe))
-    match, unsure = world.match(layer.recipe)
+    job = replace(layer.job, known=world.known(layer.job.asked))
+    match, unsure = world.match(layer.job.asked)
     assert match is None or isinstance(match, Layer)
     if match is not None:
         return Foundation(job=job, match=match, unsure=unsure)
-    newest = world.newest(layer.recipe)
+    newest = world.newest(layer.job.asked)
     if newest is None:
         changed = "never made"
-    elif newest.asked != layer.recipe.asked:
+    elif newest.asked != layer.job.asked:
         changed = "its recipe has changed"
     else:
         changed = ", ".join(f"{address} has changed" for address in world.moved(newest))

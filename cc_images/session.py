@@ -20,11 +20,12 @@ from types import FrameType
 from cc_images import engine, sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
+from cc_images.making import Progress, Workshop
 from cc_images.model import Json
 from cc_images.outlook import look
 from cc_images.plan import BuildJob, Plan, Request, Resource, Result
 from cc_images.store import Run, Store
-from cc_images.worker import Progress, Worker
+from cc_images.worker import Worker
 
 FETCHES, CONVERSIONS, PUSHES = 4, 2, 4
 """How many artifacts are fetched, disks converted and images pushed at a time."""
@@ -78,21 +79,20 @@ def run(
         plan = outlook.plan(this_run.version)
         announce(plan)
         limits = _limits(request)
-        worker = Worker(
+        shop = Workshop(
             store=store,
             run=this_run,
-            sites={site.name: site for site in outlook.sites},
             layers={asked: foundation.job for asked, foundation in outlook.foundations.items()},
             details=outlook.details,
             folders=outlook.folders,
             network=config.network,
             progress=progress,
             stop=stop,
-            began=began,
             cores=max(1, len(os.sched_getaffinity(0)) // request.jobs),
             tmpfs_mib=_tmpfs_mib(request.jobs),
             offline=offline,
         )
+        worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=began)
         executors = {
             resource: ending.enter_context(ThreadPoolExecutor(limit, thread_name_prefix=resource))
             for resource, limit in limits.items()

@@ -36,7 +36,7 @@ Child:
 
 
 class Project:
-    """A catalogue of a parent and a child, elements, and a third-party repository; keys are read from it anew each time."""
+    """A catalogue of a parent and a child, elements, and a third-party repository; each look reads it anew."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

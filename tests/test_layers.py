@@ -41,7 +41,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sites": {"blobs", "files", "store"},
     },
     # drivers: any noun and hand, no other driver
-    {"engine": set(), "worker": set()},
+    {"engine": set(), "making": set(), "worker": {"making"}},
     # faces: everything below, and the faces named here
     {
         "blueprints": set(),

@@ -58,15 +58,15 @@ def test_build_push_and_nothing_to_do(project: Project) -> None:
 
 
 MOMENTS = [
-    (r"^\[build .* root\.d", 0.1),
-    (r"^\[build .* extra-data\.d", 0.1),
-    (r"^\[build .* pre-install\.d", 0.2),
-    (r"^\[build .* install\.d", 0.2),
-    (r"^\[build .* post-install\.d", 0.2),
-    (r"^\[build .* post-root\.d", 1.2),
-    (r"^\[build .* pre-finalise\.d", 0.2),
-    (r"^\[build .* finalise\.d", 0.3),
-    (r"^\[build .* cleanup\.d", 0.2),
+    (r"^\[\S+ .* root\.d", 0.1),
+    (r"^\[\S+ .* extra-data\.d", 0.1),
+    (r"^\[\S+ .* pre-install\.d", 0.2),
+    (r"^\[\S+ .* install\.d", 0.2),
+    (r"^\[\S+ .* post-install\.d", 0.2),
+    (r"^\[\S+ .* post-root\.d", 1.2),
+    (r"^\[\S+ .* pre-finalise\.d", 0.2),
+    (r"^\[\S+ .* finalise\.d", 0.3),
+    (r"^\[\S+ .* cleanup\.d", 0.2),
     (r"^\[convert .* to qcow2", 0.0),
     (r"^\[push .* started", 0.0),
 ]

@@ -1,0 +1,191 @@
+"""Making: one run of dib for a disk or a layer, with all that goes in and all that it leaves.
+
+Owns what a build starts from (its layer, its downloads, its artifacts) and what is kept of it. Tasks and their results
+are the worker's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from cc_images import dib, upstream
+from cc_images.caches import Caches, Generation
+from cc_images.elements import Elements
+from cc_images.errors import CCImagesError
+from cc_images.layering import LAYER_ELEMENT, inherit, write_element
+from cc_images.model import Artifact, Json, Layer
+from cc_images.plan import Base, BuildJob, LayerJob
+from cc_images.recipe import key_of, merged
+from cc_images.sandbox import TOOLBOX, Sandbox, remove
+from cc_images.store import Run, Store
+
+LEAST_FREE = 3 << 30
+"""Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
+
+
+class Progress(Protocol):
+    """Who is told how far a task is."""
+
+    def started(self, task: str) -> None:
+        """Hear that a task has begun."""
+
+    def step(self, task: str, doing: str) -> None:
+        """Hear what a task does now."""
+
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """Hear that a task has moved `done` of `total` bytes (0: not known)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where a run's builds are made, and what they need to know. `cores` and `tmpfs_mib` are per task."""
+
+    store: Store
+    run: Run
+    layers: Mapping[str, LayerJob]
+    """Every layer that a build may start from, by what is asked of it."""
+    details: Callable[[str], Json]
+    """What a build or layer of which this was asked is made of."""
+    folders: tuple[Path, ...]
+    """Where elements are, the first one wins."""
+    network: Mapping[str, str]
+    progress: Progress
+    stop: threading.Event
+    cores: int = 1
+    tmpfs_mib: int = 0
+    offline: bool = False
+
+    def note(self, artifact: Artifact) -> Path:
+        """Return the note that says where this run has an artifact's file."""
+        return self.run.work / "fetched" / artifact.identity
+
+    def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, bool]:
+        """Make a layer and keep it in the store; return it, and False when another run has just made it."""
+        waiting = partial(self.progress.step, task, "waiting for another run's")
+        with self.store.lock(f"layer {job.tag} {job.arch}", waiting, self.stop):
+            if not job.force:
+                for layer in self.store.layers(job.tag, job.arch):
+                    if layer.asked == job.asked and layer.run not in job.known:
+                        return layer, False
+            workspace = self.run.workspace(f"layer.{job.tag}", job.arch)
+            tree, timings, seen = self.make(task, job, workspace, log)
+            sealed = self.store.blobs.seal(tree)
+            details = self.details(job.asked) | {"timings": dict(timings)}
+            layer = Layer(
+                tag=job.tag,
+                arch=job.arch,
+                run=self.run.version,
+                asked=job.asked,
+                key=key_of(details["recipe"] | {"upstream": seen}),
+                digest=sealed.digest,
+                size=sealed.size,
+                upstream=seen,
+            )
+            with self.store.lock("gc", shared=True):
+                self.store.blobs.place(sealed)
+                self.store.record_layer(layer, details)
+            if job.force:
+                self.store.forget(*(old for old in self.store.layers(job.tag, job.arch) if old.run != layer.run))
+        return layer, True
+
+    def make(
+        self, task: str, job: BuildJob, workspace: Path, log: BinaryIO
+    ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
+        """Run dib for a disk or a tree; return the file, the seconds per hook, and the upstream state that it saw."""
+        if (free := self.store.free_bytes()) < LEAST_FREE:
+            raise CCImagesError(
+                f"only {free >> 20} MiB are free at {self.store.root}; a build wants {LEAST_FREE >> 20} MiB",
+                hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
+                reason="disk-full",
+            )
+        artifacts = self._place_artifacts(job, workspace)
+        folders, before = self.folders, None
+        if job.base is not None:
+            before, tree = self._foundation(task, job.base, job, log)
+            elements = Elements(self.folders)
+            (workspace / "elements").mkdir(parents=True)
+            write_element(
+                workspace / "elements" / LAYER_ELEMENT, elements, inherit(elements, job.base.content), TOOLBOX / "layer"
+            )
+            folders = (workspace / "elements", *folders)
+        named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
+        sandbox = Sandbox(
+            workspace=workspace,
+            guards=self.run.work / "guards",
+            visible=(
+                *folders,
+                *((tree,) if before else ()),
+                *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
+            ),
+            tmpfs_mib=self.tmpfs_mib,
+            cores=self.cores,
+            cache_seed=cache.path if (cache := self._downloads(job)) else None,
+        )
+        own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
+        order = dib.Order(
+            arch=job.arch,
+            elements=(*job.content, *job.disk),
+            folders=folders,
+            packages=job.packages,
+            environment={**self.network, **job.environment, **artifacts, **({} if isinstance(job, LayerJob) else own)},
+            timeout=job.timeout,
+            offline=self.offline,
+            layer=tree if before else None,
+            tree=isinstance(job, LayerJob),
+        )
+        made, timings = dib.build(
+            order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
+        )
+        seen = merged(before.upstream if before else {}, upstream.seen(sandbox.out))
+        with self.store.lock(f"cache {job.family}"):
+            caches = Caches(self.store.root)
+            name = f"{self.run.version}-{job.tag}{'-layer' if isinstance(job, LayerJob) else ''}"
+            caches.promote(job.family, name, cache.path if cache else None, sandbox.out, remove)
+        return made, timings, seen
+
+    def _downloads(self, job: BuildJob) -> Generation | None:
+        """Return what earlier builds of the family have downloaded; it stays until the run ends."""
+        if (found := Caches(self.store.root).newest(job.family)) is not None:
+            self.run.keep(f"cache {job.tag} {type(job).__name__}", found.descriptor)
+        return found
+
+    def _foundation(self, task: str, base: Base, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:
+        """Return the layer that a build starts from, and its file, read and found right; else make it anew."""
+        for _ in range(2):
+            for layer in self.store.layers(base.tag, job.arch):
+                if layer.asked == base.asked and self.store.blobs.is_intact(layer.digest):
+                    with suppress(FileNotFoundError):
+                        file = self.run.use(self.store.blobs.path(layer.digest))
+                        self.store.used(layer)
+                        return layer, file
+            self.progress.step(task, "its layer is missing or damaged: making it anew")
+            again = replace(self.layers[base.asked], version=job.version)
+            self.layer(task, again, log)
+        raise CCImagesError(
+            f"the layer of {base.tag} vanished twice while it was made",
+            hint="look for what removes files from the store",
+            reason="gone",
+        )
+
+    def _place_artifacts(self, job: BuildJob, workspace: Path) -> dict[str, str]:
+        """Name the build's artifacts in its workspace by links to the blobs, which the sandbox sees read-only."""
+        places: dict[str, str] = {}
+        for variable, artifact in job.artifacts.items():
+            blob = Path(self.note(artifact).read_text())
+            place = workspace / "artifacts" / variable / artifact.basename
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(blob)
+            places[variable] = str(place)
+        return places
+
+
+def local_paths(environment: Mapping[str, str]) -> dict[str, Path]:
+    """Return the variables whose value is a file or folder of this host."""
+    return {name: Path(value) for name, value in environment.items() if value[:1] == "/" and os.path.exists(value)}

@@ -1,0 +1,1 @@
+export DIB_TINY_EXPORTED=${DIB_TINY_EXPORTED:-from-marks}
