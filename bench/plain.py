@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from cc_images.elements import own_elements
 from cc_images.sandbox import Sandbox, remove
@@ -22,33 +22,34 @@ from cc_images.sandbox import Sandbox, remove
 REPOSITORY = Path(__file__).parent.parent
 
 
-def plain(out: Path, elements: Sequence[str], packages: Sequence[str], folders: Sequence[Path]) -> None:
-    """Build one image as `<out>.qcow2` from nothing."""
+def plain(
+    out: Path,
+    elements: Sequence[str],
+    packages: Sequence[str],
+    folders: Sequence[Path],
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Build one image as `<out>.qcow2` from nothing; `options` are more words for disk-image-create."""
     workspace = Path(tempfile.mkdtemp(dir=out.parent))
     sandbox = Sandbox(workspace=workspace, guards=workspace / "guards", visible=(*folders,), tmpfs_mib=8 << 10, cores=1)
-    environment = {
+    variables = {
         **{name: value for name, value in os.environ.items() if name.startswith("DIB_")},
         "ELEMENTS_PATH": ":".join(map(str, (*folders, own_elements()))),
         "CC_IMAGES_TREE": "",
         "CC_IMAGES_PLAIN": "1",
         "DIB_PYTHON_EXEC": sys.executable,
+        **environment,
     }
-    argv = ["disk-image-create", "-o", str(sandbox.out / "image"), *(["-p", ",".join(packages)] if packages else [])]
+    argv = ["disk-image-create", *options, "-o", str(sandbox.out / "image")]
+    if packages:
+        argv += ["-p", ",".join(packages)]
     with (workspace / "log").open("wb") as log:
-        sandbox.run([*argv, *elements], environment, log=log, timeout=7200, stop=threading.Event(),
+        sandbox.run([*argv, *elements], variables, log=log, timeout=7200, stop=threading.Event(),
                     on_line=lambda line: None)  # fmt: skip
     (sandbox.out / "image.qcow2").rename(out.with_suffix(".qcow2"))
     shutil.copy(workspace / "log", out.with_suffix(".log"))
-    manifests = sandbox.out / "image.d"
-    if manifests.is_dir():
-        subprocess.run(["cp", "-r", manifests, out.with_suffix(".d")], check=True)
     remove(workspace)
-
-
-def measured(call: Mapping[str, object] | None = None) -> tuple[float, float]:
-    """Return CPU and wall seconds of this process's ended children so far, for differences."""
-    now = os.times()
-    return now.children_user + now.children_system, now.elapsed
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def look(
         foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
         sites=sites_of(request, config),
         folders=folders,
-        notes=(*config.notes, *notes, *world.notes()),
+        notes=(*config.notes, *notes, *_in_one_go(drawn), *world.notes()),
         now=now,
         details=details,
     )
@@ -141,6 +141,12 @@ def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
     return drawn
+
+
+def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
+    """Say which images cannot start from their parent's tree, and why; not those whose entry forbids it."""
+    found = {image.tag: blueprint.obstacle for image, _, blueprint in drawn if image.layer and blueprint.obstacle}
+    return [f"{tag} is built in one go, not from its parent's tree: {why}" for tag, why in found.items()]
 
 
 class _World:

@@ -19,6 +19,8 @@ from cc_images.plan import BuildJob, Request
 from cc_images.store import Store
 from tests.conftest import write_files
 
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
 IMAGES = """\
 Parent:
   arch: [amd64, arm64]
@@ -77,7 +79,7 @@ class Project:
 
     def jobs(self) -> dict[str, BuildJob]:
         loaded = config.load(self.environ, self.root)
-        seen = outlook.look(self.request, loaded, Store(self.root / "store"), now=datetime.now(UTC), offline=False)
+        seen = outlook.look(self.request, loaded, Store(self.root / "store"), now=NOW, offline=False)
         jobs = {each.label: each.job for each in seen.candidates}
         return jobs | {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.foundations.values()}
 
@@ -271,3 +273,7 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     assert drawn.obstacle == obstacle
     assert drawn.job.base is None
     assert (drawn.job.content, drawn.job.packages) == (("os", "extra"), ("less", "vim"))
+    notes = outlook.look(project.request, loaded, Store(project.root / "store"), now=NOW, offline=False).notes
+    told = [note for note in notes if "in one go" in note]
+    said = f"child is built in one go, not from its parent's tree: {obstacle}"
+    assert told == ([] if obstacle == "layer: false" else [said])

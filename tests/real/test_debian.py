@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from bench.plain import plain
 from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
 from tests.real.conftest import Project, Watched, host_mirrors
 from tests.real.qemu import Guest
+from tests.real.trees import Tree, snapshot
 
 BOOT_TOOLS = ("qemu-system-x86_64", "genisoimage", "ssh")
 
@@ -22,6 +25,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project:
     images = (REPOSITORY / "images.yaml").read_text() + (
         "\nCC-Tiny:\n  elements: [tiny-os]\n  disk: [block-device-efi, tiny-disk]\n"
         f"  artifacts: {{DIB_TINY_ROOT: {{url: '{tiny_root.as_uri()}'}}}}\n"
+        "\nCC-Kid: {depends: [CC-Debian12], elements: [probe-kid], packages: [iputils-ping, acl]}\n"
     )
     write_files(folder, images=images, sites="local: {directory: site, is_baremetal: true}")
     elements = folder / "elements"
@@ -29,6 +33,12 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project:
     for element in [*(REPOSITORY / "elements").iterdir(), *(REPOSITORY / "tests" / "elements").iterdir()]:
         if element.is_dir():
             (elements / element.name).symlink_to(element)
+    hook = elements / "probe-kid" / "install.d" / "50-probe"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/bash\nset -eu\nset -o pipefail\nsystemctl enable serial-getty@ttyS1.service\n")
+    hook.chmod(0o755)
+    (elements / "probe-kid" / "package-installs.yaml").write_text("rsync:\nrng-tools5:\n")
+    (elements / "probe-kid" / "element-deps").write_text("package-installs\n")
     project = Project(folder, clean_environment(folder) | host_mirrors() | {"PYTHONPATH": str(REPOSITORY)})
     run = Watched(project.start("-b", "-p", "cc-debian12"))
     run.wait_for(r"^\[build .* finalise\.d", 900)
@@ -73,3 +83,61 @@ def test_it_boots_to_an_ssh_login(built: Project, tmp_path: Path, uefi: bool) ->
         assert provenance["version"] == built.published("CC-Debian12")
         left = guest.said("sudo ls -A /etc/dib-manifests; ls -A /etc/.resolv* /tmp/in_target.d 2>/dev/null || true")
         assert left.splitlines() == ["dib-manifest-dpkg-disk"], "no environment, no arguments of the build"
+
+
+EXPECTED = {
+    "boot/grub/grub.cfg": "names the file system by its random UUID",
+    "boot/efi": "",
+    "boot/initrd.img-*": "is made anew when grub or a child's package asks for it; its members have the same content",
+    "etc/cc-images/provenance.json": "names image, version and key",
+    "etc/dib-manifests/*": "is named after the output file",
+    "etc/fstab": "names file systems by their random UUIDs",
+    "etc/machine-id": "",
+    "var/lib/apt/extended_states": "remembers which packages were asked for, in the order of installation",
+    "var/lib/dpkg/status-old": "lists packages in the order of installation",
+    "var/lib/dpkg/available*": "",
+    "var/cache/debconf/*": "",
+    "var/lib/systemd/*": "",
+    "etc/ssh/ssh_host_*": "",
+    "var/log/*": "",
+}
+"""What may differ between a child made from its parent's layer and the same image made in one go, and why."""
+
+
+def test_a_child_is_what_plain_dib_builds_in_one_go(built: Project, tmp_path: Path) -> None:
+    code, output = built.run("-b", "cc-kid")
+    assert code == 0, output
+    assert "layer" not in output, "the parent's tree was there"
+    plain(
+        tmp_path / "plain",
+        ("cc-debian12", "probe-kid", "vm", "block-device-efi"),
+        ("iputils-ping", "acl"),
+        (built.folder / "elements",),
+        options=("-n", "-u"),
+        environment=host_mirrors() | {"SOURCE_DATE_EPOCH": "1700000000"},
+    )
+    ours = snapshot(built.store / "images" / "CC-Kid.qcow2", tmp_path)
+    theirs = snapshot(tmp_path / "plain.qcow2", tmp_path)
+    status = "var/lib/dpkg/status"
+    assert ours[status] == theirs[status], "the same packages in the same versions"
+
+    def differing(*aspects: str) -> list[str]:
+        return [
+            f"{name}: {[ours[name][aspect] for aspect in aspects]} != {[theirs[name][aspect] for aspect in aspects]}"
+            for name in sorted(ours.keys() & theirs.keys())
+            if any(ours[name][aspect] != theirs[name][aspect] for aspect in aspects)
+            and not any(fnmatch(name, pattern) for pattern in EXPECTED)
+        ]
+
+    def only(tree: Tree, other: Tree) -> list[str]:
+        return [
+            name for name in sorted(tree.keys() - other.keys()) if not any(fnmatch(name, each) for each in EXPECTED)
+        ]
+
+    assert (only(ours, theirs), only(theirs, ours)) == ([], [])
+    assert differing("mode", "owner", "attributes") == [], "modes, owners, capabilities, access lists"
+    assert differing("content") == []
+    assert any("security.capability" in entry["attributes"] for entry in ours.values()), "something has a capability"
+    assert "etc/systemd/system/getty.target.wants/serial-getty@ttyS1.service" in ours, (
+        "what the child enabled is enabled"
+    )
