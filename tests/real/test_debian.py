@@ -86,20 +86,12 @@ def test_it_boots_to_an_ssh_login(built: Project, tmp_path: Path, uefi: bool) ->
 
 
 EXPECTED = {
-    "boot/grub/grub.cfg": "names the file system by its random UUID",
-    "boot/efi": "",
-    "boot/initrd.img-*": "is made anew when grub or a child's package asks for it; its members have the same content",
+    "boot/grub/*-*/core.*": "names the file system by its random UUID",
+    "boot/grub/*-efi/grub.efi": "names the file system by its random UUID",
+    "boot/grub/*-*/load.cfg": "names the file system by its random UUID",
     "etc/cc-images/provenance.json": "names image, version and key",
-    "etc/dib-manifests/*": "is named after the output file",
-    "etc/fstab": "names file systems by their random UUIDs",
-    "etc/machine-id": "",
-    "var/lib/apt/extended_states": "remembers which packages were asked for, in the order of installation",
-    "var/lib/dpkg/status-old": "lists packages in the order of installation",
-    "var/lib/dpkg/available*": "",
-    "var/cache/debconf/*": "",
-    "var/lib/systemd/*": "",
-    "etc/ssh/ssh_host_*": "",
-    "var/log/*": "",
+    "etc/dib-manifests/dib-manifest-dpkg-*": "is named after the output file",
+    "var/lib/dpkg/diversions-old": "dpkg's own backup remembers that update-initramfs was held back",
 }
 """What may differ between a child made from its parent's layer and the same image made in one go, and why."""
 
