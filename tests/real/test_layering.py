@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_files
-from tests.real.conftest import Project, Watched
+from tests.real.conftest import Project, Watched, loops
 
 FAMILY = """\
 CC-Tiny:
@@ -305,6 +305,39 @@ def test_a_kill_while_a_layer_is_made_or_used_leaves_nothing_wrong(family: Proje
     code, output = family.run("-b", "cc-tiny", "cc-kid-a")
     assert code == 0, output
     family.assert_no_leftovers()
+
+
+FULL_AT = [r"^\[layer .* install\.d", r"^\[build cc-kid-a .* extra-data\.d", r"^\[convert cc-kid-a .* to qcow2"]
+
+
+def test_a_store_that_fills_up_at_any_moment_keeps_no_wrong_result(family: Project) -> None:
+    disk = family.folder / "disk"
+    subprocess.run(["truncate", "--size", "6G", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
+    family.store.mkdir()
+    subprocess.run(["mount", "-o", "loop", disk, family.store], check=True)
+    family.loops = loops()
+    filler = family.store / "filler"
+    try:
+        for pattern in FULL_AT:
+            run = Watched(family.start("-b", "-f", "cc-tiny", "cc-kid-a", DIB_TINY_LINGER="1"))
+            run.wait_for(pattern)
+            free = shutil.disk_usage(family.store).free
+            subprocess.run(["fallocate", "--length", str(free - (2 << 20)), filler], check=False)
+            assert run.process.wait(300) == 3, run.lines
+            said = "\n".join(run.lines)
+            assert "No space left on device" in said or "is full" in said or "no space left" in said, said
+            filler.unlink()
+            for path in family.store.glob("blobs/sha256/*/*"):
+                assert subprocess.run(["sha256sum", path], capture_output=True, text=True).stdout.startswith(path.name)
+            for record in (*family.store.glob("builds/*/*/2*.json"), *family.store.glob("layers/*/*/2*.json")):
+                json.loads(record.read_text())
+        assert family.run("-b", "cc-tiny", "cc-kid-a")[0] == 0
+        family.assert_no_leftovers()
+    finally:
+        subprocess.run(["umount", family.store], check=True)
+        family.store.rmdir()
+        family.loops = loops()
 
 
 def test_prune_keeps_the_newest_and_what_a_running_build_reads(family: Project) -> None:
