@@ -28,6 +28,9 @@ from cc_images.model import Json
 
 UNITED = frozenset({"apt", "yum"})
 
+FOLDER = "folder"
+"""What stands in place of a digest for an empty folder, which some tools must have."""
+
 LARGEST = 8 << 30
 """Bytes of united files that a generation keeps at most; the oldest go first."""
 
@@ -94,8 +97,10 @@ class Caches:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
                 (out / "cache" / path).rename(target)
-                if not target.is_symlink():
-                    digests[path] = file_digest(target)
+                digests[path] = _fingerprint(target)
+            for path in said["empty"]:
+                (staged / path).mkdir(parents=True, exist_ok=True)
+                digests[path] = FOLDER
             _trim(staged, digests)
             write_json(folder / f"{name}.json", digests)
             staged.rename(folder / name)
@@ -137,7 +142,7 @@ class Caches:
         """Read all files and compare: what a build installs from here is not checked by anybody else."""
         digests = self._digests(generation)
         with suppress(OSError):
-            return bool(digests) and all(file_digest(generation / path) == each for path, each in digests.items())
+            return bool(digests) and all(_fingerprint(generation / path) == each for path, each in digests.items())
         return False
 
     def _sweep(self, folder: Path, remove: Callable[[Path], None]) -> None:
@@ -155,6 +160,13 @@ class Caches:
                 os.close(descriptor)
 
 
+def _fingerprint(path: Path) -> str:
+    """Return what a file must be later on: its digest, where a link points, or that it is a folder without files."""
+    if path.is_symlink():
+        return f"link {os.readlink(path)}"
+    return FOLDER if path.is_dir() else file_digest(path)
+
+
 def _unit(path: str) -> str:
     return path.partition("/")[0]
 
@@ -166,18 +178,21 @@ def _link(source: Path | None, target: Path, path: str, digests: dict[str, str],
         return
     (target / path).parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):
-        os.link(source / path, target / path)
+        if digest == FOLDER:
+            (target / path).mkdir(exist_ok=True)
+        else:
+            os.link(source / path, target / path, follow_symlinks=False)
         digests[path] = digest
 
 
 def _trim(generation: Path, digests: dict[str, str]) -> None:
     """Drop the oldest united files above the limit."""
     united = [path for path in digests if _unit(path) in UNITED]
-    ages = sorted((-(generation / path).stat().st_mtime_ns, path) for path in united)
+    ages = sorted((-(generation / path).lstat().st_mtime_ns, path) for path in united)
     total = 0
     for _, path in ages:
-        total += (generation / path).stat().st_size
-        if total > LARGEST:
+        total += (generation / path).lstat().st_size
+        if total > LARGEST and digests[path] != FOLDER:
             (generation / path).unlink()
             del digests[path]
 

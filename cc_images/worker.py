@@ -139,6 +139,8 @@ class Worker:
         if before is not None and not wanted:
             return replace(result, status=Status.CACHED, where=f"version {before.version}")
         if before is None:
+            if job.version != self.shop.run.version:
+                raise _gone(job.tag, job.version)
             disk, disk_format = workspace / "out" / "disk.raw", Format.RAW
             virtual_size = disk.stat().st_size
         else:
@@ -209,11 +211,7 @@ class Worker:
         version = self._version(job)
         build = self.shop.store.build(job.tag, job.arch, version)
         if build is None or job.format not in build.outputs:
-            raise CCImagesError(
-                f"version {version} of {job.tag} has left the store",
-                hint="build it again with -b",
-                reason="gone",
-            )
+            raise _gone(job.tag, version)
         output = build.outputs[job.format]
         publication = Publication(
             name=job.name,
@@ -258,6 +256,10 @@ class Worker:
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
         note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
         return replace(result, status=status, size=output.size, where=outcome.address + note)
+
+
+def _gone(tag: str, version: str) -> CCImagesError:
+    return CCImagesError(f"version {version} of {tag} has left the store", hint="build it again with -b", reason="gone")
 
 
 def _append(path: Path, text: str) -> None:

@@ -171,10 +171,13 @@ def show_cache(cache: str, seed: str, scratch: str) -> None:
 
 def note_cache(cache: str, seed: str, out: str) -> None:
     """Leave in `out` what the build has downloaded: new files, and the list of those that were there before."""
-    kept, new = [], []
+    kept, new, empty = [], [], []
     for root, folders, files in os.walk(cache):
         folders[:] = [name for name in folders if name != "partial"]
-        for name in files:
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        if not (folders or files) and root != cache:
+            empty.append(os.path.relpath(root, cache))  # a git repository is none without them
+        for name in [*files, *links]:
             path = os.path.join(root, name)
             relative = os.path.relpath(path, cache)
             status = os.lstat(path)
@@ -188,7 +191,8 @@ def note_cache(cache: str, seed: str, out: str) -> None:
             target = os.path.join(out, "cache", relative)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy2(path, target, follow_symlinks=False)
-    Path(out, "cache.json").write_text(json.dumps({"kept": sorted(kept), "new": sorted(new)}))
+    found = {"kept": sorted(kept), "new": sorted(new), "empty": sorted(empty)}
+    Path(out, "cache.json").write_text(json.dumps(found))
 
 
 def like(status: os.stat_result) -> tuple[int, int, int]:

@@ -143,6 +143,7 @@ CC-Tiny-Too:
   artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}
 CC-Tiny-Child:
   depends: [CC-Tiny]
+  layer: false
   elements: []
   disk: [block-device-efi, tiny-disk]
 """

@@ -100,6 +100,8 @@ def test_a_child_is_what_plain_dib_builds_in_one_go(built: Project, tmp_path: Pa
     code, output = built.run("-b", "cc-kid")
     assert code == 0, output
     assert "layer" not in output, "the parent's tree was there"
+    log = max((built.store / "logs").glob("*/layer-cc-debian12-amd64.log")).read_text()
+    assert log.count("update-initramfs: Generating") == 1, "not once per package that asks"
     plain(
         tmp_path / "plain",
         ("cc-debian12", "probe-kid", "vm", "block-device-efi"),

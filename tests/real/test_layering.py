@@ -197,6 +197,7 @@ def test_builds_of_a_family_at_once_share_downloads_and_never_wait(family: Proje
     assert code == 0, output
     log = max((family.store / "logs").glob("*/build-cc-kid-a*.log"))
     assert "cache has shared_1_all.deb" in log.read_text()
+    assert "cache has the repository" in log.read_text(), "links and empty folders are kept, and git trusts the owner"
     assert len(list((family.store / "caches/cc-tiny-amd64").glob("2*Z*/"))) == 1, "no generation is left behind"
 
     damaged = next(family.store.glob("caches/cc-tiny-amd64/2*Z*/apt/debian/shared_1_all.deb"))
