@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.files import clear_errors, flush_folder
+from cc_images.files import clear_errors, file_digest, flush_folder
 
 CHUNK = 1 << 20
 
@@ -58,12 +58,9 @@ class Blobs:
         return Blob(staged, sha256.hexdigest(), sha512.hexdigest(), size)
 
     def place(self, sealed: Blob) -> Path:
-        """Put a sealed file into its place; one that is there already, and looks intact, stays."""
+        """Put a sealed file into its place, also over one that is there: this one has just been read."""
         path = self.path(sealed.digest)
         with clear_errors(self.root):
-            if self.looks_intact(sealed.digest, sealed.size):
-                sealed.path.unlink()
-                return path
             path.parent.mkdir(parents=True, exist_ok=True)
             sealed.path.rename(path)
             flush_folder(path.parent)
@@ -93,14 +90,18 @@ class Blobs:
         self.quarantine(digest)
         return False
 
-    def is_intact(self, digest: str) -> bool:
-        """Say whether a blob has the content that its name says; reads all of it, and puts a wrong one away."""
+    def is_intact(self, digest: str, name: Path | None = None) -> bool:
+        """Say whether a blob has the content that its name says; reads all of it, and puts a wrong one away.
+
+        `name` is another name of the blob, which is removed when its content is wrong.
+        """
         try:
-            with self.path(digest).open("rb") as file:
-                right = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            right = file_digest(name or self.path(digest)) == digest
         except OSError:
             return False
         if not right:
+            if name is not None:
+                name.unlink(missing_ok=True)
             self.quarantine(digest)
         return right
 

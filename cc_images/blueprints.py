@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from cc_images import dib
 from cc_images.config import Config
 from cc_images.elements import Elements
+from cc_images.errors import UserError
 from cc_images.layering import Inheritance, inherit, obstacle
 from cc_images.making import local_paths
 from cc_images.model import Arch, Artifact, Image, Json
@@ -40,7 +42,10 @@ class Blueprints:
         self._config = config
         self._elements = elements
         self._tools = {tree: dib.tools(tree) for tree in (False, True)}
-        self._parents = {image.depends[0] for image in config.images.values() if image.depends and image.layer}
+        self._children: dict[str, list[Image]] = {}
+        for image in config.images.values():
+            if image.depends and image.layer:
+                self._children.setdefault(image.depends[0], []).append(image)
         self._layers: dict[tuple[str, Arch], Blueprint] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(_stamp)
@@ -50,7 +55,7 @@ class Blueprints:
         below = self._below(image, arch)
         job = BuildJob(disk=image.disk, **self._common(image, arch))
         recipe = self._recipe(job, below)
-        start = self.layer(image, arch) if image.tag in self._parents else below
+        start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         return Blueprint(
             job=replace(self._started(job, start), asked=recipe.asked),
             recipe=recipe,
@@ -81,6 +86,14 @@ class Blueprints:
         """Return the files of a recipe's elements, for people who ask why its key has moved."""
         return {name: self._elements.files(name) for name in recipe.elements}
 
+    def _is_foundation(self, image: Image, arch: Arch) -> bool:
+        """Say whether any image of the catalogue starts from this one's tree."""
+        for child in self._children.get(image.tag, []):
+            with suppress(UserError):  # a child that cannot be built is no reason to fail here
+                if arch in child.arches and isinstance(self._below(child, arch), Blueprint):
+                    return True
+        return False
+
     def _common(self, image: Image, arch: Arch) -> dict[str, Any]:
         """Return what the jobs of an image's build and of its layer have in common."""
         return {
@@ -106,6 +119,10 @@ class Blueprints:
         parent = self._config.images[image.depends[0]]
         inherited = self._inherited(self._content(parent))
         mine, theirs = ({**self._environment(each), **self._identities(each)} for each in (image, parent))
+        beyond = set(self._elements.closure((*self._content(image), *image.disk))) - {*inherited.provides}
+        exported = {name: "" for element in sorted(beyond) for name in self._elements.exports(element)}
+        there = {name for element in inherited.again for name in self._elements.exports(element)}
+        mine |= {name: "(an element sets it)" for name in exported if name not in there and name not in theirs}
         return obstacle(self._elements, inherited, theirs, mine) or self.layer(parent, arch)
 
     def _started(self, job: BuildJob, start: Blueprint | str) -> BuildJob:

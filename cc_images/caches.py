@@ -54,13 +54,13 @@ class Caches:
         for _ in range(3):  # it may be replaced between the look and the lock
             try:
                 path = self.root / family / os.readlink(self.root / family / "current")
-                descriptor = try_lock(path.with_suffix(".lock"), fcntl.LOCK_SH)
+                descriptor = try_lock(_beside(path, "lock"), fcntl.LOCK_SH)
             except OSError:
                 return None
             if descriptor is None:
                 continue
             if self._is_intact(path):
-                os.utime(path.with_suffix(".lock"))
+                os.utime(_beside(path, "lock"))
                 return Generation(path, descriptor)
             os.close(descriptor)
             if path.is_dir():
@@ -69,43 +69,53 @@ class Caches:
         return None
 
     def promote(self, family: str, name: str, used: Path | None, out: Path, remove: Callable[[Path], None]) -> None:
-        """Make what a build left in its folder `out` the family's generation `name`; does nothing without news.
+        """Make what a build left in its folder `out` the family's newest generation; does nothing without news.
 
         `cache.json` there lists the files that the build still had of the generation `used`, and the new ones, which
-        lie below `cache/`. The caller holds the family's lock. Old generations that nobody reads are removed.
+        lie below `cache/`. `name` becomes the beginning of the generation's. The caller holds the family's lock. Old
+        generations that nobody reads are removed.
         """
         said: Json = json.loads((out / "cache.json").read_text()) if (out / "cache.json").is_file() else {}
         if not said.get("new"):
             return
         folder = self.root / family
+        while (folder / name).exists():
+            name += "+"
         current = self._current(folder)
         staged = folder / f"{name}.new"
-        remove(staged)
+        if staged.exists():
+            remove(staged)
         staged.mkdir(parents=True)
         with clear_errors(self.root):
-            mine = {_unit(path) for path in (*said["kept"], *said["new"])}
-            digests: dict[str, str] = {}
-            before = self._digests(current) if current else {}
-            for path, digest in before.items():
-                if _unit(path) in UNITED or _unit(path) not in mine:
-                    _link(current, staged, path, digests, digest)
-            known = self._digests(used) if used else {}
-            for path in said["kept"]:
-                _link(used, staged, path, digests, known.get(path, ""))
-            for path in said["new"]:
-                target = staged / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.unlink(missing_ok=True)
-                (out / "cache" / path).rename(target)
-                digests[path] = _fingerprint(target)
-            for path in said["empty"]:
-                (staged / path).mkdir(parents=True, exist_ok=True)
-                digests[path] = FOLDER
+            digests = self._gathered(staged, said, current, used, out)
             _trim(staged, digests)
-            write_json(folder / f"{name}.json", digests)
+            write_json(_beside(folder / name, "json"), digests)
+            _beside(folder / name, "lock").touch()
             staged.rename(folder / name)
             point(folder / "current", Path(name))
         self._sweep(folder, remove)
+
+    def _gathered(self, staged: Path, said: Json, current: Path | None, used: Path | None, out: Path) -> dict[str, str]:
+        """Fill a new generation from the newest one, from the one that the build had, and from the build."""
+        mine = {_unit(path) for path in (*said["kept"], *said["new"])}
+        digests: dict[str, str] = {}
+        before = self._digests(current) if current else {}
+        for path, digest in before.items():
+            if _unit(path) in UNITED or _unit(path) not in mine:
+                _link(current, staged, path, digests, digest)
+        known = self._digests(used) if used else {}
+        for path in said["kept"]:
+            _link(used, staged, path, digests, known.get(path, ""))
+        for path in said["new"]:
+            target = staged / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            (out / "cache" / path).rename(target)
+            digests[path] = _fingerprint(target)
+        for path in said["empty"]:
+            (staged / path).mkdir(parents=True, exist_ok=True)
+            digests[path] = FOLDER
+        return digests
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each family's newest generation."""
@@ -116,14 +126,33 @@ class Caches:
         """Return when a build last read or promoted the family's cache, in seconds since 1970."""
         return max((path.stat().st_mtime for path in (self.root / family).glob("*.lock")), default=0.0)
 
+    def is_read(self, family: str) -> bool:
+        """Say whether a build reads the family's newest generation."""
+        current = self._current(self.root / family)
+        if current is None:
+            return False
+        try:
+            descriptor = try_lock(_beside(current, "lock"))
+        except OSError:
+            return True
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is None
+
     def drop(self, family: str, remove: Callable[[Path], None]) -> int:
-        """Remove a family's cache unless a build reads it, and return the bytes that frees."""
+        """Remove a family's cache unless a build reads it, and return the bytes that frees.
+
+        The caller holds the family's lock.
+        """
         folder = self.root / family
-        freed = _size(current) if (current := self._current(folder)) else 0
+        current = self._current(folder)
+        if current is None or self.is_read(family):
+            return 0
+        freed = _size(current)
         with suppress(OSError):
             (folder / "current").unlink()
         self._sweep(folder, remove)
-        return 0 if current and current.is_dir() else freed
+        return freed
 
     def _current(self, folder: Path) -> Path | None:
         with suppress(OSError):
@@ -133,7 +162,7 @@ class Caches:
 
     def _digests(self, generation: Path) -> dict[str, str]:
         try:
-            digests: dict[str, str] = json.loads(generation.with_suffix(".json").read_text())
+            digests: dict[str, str] = json.loads(_beside(generation, "json").read_text())
         except (OSError, ValueError):
             return {}
         return digests
@@ -149,12 +178,12 @@ class Caches:
         """Remove the generations that are neither the newest nor read by a build."""
         current = self._current(folder)
         for path in [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]:
-            lock = path.with_suffix(".lock")
+            lock = _beside(path, "lock")
             if path == current or (descriptor := try_lock(lock)) is None:
                 continue
             try:
                 remove(path)
-                path.with_suffix(".json").unlink(missing_ok=True)
+                _beside(path, "json").unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
@@ -165,6 +194,11 @@ def _fingerprint(path: Path) -> str:
     if path.is_symlink():
         return f"link {os.readlink(path)}"
     return FOLDER if path.is_dir() else file_digest(path)
+
+
+def _beside(generation: Path, ending: str) -> Path:
+    """Return the file beside a generation, whose own name may have dots."""
+    return generation.with_name(f"{generation.name}.{ending}")
 
 
 def _unit(path: str) -> str:

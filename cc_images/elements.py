@@ -11,12 +11,15 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cc_images.errors import UserError
+
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+|declare\s+-x\s+)?([A-Za-z_]\w*)=", re.MULTILINE)
 
 
 def own_elements() -> Path:
@@ -38,6 +41,7 @@ class Elements:
         self._files: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, str] = {}
         self._texts: dict[str, bytes] = {}
+        self._exports: dict[str, frozenset[str]] = {}
         self._lists: dict[tuple[str, str], frozenset[str]] = {}
         self._closures: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -92,6 +96,14 @@ class Elements:
             paths = [self._paths[name] / file for file in self.files(name) if not file.endswith(" ->")]
             self._texts[name] = b"\n".join(path.read_bytes() for path in paths)
         return word.encode() in self._texts[name]
+
+    def exports(self, name: str) -> frozenset[str]:
+        """Return the variables that an element's environment.d sets."""
+        if name not in self._exports:
+            folder = self._paths[name] / "environment.d"
+            texts = [path.read_text(errors="replace") for path in folder.glob("*") if path.is_file()]
+            self._exports[name] = frozenset(_ASSIGNMENT.findall("\n".join(texts)))
+        return self._exports[name]
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

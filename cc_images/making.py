@@ -20,8 +20,8 @@ from cc_images.caches import Caches, Generation
 from cc_images.elements import Elements
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
-from cc_images.model import Artifact, Json, Layer
-from cc_images.plan import Base, BuildJob, LayerJob
+from cc_images.model import Arch, Artifact, Build, Json, Layer
+from cc_images.plan import Base, BuildJob, ConvertJob, LayerJob, Plan, PushJob
 from cc_images.recipe import key_of, merged
 from cc_images.sandbox import TOOLBOX, Sandbox, remove
 from cc_images.store import Run, Store
@@ -51,6 +51,8 @@ class Workshop:
     run: Run
     layers: Mapping[str, LayerJob]
     """Every layer that a build may start from, by what is asked of it."""
+    moved: Callable[[Build | Layer], list[str]]
+    """Which addresses hold something else now, by the look at the start, than when a build or layer was made."""
     details: Callable[[str], Json]
     """What a build or layer of which this was asked is made of."""
     folders: tuple[Path, ...]
@@ -66,13 +68,30 @@ class Workshop:
         """Return the note that says where this run has an artifact's file."""
         return self.run.work / "fetched" / artifact.identity
 
+    def pin(self, plan: Plan) -> None:
+        """Keep what stored builds the plan relies on readable until the run ends, whoever removes them meanwhile."""
+        for task in plan.tasks:
+            job = task.job
+            if isinstance(job, (ConvertJob, PushJob)) and job.version != self.run.version:
+                build = self.store.build(job.tag, job.arch, job.version)
+                if build is not None:
+                    self.store.used(build)
+                    self.run.pinned[job.tag, job.arch, job.version] = build
+                    for output in build.outputs.values():
+                        with suppress(FileNotFoundError):
+                            self.run.use(self.store.blobs.path(output.digest))
+
+    def stored(self, tag: str, arch: Arch, version: str) -> Build | None:
+        """Return a build by its version: from the store, or as it was when the run began."""
+        return self.store.build(tag, arch, version) or self.run.pinned.get((tag, arch, version))
+
     def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, bool]:
         """Make a layer and keep it in the store; return it, and False when another run has just made it."""
         waiting = partial(self.progress.step, task, "waiting for another run's")
         with self.store.lock(f"layer {job.tag} {job.arch}", waiting, self.stop):
             if not job.force:
                 for layer in self.store.layers(job.tag, job.arch):
-                    if layer.asked == job.asked and layer.run not in job.known:
+                    if layer.asked == job.asked and layer.run not in job.known and not self.moved(layer):
                         return layer, False
             workspace = self.run.workspace(f"layer.{job.tag}", job.arch)
             tree, timings, seen = self.make(task, job, workspace, log)
@@ -89,7 +108,7 @@ class Workshop:
                 upstream=seen,
             )
             with self.store.lock("gc", shared=True):
-                self.store.blobs.place(sealed)
+                self.run.use(self.store.blobs.place(sealed))
                 self.store.record_layer(layer, details)
             if job.force:
                 self.store.forget(*(old for old in self.store.layers(job.tag, job.arch) if old.run != layer.run))
@@ -105,6 +124,7 @@ class Workshop:
                 hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
                 reason="disk-full",
             )
+        remove(workspace)  # of an attempt before this one, whose layer was damaged
         artifacts = self._place_artifacts(job, workspace)
         folders, before = self.folders, None
         if job.base is not None:
@@ -143,12 +163,22 @@ class Workshop:
         made, timings = dib.build(
             order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
         )
-        seen = merged(before.upstream if before else {}, upstream.seen(sandbox.out))
-        with self.store.lock(f"cache {job.family}"):
-            caches = Caches(self.store.root)
-            name = f"{self.run.version}-{job.tag}{'-layer' if isinstance(job, LayerJob) else ''}"
-            caches.promote(job.family, name, cache.path if cache else None, sandbox.out, remove)
+        seen = merged(before.upstream if before else {}, self._fetched(job), upstream.seen(sandbox.out))
+        try:
+            with self.store.lock(f"cache {job.family}"):
+                used = cache.path if cache else None
+                Caches(self.store.root).promote(job.family, self.run.version, used, sandbox.out, remove)
+        except (OSError, CCImagesError) as error:  # what was made is worth more than what was downloaded for it
+            log.write(f"its downloads are not kept: {error}\n".encode())
         return made, timings, seen
+
+    def _fetched(self, job: BuildJob) -> dict[str, str]:
+        """Return what was found at the addresses of artifacts whose digest the catalogue does not say."""
+        return {
+            upstream.shown(artifact.url, f"private:{artifact.shown}"): Path(self.note(artifact).read_text()).name
+            for artifact in job.artifacts.values()
+            if artifact.url.startswith("http") and not artifact.sha256
+        }
 
     def _downloads(self, job: BuildJob) -> Generation | None:
         """Return what earlier builds of the family have downloaded; it stays until the run ends."""
@@ -157,17 +187,23 @@ class Workshop:
         return found
 
     def _foundation(self, task: str, base: Base, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:
-        """Return the layer that a build starts from, and its file, read and found right; else make it anew."""
+        """Return the layer that a build starts from, and its file, read and found right; else make it anew.
+
+        Of stored ones those serve that the plan found fresh, and those that were made since.
+        """
+        wanted = self.layers[base.asked]
         for _ in range(2):
             for layer in self.store.layers(base.tag, job.arch):
-                if layer.asked == base.asked and self.store.blobs.is_intact(layer.digest):
-                    with suppress(FileNotFoundError):
-                        file = self.run.use(self.store.blobs.path(layer.digest))
+                stale = layer.run in wanted.known and layer.run != wanted.serves
+                if layer.asked != base.asked or stale:
+                    continue
+                with suppress(FileNotFoundError):
+                    file = self.run.use(self.store.blobs.path(layer.digest))
+                    if self.store.blobs.is_intact(layer.digest, file):
                         self.store.used(layer)
                         return layer, file
             self.progress.step(task, "its layer is missing or damaged: making it anew")
-            again = replace(self.layers[base.asked], version=job.version)
-            self.layer(task, again, log)
+            self.layer(task, replace(wanted, version=job.version, force=False), log)
         raise CCImagesError(
             f"the layer of {base.tag} vanished twice while it was made",
             hint="look for what removes files from the store",

@@ -35,6 +35,8 @@ class Outlook:
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
     now: datetime
+    moved: Callable[[Build | Layer], list[str]] = lambda made: []
+    """Which addresses hold something else now than when a build or layer was made."""
     details: Callable[[str], Json] = lambda asked: {}
     """What a build or layer of which this was asked is made of: its recipe, and the files of its elements."""
 
@@ -117,6 +119,7 @@ def look(
         folders=folders,
         notes=(*config.notes, *notes, *_in_one_go(drawn), *world.notes()),
         now=now,
+        moved=world.moved,
         details=details,
     )
 
@@ -218,7 +221,9 @@ def _candidate(
     return Candidate(
         image=image,
         arch=arch,
-        job=replace(blueprint.job, known=world.known(blueprint.job.asked)),
+        job=replace(
+            blueprint.job, known=world.known(blueprint.job.asked), serves=match.version if match is not None else ""
+        ),
         match=match,
         newest=newest,
         on_parent=blueprint.on_parent,
@@ -240,9 +245,9 @@ def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str,
 
 def _foundation(layer: Blueprint, world: _World) -> Foundation:
     assert isinstance(layer.job, LayerJob)
-    job = replace(layer.job, known=world.known(layer.job.asked))
     match, unsure = world.match(layer.job.asked)
     assert match is None or isinstance(match, Layer)
+    job = replace(layer.job, known=world.known(layer.job.asked), serves=match.run if match is not None else "")
     if match is not None:
         return Foundation(job=job, match=match, unsure=unsure)
     newest = world.newest(layer.job.asked)

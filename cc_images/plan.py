@@ -93,7 +93,9 @@ class BuildJob:
     force: bool = False
     """Whether it is done even when another run has done it meanwhile."""
     known: tuple[str, ...] = ()
-    """Versions of this recipe that the store had when the plan was made, and that do not serve."""
+    """Versions of this recipe that the store had when the plan was made."""
+    serves: str = ""
+    """That of them which serves, if any: upstream has not moved since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,9 +84,6 @@ class Sandbox:
             "DIB_IMAGE_CACHE": str(self.scratch / "cache"),
             "DEBIAN_FRONTEND": "noninteractive",
             "PYTHONHASHSEED": "0",
-            "GIT_CONFIG_COUNT": "1",  # git in dib's cache, whose files belong to the user who runs cc-images
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
             "PYTHONDONTWRITEBYTECODE": "1",
             "CC_IMAGES_PYTHON": sys.executable,
             "CC_IMAGES_TOOLBOX": str(TOOLBOX),

@@ -83,6 +83,7 @@ def run(
             store=store,
             run=this_run,
             layers={asked: foundation.job for asked, foundation in outlook.foundations.items()},
+            moved=outlook.moved,
             details=outlook.details,
             folders=outlook.folders,
             network=config.network,
@@ -92,6 +93,7 @@ def run(
             tmpfs_mib=_tmpfs_mib(request.jobs),
             offline=offline,
         )
+        shop.pin(plan)
         worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=began)
         executors = {
             resource: ending.enter_context(ThreadPoolExecutor(limit, thread_name_prefix=resource))

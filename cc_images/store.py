@@ -56,6 +56,8 @@ class Run:
         self.logs = logs
         self._lock = locked(work / "lock", fcntl.LOCK_EX)
         self._held: dict[str, int] = {}
+        self.pinned: dict[tuple[str, Arch, str], Build] = {}
+        """Stored builds that the run relies on, by tag, architecture and version."""
 
     def log_path(self, task: str) -> Path:
         """Return the log file of a task."""
@@ -69,9 +71,16 @@ class Run:
         """Return a name of a blob that stays until the run ends. Raises FileNotFoundError when it left the store."""
         name = self.work / "uses" / blob.name
         name.parent.mkdir(exist_ok=True)
+        if name.exists() and not (blob.exists() and not name.samefile(blob)):
+            return name
+        name.unlink(missing_ok=True)  # the blob was damaged and has been made anew
         with suppress(FileExistsError):
             os.link(blob, name)
         return name
+
+    def holds(self, name: str) -> bool:
+        """Say whether a lock of this name is kept."""
+        return name in self._held
 
     def keep(self, name: str, descriptor: int) -> None:
         """Keep a lock until `let_go`, or until the run ends."""
@@ -262,27 +271,34 @@ class Store:
             if now - path.stat().st_mtime > USED_AGAIN:
                 os.utime(path, (now, now))
 
-    def forget(self, *gone: Build | Layer) -> int:
-        """Remove records and the blobs that no other record names; return the bytes that frees."""
+    def forget(self, *gone: Build | Layer | Path) -> int:
+        """Remove records, or what lies where they should, and the blobs that no other one names; return the bytes."""
         with self.lock("gc"):
+            doomed: set[str] = set()
             for made in gone:
-                path = self.record_path(made)
+                path = made if isinstance(made, Path) else self.record_path(made)
+                with suppress(OSError):
+                    doomed |= _digests_in(path.read_text(errors="replace"))
                 path.unlink(missing_ok=True)
                 path.with_suffix(".more").unlink(missing_ok=True)
-            named = self.named()
-            doomed = {digest for made in gone for digest in digests(made)} - named
-            return sum(self.blobs.remove(digest) for digest in doomed)
+            return sum(self.blobs.remove(digest) for digest in doomed - self.named())
 
     def named(self) -> set[str]:
         """Return the digests of all blobs that a record names, readable or not."""
-        texts = [path.read_text(errors="replace") for kind in ("builds", "layers")
-                 for path in (self.root / kind).glob("*/*/*.json")]  # fmt: skip
-        return set(re.findall(r"\b[0-9a-f]{64}\b", "\n".join(texts)))
+        texts: list[str] = []
+        for path in (*self.root.glob("builds/*/*/*.json"), *self.root.glob("layers/*/*/*.json")):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                texts.append(path.read_text(errors="replace"))
+        return _digests_in("\n".join(texts))
 
 
 def digests(made: Build | Layer) -> list[str]:
     """Return the digests of the blobs that a record names."""
     return [made.digest] if isinstance(made, Layer) else [output.digest for output in made.outputs.values()]
+
+
+def _digests_in(text: str) -> set[str]:
+    return set(re.findall(r"\b[0-9a-f]{64}\b", text))
 
 
 def _newest_first(folder: Path) -> list[Path]:

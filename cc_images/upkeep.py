@@ -33,16 +33,22 @@ def inventory(store: Store) -> list[Item]:
     """Return everything that the store holds, builds and layers first."""
     using = _in_use(store)
     items: list[Item] = []
-    for folder in sorted((store.root / "builds").glob("*/*")):
-        found = list(store.builds(folder.parent.name, Arch(folder.name)))
-        items += [_item(store, Kind.BUILD, made, rank, using) for rank, made in enumerate(found)]
-    for folder in sorted((store.root / "layers").glob("*/*")):
-        layers = list(store.layers(folder.parent.name, Arch(folder.name)))
-        items += [_item(store, Kind.LAYER, layer, rank, using) for rank, layer in enumerate(layers)]
+    for kind, folder in (*_folders(store, "builds"), *_folders(store, "layers")):
+        tag, arch = folder.parent.name, Arch(folder.name)
+        found: list[Build | Layer] = [*(store.builds(tag, arch) if kind is Kind.BUILD else store.layers(tag, arch))]
+        for rank, made in enumerate(found):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                items.append(_item(store, kind, made, rank, using))
+        good = {store.record_path(made) for made in found}
+        for path in sorted({*folder.glob("2*.json")} - good):
+            unreadable = Holding(kind=Kind.STRAY, name=f"{tag} {arch}, damaged", version=path.stem, size=0, used=0)
+            items.append(Item(unreadable, lambda path=path: store.forget(path)))  # type: ignore[misc]
     caches = Caches(store.root)
     for family, size in sorted(caches.sizes().items()):
-        holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=caches.last_used(family))
-        items.append(Item(holding, lambda family=family: caches.drop(family, sandbox.remove)))  # type: ignore[misc]
+        in_use = "a running build" if caches.is_read(family) else ""
+        used = caches.last_used(family)
+        holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
+        items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
     return items + _loose(store, using)
 
 
@@ -77,7 +83,7 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
         if blob.name in named:
             continue
         note = store.root / "artifacts" / f"{blob.name}.json"
-        name, kind, used = blob.name, Kind.STRAY, blob.stat().st_ctime
+        name, kind, used = blob.name, Kind.STRAY, _changed(blob)
         with suppress(OSError, ValueError, KeyError):
             name, kind, used = json.loads(note.read_text())["name"], Kind.ARTIFACT, note.stat().st_mtime
         if kind is Kind.STRAY and time.time() - used < YOUNG:
@@ -96,11 +102,23 @@ def _in_use(store: Store) -> dict[str, str]:
     """Return the blobs that running cc-images read, with the names of their runs."""
     using: dict[str, str] = {}
     for work in (store.root / "work").glob("*"):
-        if (work / "lock").exists() and (descriptor := try_lock(work / "lock")) is not None:
-            os.close(descriptor)
-            continue
+        with suppress(OSError):  # another user's: let it count as running
+            if (work / "lock").exists() and (descriptor := try_lock(work / "lock")) is not None:
+                os.close(descriptor)
+                continue
         using |= {path.name: f"run {work.name}" for path in (work / "uses").glob("*")}
     return using
+
+
+def _folders(store: Store, name: str) -> list[tuple[Kind, Path]]:
+    kind = Kind.BUILD if name == "builds" else Kind.LAYER
+    known = {arch.value for arch in Arch}
+    return [(kind, folder) for folder in sorted((store.root / name).glob("*/*")) if folder.name in known]
+
+
+def _drop_downloads(store: Store, family: str) -> int:
+    with store.lock(f"cache {family}"):
+        return Caches(store.root).drop(family, sandbox.remove)
 
 
 def _drop(store: Store, blob: Path, note: Path) -> int:
@@ -115,6 +133,13 @@ def _unlink(path: Path) -> int:
     size = _size(path)
     path.unlink(missing_ok=True)
     return size
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_ctime
+    except OSError:
+        return time.time()
 
 
 def _size(path: Path) -> int:

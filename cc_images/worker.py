@@ -79,10 +79,13 @@ class Worker:
     # -- one method per kind of task ------------------------------------------------------------------------------
 
     def _fetch(self, task: str, job: FetchJob, result: Result) -> Result:
-        if job.artifact.sha256 and self.shop.store.blobs.is_intact(job.artifact.sha256):
+        if job.artifact.sha256:
             known = self.shop.store.blobs.path(job.artifact.sha256)
-            self._remember(job.artifact, known)
-            return replace(result, status=Status.CACHED, size=known.stat().st_size, where=str(known))
+            with suppress(FileNotFoundError):
+                name = self.shop.run.use(known)
+                if self.shop.store.blobs.is_intact(job.artifact.sha256, name):
+                    self._remember(job.artifact, known)
+                    return replace(result, status=Status.CACHED, size=name.stat().st_size, where=str(known))
         blob = sources.fetch(
             job.artifact,
             self.shop.store,
@@ -112,7 +115,7 @@ class Worker:
             workspace = self.shop.run.workspace(job.tag, job.arch)
             if not job.force:
                 for build in self.shop.store.builds(job.tag, job.arch):
-                    if build.asked == job.asked and build.version not in job.known:
+                    if build.asked == job.asked and build.version not in job.known and not self.shop.moved(build):
                         workspace.mkdir(parents=True, exist_ok=True)
                         (workspace / "joined").write_text(build.version)
                         return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
@@ -126,15 +129,19 @@ class Worker:
         return replace(result, size=disk.stat().st_blocks * 512, timings=dict(timings))
 
     def _convert(self, task: str, job: ConvertJob, result: Result, log: BinaryIO) -> Result:
+        lock = f"image {job.tag} {job.arch}"
+        if not self.shop.run.holds(lock):  # what is stored gets one more format
+            waiting = partial(self.shop.progress.step, task, "waiting for another run's")
+            self.shop.run.keep(lock, wait_for_lock(self.shop.store.lock_path(lock), waiting, self.shop.stop))
         try:
             return self._converted(task, job, result, log)
         finally:
-            self.shop.run.let_go(f"image {job.tag} {job.arch}")
+            self.shop.run.let_go(lock)
 
     def _converted(self, task: str, job: ConvertJob, result: Result, log: BinaryIO) -> Result:
         workspace = self.shop.run.workspace(job.tag, job.arch)
         workspace.mkdir(parents=True, exist_ok=True)
-        before = self.shop.store.build(job.tag, job.arch, self._version(job))
+        before = self.shop.stored(job.tag, job.arch, self._version(job))
         wanted = [each for each in job.formats if before is None or each not in before.outputs]
         if before is not None and not wanted:
             return replace(result, status=Status.CACHED, where=f"version {before.version}")
@@ -178,9 +185,10 @@ class Worker:
 
     def _intact(self, output: Output) -> Path:
         """Return a name for an output's file that stays, after reading it. Raises CCImagesError for a damaged one."""
-        if self.shop.store.blobs.is_intact(output.digest):
-            with suppress(FileNotFoundError):
-                return self.shop.run.use(self.shop.store.blobs.path(output.digest))
+        with suppress(FileNotFoundError):
+            name = self.shop.run.use(self.shop.store.blobs.path(output.digest))
+            if self.shop.store.blobs.is_intact(output.digest, name):
+                return name
         raise CCImagesError(
             f"the stored {output.format} file {output.digest[:12]} was damaged and has been put aside",
             hint="build the image again with -b",
@@ -209,7 +217,7 @@ class Worker:
 
     def _push(self, task: str, job: PushJob, result: Result) -> Result:
         version = self._version(job)
-        build = self.shop.store.build(job.tag, job.arch, version)
+        build = self.shop.stored(job.tag, job.arch, version)
         if build is None or job.format not in build.outputs:
             raise _gone(job.tag, version)
         output = build.outputs[job.format]

@@ -50,6 +50,7 @@ class Project:
             "elements/os/install.d/10-os": "echo os\n",
             "elements/extra/install.d/10-extra": "echo extra\n",
             "elements/extra/element-deps": "theirs\n",
+            "elements/extra/environment.d/10-extra": "export EXPORTED=1\n",
             "elements/vm/finalise.d/50-vm": "echo vm\n",
             "elements/block-device-efi/environment.d/10-x": "export X=1\n",
             "repository/theirs/install.d/10-theirs": "echo theirs\n",
@@ -259,6 +260,7 @@ def test_a_child_starts_from_its_parents_layer_and_a_parent_from_its_own(project
         (IMAGES, "echo $DIB_TWO", "it sets DIB_TWO, which element os of the parent reads"),
         (IMAGES.replace('DIB_TWO: "2"', 'DIB_ONE: "2"'), "echo $DIB_ONE",
          "it sets DIB_ONE, which element os of the parent reads"),
+        (IMAGES, "echo $EXPORTED", "it sets EXPORTED, which element os of the parent reads"),
         (IMAGES, "cp $A_FILE /", "it sets A_FILE, which element os of the parent reads"),
     ],
 )  # fmt: skip

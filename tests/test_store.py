@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.blobs import MARK
 from cc_images.errors import CCImagesError
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
@@ -171,3 +172,51 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyt
         stored(Store(tmp_path), "20261121T120000Z")
     assert caught.value.reason == "disk-full"
     assert list(Store(tmp_path).builds("cc-x", Arch.ARM64)) == []
+
+
+def test_a_name_that_a_run_uses_outlives_the_blob_and_follows_a_new_one(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    run = store.start_run(NOW)
+    path = store.blobs.path(build.outputs[Format.QCOW2].digest)
+    name = run.use(path)
+    store.forget(build)
+    assert not path.exists()
+    assert name.read_bytes() == b"disk"
+    assert run.use(path) == name
+    store.blobs.add(stage(store, b"disk"))
+    assert run.use(path).samefile(path), "what was made anew replaces what may have been damaged"
+
+
+def flip(path: Path, *, quietly: bool) -> None:
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"dirk")
+    if quietly:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_written_blob_is_seen_at_once_and_a_rotten_one_when_it_is_read(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    digest = build.outputs[Format.QCOW2].digest
+    flip(store.blobs.path(digest), quietly=True)
+    assert list(store.builds("cc-x", Arch.ARM64)) == [build], "one stat sees nothing"
+    assert not store.blobs.is_intact(digest)
+    assert list(store.builds("cc-x", Arch.ARM64)) == []
+    stored(store, "20261122T120000Z")
+    flip(store.blobs.path(digest), quietly=False)
+    assert list(store.builds("cc-x", Arch.ARM64)) == []
+
+
+def test_a_rotten_blob_gives_way_to_a_good_one(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    digest = build.outputs[Format.QCOW2].digest
+    flip(store.blobs.path(digest), quietly=True)
+    assert store.blobs.add(stage(store, b"disk")).path.read_bytes() == b"disk"
+
+
+def test_a_store_that_was_copied_without_its_times_is_read_once_and_believed(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    path = store.blobs.path(build.outputs[Format.QCOW2].digest)
+    os.utime(path)
+    assert list(store.builds("cc-x", Arch.ARM64)) == [build]
+    assert path.stat().st_mtime_ns == MARK

@@ -137,6 +137,8 @@ def inside(spec: dict[str, Any]) -> int:
     for folder in spec["folders"]:
         os.makedirs(folder, exist_ok=True)
     show_cache(spec["cache"], spec["cache_seed"], spec["scratch"])
+    # git in dib's cache, whose files belong to the user who runs cc-images; its helpers do not read the environment
+    Path(spec["env"]["HOME"], ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -148,7 +150,11 @@ def inside(spec: dict[str, Any]) -> int:
         if pid == child:
             break
     if status == 0:
-        note_cache(spec["cache"], spec["cache_seed"], spec["out"])
+        try:
+            note_cache(spec["cache"], spec["cache_seed"], spec["out"])
+        except OSError as error:  # what was made is worth more than what was downloaded for it
+            print(f"sandbox: downloads are not kept: {error}", flush=True)
+            Path(spec["out"], "cache.json").unlink(missing_ok=True)
     hand_over(Path(spec["out"]), *spec["owner"])
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
@@ -173,7 +179,9 @@ def note_cache(cache: str, seed: str, out: str) -> None:
     """Leave in `out` what the build has downloaded: new files, and the list of those that were there before."""
     kept, new, empty = [], [], []
     for root, folders, files in os.walk(cache):
-        folders[:] = [name for name in folders if name != "partial"]
+        packages = os.path.relpath(root, cache).partition("/")[0] in ("apt", "yum")
+        if packages:
+            folders[:] = [name for name in folders if name != "partial"]
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         if not (folders or files) and root != cache:
             empty.append(os.path.relpath(root, cache))  # a git repository is none without them
@@ -181,7 +189,7 @@ def note_cache(cache: str, seed: str, out: str) -> None:
             path = os.path.join(root, name)
             relative = os.path.relpath(path, cache)
             status = os.lstat(path)
-            if name == "lock" or name.endswith(".lock") or not (stat.S_ISREG(status.st_mode) or os.path.islink(path)):
+            if (packages and name == "lock") or not (stat.S_ISREG(status.st_mode) or os.path.islink(path)):
                 continue
             before = seed and os.path.join(seed, relative)
             if before and os.path.lexists(before) and like(status) == like(os.lstat(before)):
