@@ -83,7 +83,8 @@ class Run:
         return name in self._held
 
     def keep(self, name: str, descriptor: int) -> None:
-        """Keep a lock until `let_go`, or until the run ends."""
+        """Keep a lock until `let_go`, or until the run ends; one of the same name is let go of."""
+        self.let_go(name)
         self._held[name] = descriptor
 
     def let_go(self, name: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from cc_images.config import packaged
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
+from cc_images.sandbox import TOOLBOX
 
 FOLDERS = (packaged("elements"), own_elements())
 
@@ -112,9 +113,9 @@ def test_modes_of_static_files_count_in_full(tmp_path: Path) -> None:
     assert Elements((tmp_path,)).files("x") != before
 
 
-def test_dib_lint_finds_nothing_in_our_elements() -> None:
+@pytest.mark.parametrize("folder", [packaged("elements"), TOOLBOX / "elements"], ids=["elements", "toolbox"])
+def test_dib_lint_finds_nothing_in_our_elements(folder: Path) -> None:
     lint = Path(sys.executable).with_name("dib-lint")
-    folder = packaged("elements")
     path = f"{lint.parent}:{os.environ['PATH']}"
     said = subprocess.run(
         [lint],

@@ -278,11 +278,8 @@ def test_a_damaged_output_is_rebuilt_and_never_published(family: Project) -> Non
 
 MOMENTS = [
     (r"^\[layer .* root\.d", 0.1),
-    (r"^\[layer .* install\.d", 0.1),
     (r"^\[layer .* post-root\.d", 1.3),
-    (r"^\[layer .* cleanup\.d", 0.6),
     (r"^\[layer .* cleanup\.d", 1.2),
-    (r"^\[build cc-kid-a .* root\.d", 0.1),
     (r"^\[build cc-kid-a .* extra-data\.d", 0.2),
     (r"^\[build cc-kid-a .* cleanup\.d", 0.3),
     (r"^\[convert cc-kid-a .* to qcow2", 0.1),
@@ -334,7 +331,7 @@ def test_a_store_that_fills_up_at_any_moment_keeps_no_wrong_result(family: Proje
             for record in (*family.store.glob("builds/*/*/2*.json"), *family.store.glob("layers/*/*/2*.json")):
                 json.loads(record.read_text())
         assert family.run("-b", "cc-tiny", "cc-kid-a")[0] == 0
-        family.assert_no_leftovers()
+        assert list((family.store / "work").iterdir()) == []
     finally:
         subprocess.run(["umount", family.store], check=True)
         family.store.rmdir()
@@ -362,4 +359,4 @@ def test_prune_keeps_the_newest_and_what_a_running_build_reads(family: Project) 
     assert records(family, "builds", "cc-kid-a") == [newest]
     assert not list(family.store.glob("caches/*/2*Z*")) or family.run("prune", "--max-size", "1")[0] == 0
     assert "1 cached in" in family.run("-b", "cc-kid-b", DIB_TINY_NEW="x")[1], "a build needs its layer no longer"
-    assert "build      cc-kid-a amd64" in family.run("status")[1]
+    assert re.search(r"^build +cc-kid-a amd64 +2", family.run("status")[1], re.MULTILINE)
