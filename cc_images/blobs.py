@@ -44,18 +44,22 @@ class Blobs:
         """Return where the blob with this digest is, or would be."""
         return self.root / "blobs" / "sha256" / digest[:2] / digest
 
-    def seal(self, staged: Path) -> Blob:
-        """Finish a file that lies on the store's file system: hash it while it is flushed, make it read-only."""
-        sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
+    def seal(self, staged: Path, *, sha512: bool = True) -> Blob:
+        """Finish a file that lies on the store's file system: hash it, flush it, make it read-only.
+
+        Without `sha512`, which only sites ask for, the blob's is empty.
+        """
+        name, other, size = hashlib.sha256(), hashlib.sha512(), 0
         with clear_errors(self.root):
             with staged.open("rb") as file:
                 while chunk := file.read(CHUNK):
-                    sha256.update(chunk)
-                    sha512.update(chunk)
+                    name.update(chunk)
+                    if sha512:
+                        other.update(chunk)
                     size += len(chunk)
                 os.fsync(file.fileno())
             _mark(staged)
-        return Blob(staged, sha256.hexdigest(), sha512.hexdigest(), size)
+        return Blob(staged, name.hexdigest(), other.hexdigest() if sha512 else "", size)
 
     def place(self, sealed: Blob) -> Path:
         """Put a sealed file into its place, also over one that is there: this one has just been read."""

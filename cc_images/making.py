@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -41,6 +41,15 @@ class Progress(Protocol):
 
     def bytes(self, task: str, done: int, total: int) -> None:
         """Hear that a task has moved `done` of `total` bytes (0: not known)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a build starts from: where its elements are, the file of its layer, and the state that one was made of."""
+
+    folders: tuple[Path, ...]
+    file: Path | None = None
+    upstream: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +104,7 @@ class Workshop:
                         return layer, False
             workspace = self.run.workspace(f"layer.{job.tag}", job.arch)
             tree, timings, seen = self.make(task, job, workspace, log)
-            sealed = self.store.blobs.seal(tree)
+            sealed = self.store.blobs.seal(tree, sha512=False)
             details = self.details(job.asked) | {"timings": dict(timings)}
             layer = Layer(
                 tag=job.tag,
@@ -118,59 +127,71 @@ class Workshop:
         self, task: str, job: BuildJob, workspace: Path, log: BinaryIO
     ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
         """Run dib for a disk or a tree; return the file, the seconds per hook, and the upstream state that it saw."""
+        self._require_room()
+        remove(workspace)  # of an attempt before this one, whose layer was damaged
+        artifacts = self._place_artifacts(job, workspace)
+        start = self._start(task, job, workspace, log)
+        cache = self._downloads(job)
+        named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
+        sandbox = Sandbox(
+            workspace=workspace,
+            guards=self.run.work / "guards",
+            visible=(
+                *start.folders,
+                *((start.file,) if start.file else ()),
+                *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
+            ),
+            tmpfs_mib=self.tmpfs_mib,
+            cores=self.cores,
+            cache_seed=cache.path if cache else None,
+        )
+        tree = isinstance(job, LayerJob)
+        # a layer must not know what is not in its recipe
+        own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
+        order = dib.Order(
+            arch=job.arch,
+            elements=(*job.content, *job.disk),
+            folders=start.folders,
+            packages=job.packages,
+            environment={**self.network, **job.environment, **artifacts, **({} if tree else own)},
+            timeout=job.timeout,
+            offline=self.offline,
+            layer=start.file,
+            tree=tree,
+        )
+        made, timings = dib.build(
+            order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
+        )
+        self._keep_downloads(job, cache, sandbox.out, log)
+        return made, timings, merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
+
+    def _require_room(self) -> None:
         if (free := self.store.free_bytes()) < LEAST_FREE:
             raise CCImagesError(
                 f"only {free >> 20} MiB are free at {self.store.root}; a build wants {LEAST_FREE >> 20} MiB",
                 hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
                 reason="disk-full",
             )
-        remove(workspace)  # of an attempt before this one, whose layer was damaged
-        artifacts = self._place_artifacts(job, workspace)
-        folders, before = self.folders, None
-        if job.base is not None:
-            before, tree = self._foundation(task, job.base, job, log)
-            elements = Elements(self.folders)
-            (workspace / "elements").mkdir(parents=True)
-            write_element(
-                workspace / "elements" / LAYER_ELEMENT, elements, inherit(elements, job.base.content), TOOLBOX / "layer"
-            )
-            folders = (workspace / "elements", *folders)
-        named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
-        sandbox = Sandbox(
-            workspace=workspace,
-            guards=self.run.work / "guards",
-            visible=(
-                *folders,
-                *((tree,) if before else ()),
-                *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
-            ),
-            tmpfs_mib=self.tmpfs_mib,
-            cores=self.cores,
-            cache_seed=cache.path if (cache := self._downloads(job)) else None,
-        )
-        own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
-        order = dib.Order(
-            arch=job.arch,
-            elements=(*job.content, *job.disk),
-            folders=folders,
-            packages=job.packages,
-            environment={**self.network, **job.environment, **artifacts, **({} if isinstance(job, LayerJob) else own)},
-            timeout=job.timeout,
-            offline=self.offline,
-            layer=tree if before else None,
-            tree=isinstance(job, LayerJob),
-        )
-        made, timings = dib.build(
-            order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
-        )
-        seen = merged(before.upstream if before else {}, self._fetched(job), upstream.seen(sandbox.out))
+
+    def _start(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Start:
+        """Return what a build starts from; the element that unpacks its layer is written into the workspace."""
+        if job.base is None:
+            return Start(folders=self.folders)
+        layer, file = self._foundation(task, job.base, job, log)
+        elements = Elements(self.folders)
+        generated = workspace / "elements"
+        generated.mkdir(parents=True)
+        write_element(generated / LAYER_ELEMENT, elements, inherit(elements, job.base.content), TOOLBOX / "layer")
+        return Start(folders=(generated, *self.folders), file=file, upstream=layer.upstream)
+
+    def _keep_downloads(self, job: BuildJob, cache: Generation | None, out: Path, log: BinaryIO) -> None:
+        """Promote what a build has downloaded; what was made is worth more than that, so a failure is only noted."""
         try:
             with self.store.lock(f"cache {job.family}"):
                 used = cache.path if cache else None
-                Caches(self.store.root).promote(job.family, self.run.version, used, sandbox.out, remove)
-        except (OSError, CCImagesError) as error:  # what was made is worth more than what was downloaded for it
+                Caches(self.store.root).promote(job.family, self.run.version, used, out, remove)
+        except (OSError, CCImagesError) as error:
             log.write(f"its downloads are not kept: {error}\n".encode())
-        return made, timings, seen
 
     def _fetched(self, job: BuildJob) -> dict[str, str]:
         """Return what was found at the addresses of artifacts whose digest the catalogue does not say."""
