@@ -33,7 +33,7 @@ test: check  ## everything, real builds and boots included
 	$(BIN)/pytest tests/real
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
-	$(BIN)/python -m tests.testbed $(or $(FOLDER),/tmp/cc-images-sites)
+	$(BIN)/python -m tests.testbed $(or $(FOLDER),$(shell mktemp -d))
 
 bench: setup  ## measure what the README claims
 	$(BIN)/python bench/startup.py

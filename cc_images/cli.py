@@ -152,7 +152,7 @@ def _at_least_zero(text: str) -> int:
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text)
+    found = re.fullmatch(r"(\d+)([KMGT]?)(I?B)?", text.upper())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]

@@ -91,11 +91,12 @@ class Elements:
         return self._files[name]
 
     def mentions(self, name: str, word: str) -> bool:
-        """Say whether any file of an element contains a word."""
+        """Say whether any file of an element contains a word, not as a part of a longer one."""
         if name not in self._texts:
             paths = [self._paths[name] / file for file in self.files(name) if not file.endswith(" ->")]
             self._texts[name] = b"\n".join(path.read_bytes() for path in paths)
-        return word.encode() in self._texts[name]
+        text, sought = self._texts[name], word.encode()
+        return sought in text and re.search(rb"(?<!\w)" + re.escape(sought) + rb"(?!\w)", text) is not None
 
     def exports(self, name: str) -> frozenset[str]:
         """Return the variables that an element's environment.d sets."""
@@ -146,4 +147,9 @@ def _missing(name: str, user: str) -> str:
 
 def _similar(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else "add the folder that has it to third-party.yaml"
+    return (
+        f"did you mean {close[0]}?"
+        if close
+        else "make it in the folder elements, or name the right ones with elements: ([] for none of its own)"
+        " in images.yaml, or add the repository that has it to third-party.yaml"
+    )

@@ -94,7 +94,7 @@ def obstacle(
     for variable in sorted(name for name, value in child.items() if parent.get(name) != value):
         for name in inheritance.provided:
             if elements.mentions(name, variable):
-                return f"it sets {variable}, which element {name} of the parent reads"
+                return f"it or its elements set {variable}, which element {name} of the parent reads"
     return ""
 
 

@@ -19,7 +19,7 @@ from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
 from cc_images.model import Arch, Build, Image, Json, Layer, Site
 from cc_images.plan import LayerJob, Plan, Request
-from cc_images.planning import Candidate, Foundation, make_plan
+from cc_images.planning import Candidate, Foundation, make_plan, too_old
 from cc_images.recipe import Recipe, differences
 from cc_images.store import Store
 
@@ -42,16 +42,19 @@ class Outlook:
 
     def reasons(self) -> list[Json]:
         """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
-        return [
-            {
-                "image": each.label,
-                "newest": each.newest.version if each.newest else None,
-                "serves": each.match.version if each.match else None,
-                "unsure": each.unsure,
-                "changed": list(each.changed),
-            }
-            for each in self.candidates
-        ]
+        found: list[Json] = []
+        for each in self.candidates:
+            old = too_old(each.match.created, each.unsure, self.request, self.now) if each.match else ""
+            found.append(
+                {
+                    "image": each.label,
+                    "newest": each.newest.version if each.newest else None,
+                    "serves": each.match.version if each.match and not old else None,
+                    "unsure": each.unsure,
+                    "changed": [*each.changed, *([f"it {old}"] if old else [])],
+                }
+            )
+        return found
 
     def plan(self, version: str) -> Plan:
         """Return the plan that follows, for builds that get `version`."""
@@ -89,7 +92,7 @@ def look(
                 Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
             )
-            sites, told = sites_of(request, config), (*config.notes, *notes)
+            sites, told = sites_of(request, config), (*config.notes, *notes, *_damaged(candidates, store))
             return Outlook(
                 request=request, candidates=candidates, foundations={}, sites=sites, folders=(), notes=told, now=now
             )
@@ -109,15 +112,14 @@ def look(
         recipe = recipes[asked]
         return {"recipe": recipe.as_json(), "files": blueprints.files(recipe)}
 
+    candidates = tuple(_candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn)
     return Outlook(
         request=request,
-        candidates=tuple(
-            _candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn
-        ),
+        candidates=candidates,
         foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
         sites=sites_of(request, config),
         folders=folders,
-        notes=(*config.notes, *notes, *_in_one_go(drawn), *world.notes()),
+        notes=(*config.notes, *notes, *_in_one_go(drawn), *_damaged(candidates, store), *world.notes()),
         now=now,
         moved=world.moved,
         details=details,
@@ -144,6 +146,17 @@ def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
     return drawn
+
+
+def _damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:
+    """Say which newest builds are passed over because their files are missing or damaged."""
+    told: list[str] = []
+    for each in candidates:
+        newest = store.recorded(each.image.tag, each.arch)
+        if newest and (each.newest is None or each.newest.version != newest):
+            whole = f"{each.newest.version} is the newest whole one" if each.newest else "there is no other"
+            told.append(f"version {newest} of {each.label} is damaged, -b makes it anew; {whole}")
+    return told
 
 
 def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
@@ -283,7 +296,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
         if lacking and named:
             raise UserError(
                 f"{tag} is not made for {', '.join(lacking)}",
-                hint=f"it supports {', '.join(image.arches)}; leave -a out for all of them",
+                hint=f"it supports {', '.join(image.arches)}; leave -a out, and ARCH unset, for all of them",
                 reason="unknown-arch",
             )
         chosen += [(image, arch) for arch in image.arches if not wanted or arch in wanted]

@@ -116,12 +116,12 @@ def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Buil
         return None, "forced"
     if match is None:
         return None, _what_changed(candidate)
-    if old := _too_old(match.created, candidate.unsure, request, now):
+    if old := too_old(match.created, candidate.unsure, request, now):
         return None, f"version {match.version} {old}"
     return match, f"version {match.version} has this key ({match.key[:12]})"
 
 
-def _too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
+def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
     """Return why something made at a time is not trusted, or an empty string. Age counts only where nobody can say."""
     days = (now - created).total_seconds() / 86400
     if not unsure or days <= request.max_age:
@@ -155,7 +155,7 @@ def _layers(
         reason = "forced"
     elif foundation.match is None:
         reason = foundation.changed
-    elif old := _too_old(foundation.match.created, foundation.unsure, request, now):
+    elif old := too_old(foundation.match.created, foundation.unsure, request, now):
         reason = f"the stored one {old}"
     else:
         return []

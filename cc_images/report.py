@@ -312,5 +312,7 @@ def _verb(task: Task) -> str:
         case ConvertJob():
             return f"convert to {', '.join(task.job.formats)}"
         case PushJob():
-            return f"push to {task.job.site}"
+            return f"push to {task.job.site}" + task.id.partition(f"to {task.job.site}")[2]
+        case FetchJob():
+            return f"fetch {task.job.artifact.basename}"
     return task.id.partition(" ")[0]

@@ -48,7 +48,7 @@ def update(
     with store.lock(f"source {source.name}"):
         if not offline:
             _fetch(source, mirror, stop)
-        elif not mirror.exists():
+        elif not (mirror / "FETCH_HEAD").exists():
             raise CCImagesError(f"{source.name} was never fetched", hint="run once without --offline", reason="offline")
         commit = _resolve(source, mirror)
         checkout = store.root / "sources" / source.name / commit

@@ -130,8 +130,9 @@ class Store:
     def reap(self, remove: Callable[[Path], None]) -> list[str]:
         """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched."""
         reaped: list[str] = []
-        if not (self.root / "work").is_dir():
-            return reaped
+        with clear_errors(self.root):
+            if not (self.root / "work").is_dir():
+                return reaped
         with clear_errors(self.root), self.lock("runs"):
             for work in sorted(path for path in (self.root / "work").iterdir() if path.is_dir()):
                 if (lock := try_lock(work / "lock")) is None:
@@ -197,6 +198,10 @@ class Store:
                 outputs = build.outputs.values()
                 if outputs and all(self.blobs.looks_intact(output.digest, output.size) for output in outputs):
                     yield build
+
+    def recorded(self, tag: str, arch: Arch) -> str:
+        """Return the version of the newest record of an image, whole or not; empty when there is none."""
+        return next((path.name.removesuffix(".json") for path in _newest_first(self.root / "builds" / tag / arch)), "")
 
     def build(self, tag: str, arch: Arch, version: str) -> Build | None:
         """Return one build by its version."""

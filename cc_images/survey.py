@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from cc_images import sandbox
@@ -62,12 +62,10 @@ def mend(config: Config) -> list[str]:
     store = Store(config.store)
     found = [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
-    found += [
-        f"store: {digest[:12]} was damaged and is in quarantine; the next build makes it anew" for digest in damaged
-    ]
+    found += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
     if not config.images:
         return found
-    chosen, _ = select(Request(tags=tuple(config.images)), config, date.max)
+    chosen, _ = select(Request(tags=tuple(config.images)), replace(config, arches=()), date.max)
     for site in config.sites:
         for name, out in {
             (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image)
@@ -78,7 +76,8 @@ def mend(config: Config) -> list[str]:
                     with opened.exclusive():
                         left = recover(opened, name, store.knows)
             except CCImagesError as error:
-                found.append(f"site {site.name}: {error.message}")
+                said = error.message.removeprefix(f"site {site.name}: ")
+                found.append(f"site {site.name}: {said}")
                 break
             found += [f"site {site.name}: {name}: {what}" for what in left]
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cc_images import sandbox
 from cc_images.caches import Caches
-from cc_images.files import try_lock
+from cc_images.files import clear_errors, try_lock
 from cc_images.model import Arch, Build, Layer
 from cc_images.pruning import Holding, Kind, doomed
 from cc_images.store import Store, digests
@@ -30,7 +30,12 @@ class Item:
 
 
 def inventory(store: Store) -> list[Item]:
-    """Return everything that the store holds, builds and layers first."""
+    """Return everything that the store holds, builds and layers first. Raises CCImagesError when it cannot be read."""
+    with clear_errors(store.root):
+        return _inventory(store)
+
+
+def _inventory(store: Store) -> list[Item]:
     using = _in_use(store)
     items: list[Item] = []
     for kind, folder in (*_folders(store, "builds"), *_folders(store, "layers")):

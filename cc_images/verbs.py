@@ -128,11 +128,16 @@ def prune(options: argparse.Namespace) -> int:
 
     store = Store(_config().store)
     gone = upkeep.prune(store, keep=options.keep, cap=options.max_size, dry_run=options.dry_run)
+    left = sum(item.holding.size for item in upkeep.inventory(store))
+    if options.dry_run:
+        left -= sum(freed for _, _, freed in gone)
     if options.json:
         rows = [report.holding(each) | {"why": why, "freed": freed} for each, why, freed in gone]
         report.say(report.as_json(rows))
     else:
         report.say(report.pruned(gone, options.dry_run))
+        if options.max_size is not None and left > options.max_size:
+            report.say(f"{report.size(left)} stay: the newest builds, and what is in use")
     return 0
 
 

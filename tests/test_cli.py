@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.model import Arch, Build, Format, Output
+from cc_images.store import Store
 from tests.conftest import REPOSITORY, Cli, write_files
 
 IMAGES = """\
@@ -132,7 +134,7 @@ def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
 
 
 def test_doctor_clears_up(cli: Cli, catalogue: Path) -> None:
-    assert cli("doctor").stdout == "nothing was left behind\n"
+    assert cli("doctor", ARCH="arm64").stdout == "nothing was left behind\n"
     (catalogue / "site").mkdir(exist_ok=True)
     (catalogue / "site" / ".CC-One.qcow2.staged").write_bytes(b"x")
     (catalogue / "store" / "work" / "20260101T000000Z").mkdir(parents=True)
@@ -177,3 +179,24 @@ def test_version() -> None:
         [sys.executable, "-m", "cc_images", "--version"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert said.stdout.startswith("cc-images 0.")
+
+
+def test_a_damaged_newest_build_is_told_before_an_older_one_is_pushed(cli: Cli, catalogue: Path) -> None:
+    store = Store(catalogue / "store")
+    for version in ("20261120T120000Z", "20261121T120000Z"):
+        staged = store.root / "staged"
+        staged.parent.mkdir(exist_ok=True)
+        staged.write_text(version)
+        blob = store.blobs.add(staged)
+        output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+        build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=version, asked="a", key="k",
+                      outputs={Format.QCOW2: output})  # fmt: skip
+        store.record(build, {}, "CC-One")
+    assert "note:" not in cli("plan", "-p", "cc-one").stdout
+    blob.path.chmod(0o644)
+    blob.path.write_text("damaged")
+    said = cli("plan", "-p", "cc-one").stdout
+    assert "note: version 20261121T120000Z of cc-one amd64 is damaged, -b makes it anew" in said
+    assert "20261120T120000Z is the newest whole one" in said
+    assert "cc-one amd64, damaged 20261121T120000Z" in cli("prune", "--dry-run").stdout
+    assert "0 B stay" not in cli("prune", "--max-size", "1g").stdout

@@ -14,7 +14,7 @@ import pytest
 
 from cc_images import blueprints, config, dib, outlook
 from cc_images.elements import Elements
-from cc_images.model import Arch
+from cc_images.model import Arch, Build, Format, Output
 from cc_images.plan import BuildJob, Request
 from cc_images.store import Store
 from tests.conftest import write_files
@@ -257,11 +257,12 @@ def test_a_child_starts_from_its_parents_layer_and_a_parent_from_its_own(project
     ("images", "file", "obstacle"),
     [
         (IMAGES.replace("Child:\n", "Child:\n  layer: false\n"), "", "layer: false"),
-        (IMAGES, "echo $DIB_TWO", "it sets DIB_TWO, which element os of the parent reads"),
+        (IMAGES, "echo $DIB_TWO", "it or its elements set DIB_TWO, which element os of the parent reads"),
         (IMAGES.replace('DIB_TWO: "2"', 'DIB_ONE: "2"'), "echo $DIB_ONE",
-         "it sets DIB_ONE, which element os of the parent reads"),
-        (IMAGES, "echo $EXPORTED", "it sets EXPORTED, which element os of the parent reads"),
-        (IMAGES, "cp $A_FILE /", "it sets A_FILE, which element os of the parent reads"),
+         "it or its elements set DIB_ONE, which element os of the parent reads"),
+        (IMAGES, "echo $EXPORTED", "it or its elements set EXPORTED, which element os of the parent reads"),
+        (IMAGES, "echo $A_FILE; echo $DIB_TWO_AND_MORE",
+         "it or its elements set A_FILE, which element os of the parent reads"),
     ],
 )  # fmt: skip
 def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one_go(
@@ -279,3 +280,21 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     told = [note for note in notes if "in one go" in note]
     said = f"child is built in one go, not from its parent's tree: {obstacle}"
     assert told == ([] if obstacle == "layer: false" else [said])
+
+
+def test_explain_says_when_a_build_is_too_old_to_be_trusted(project: Project) -> None:
+    loaded = config.load(project.environ, project.root)
+    store = Store(project.root / "store")
+    staged = store.root / "staged"
+    store.root.mkdir(exist_ok=True)
+    staged.write_text("disk")
+    blob = store.blobs.add(staged)
+    output = Output(format=Format.QCOW2, digest=blob.digest, sha512="", size=blob.size, virtual_size=1)
+    build = Build(tag="parent", name="Parent", arch=Arch.AMD64, version="20261101T120000Z", key="k",
+                  asked=project.keys()["parent amd64"], outputs={Format.QCOW2: output})  # fmt: skip
+    store.record(build, {}, "Parent")
+    request = replace(project.request, tags=("parent",), arches=(Arch.AMD64,))
+    told = [outlook.look(replace(request, max_age=days), loaded, store, now=NOW, offline=False).reasons()[0]
+            for days in (30, 7)]  # fmt: skip
+    assert [each["serves"] for each in told] == ["20261101T120000Z", None]
+    assert told[1]["changed"][0].startswith("it is 20 days old, more than --max-age 7, and nothing is known")

@@ -124,7 +124,11 @@ class DirectorySite:
 
     def archived(self, name: str) -> list[Entry]:
         """Return the archived files that have a description of ours, newest first."""
-        names = [path.name.removesuffix(f".{self._suffix}") for path in self._folder.glob(f"{name}-*.{self._suffix}")]
+        try:
+            found = list(self._folder.glob(f"{name}-*.{self._suffix}"))
+        except OSError as error:
+            raise self._refused(error) from error
+        names = [path.name.removesuffix(f".{self._suffix}") for path in found]
         ours = [archived for archived in names if self._read(self._sidecar(archived)).get("archives") == name]
         entries = [entry for archived in ours for entry in self.find(archived) if entry.sha512]
         return sorted(entries, key=lambda entry: entry.created, reverse=True)
@@ -177,6 +181,8 @@ class DirectorySite:
             status = file.stat()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._refused(error) from error
         said = self._read(sidecar)
         # a description that does not fit the file's size is of another file
         complete = said.get("size") == status.st_size and "sha512" in said
