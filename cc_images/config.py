@@ -27,16 +27,9 @@ FILES: Mapping[str, str] = {
 }
 """The files and the variables that override them."""
 
-OURS = frozenset(
-    {
-        "DIB_IMAGE_CACHE",
-        "DIB_LOCKFILES",
-        "DIB_MANIFEST_SAVE_DIR",
-        "DIB_NO_TMPFS",
-        "DIB_PYTHON_EXEC",
-        "DIB_QUIET",
-    }
-)
+OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
+    "DIB_PYTHON_EXEC"
+}
 """`DIB_*` variables that the sandbox decides; they are not handed down from the user's environment."""
 
 NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")

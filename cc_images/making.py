@@ -23,8 +23,9 @@ from cc_images.layering import LAYER_ELEMENT, inherit, write_element
 from cc_images.model import Arch, Artifact, Build, Json, Layer
 from cc_images.plan import Base, BuildJob, ConvertJob, LayerJob, Plan, PushJob
 from cc_images.recipe import key_of, merged
+from cc_images.runs import Run
 from cc_images.sandbox import TOOLBOX, Sandbox, remove
-from cc_images.store import Run, Store
+from cc_images.store import Store
 
 LEAST_FREE = 3 << 30
 """Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""

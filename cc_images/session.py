@@ -24,7 +24,8 @@ from cc_images.making import Progress, Workshop
 from cc_images.model import Json
 from cc_images.outlook import look
 from cc_images.plan import BuildJob, Plan, Request, Resource, Result
-from cc_images.store import Run, Store
+from cc_images.runs import Run
+from cc_images.store import Store
 from cc_images.worker import Worker
 
 FETCHES, CONVERSIONS, PUSHES = 4, 2, 4

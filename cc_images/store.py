@@ -36,67 +36,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cc_images.blobs import Blobs
-from cc_images.errors import CCImagesError
-from cc_images.files import clear_errors, locked, point, try_lock, wait_for_lock, write_json
+from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer
-
-GUARD_WAIT = 60.0
-"""Seconds that a dead run's sandboxes get to disappear; the kernel takes well under one."""
+from cc_images.runs import Run, wait_for_guards
 
 USED_AGAIN = 3600.0
 """Seconds within which a second use of a record is not noted."""
-
-
-class Run:
-    """One run's identity and private folder; holds the run's lock until `close`."""
-
-    def __init__(self, version: str, work: Path, logs: Path) -> None:
-        self.version = version
-        self.work = work
-        self.logs = logs
-        self._lock = locked(work / "lock", fcntl.LOCK_EX)
-        self._held: dict[str, int] = {}
-        self.pinned: dict[tuple[str, Arch, str], Build] = {}
-        """Stored builds that the run relies on, by tag, architecture and version."""
-
-    def log_path(self, task: str) -> Path:
-        """Return the log file of a task."""
-        return self.logs / f"{task.replace('/', '_').replace(' ', '-')}.log"
-
-    def workspace(self, name: str, arch: Arch) -> Path:
-        """Return the folder in which one image, or one layer, is made."""
-        return self.work / f"{name}-{arch}"
-
-    def use(self, blob: Path) -> Path:
-        """Return a name of a blob that stays until the run ends. Raises FileNotFoundError when it left the store."""
-        name = self.work / "uses" / blob.name
-        name.parent.mkdir(exist_ok=True)
-        if name.exists() and not (blob.exists() and not name.samefile(blob)):
-            return name
-        name.unlink(missing_ok=True)  # the blob was damaged and has been made anew
-        with suppress(FileExistsError):
-            os.link(blob, name)
-        return name
-
-    def holds(self, name: str) -> bool:
-        """Say whether a lock of this name is kept."""
-        return name in self._held
-
-    def keep(self, name: str, descriptor: int) -> None:
-        """Keep a lock until `let_go`, or until the run ends; one of the same name is let go of."""
-        self.let_go(name)
-        self._held[name] = descriptor
-
-    def let_go(self, name: str) -> None:
-        """Let go of a kept lock, if it is held."""
-        if (descriptor := self._held.pop(name, None)) is not None:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Let go of all locks."""
-        for name in list(self._held):
-            self.let_go(name)
-        os.close(self._lock)
 
 
 class Store:
@@ -138,7 +83,7 @@ class Store:
                 if (lock := try_lock(work / "lock")) is None:
                     continue
                 try:
-                    _wait_for_guards(work)
+                    wait_for_guards(work)
                     remove(work)
                     reaped.append(work.name)
                 finally:
@@ -152,7 +97,7 @@ class Store:
     def finish_run(self, run: Run, journal: Json, remove: Callable[[Path], None]) -> None:
         """Remove the run's private folder, write its journal, let go of its locks."""
         try:
-            _wait_for_guards(run.work)
+            wait_for_guards(run.work)
             remove(run.work)
             with clear_errors(self.root):
                 write_json(self.journal_path(run), journal)
@@ -313,19 +258,3 @@ def _newest_first(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / f"{name}.json" for name in sorted(names, reverse=True)]
-
-
-def _wait_for_guards(work: Path) -> None:
-    """Wait until no sandbox of the run is left."""
-    deadline = time.monotonic() + GUARD_WAIT
-    while time.monotonic() < deadline:
-        if (descriptor := try_lock(work / "guards")) is not None:
-            os.close(descriptor)
-            return
-        time.sleep(0.05)
-    raise CCImagesError(
-        f"a sandbox of {work.name} is still running",
-        hint="look for its processes (`enter.py`), then start again",
-        reason="busy",
-        temporary=True,
-    )

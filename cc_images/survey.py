@@ -10,9 +10,10 @@ from cc_images import sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.model import Format, Site
-from cc_images.outlook import Outlook, select, sites_of
+from cc_images.outlook import Outlook
 from cc_images.plan import PushJob, Request
 from cc_images.planning import formats_for
+from cc_images.selection import select, sites_of
 from cc_images.sites import open_site
 from cc_images.sites.base import Entry
 from cc_images.sites.publish import recover, surplus

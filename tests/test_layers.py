@@ -29,7 +29,8 @@ LAYERS: list[dict[str, set[str]]] = [
         "process": set(),
         "files": set(),
         "blobs": {"files"},
-        "store": {"blobs", "files"},
+        "runs": {"files"},
+        "store": {"blobs", "files", "runs"},
         "caches": {"files"},
         "sandbox": {"process"},
         "elements": set(),
@@ -45,9 +46,10 @@ LAYERS: list[dict[str, set[str]]] = [
     # faces: everything below, and the faces named here
     {
         "blueprints": set(),
-        "outlook": {"blueprints"},
+        "selection": set(),
+        "outlook": {"blueprints", "selection"},
         "session": {"outlook"},
-        "survey": {"outlook"},
+        "survey": {"outlook", "selection"},
         "upkeep": set(),
         "report": set(),
         "verbs": {"outlook", "session", "survey", "upkeep", "report"},
