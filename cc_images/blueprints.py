@@ -120,9 +120,9 @@ class Blueprints:
         inherited = self._inherited(self._content(parent))
         mine, theirs = ({**self._environment(each), **self._identities(each)} for each in (image, parent))
         beyond = set(self._elements.closure((*self._content(image), *image.disk))) - {*inherited.provides}
-        exported = {name: "" for element in sorted(beyond) for name in self._elements.exports(element)}
+        exported = {name for element in beyond for name in self._elements.exports(element)}
         there = {name for element in inherited.again for name in self._elements.exports(element)}
-        mine |= {name: "(an element sets it)" for name in exported if name not in there and name not in theirs}
+        mine |= dict.fromkeys(exported - there - theirs.keys(), "(an element sets it)")
         return obstacle(self._elements, inherited, theirs, mine) or self.layer(parent, arch)
 
     def _started(self, job: BuildJob, start: Blueprint | str) -> BuildJob:

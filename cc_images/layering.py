@@ -52,9 +52,8 @@ _NOT_COPIED = BUILDING | {"static", "tests", "test-elements", "__pycache__"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """What a build takes over from a tree that was made of `content`: elements provided, and those that run again."""
+    """What a build takes over from a finished tree: elements, what they stand for, and which run again all the same."""
 
-    content: tuple[str, ...]
     provided: tuple[str, ...]
     provides: tuple[str, ...]
     again: tuple[str, ...]
@@ -71,7 +70,6 @@ def inherit(elements: Elements, content: tuple[str, ...]) -> Inheritance:
     provided = tuple(name for name in closure if name not in MECHANICS)
     stands_for = {each for name in closure for each in elements.provides(name)} - MECHANICS
     return Inheritance(
-        content=content,
         provided=provided,
         provides=tuple(sorted({*provided, *stands_for})),
         again=tuple(name for name in closure if name in MECHANICS),

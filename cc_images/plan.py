@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from cc_images.model import Arch, Artifact, Format, Json, Output
+from cc_images.model import Arch, Artifact, Format, Json
 from cc_images.recipe import redacted
 
 
@@ -105,7 +105,7 @@ class LayerJob(BuildJob):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertJob:
-    """Make the outputs in `formats` and record them, from the run's raw disk or from a stored `source`."""
+    """Make the outputs in `formats` and record them, from the run's raw disk or from a stored output."""
 
     name: str
     published_name: str
@@ -113,7 +113,6 @@ class ConvertJob:
     arch: Arch
     version: str
     formats: tuple[Format, ...]
-    source: Output | None = None
     replaces: bool = False
     """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
 

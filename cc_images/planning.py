@@ -222,7 +222,6 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
         arch=candidate.arch,
         version=stored.version,
         formats=missing,
-        source=stored.outputs.get(Format.QCOW2) or next(iter(stored.outputs.values())),
     )
     reason = f"version {stored.version} lacks {', '.join(missing)}"
     return [Task(id=f"convert {candidate.label}", job=job, reason=reason)]
