@@ -4,8 +4,8 @@ What differs from calling the SDK's own image methods, and why (measured against
 
 - An upload is an iterable that opens the file anew at each start. After a 401 keystoneauth repeats the request, and the
   SDK would send a file from where it stands: a short image becomes active.
-- Every call has time-outs. Calls that may be repeated are repeated after what is temporary; an upload never is, it
-  fails and the next run starts from the beginning.
+- Every call has time-outs. Calls that may be repeated are repeated after what is temporary. A broken upload is removed
+  and sent once more from the beginning, as a new image.
 - Work is by id. Names are not unique in Glance, and images of other projects may have ours.
 - After an upload the image is read again: only status, size and `os_hash_value` tell what arrived.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted, UserError
-from cc_images.model import Format, Site
+from cc_images.model import Format, Json, Site
 from cc_images.sites.base import Entry, Publication, Stop
 
 CONNECT_TIMEOUT, ANSWER_TIMEOUT, STORE_TIMEOUT = 20.0, 60.0, 900.0
@@ -29,6 +29,9 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT, STORE_TIMEOUT = 20.0, 60.0, 900.0
 
 TRIES, PAUSE = 4, 1.0
 """How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
+
+UPLOADS = 2
+"""How often a file is sent."""
 
 OURS = "cc-images"
 """The tag of every image that cc-images has made; staged ones have more, which name run, target and predecessor."""
@@ -70,7 +73,7 @@ class GlanceSite:
 
     def upload(self, publication: Publication, replaces: str, *, stop: Stop, report: Callable[[int], None]) -> Entry:
         """Create a private image under a temporary name and send the file."""
-        record: dict[str, Any] = {
+        record: Json = {
             "name": f"{publication.name}.{publication.run}.staged",
             "disk_format": self._disk_format,
             "container_format": "bare",
@@ -79,22 +82,9 @@ class GlanceSite:
         }
         for name, value in publication.properties.items():
             record[name] = int(value) if name in CORE_NUMBERS else value
-        image = self._call("POST", "/images", json=record, tries=1)
-        try:
-            self._check_visibility(image["id"])
-            body = _Body(publication.path, publication.size, stop, report)
-            self._call(
-                "PUT",
-                f"/images/{image['id']}/file",
-                tries=1,
-                data=body,
-                headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(publication.size)},
-                timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
-            )
-            return self._get(image["id"])
-        except BaseException:
-            self._forget(image["id"])
-            raise
+        return self._repeated(
+            lambda: self._sent(record, _Body(publication.path, publication.size, stop, report)), UPLOADS
+        )
 
     def archive(self, entry: Entry, name: str) -> None:
         """Rename an image and, if it is ours, tag it as a version of its name; protected ones may be renamed too."""
@@ -126,6 +116,24 @@ class GlanceSite:
         return f"{self._site.cloud}: {name}"
 
     # -- Glance -------------------------------------------------------------------------------------------------
+
+    def _sent(self, record: Json, body: _Body) -> Entry:
+        """Create an image with its data, or leave none."""
+        image = self._call("POST", "/images", json=record, tries=1)
+        try:
+            self._check_visibility(image["id"])
+            self._call(
+                "PUT",
+                f"/images/{image['id']}/file",
+                tries=1,
+                data=body,
+                headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(len(body))},
+                timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
+            )
+            return self._get(image["id"])
+        except BaseException:
+            self._forget(image["id"])
+            raise
 
     def _list(self, **query: str) -> list[Entry]:
         """Return the project's images that match, all pages."""

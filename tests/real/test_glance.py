@@ -301,6 +301,21 @@ def test_a_connection_that_is_cut_in_an_upload_leaves_the_old_image(tmp_path: Pa
     is_now(name, content, b"old")
 
 
+def test_an_upload_that_broke_once_is_sent_again(tmp_path: Path, name: str, proxy: Proxy) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    content = os.urandom(16 << 20)
+    proxy.cut_after = 4 << 20
+    sent = [0]
+
+    def report(done: int) -> None:
+        if done < sent[-1]:
+            proxy.cut_after = None
+        sent.append(done)
+
+    put(site(), publication(tmp_path, name, content), report=report)
+    is_now(name, content, b"old")
+
+
 def test_a_connection_that_stalls_is_given_up(
     tmp_path: Path, name: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
