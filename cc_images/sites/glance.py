@@ -82,9 +82,9 @@ class GlanceSite:
         }
         for name, value in publication.properties.items():
             record[name] = int(value) if name in CORE_NUMBERS else value
-        return self._repeated(
-            lambda: self._sent(record, _Body(publication.path, publication.size, stop, report)), UPLOADS
-        )
+        body = _Body(publication.path, publication.size, stop, report)
+        sent: Entry = self._repeated(lambda: self._sent(record, body), UPLOADS)
+        return sent
 
     def archive(self, entry: Entry, name: str) -> None:
         """Rename an image and, if it is ours, tag it as a version of its name; protected ones may be renamed too."""
