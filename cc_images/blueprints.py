@@ -149,10 +149,7 @@ class Blueprints:
         return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.packages))
 
     def _environment(self, image: Image) -> dict[str, str]:
-        together: dict[str, str] = {}
-        for each in self._config.lineage(image):
-            together |= each.environment
-        return together | dict(self._config.environment)
+        return self._config.variables(image)
 
     def _artifacts(self, image: Image) -> dict[str, Artifact]:
         together: dict[str, Artifact] = {}

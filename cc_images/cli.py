@@ -120,6 +120,9 @@ def parser(verb: str) -> Parser:
     )
     made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
+    made.add_argument(
+        "--no-boot-test", action="store_true", help="push without the boot test, and let the image's properties say so"
+    )
     made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
     made.add_argument("-q", "--quiet", action="store_true", help="print failures and the final table only")
     made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")

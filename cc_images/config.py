@@ -15,10 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cc_images.checks import DROPPED, KINDS
+from cc_images.checks import merged as merged_checks
+from cc_images.checks import mistake as mistaken_check
 from cc_images.document import Document, Section, choice
 from cc_images.errors import ConfigError
-from cc_images.model import RESERVED, Arch, Artifact, ElementSource, Format, Image, Site
+from cc_images.model import RESERVED, Arch, Artifact, Checks, ElementSource, Firmware, Format, Image, Site
 from cc_images.properties import mistake
+from cc_images.recipe import secret_values
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",
@@ -68,6 +72,17 @@ class Config:
         """Return the images that this one builds on, oldest first, itself last: its first parent's, and so on."""
         parents = self.lineage(self.images[image.depends[0]]) if image.depends else ()
         return (*parents, image)
+
+    def variables(self, image: Image) -> dict[str, str]:
+        """Return the `DIB_*` of an image's builds: its ancestors' first, its own over theirs, the user's over all."""
+        together: dict[str, str] = {}
+        for each in self.lineage(image):
+            together |= each.environment
+        return together | dict(self.environment)
+
+    def secrets(self, tag: str) -> tuple[str, ...]:
+        """Return what no file of an image may contain: the secret values of its build's variables."""
+        return secret_values(self.variables(self.images[tag]))
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Config:
@@ -216,11 +231,15 @@ def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) ->
 
 
 def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
-    """Fill in the provenance that an image has from its first parents."""
+    """Fill in what an image has from its first parents: provenance and checks."""
     if not image.depends:
-        return image
+        return replace(image, checks=merged_checks({}, image.checks))
     parent = _inherit(images[image.depends[0]], images)
-    return replace(image, provenance={**parent.provenance, **image.provenance})
+    return replace(
+        image,
+        provenance={**parent.provenance, **image.provenance},
+        checks=merged_checks(parent.checks, image.checks),
+    )
 
 
 def _image(section: Section) -> Image:
@@ -241,7 +260,8 @@ def _image(section: Section) -> Image:
         artifacts={sub.name: _artifact(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=section.choices("formats", Format) or (Format.QCOW2,),
         properties=section.mapping("properties", _NAME, "a property's name"),
-        checks=section.anything("checks"),
+        checks=_checks(section.child("checks")),
+        firmware=section.choices("firmware", Firmware),
         timeout=section.number("timeout", 240, least=1),
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
@@ -251,7 +271,31 @@ def _image(section: Section) -> Image:
             section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
     _check_properties(section, image.properties)
     section.close()
-    return image
+    return image if image.firmware else replace(image, firmware=_usual_firmware(image.disk))
+
+
+def _usual_firmware(disk: tuple[str, ...]) -> tuple[Firmware, ...]:
+    """Return what a disk of these elements starts with: dib's EFI layouts have a boot loader for BIOS too."""
+    return (Firmware.BIOS, Firmware.UEFI) if any("efi" in element for element in disk) else (Firmware.BIOS,)
+
+
+def _checks(section: Section) -> Checks:
+    """Return what the boot test shall look for; a name whose expectation is `no` is one that the parent's drops."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, known in KINDS.items():
+        for name, said in section.named(kind).items():
+            if said == "":
+                wanted = {}
+            elif isinstance(said, str):
+                wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
+            else:
+                wanted = said.texts()
+            wrong = "" if DROPPED in wanted else mistaken_check(kind, name, wanted)
+            if wrong:
+                section.problem(f"{kind}.{name}", wrong)
+            found.setdefault(kind, {})[name] = wanted
+    section.close()
+    return found
 
 
 def _check_properties(section: Section, properties: Mapping[str, str]) -> None:

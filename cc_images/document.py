@@ -189,18 +189,31 @@ class Section:
                 self._wrong(child, f"{key}.{name}", "is not a variable's name")
             yield Section(self._document, name, f"{self._path}.{key}.{name}", child)
 
-    def anything(self, key: str) -> dict[str, Any]:
-        """Return a mapping whose content somebody else checks."""
+    def child(self, key: str) -> Section:
+        """Return the mapping at a key; an empty one when there is none."""
+        node = self._take(key)
+        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], self._node.start_mark, self._node.end_mark)
+        return Section(self._document, key, f"{self._path}.{key}", empty if node is None else node)
+
+    def named(self, key: str) -> dict[str, str | Section]:
+        """Return a list of names, or a mapping of names to texts or mappings; a name alone has an empty text."""
         node = self._take(key)
         if node is None:
             return {}
-        found = None
-        with suppress(ValueError, TypeError, RecursionError, yaml.YAMLError):
-            found = self._document.construct(node)
-        if not isinstance(found, dict):
-            self._wrong(node, key, "must be a mapping")
-            return {}
+        if not isinstance(node, yaml.MappingNode):
+            names = node.value if isinstance(node, yaml.SequenceNode) else [node]
+            return {self._scalar(each, key): "" for each in names}
+        found: dict[str, str | Section] = {}
+        for name, value in self._document.items(node, f"{self._path}.{key}").items():
+            if isinstance(value, yaml.MappingNode):
+                found[name] = Section(self._document, name, f"{self._path}.{key}.{name}", value)
+            else:
+                found[name] = "" if _is_null(value) else self._scalar(value, f"{key}.{name}")
         return found
+
+    def texts(self) -> dict[str, str]:
+        """Return all that is left of the section as texts."""
+        return {key: self.text(key) for key in list(self._left)}
 
     def _take(self, key: str) -> yaml.Node | None:
         self._known.append(key)

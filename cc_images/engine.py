@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from types import MappingProxyType
 
 from cc_images.plan import Plan, Resource, Result, Status, Task
+
+Books = Mapping[str, Mapping[Resource, int]]
+"""What tasks take besides their places, such as cores and memory, by id."""
 
 LANE = 2
 """Tasks of one lane that run at a time."""
@@ -26,8 +30,14 @@ class Schedule:
     failure blocks exactly its descendants along needs-edges.
     """
 
-    def __init__(self, plan: Plan, limits: Mapping[Resource, int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        limits: Mapping[Resource, int],
+        books: Books = MappingProxyType({}),
+    ) -> None:
         self._limits = limits
+        self._takes = {task.id: {task.resource: 1, **books.get(task.id, {})} for task in plan.tasks}
         self._waiting = {task.id: task for task in plan.tasks}
         self._running: dict[str, Task] = {}
         self._results: dict[str, Result] = {}
@@ -58,18 +68,25 @@ class Schedule:
 
     def start(self) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running."""
-        used = Counter(task.resource for task in self._running.values())
+        used: Counter[Resource] = Counter()
+        for task in self._running.values():
+            used.update(self._takes[task.id])
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         for task in self._waiting.values():
-            free = used[task.resource] < self._limits[task.resource] and (not task.lane or lanes[task.lane] < LANE)
+            free = self._fits(task, used) and (not task.lane or lanes[task.lane] < LANE)
             if free and not task.cached and self._results.keys() >= {*task.needs, *task.after}:
-                used[task.resource] += 1
+                used.update(self._takes[task.id])
                 lanes[task.lane] += 1
                 chosen.append(task)
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
+
+    def _fits(self, task: Task, used: Mapping[Resource, int]) -> bool:
+        """Say whether what a task takes is free; what takes more than there is waits until nothing else takes any."""
+        takes = self._takes[task.id]
+        return all(not used[each] or used[each] + count <= self._limits[each] for each, count in takes.items())
 
     def finish(self, result: Result) -> None:
         """Take note of how a running task ended."""
@@ -108,16 +125,18 @@ def run(
     executors: Mapping[Resource, Executor],
     limits: Mapping[Resource, int],
     *,
+    books: Books = MappingProxyType({}),
     observe: Callable[[Result], None] = lambda result: None,
     stopping: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
 ) -> Mapping[str, Result]:
     """Carry out the plan and return a result for every task.
 
-    `observe` is told each result as it comes, from the calling thread. Once `stopping` says so, or after a failure
-    with `fail_fast`, nothing new starts; what runs is awaited (ending it early is `perform`'s business).
+    `books` says what tasks take besides their places. `observe` is told each result as it comes, from the calling
+    thread. Once `stopping` says so, or after a failure with `fail_fast`, nothing new starts; what runs is awaited
+    (ending it early is `perform`'s business).
     """
-    schedule = Schedule(plan, limits)
+    schedule = Schedule(plan, limits, books)
     futures: dict[Future[Result], Task] = {}
     while True:
         for result in schedule.settle():

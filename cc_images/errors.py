@@ -15,6 +15,9 @@ class CCImagesError(Exception):
 
     exit_code = 3
 
+    tail: tuple[str, ...] = ()
+    """The last lines of what tells more, if anything does."""
+
     def __init__(self, message: str, *, hint: str = "", reason: str = "failed", temporary: bool = False) -> None:
         super().__init__(message)
         self.message = message

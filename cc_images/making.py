@@ -21,7 +21,7 @@ from cc_images.elements import Elements
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
 from cc_images.model import Arch, Artifact, Build, Json, Layer
-from cc_images.plan import Base, BuildJob, ConvertJob, LayerJob, Plan, PushJob
+from cc_images.plan import Base, BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob
 from cc_images.recipe import key_of, merged
 from cc_images.runs import Run
 from cc_images.sandbox import TOOLBOX, Sandbox, remove
@@ -70,7 +70,10 @@ class Workshop:
     network: Mapping[str, str]
     progress: Progress
     stop: threading.Event
+    secrets: Callable[[str], tuple[str, ...]] = lambda tag: ()
+    """What no file of an image may contain: values of its build's environment."""
     cores: int = 1
+    guest_cores: int = 1
     tmpfs_mib: int = 0
     offline: bool = False
 
@@ -82,7 +85,7 @@ class Workshop:
         """Keep what stored builds the plan relies on readable until the run ends, whoever removes them meanwhile."""
         for task in plan.tasks:
             job = task.job
-            if isinstance(job, (ConvertJob, PushJob)) and job.version != self.run.version:
+            if isinstance(job, (ConvertJob, BootJob, PushJob)) and job.version != self.run.version:
                 build = self.store.build(job.tag, job.arch, job.version)
                 if build is not None:
                     self.store.used(build)

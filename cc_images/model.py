@@ -58,6 +58,35 @@ class Format(StrEnum):
         return self.value.partition("-")[0]
 
 
+class Firmware(StrEnum):
+    """How a machine starts."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class Level(StrEnum):
+    """How far an image gets in the boot test, in the order in which it gets there.
+
+    `inside` is what can be seen without booting; `cloud-init` is reached when it has finished without errors, `systemd`
+    when the system runs without failed units, `checks` when everything that the catalogue and hygiene ask for is met.
+    """
+
+    INSIDE = "inside"
+    FIRMWARE = "firmware"
+    LOADER = "boot loader"
+    KERNEL = "kernel"
+    LOGIN = "login"
+    CLOUD_INIT = "cloud-init"
+    SSH = "ssh"
+    SYSTEM = "systemd"
+    CHECKS = "checks"
+
+
+Checks = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""What the boot test looks for: kind of check → name → expectations; see `checks`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """Where a file comes from: a `url` (https, http, file), or an `object` in the store of a `site`."""
@@ -101,7 +130,8 @@ class Image:
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     formats: tuple[Format, ...] = (Format.QCOW2,)
     properties: Mapping[str, str] = field(default_factory=dict)
-    checks: Mapping[str, Any] = field(default_factory=dict)
+    checks: Checks = field(default_factory=dict)
+    firmware: tuple[Firmware, ...] = (Firmware.UEFI,)
     timeout: int = 240
     eol: date | None = None
     layer: bool = True
@@ -110,6 +140,10 @@ class Image:
     def tag(self) -> str:
         """The name as users type it."""
         return self.name.lower()
+
+    def boots_with(self, arch: Arch) -> tuple[Firmware, ...]:
+        """Return the firmware that a disk for this architecture starts with; arm64 machines have UEFI alone."""
+        return self.firmware if arch is Arch.AMD64 else (Firmware.UEFI,)
 
     def published_name(self, arch: Arch) -> str:
         """Return the name on sites: `<Name>` for amd64, `<Name>-ARM64` for arm64."""
@@ -197,6 +231,8 @@ class Build:
     upstream: Mapping[str, str] = field(default_factory=dict)
     packages: int = 0
     """How many packages it has."""
+    boot: str = ""
+    """The level that it reached in its newest boot test; empty when it was never tested."""
 
     @property
     def created(self) -> datetime:

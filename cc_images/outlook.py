@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Outlook:
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
     now: datetime
+    passes: Mapping[str, str] = field(default_factory=dict)
+    """The digests of stored files that have passed a boot test, and what was asked of them."""
     moved: Callable[[Build | Layer], list[str]] = lambda made: []
     """Which addresses hold something else now than when a build or layer was made."""
     details: Callable[[str], Json] = lambda asked: {}
@@ -65,6 +67,7 @@ class Outlook:
             version=version,
             now=self.now,
             foundations=self.foundations,
+            passes=self.passes,
             notes=self.notes,
         )
 
@@ -92,9 +95,17 @@ def look(
                 Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
             )
-            sites, told = sites_of(request, config), (*config.notes, *notes, *_damaged(candidates, store))
+            sites = sites_of(request, config)
+            told = (*config.notes, *notes, *_untested(request), *_damaged(candidates, store))
             return Outlook(
-                request=request, candidates=candidates, foundations={}, sites=sites, folders=(), notes=told, now=now
+                request=request,
+                candidates=candidates,
+                foundations={},
+                sites=sites,
+                folders=(),
+                notes=told,
+                now=now,
+                passes=_passes(candidates, store),
             )
     folders = element_folders(config, store, offline=offline, stop=stop)
     blueprints = Blueprints(config, Elements(folders))
@@ -119,8 +130,16 @@ def look(
         foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
         sites=sites_of(request, config),
         folders=folders,
-        notes=(*config.notes, *notes, *_in_one_go(drawn), *_damaged(candidates, store), *world.notes()),
+        notes=(
+            *config.notes,
+            *notes,
+            *_untested(request),
+            *_in_one_go(drawn),
+            *_damaged(candidates, store),
+            *world.notes(),
+        ),
         now=now,
+        passes=_passes(candidates, store),
         moved=world.moved,
         details=details,
     )
@@ -146,6 +165,17 @@ def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
     return drawn
+
+
+def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
+    builds = [build for each in candidates for build in (each.match, each.newest) if build is not None]
+    return store.passes({output.digest for build in builds for output in build.outputs.values()})
+
+
+def _untested(request: Request) -> list[str]:
+    """Say loudly that nobody will have seen the images boot."""
+    asked = request.push and not request.boot_test
+    return ["--no-boot-test: images are pushed that may not boot; their property build-boot says so"] if asked else []
 
 
 def _damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:

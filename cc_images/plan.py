@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from cc_images.model import Arch, Artifact, Format, Json
+from cc_images.model import Arch, Artifact, Checks, Firmware, Format, Json
 from cc_images.recipe import redacted
 
 
@@ -19,7 +19,11 @@ class Resource(StrEnum):
     FETCH = "fetch"
     BUILD = "build"
     CONVERT = "convert"
+    BOOT = "boot"
     PUSH = "push"
+    CORES = "cores"
+    MEMORY = "memory"
+    """In MiB."""
 
 
 class Status(StrEnum):
@@ -49,6 +53,8 @@ class Request:
     jobs: int = 1
     sites: tuple[str, ...] = ()
     fail_fast: bool = False
+    boot_test: bool = True
+    """Whether a push needs a passed boot test."""
     max_age: int = 7
     """Days for which a build is taken for fresh when upstream cannot be asked."""
 
@@ -118,6 +124,24 @@ class ConvertJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootJob:
+    """Look into a version and boot it with each firmware; all of `formats` must hold what was booted.
+
+    `asked` names what it is put through: a pass counts only for the same. Each guest gets `memory_mib`.
+    """
+
+    name: str
+    tag: str
+    arch: Arch
+    version: str
+    formats: tuple[Format, ...]
+    firmware: tuple[Firmware, ...]
+    checks: Checks
+    asked: str
+    memory_mib: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PushJob:
     """Publish one output of a version at a site."""
 
@@ -130,13 +154,14 @@ class PushJob:
     properties: Mapping[str, str]
 
 
-Job = FetchJob | BuildJob | LayerJob | ConvertJob | PushJob
+Job = FetchJob | BuildJob | LayerJob | ConvertJob | BootJob | PushJob
 
 RESOURCES: Mapping[type[Job], Resource] = {
     FetchJob: Resource.FETCH,
     BuildJob: Resource.BUILD,
     LayerJob: Resource.BUILD,
     ConvertJob: Resource.CONVERT,
+    BootJob: Resource.BOOT,
     PushJob: Resource.PUSH,
 }
 

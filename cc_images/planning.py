@@ -13,8 +13,15 @@ from types import MappingProxyType
 
 from cc_images.errors import UserError
 from cc_images.model import Arch, Artifact, Build, Format, Image, Layer, Site
-from cc_images.plan import BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task
+from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task
 from cc_images.properties import NUMBERS
+from cc_images.recipe import key_of
+
+RULES = 1
+"""Raised when the boot test itself asks for more: what passed before is then tested again."""
+
+LEAST_MEMORY = 1024
+"""MiB of a guest's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +68,15 @@ def make_plan(
     version: str,
     now: datetime,
     foundations: Mapping[str, Foundation] = MappingProxyType({}),
+    passes: Mapping[str, str] = MappingProxyType({}),
     notes: Sequence[str] = (),
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
     Candidates stand in an order in which parents come before children. `foundations` has every layer that one of them
     may start from, by what is asked of it. A layer is made only when something that will be built needs it; it is
-    forced only when its own image is among the candidates. Raises UserError when a push was asked for and no site
+    forced only when its own image is among the candidates. `passes` has the digests of files that passed a boot test,
+    and what was asked of them. Raises UserError when a push was asked for and no site
     takes any of the images.
     """
     tasks: dict[str, Task] = {}
@@ -87,6 +96,10 @@ def make_plan(
             steps = [_cached(candidate, reason)] if request.build else []
             steps += _complete(candidate, stored, wanted)
         needs = tuple(task.id for task in steps if isinstance(task.job, ConvertJob))
+        if pushes and request.boot_test:
+            boot = _boot(candidate, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
+            steps.append(boot)
+            needs = (boot.id,)
         steps += [_push(candidate, site, out, stored.version if stored else version, needs) for site, out in pushes]
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
@@ -232,6 +245,55 @@ def _fetch(artifact: Artifact) -> Task:
         id=f"fetch {artifact.basename} {artifact.identity}",
         job=FetchJob(artifact=artifact),
         reason="needed by a build",
+    )
+
+
+def trial(image: Image, arch: Arch) -> str:
+    """Return the name of what an image is put through: a pass of another one does not count."""
+    firmware = [each.value for each in image.boots_with(arch)]
+    return key_of({"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)})
+
+
+def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
+    """Return the job that puts a version of an image through its boot test."""
+    return BootJob(
+        name=image.published_name(arch),
+        tag=image.tag,
+        arch=arch,
+        version=version,
+        formats=formats,
+        firmware=image.boots_with(arch),
+        checks=image.checks,
+        asked=trial(image, arch),
+        memory_mib=_memory(image),
+    )
+
+
+def _memory(image: Image) -> int:
+    """Return what a guest gets, in MiB: what the image says that it needs, and no less than a usual small instance."""
+    return max(LEAST_MEMORY, int(image.properties.get("min_ram", "0")))
+
+
+def _boot(
+    candidate: Candidate,
+    stored: Build | None,
+    formats: tuple[Format, ...],
+    version: str,
+    needs: tuple[str, ...],
+    passes: Mapping[str, str],
+) -> Task:
+    image, arch = candidate.image, candidate.arch
+    job = boot_job(image, arch, stored.version if stored else version, formats)
+    outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
+    passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.asked for each in outputs)
+    count = sum(map(len, image.checks.values()))
+    reason = f"{' and '.join(job.firmware)}, {count} check{'s' * (count != 1)} and hygiene"
+    return Task(
+        id=f"boot {candidate.label}",
+        job=job,
+        reason="these bytes have passed" if passed else reason,
+        needs=needs,
+        cached=passed,
     )
 
 

@@ -110,6 +110,19 @@ def run(
     return "\n".join(tail)
 
 
+def start(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a command that runs beside this thread and dies with it; `end` ends it. Its output goes to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a command and its process group: by closing its input and asking, and by SIGKILL after a while."""
     assert process.stdin is not None

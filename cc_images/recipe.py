@@ -16,8 +16,13 @@ from cc_images.model import Arch, Json
 SCHEMA = 2
 """Part of every key: raised when cc-images itself builds differently from the same inputs."""
 
+LEAST_SECRET = 6
+"""Characters below which a value is too common to be looked for in an image."""
+
 _USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
 _QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
+_LOGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/@\s]*@)", re.IGNORECASE)
+_SIGNATURE = re.compile(r"[?&][^=&\s]*(?:sig|token|secret|key)[^=&\s]*=([^&\s'\"]+)", re.IGNORECASE)
 _SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
 
 
@@ -91,6 +96,17 @@ def redacted(environment: Mapping[str, str]) -> dict[str, str]:
             value if clean == value else f"{clean} sha256:{hashlib.sha256(value.encode()).hexdigest()}".strip()
         )
     return shown
+
+
+def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values, and the parts of addresses, that may be secrets and are long enough to be looked for."""
+    found: list[str] = []
+    for name, value in environment.items():
+        if _SENSITIVE.search(name):
+            found.append(value)
+        found += [each[1].rstrip("@").rpartition("/")[2].rpartition(":")[2] for each in _LOGIN.finditer(value)]
+        found += [each[1] for each in _SIGNATURE.finditer(value)]
+    return tuple(dict.fromkeys(value for value in found if len(value) >= LEAST_SECRET))
 
 
 def without_secrets(text: str) -> str:

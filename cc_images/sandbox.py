@@ -164,14 +164,15 @@ def as_root() -> tuple[str, ...]:
     return () if os.geteuid() == 0 else ("sudo", "-n", "--")
 
 
-def require_host() -> None:
-    """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
+def require_host(tools: Mapping[str, str] | None = None) -> None:
+    """Check, before anything runs, that sandboxes can be entered and that the tools (those of a build) are here.
 
     Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
     """
+    tools = TOOLS if tools is None else tools
     search = ":".join(SYSTEM_PATH)
-    missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool, path=search) is None}
-    if not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
+    missing = {tool: package for tool, package in tools.items() if shutil.which(tool, path=search) is None}
+    if tools is TOOLS and not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
         missing["fusefat"] = "fusefat; this kernel has no FAT driver"
     if missing:
         raise CCImagesError(

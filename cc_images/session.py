@@ -17,19 +17,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from cc_images import engine, sandbox
+from cc_images import emulation, engine, guest, sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import Progress, Workshop
 from cc_images.model import Json
 from cc_images.outlook import look
-from cc_images.plan import BuildJob, Plan, Request, Resource, Result
+from cc_images.plan import BootJob, BuildJob, Plan, Request, Resource, Result, Task
 from cc_images.runs import Run
 from cc_images.store import Store
 from cc_images.worker import Worker
 
-FETCHES, CONVERSIONS, PUSHES = 4, 2, 4
-"""How many artifacts are fetched, disks converted and images pushed at a time."""
+FETCHES, CONVERSIONS, BOOTS, PUSHES = 4, 2, 16, 4
+"""How many artifacts are fetched, disks converted, images booted (if cores and memory allow) and pushed at a time."""
+
+BUILD_MIB, GUEST_MIB = 512, 768
+"""MiB that a build takes besides its files, and a guest besides its own memory: QEMU with its translated code."""
 
 TMPFS_SHARE = 0.6
 """Part of the free memory that all builds together may use for their scratch folders."""
@@ -72,14 +75,14 @@ def run(
         store.reap(sandbox.remove)
         now = datetime.now(UTC).replace(microsecond=0)
         outlook = look(request, config, store, now=now, offline=offline, stop=stop)
-        if any(isinstance(task.job, BuildJob) and not task.cached for task in outlook.plan("").tasks):
-            sandbox.require_host()
+        _require_host(outlook.plan(""))
         this_run = store.start_run(now)
         journal: Json = {"run": this_run.version, "began": now.isoformat()}
         ending.callback(_finish, store, this_run, journal, complaints)
         plan = outlook.plan(this_run.version)
         announce(plan)
         limits = _limits(request)
+        tmpfs_mib = _tmpfs_mib(request.jobs)
         shop = Workshop(
             store=store,
             run=this_run,
@@ -90,8 +93,10 @@ def run(
             network=config.network,
             progress=progress,
             stop=stop,
-            cores=max(1, len(os.sched_getaffinity(0)) // request.jobs),
-            tmpfs_mib=_tmpfs_mib(request.jobs),
+            secrets=config.secrets,
+            cores=max(1, _cores() // request.jobs),
+            guest_cores=_cores(),
+            tmpfs_mib=tmpfs_mib,
             offline=offline,
         )
         shop.pin(plan)
@@ -105,6 +110,7 @@ def run(
             worker.perform,
             executors,
             limits,
+            books={task.id: _takes(task, tmpfs_mib) for task in plan.tasks},
             observe=observe,
             stopping=stop.is_set,
             fail_fast=request.fail_fast,
@@ -126,6 +132,16 @@ def run(
     )
 
 
+def _require_host(plan: Plan) -> None:
+    """Check, before anything runs, that this host can do what the plan asks. Raises CCImagesError or UserError."""
+    jobs = [task.job for task in plan.tasks if not task.cached]
+    if any(isinstance(job, BuildJob) for job in jobs):
+        sandbox.require_host()
+    if boots := [job for job in jobs if isinstance(job, BootJob)]:
+        guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
+        sandbox.require_host({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
+
+
 def _finish(store: Store, this_run: Run, journal: Json, complaints: list[str]) -> None:
     """Close the run's books; a store without room must not hide what the run did."""
     try:
@@ -139,16 +155,39 @@ def _limits(request: Request) -> dict[Resource, int]:
         Resource.FETCH: FETCHES,
         Resource.BUILD: request.jobs,
         Resource.CONVERT: CONVERSIONS,
+        Resource.BOOT: BOOTS,
         Resource.PUSH: PUSHES,
+        Resource.CORES: _cores(),
+        Resource.MEMORY: _free_mib(),
     }
+
+
+def _takes(task: Task, tmpfs_mib: int) -> dict[Resource, int]:
+    """Return what a task books of this host; dib keeps little more than one core busy."""
+    match task.job:
+        case BuildJob():
+            return {Resource.CORES: 1, Resource.MEMORY: tmpfs_mib or BUILD_MIB}
+        case BootJob():
+            count = len(task.job.firmware)
+            return {Resource.CORES: count, Resource.MEMORY: count * (task.job.memory_mib + GUEST_MIB)}
+    return {}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _tmpfs_mib(jobs: int) -> int:
     """Return the size of each build's tmpfs in MiB, or 0 when there is not enough memory for it."""
+    share = int(_free_mib() * TMPFS_SHARE / jobs)
+    return share if share >= TMPFS_LEAST else 0
+
+
+def _free_mib() -> int:
+    """Return the memory that programs may use, in MiB."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            share = int(int(line.split()[1]) / 1024 * TMPFS_SHARE / jobs)
-            return share if share >= TMPFS_LEAST else 0
+            return int(line.split()[1]) >> 10
     return 0
 
 

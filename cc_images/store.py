@@ -3,6 +3,7 @@
     blobs/sha256/ab/ab12…               immutable files, named by the digest of their content (see `blobs`)
     builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of
     layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
+    boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
@@ -30,8 +31,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -208,6 +210,29 @@ class Store:
             write_json(path.with_suffix(".more"), details)
             write_json(path, layer.as_json())
 
+    # -- boot tests ---------------------------------------------------------------------------------------------
+
+    def passes(self, digests: Iterable[str]) -> dict[str, str]:
+        """Return what was asked of those blobs that have passed a boot test."""
+        found: dict[str, str] = {}
+        for digest in digests:
+            with suppress(OSError, ValueError, KeyError):
+                found[digest] = json.loads((self.root / "boots" / f"{digest}.json").read_text())["asked"]
+        return found
+
+    def note_pass(self, digest: str, said: Json) -> None:
+        """Note that a blob has passed a boot test; `asked` in what is said names the test."""
+        with clear_errors(self.root):
+            write_json(self.root / "boots" / f"{digest}.json", said)
+
+    def note_boot(self, build: Build, level: str, said: Json) -> None:
+        """Write into a build's record how far it got in its newest boot test."""
+        path = self.record_path(build)
+        with clear_errors(self.root), self.lock("gc", shared=True):
+            if path.exists():
+                write_json(path.with_suffix(".more"), self.details(build) | {"boot": said})
+                write_json(path, replace(build, boot=level).as_json())
+
     def note_artifact(self, digest: str, name: str) -> None:
         """Note what a fetched file is, and that it was of use now."""
         with clear_errors(self.root):
@@ -232,7 +257,10 @@ class Store:
                     doomed |= _digests_in(path.read_text(errors="replace"))
                 path.unlink(missing_ok=True)
                 path.with_suffix(".more").unlink(missing_ok=True)
-            return sum(self.blobs.remove(digest) for digest in doomed - self.named())
+            loose = doomed - self.named()
+            for digest in loose:
+                (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
+            return sum(self.blobs.remove(digest) for digest in loose)
 
     def named(self) -> set[str]:
         """Return the digests of all blobs that a record names, readable or not."""

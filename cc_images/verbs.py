@@ -36,6 +36,7 @@ def _request(options: argparse.Namespace) -> Request:
         jobs=options.tasks,
         sites=tuple(options.site),
         fail_fast=options.fail_fast,
+        boot_test=not options.no_boot_test,
         max_age=options.max_age,
     )
 

@@ -18,16 +18,17 @@ from typing import BinaryIO
 
 from cc_images import dib, formats, sources
 from cc_images.blobs import Blob
+from cc_images.emulation import accelerated
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import clear_errors, wait_for_lock, write_json
 from cc_images.making import Workshop
-from cc_images.model import Artifact, Build, Format, Json, Output, Site
-from cc_images.plan import BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
-from cc_images.process import CommandFailed
+from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
+from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
 from cc_images.recipe import key_of
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
 from cc_images.sites.publish import publish
+from cc_images.trial import Refused, Verdict, examine
 
 GIB = 1 << 30
 
@@ -52,8 +53,7 @@ class Worker:
                 result = self._do(task, result, log)
         except CCImagesError as error:
             status = Status.INTERRUPTED if isinstance(error, Interrupted) else Status.FAILED
-            if isinstance(error, CommandFailed):
-                tail = error.tail
+            tail = error.tail
             result = replace(result, status=status, error=error.message, hint=error.hint, reason=error.reason)
         except Exception as error:  # noqa: BLE001 - the task boundary
             said = traceback.format_exc()
@@ -73,6 +73,8 @@ class Worker:
                 return self._build(task.id, task.job, result, log)
             case ConvertJob():
                 return self._convert(task.id, task.job, result, log)
+            case BootJob():
+                return self._boot(task.id, task.job, result, log)
             case PushJob():
                 return self._push(task.id, task.job, result)
 
@@ -178,7 +180,53 @@ class Worker:
         where = str(self.shop.store.image_link(job.published_name, job.formats[0]))
         return replace(result, size=size, where=where)
 
-    def _version(self, job: ConvertJob | PushJob) -> str:
+    def _boot(self, task: str, job: BootJob, result: Result, log: BinaryIO) -> Result:
+        build, outputs = self._outputs(job)
+        store = self.shop.store
+        waiting = partial(self.shop.progress.step, task, "waiting for another run's")
+        with store.lock(f"boot {job.tag} {job.arch}", waiting, self.shop.stop):
+            passes = store.passes(output.digest for output in outputs)
+            if all(passes.get(output.digest) == job.asked for output in outputs):
+                return replace(result, status=Status.CACHED, where="these bytes have passed")
+            booted = outputs[0]
+            image = self._intact(booted)
+            verdict = examine(
+                job,
+                image,
+                booted.format,
+                folder=self.shop.run.work / f"boot-{job.tag}-{job.arch}",
+                guards=self.shop.run.work / "guards",
+                serial_log=lambda firmware: self.shop.run.log_path(f"{task} {firmware} serial"),
+                secrets=self.shop.secrets(job.tag),
+                accelerated=accelerated(job.arch, store.root / "accelerators.json"),
+                cores=min(self.shop.guest_cores, 2 * len(job.firmware)),
+                log=log,
+                stop=self.shop.stop,
+                report=partial(self.shop.progress.step, task),
+            )
+            said = verdict.as_json()
+            log.write(json.dumps(said, indent=1).encode() + b"\n")
+            store.note_boot(build, verdict.level, said)
+            if not verdict.passed:
+                raise Refused(verdict)
+            for output in outputs:
+                self.shop.progress.step(task, f"comparing {output.format}")
+                if output is not booted and not formats.same(image, booted.format, self._intact(output), output.format):
+                    raise _unlike(output, booted)
+                store.note_pass(output.digest, {"asked": job.asked, "level": verdict.level, "version": build.version})
+        slowest = max((max(climb.levels.values()) for climb in verdict.climbs.values()), default=0.0)
+        return replace(result, where=f"{verdict.level} after {slowest:.0f} s", timings=_timings(verdict))
+
+    def _outputs(self, job: BootJob | PushJob) -> tuple[Build, list[Output]]:
+        """Return the build that a job is about, and the outputs that it wants."""
+        version = self._version(job)
+        build = self.shop.stored(job.tag, job.arch, version)
+        wanted = job.formats if isinstance(job, BootJob) else (job.format,)
+        if build is None or any(each not in build.outputs for each in wanted):
+            raise _gone(job.tag, version)
+        return build, [build.outputs[each] for each in wanted]
+
+    def _version(self, job: ConvertJob | BootJob | PushJob) -> str:
         """Return the version that a job is about: the planned one, or that of another run which made the same first."""
         joined = self.shop.run.workspace(job.tag, job.arch) / "joined"
         return joined.read_text() if job.version == self.shop.run.version and joined.is_file() else job.version
@@ -216,11 +264,8 @@ class Worker:
         return build, details | {"timings": evidence["timings"], "packages": evidence["packages"]}
 
     def _push(self, task: str, job: PushJob, result: Result) -> Result:
-        version = self._version(job)
-        build = self.shop.stored(job.tag, job.arch, version)
-        if build is None or job.format not in build.outputs:
-            raise _gone(job.tag, version)
-        output = build.outputs[job.format]
+        build, (output,) = self._outputs(job)
+        passed = output.digest in self.shop.store.passes([output.digest])
         publication = Publication(
             name=job.name,
             path=self.shop.run.use(self.shop.store.blobs.path(output.digest)),
@@ -231,6 +276,7 @@ class Worker:
                 **job.properties,
                 "build-version": build.version,
                 "build-key": build.key,
+                "build-boot": Level.CHECKS if passed else "not tested",
             },
             run=self.shop.run.version,
             details={
@@ -268,6 +314,22 @@ class Worker:
 
 def _gone(tag: str, version: str) -> CCImagesError:
     return CCImagesError(f"version {version} of {tag} has left the store", hint="build it again with -b", reason="gone")
+
+
+def _unlike(output: Output, booted: Output) -> CCImagesError:
+    return CCImagesError(
+        f"the {output.format} file does not hold what the {booted.format} file holds, which was booted",
+        hint="build the image again with -b -f",
+        reason="boot-unlike",
+    )
+
+
+def _timings(verdict: Verdict) -> dict[str, float]:
+    return {
+        f"{firmware}: {level}": seconds
+        for firmware, climb in verdict.climbs.items()
+        for level, seconds in climb.levels.items()
+    }
 
 
 def _append(path: Path, text: str) -> None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cc_images.errors import UserError
-from cc_images.model import Arch, Artifact, Build, Format, Image, Output, Site
-from cc_images.plan import BuildJob, Plan, Request
-from cc_images.planning import Candidate, make_plan
+from cc_images.model import Arch, Artifact, Build, Firmware, Format, Image, Output, Site
+from cc_images.plan import BootJob, BuildJob, Plan, Request
+from cc_images.planning import Candidate, make_plan, trial
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOCAL = Site(name="local", directory="/d", is_baremetal=True)
@@ -64,15 +64,21 @@ def test_what_was_never_built_is_built_converted_and_pushed() -> None:
     assert shape(plan) == [
         ("build cc-x amd64", False, ()),
         ("convert cc-x amd64", False, ("build cc-x amd64",)),
-        ("push cc-x amd64 to local", False, ("convert cc-x amd64",)),
+        ("boot cc-x amd64", False, ("convert cc-x amd64",)),
+        ("push cc-x amd64 to local", False, ("boot cc-x amd64",)),
     ]
     assert plan.tasks[0].reason == "never built"
+    assert plan.tasks[2].reason == "uefi, 0 checks and hygiene"
 
 
 def test_an_unchanged_key_is_cached_and_its_version_pushed() -> None:
     plan = planned(BOTH, candidate(match=built()))
-    assert shape(plan) == [("build cc-x amd64", True, ()), ("push cc-x amd64 to local", False, ())]
-    assert plan.tasks[1].job.version == "20261120T120000Z"  # type: ignore[union-attr]
+    assert shape(plan) == [
+        ("build cc-x amd64", True, ()),
+        ("boot cc-x amd64", False, ()),
+        ("push cc-x amd64 to local", False, ("boot cc-x amd64",)),
+    ]
+    assert plan.tasks[2].job.version == "20261120T120000Z"  # type: ignore[union-attr]
 
 
 def test_a_changed_key_builds_and_says_what_changed() -> None:
@@ -100,13 +106,17 @@ def test_force_builds_in_spite_of_the_cache_and_replaces() -> None:
 
 def test_push_alone_takes_the_newest_whatever_its_key() -> None:
     plan = planned(PUSH, candidate(newest=built()))
-    assert shape(plan) == [("push cc-x amd64 to local", False, ())]
+    assert shape(plan) == [
+        ("boot cc-x amd64", False, ()),
+        ("push cc-x amd64 to local", False, ("boot cc-x amd64",)),
+    ]
 
 
 def test_push_alone_builds_what_is_missing() -> None:
     assert [task.id for task in planned(PUSH, candidate()).tasks] == [
         "build cc-x amd64",
         "convert cc-x amd64",
+        "boot cc-x amd64",
         "push cc-x amd64 to local",
     ]
 
@@ -116,15 +126,59 @@ def test_a_format_that_a_site_wants_is_made_from_what_is_stored() -> None:
     assert shape(plan) == [
         ("build cc-x amd64", True, ()),
         ("convert cc-x amd64", False, ()),
-        ("push cc-x amd64 to local", False, ("convert cc-x amd64",)),
-        ("push cc-x amd64 to kvm", False, ("convert cc-x amd64",)),
+        ("boot cc-x amd64", False, ("convert cc-x amd64",)),
+        ("push cc-x amd64 to local", False, ("boot cc-x amd64",)),
+        ("push cc-x amd64 to kvm", False, ("boot cc-x amd64",)),
     ]
+    assert plan.tasks[2].job.formats == (Format.QCOW2, Format.RAW), "every file that is pushed"  # type: ignore[union-attr]
     assert plan.tasks[1].job.formats == (Format.RAW,)  # type: ignore[union-attr]
+
+
+def test_a_pass_counts_for_the_same_bytes_and_the_same_checks_only() -> None:
+    image = candidate(newest=built())
+
+    def boots(image: Candidate, passes: dict[str, str]) -> bool:
+        plan = make_plan(PUSH, [image], (LOCAL,), version="v1", now=NOW, passes=passes)
+        return not plan.tasks[0].cached
+
+    asked = trial(image.image, Arch.AMD64)
+    assert boots(image, {})
+    assert not boots(image, {"d": asked})
+    assert boots(image, {"another digest": asked})
+    checked = replace(image, image=replace(image.image, checks={"files": {"/x": {}}}))
+    assert boots(checked, {"d": asked}), "it was not looked for what is looked for now"
+    both = replace(image, image=replace(image.image, firmware=(Firmware.BIOS, Firmware.UEFI)))
+    assert boots(both, {"d": asked})
+    assert boots(replace(image, image=replace(image.image, properties={"min_ram": "4096"})), {"d": asked})
+
+
+def test_every_format_that_is_pushed_must_have_passed() -> None:
+    both = candidate(newest=built("20261120T120000Z", Format.QCOW2, Format.RAW))
+    other = replace(both.newest.outputs[Format.RAW], digest="r")  # type: ignore[union-attr]
+    newest = replace(both.newest, outputs={**both.newest.outputs, Format.RAW: other})  # type: ignore[union-attr, type-var]
+    both = replace(both, newest=newest)
+    passes = {"d": trial(both.image, Arch.AMD64)}
+    plan = make_plan(PUSH, [both], (LOCAL, KVM), version="v1", now=NOW, passes=passes)
+    assert not plan.tasks[0].cached
+    plan = make_plan(PUSH, [both], (LOCAL, KVM), version="v1", now=NOW, passes=passes | {"r": passes["d"]})
+    assert plan.tasks[0].cached
+
+
+def test_without_the_boot_test_a_push_waits_for_the_file_alone() -> None:
+    plan = planned(replace(BOTH, boot_test=False), candidate())
+    assert shape(plan)[-1] == ("push cc-x amd64 to local", False, ("convert cc-x amd64",))
+    assert not any(isinstance(task.job, BootJob) for task in plan.tasks)
+
+
+def test_arm64_boots_with_uefi_whatever_the_disk_has_for_bios() -> None:
+    image = Image(name="X", firmware=(Firmware.BIOS, Firmware.UEFI))
+    assert image.boots_with(Arch.AMD64) == (Firmware.BIOS, Firmware.UEFI)
+    assert image.boots_with(Arch.ARM64) == (Firmware.UEFI,)
 
 
 def test_bare_metal_images_go_to_bare_metal_sites_only() -> None:
     plan = planned(BOTH, candidate(baremetal_only=True), sites=(LOCAL, KVM))
-    assert [task.id for task in plan.tasks][2:] == ["push cc-x amd64 to local"]
+    assert [task.id for task in plan.tasks][3:] == ["push cc-x amd64 to local"]
     with pytest.raises(UserError, match="none of the images"):
         planned(BOTH, candidate(baremetal_only=True), sites=(KVM,))
 

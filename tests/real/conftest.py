@@ -56,6 +56,8 @@ class Project:
 
     folder: Path
     environment: dict[str, str]
+    boots: bool = False
+    """Whether its images can pass a boot test; the tiny ones have neither kernel nor boot loader."""
     loops: str = field(default_factory=lambda: loops())
 
     @property
@@ -71,6 +73,8 @@ class Project:
 
         In the background of a script, where tests may run, SIGINT is ignored, and cc-images respects that.
         """
+        if "-p" in words and not self.boots:
+            words = ("--no-boot-test", *words)
         return subprocess.Popen(
             ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "cc_images", *words],
             cwd=self.folder,

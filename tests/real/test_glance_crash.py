@@ -61,7 +61,7 @@ def test_every_call_can_be_the_last(
     }
 
     def push(at: int = 0, when: str = "before") -> int:
-        words = [sys.executable, "-m", "tests.killer", str(at), when, "-q", "-p", "cc-crash"]
+        words = [sys.executable, "-m", "tests.killer", str(at), when, "-q", "-p", "--no-boot-test", "cc-crash"]
         return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True).returncode
 
     def prepare() -> list[str]:

@@ -1,0 +1,269 @@
+"""The climb of a guest: from power-on through the levels, seen on its console and asked from inside.
+
+Owns the levels' limits and what every guest is asked. A limit is long enough for a slow host: software emulation gets a
+multiple, and from the login prompt on the guest's own pace counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cc_images import checks
+from cc_images.checks import Answer
+from cc_images.errors import Interrupted
+from cc_images.guest import LOOK, USER, Guest, Stop
+from cc_images.model import Checks, Level
+
+LIMITS: Mapping[Level, float] = {
+    Level.FIRMWARE: 15,
+    Level.LOADER: 20,
+    Level.KERNEL: 30,
+    Level.LOGIN: 60,
+    Level.CLOUD_INIT: 60,
+    Level.SSH: 10,
+    Level.SYSTEM: 30,
+    Level.CHECKS: 60,
+}
+"""Seconds that an accelerated guest gets for a level after the one before."""
+
+SOFTWARE = 8.0
+"""How much longer a guest gets that is emulated in software."""
+
+USUAL_LOGIN = 10.0
+"""Seconds from power-on to the login prompt in an accelerated guest: from then on the guest's own pace is known."""
+
+SILENT_CLOUD_INIT = 8.0
+"""Seconds after the login prompt, at that pace, in which a cloud-init that runs has said so."""
+
+ORDER = tuple(Level)
+
+ASK = Path(__file__).parent / "inside" / "ask.sh"
+
+ABOUT: Mapping[str, str] = {
+    "cloud-init": "cat /run/cloud-init/result.json",
+    "host name": "cat /proc/sys/kernel/hostname",
+    "system": "timeout {patience} systemctl is-system-running --wait",
+    "failed units": "systemctl list-units --failed --plain --no-legend --no-pager",
+    "machine-id": "cat /etc/machine-id",
+    "host keys": "cat /etc/ssh/ssh_host_*_key.pub",
+    "sshd": "sshd -T || /usr/sbin/sshd -T",
+    "user": "id -u",
+}
+"""What every guest is asked besides the image's checks."""
+
+PASSWORDS: Mapping[str, tuple[str, ...]] = {
+    "passwordauthentication": ("no",),
+    "kbdinteractiveauthentication": ("no",),
+    "permitemptypasswords": ("no",),
+    "permitrootlogin": ("no", "without-password", "prohibit-password", "forced-commands-only"),
+}
+"""What sshd may say about logging in without a key."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Climb:
+    """How far a boot got: seconds since power-on per level, and the level that failed with the reason, if any."""
+
+    levels: dict[Level, float] = field(default_factory=dict)
+    failed: Level | None = None
+    problems: list[str] = field(default_factory=list)
+    host_keys: tuple[str, ...] = ()
+    machine_id: str = ""
+
+    @property
+    def reached(self) -> Level | None:
+        """The highest level."""
+        return max(self.levels, key=ORDER.index, default=None)
+
+    def fail(self, level: Level, *problems: str) -> None:
+        """Take note of the level that is not reached, and why; what comes after it does not count."""
+        self.failed = level
+        self.levels = {each: at for each, at in self.levels.items() if ORDER.index(each) < ORDER.index(level)}
+        self.problems += problems
+
+
+def climb(
+    guest: Guest,
+    wanted: Checks,
+    *,
+    stop: Stop,
+    report: Callable[[Level], None] = lambda level: None,
+) -> Climb:
+    """Watch a guest from power-on to what it has of the wanted. Raises Interrupted when `stop` is set."""
+    found = Climb()
+    _watch(guest, found, stop, report)
+    if found.failed is None:
+        _visit(guest, found, wanted, stop, report)
+    return found
+
+
+def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
+    """Follow the console until cloud-init has finished, or something shows that it will not."""
+    since, last = 0.0, 0
+    while not guest.console.reached(Level.CLOUD_INIT):
+        _not_stopped(stop)
+        guest.look()
+        console = guest.console
+        found.levels = dict(console.levels)
+        now = ORDER.index(found.reached) if found.reached else 0
+        if now != last:
+            last, since = now, guest.now
+            report(ORDER[now])
+        ahead = ORDER[now + 1]
+        if console.stopped_at is not None:
+            return found.fail(console.stopped_at, console.trouble)
+        if not guest.running:
+            return found.fail(ahead, f"the machine went off: {guest.said_by_qemu()}")
+        if late := _late(guest, ahead, guest.now - since, found.reached):
+            return found.fail(ahead, late)
+        time.sleep(LOOK)
+    _await_login(guest, found, stop)
+    return None
+
+
+def _late(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> str:
+    """Return why a level that is waited for will not come any more, or an empty string."""
+    console = guest.console
+    if ahead is Level.CLOUD_INIT:
+        if not console.cloud_init_runs and waited > SILENT_CLOUD_INIT * pace(guest):
+            return "cloud-init does not run: nothing of it on the console by the login prompt"
+        if waited > LIMITS[ahead] * pace(guest):
+            return f"cloud-init has not finished {waited:.0f} s after the login prompt"
+    elif waited > LIMITS[ahead] * (1 if guest.machine.accelerated else SOFTWARE):
+        said = f" ({console.complaint})" if console.complaint else ""
+        return f"no sign of it {waited:.0f} s after {reached or 'power-on'}{said}"
+    return ""
+
+
+def _await_login(guest: Guest, found: Climb, stop: Stop) -> None:
+    """Give a login prompt that comes after cloud-init its time: whoever has only the console needs it."""
+    since = guest.now
+    while Level.LOGIN not in guest.console.levels:
+        _not_stopped(stop)
+        if guest.now - since > LIMITS[Level.SSH] * pace(guest):
+            found.levels = dict(guest.console.levels)
+            return found.fail(Level.LOGIN, "there is no login prompt on the serial console")
+        time.sleep(LOOK)
+        guest.look()
+    found.levels = dict(guest.console.levels)
+    return None
+
+
+def _visit(guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Callable[[Level], None]) -> None:
+    """Log in, and ask everything in one go."""
+    report(Level.CLOUD_INIT)
+    patience = LIMITS[Level.SYSTEM] * pace(guest)
+    commands = [text.format(patience=f"{patience:.0f}") for text in ABOUT.values()] + checks.questions(wanted)
+    answers, errors = _asked(guest, commands, patience, stop)
+    if not answers:
+        return found.fail(Level.SSH, _why_no_ssh(errors))
+    found.levels[Level.SSH] = guest.now - answers[-1].seconds
+    report(Level.SSH)
+    if len(answers) < len(commands):
+        return found.fail(Level.CHECKS, f"the guest stopped answering: {errors.strip()[-200:] or 'no reason given'}")
+    told = dict(zip(ABOUT, answers, strict=False))
+    found.host_keys = tuple(sorted(line.split()[1] for line in told["host keys"].output.splitlines() if " " in line))
+    found.machine_id = told["machine-id"].output.strip()
+    if problems := _cloud_init(told["cloud-init"].output, told["host name"].output.strip(), guest.host_name):
+        return found.fail(Level.CLOUD_INIT, *problems)
+    state = told["system"].output.strip()
+    if state != "running":
+        units = ", ".join(line.split()[0] for line in told["failed units"].output.splitlines() if line.strip())
+        failed = f": {units} failed" if units else ""
+        return found.fail(Level.SYSTEM, f"the system is {state or 'still starting'}{failed}")
+    found.levels[Level.SYSTEM] = found.levels[Level.SSH] + told["system"].seconds
+    report(Level.SYSTEM)
+    replies = [Answer(code=each.code, output=each.output) for each in answers[len(ABOUT) :]]
+    if problems := [*_logins(told["sshd"].output), *checks.problems(wanted, replies)]:
+        return found.fail(Level.CHECKS, *problems)
+    found.levels[Level.CHECKS] = found.levels[Level.SSH] + answers[-1].seconds
+    return None
+
+
+def _asked(guest: Guest, commands: Sequence[str], patience: float, stop: Stop) -> tuple[list[_Timed], str]:
+    """Log in and run the commands; return the answers, none when nobody was let in, and what ssh said."""
+    mark, since = f"cc-{secrets.token_hex(8)}", guest.now
+    script = _script(mark, commands)
+    while True:
+        _not_stopped(stop)
+        said = guest.ask(script, patience + LIMITS[Level.CHECKS] * pace(guest), stop)
+        answers = _answers(mark, said.stdout)
+        if answers or not guest.running or guest.now - since > LIMITS[Level.SSH] * pace(guest):
+            return answers, said.stderr
+        time.sleep(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    code: int
+    output: str
+    seconds: float
+    """Since the login."""
+
+
+def _script(mark: str, commands: Sequence[str]) -> str:
+    """Return the script that runs each command apart and marks its end."""
+    lines = [f"CC_MARK={mark}", "CC_BEGAN=$(cut -d' ' -f1 /proc/uptime)", ASK.read_text()]
+    lines += [f"( {command}\n) 2> /dev/null < /dev/null; cc_done $?" for command in commands]
+    return "\n".join(lines) + "\n"
+
+
+def _answers(mark: str, output: str) -> list[_Timed]:
+    """Return what the script's commands have answered."""
+    found: list[_Timed] = []
+    rest = output
+    while ended := re.search(rf"\n{mark} (\d+) ([\d.]+) ([\d.]+)\n", rest):
+        found.append(_Timed(int(ended[1]), rest[: ended.start()], float(ended[3]) - float(ended[2])))
+        rest = rest[ended.end() :]
+    return found
+
+
+def _cloud_init(result: str, host_name: str, wanted: str) -> list[str]:
+    """Return what is wrong by cloud-init's own account."""
+    try:
+        said = json.loads(result)["v1"]
+    except (ValueError, KeyError, TypeError):
+        return ["cloud-init has left no result"]
+    problems = [f"cloud-init: {error}" for error in said.get("errors", [])]
+    if "NoCloud" not in str(said.get("datasource")):
+        problems.append(f"cloud-init used {said.get('datasource')}, not the NoCloud seed")
+    elif host_name != wanted:
+        problems.append(f"the host name is {host_name}, not {wanted} as the metadata says")
+    return problems
+
+
+def _logins(sshd: str) -> list[str]:
+    """Return the ways past the key that sshd leaves open."""
+    said = dict(line.split(None, 1) for line in sshd.splitlines() if " " in line)
+    if not said:
+        return ["sshd does not show its configuration (sshd -T)"]
+    return [
+        f"sshd: {name} is {said[name]}" for name, fine in PASSWORDS.items() if name in said and said[name] not in fine
+    ]
+
+
+def _why_no_ssh(stderr: str) -> str:
+    """Return a sentence about a login that failed."""
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "no answer"
+    if "Permission denied" in last:
+        return f"{USER} is not let in with the key of the metadata ({last})"
+    if "closed by" in last or "reset by" in last or "refused" in last:
+        return f"nothing listens on port 22 ({last})"
+    return f"no login as {USER}: {last}"
+
+
+def pace(guest: Guest) -> float:
+    """Return how many times slower than usual the guest runs; at least 1, also for a fast one."""
+    login = guest.console.levels.get(Level.LOGIN) or guest.console.levels.get(Level.CLOUD_INIT) or 0.0
+    return max(1.0, login / USUAL_LOGIN)
+
+
+def _not_stopped(stop: Stop) -> None:
+    if stop.is_set():
+        raise Interrupted("the boot test was ended")

@@ -1,0 +1,179 @@
+"""A guest: a machine in QEMU that runs an image, watched from outside and asked through ssh.
+
+The image is never written to. The machine has a NoCloud seed with a one-time key and a random host name, and a network
+of its own: unless it is asked for, nothing but ssh from this host passes. Its folder holds the key, the seed and
+`serial.log`; the guest ends with the block that started it, or with cc-images, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from cc_images import process
+from cc_images.console import Console, clean
+from cc_images.emulation import Machine, comma
+from cc_images.errors import CCImagesError
+from cc_images.model import Format
+
+USER = "cc"
+"""Whom the image contract lets in with the key."""
+
+LOOK = 0.25
+"""Seconds between two looks at what happens."""
+
+
+class Stop(Protocol):
+    """A request to end, such as threading.Event."""
+
+    def is_set(self) -> bool:
+        """Say whether the work shall end."""
+
+
+class Guest:
+    """A machine that runs an image. Use it as a context manager; the folder must be empty or absent."""
+
+    def __init__(
+        self, machine: Machine, image: Path, disk_format: Format, folder: Path, *, network: bool = False
+    ) -> None:
+        self.machine = machine
+        self.host_name = f"cc-{secrets.token_hex(4)}"
+        self.folder = folder
+        self.serial = folder / "serial.log"
+        self.console = Console()
+        self._image, self._format, self._network = image, disk_format, network
+        self._read: dict[Path, int] = {}
+
+    def __enter__(self) -> Guest:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.serial.touch()
+        seed = self._seed()
+        self.port = _free_port()
+        disk = f"format={self._format.suffix},file={comma(self._image)}"
+        command = [
+            *self.machine.argv(self.folder),
+            *("-serial", f"file:{self.serial}", "-monitor", "none", "-boot", "strict=on"),
+            *("-drive", f"id=disk,if=none,snapshot=on,cache=unsafe,{disk}"),
+            *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
+            *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
+            *("-device", "virtio-blk-pci,drive=seed"),
+            *("-netdev", f"user,id=net,restrict={'off' if self._network else 'on'},"
+              f"hostfwd=tcp:127.0.0.1:{self.port}-:22"),
+            *("-device", "virtio-net-pci,netdev=net,romfile="),
+        ]  # fmt: skip
+        self._process = process.start(command, env=self._environment(), log=self.folder / "qemu.log")
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        process.end(self._process)
+
+    @property
+    def now(self) -> float:
+        """Seconds since power-on."""
+        return time.monotonic() - self._began
+
+    @property
+    def running(self) -> bool:
+        """Whether the machine is on."""
+        return self._process.poll() is None
+
+    def look(self) -> None:
+        """Read what the console has printed since the last look."""
+        for path in (self.folder / "firmware.log", self.serial):
+            if path.exists():
+                with path.open("rb") as file:
+                    file.seek(self._read.get(path, 0))
+                    raw = file.read()
+                    self._read[path] = file.tell()
+                if raw:
+                    self.console.feed(raw, self.now)
+
+    def tail(self, lines: int = 40) -> tuple[str, ...]:
+        """Return the last lines of the serial log."""
+        text = clean(self.serial.read_bytes()[-20_000:])
+        return tuple([line for line in text.splitlines() if line.strip()][-lines:])
+
+    def said_by_qemu(self) -> str:
+        """Return the last line that QEMU itself has printed."""
+        lines = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def ssh_argv(self, *words: str) -> list[str]:
+        """Return the command that logs in."""
+        options = {
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self.folder / "known_hosts"),
+            "GlobalKnownHostsFile": "/dev/null",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": "60",
+        }
+        chosen = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        key = str(self.folder / "key")
+        return ["ssh", "-F", "/dev/null", "-i", key, "-p", str(self.port), *chosen, *words, f"{USER}@127.0.0.1"]
+
+    def ask(self, script: str, timeout: float, stop: Stop) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as root, or as the user where that may not become root; `timeout` is in seconds."""
+        remote = "if sudo -n true 2> /dev/null; then exec sudo -n sh -s; else exec sh -s; fi"
+        argv = [*self.ssh_argv("-o", "BatchMode=yes", "-T"), remote]
+        with self.folder.joinpath("script").open("w+") as text:
+            text.write(script)
+            text.seek(0)
+            asked = subprocess.Popen(
+                argv, env=self._environment(), stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                errors="replace",
+            )  # fmt: skip
+        deadline = time.monotonic() + timeout
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                output, errors = asked.communicate(timeout=LOOK)
+                return subprocess.CompletedProcess(argv, asked.returncode, output, errors)
+            if stop.is_set() or time.monotonic() > deadline:
+                asked.kill()
+                output, _ = asked.communicate()
+                return subprocess.CompletedProcess(argv, 255, output, f"no answer in {timeout:.0f} s")
+
+    def _environment(self) -> dict[str, str]:
+        # QEMU writes what the guest writes to a file below TMPDIR
+        return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
+
+    def _seed(self) -> Path:
+        """Make the key and the disk that tells cloud-init about it."""
+        key = self.folder / "key"
+        environment = self._environment()
+        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "boot-test", "-f", str(key)], env=environment)
+        files = self.folder / "seed"
+        files.mkdir()
+        public = key.with_suffix(".pub").read_text().strip()
+        (files / "user-data").write_text(f"#cloud-config\nssh_authorized_keys:\n  - {public}\n")
+        (files / "meta-data").write_text(f"instance-id: {self.host_name}\nlocal-hostname: {self.host_name}\n")
+        disk = self.folder / "seed.iso"
+        tool = next(each for each in ("genisoimage", "xorrisofs", "mkisofs") if shutil.which(each))
+        process.run([tool, "-quiet", "-V", "cidata", "-r", "-J", "-o", str(disk), str(files)], env=environment)
+        return disk
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def require(missing: Sequence[str]) -> None:
+    """Raise CCImagesError for what a boot test lacks on this host."""
+    if missing:
+        raise CCImagesError(
+            "a boot test needs what is missing on this host: " + ", ".join(missing),
+            hint="`make setup` installs it on Debian and Ubuntu; --no-boot-test pushes without a test",
+            reason="missing-tool",
+        )

@@ -1,0 +1,31 @@
+"""Hygiene: what no image may have, whatever the catalogue says. Pure; the facts are `inside/look.py`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cc_images.model import Json
+
+BLANK_MACHINE_IDS = ("", "uninitialized")
+"""What /etc/machine-id may hold in an image; see machine-id(5)."""
+
+
+def problems(facts: Json, nameservers: Sequence[str] = ()) -> list[str]:
+    """Return what is wrong inside an image, a phrase each; `nameservers` are those of the host that built it."""
+    if "trouble" in facts:
+        return [facts["trouble"]]
+    found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]
+    found += [f"/{name} is a host key that all instances would share" for name in facts["host_keys"]]
+    if facts["machine_id"] not in BLANK_MACHINE_IDS or facts["dbus_machine_id"]:
+        found.append("/etc/machine-id is set: all instances would share it")
+    listed = [line.split()[1] for line in facts["resolv_conf"].splitlines() if line.startswith("nameserver ")]
+    hosts = [each for each in listed if each in nameservers]
+    found += [f"/etc/resolv.conf names {each}, a name server of the build host" for each in hosts]
+    found += [f"/{name} is a leftover of the build" for name in facts["leftovers"]]
+    found += [f"/{name} lets in keys that come with the image" for name in facts["authorized_keys"]]
+    found += [
+        f"{user['name']} has {'no' if user['password'] == 'empty' else 'a'} password"
+        for user in facts["users"]
+        if user["password"] != "locked" and not user["shell"].endswith(("/nologin", "/false"))
+    ]
+    return found

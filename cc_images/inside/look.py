@@ -1,0 +1,335 @@
+"""Look into a disk image without booting it, read-only, as root in a sandbox; write down what is there as JSON.
+
+    look.py IMAGE FORMAT FOLDER RESULT
+
+FORMAT is `raw` or `qcow2`; FOLDER is made, and gets the mount points; RESULT is the file to write. A qcow2 is shown
+as a raw file through FUSE, so that only what is read is decompressed; without FUSE it is converted. The root file
+system is the largest one with /etc/os-release; the program enters it with chroot before it reads, so that links inside
+the image stay inside. The variable CC_IMAGES_SECRETS holds a JSON list of texts that no file of the image may contain.
+
+Runs as a script with the standard library only; knows nothing of cc_images.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import stat
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, Any]
+
+MOUNT_OPTIONS = {
+    "ext2": "noload",
+    "ext3": "noload",
+    "ext4": "noload",
+    "xfs": "norecovery,nouuid",
+    "btrfs": "rescue=nologreplay",
+}
+LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
+READ_ONLY, AUTOCLEAR = 1, 4
+SECTOR = 512
+CHUNK = 1 << 22
+
+LEFTOVERS = (
+    "etc/dib-manifests/dib_environment",
+    "etc/dib-manifests/dib_arguments",
+    "etc/resolv.conf.ORIG",
+    "root/.bash_history",
+    "root/.ssh/id_*",
+    "tmp/in_target.d",
+    "tmp/ccache",
+    "usr/sbin/policy-rc.d",
+    "var/cache/apt/archives/*.deb",
+    "var/lib/cloud/instance",
+    "var/lib/systemd/random-seed",
+    ".dockerenv",
+)
+"""Paths, as glob patterns, that only a build or a boot leaves."""
+
+UNITS = ("etc/systemd/system/*.wants/*", "etc/systemd/system/*.requires/*")
+
+
+def main(image: str, disk_format: str, folder: str, result: str) -> None:
+    """Write the facts."""
+    secrets = [text.encode() for text in json.loads(os.environ.get("CC_IMAGES_SECRETS", "[]"))]
+    kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.makedirs(folder)
+    raw = as_raw(Path(image), disk_format, Path(folder))
+    facts: Facts = {"disk": {"size": os.stat(raw).st_size, "table": "none"}}
+    place = Path(folder, "root")
+    place.mkdir()
+    partitions = table(raw, facts)
+    root = next((each for each in by_size(partitions) if mounted(raw, each, place)), None)
+    facts["partitions"] = [
+        {key: each[key] for key in ("number", "type", "size", "kind", "label")} for each in partitions
+    ]
+    if root is None:
+        facts["trouble"] = "no partition has a Linux root file system that this host can mount"
+    else:
+        inside = os.statvfs(place)
+        facts["root"] = {
+            "partition": root["number"],
+            "kind": root["kind"],
+            "size": inside.f_blocks * inside.f_frsize,
+            "used": (inside.f_blocks - inside.f_bfree) * inside.f_frsize,
+        }
+        os.chroot(place)
+        os.chdir("/")
+        facts |= tree(secrets)
+    os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
+
+
+# -- the disk --------------------------------------------------------------------------------------------------------
+
+
+def as_raw(image: Path, disk_format: str, folder: Path) -> str:
+    """Return a file that reads as the raw disk."""
+    if disk_format == "raw":
+        return str(image)
+    shown = folder / "disk"
+    shown.touch()
+    options = ["--blockdev", "driver=file,node-name=file,read-only=on,filename=" + str(image).replace(",", ",,")]
+    options += ["--blockdev", f"driver={disk_format},node-name=disk,read-only=on,file=file"]
+    options += ["--export", f"type=fuse,id=fuse,node-name=disk,mountpoint={shown},writable=off"]
+    server = subprocess.Popen(["qemu-storage-daemon", *options], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    deadline = time.monotonic() + 20
+    while server.poll() is None and time.monotonic() < deadline:
+        if os.path.ismount(shown):
+            return str(shown)
+        time.sleep(0.01)
+    server.kill()
+    print("no FUSE: the disk is converted", file=sys.stderr)
+    converted = folder / "disk.raw"
+    subprocess.run(
+        ["qemu-img", "convert", "-f", disk_format, "-O", "raw", image, converted], check=True, stdout=sys.stderr
+    )
+    return str(converted)
+
+
+def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
+    """Return the disk's partitions; one without a table is taken for one file system."""
+    said = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True)
+    if said.returncode != 0:
+        return [described(raw, {"number": 0, "type": "", "start": 0, "size": os.stat(raw).st_size})]
+    listed = json.loads(said.stdout)["partitiontable"]
+    facts["disk"]["table"] = listed["label"]
+    sector = int(listed.get("sectorsize", SECTOR))
+    found = []
+    for entry in listed["partitions"]:
+        number = int(re.search(r"\d+\Z", entry["node"])[0])  # type: ignore[index]
+        place = {
+            "number": number,
+            "type": entry["type"],
+            "start": entry["start"] * sector,
+            "size": entry["size"] * sector,
+        }
+        found.append(described(raw, place))
+    return found
+
+
+def described(raw: str, place: dict[str, Any]) -> dict[str, Any]:
+    """Return a partition with the kind and label of its file system."""
+    command = ["blkid", "-p", "-o", "export", "-O", str(place["start"]), "-S", str(place["size"]), raw]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    seen = dict(line.partition("=")[::2] for line in said.splitlines())
+    return place | {"kind": seen.get("TYPE", ""), "label": seen.get("LABEL", "")}
+
+
+def by_size(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those with a Linux file system, the largest first."""
+    return sorted((each for each in partitions if each["kind"] in MOUNT_OPTIONS), key=lambda each: -each["size"])
+
+
+def mounted(raw: str, partition: dict[str, Any], place: Path) -> bool:
+    """Mount a partition read-only at `place` if it is a root file system, and say so."""
+    kind = partition["kind"]
+    device = attached(raw, partition["start"], partition["size"])
+    command = ["mount", "-t", kind, "-o", f"ro,nosuid,nodev,noexec,{MOUNT_OPTIONS[kind]}", device, str(place)]
+    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
+        return False
+    if os.path.lexists(place / "etc/os-release"):
+        return True
+    subprocess.run(["umount", str(place)], check=True, stdout=sys.stderr)
+    return False
+
+
+def attached(raw: str, start: int, size: int) -> str:
+    """Attach a part of a file to a read-only loop device that goes away with this process and its mounts."""
+    backing = os.open(raw, os.O_RDONLY)
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    # struct loop_config with its loop_info64, see linux/loop.h: offset, size limit and flags are set
+    status = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, start, size, 0, 0, 0, READ_ONLY | AUTOCLEAR, b"", b"", b"", 0, 0)
+    for _ in range(200):
+        number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
+        path = f"/dev/loop{number}"
+        if not os.path.exists(path):
+            os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(7, number))
+        loop = os.open(path, os.O_RDONLY)  # stays open, else the device would go away at once
+        try:
+            fcntl.ioctl(loop, LOOP_CONFIGURE, struct.pack("=2I", backing, 0) + status + bytes(64))
+        except OSError:  # another process was faster
+            os.close(loop)
+            time.sleep(0.02)
+            continue
+        return path
+    raise SystemExit("no free loop device")
+
+
+# -- the tree, from here on as / ---------------------------------------------------------------------------------------
+
+
+def tree(secrets: list[bytes]) -> Facts:
+    """Return what is in the tree."""
+    facts = {
+        "os": variables("/etc/os-release"),
+        "kernels": sorted(path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")),
+        "cmdline": cmdline(),
+        "packages": dpkg(),
+        "manifest": manifest(),
+        "users": users(),
+        "units": units(),
+        "provenance": as_json("/etc/cc-images/provenance.json"),
+        "machine_id": text("/etc/machine-id").strip(),
+        "dbus_machine_id": own_text("/var/lib/dbus/machine-id").strip(),
+        "host_keys": names("etc/ssh/ssh_host_*"),
+        "resolv_conf": own_text("/etc/resolv.conf"),
+        "cloud_init_disabled": os.path.exists("/etc/cloud/cloud-init.disabled"),
+        "leftovers": sorted(name for pattern in LEFTOVERS for name in names(pattern)),
+        "authorized_keys": names("root/.ssh/authorized_keys*", "home/*/.ssh/authorized_keys*"),
+    }
+    return facts | walk(secrets)
+
+
+def walk(secrets: list[bytes]) -> Facts:
+    """Return what needs a look at every file: sizes by folder, set-uid files, capabilities, files with a secret."""
+    sizes: dict[str, int] = {}
+    special: list[dict[str, str]] = []
+    leaking: list[str] = []
+    seen: set[int] = set()
+    device = os.stat("/").st_dev
+    for folder, folders, files in os.walk("/"):
+        folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device]
+        top = "/" + "/".join(folder.split("/")[1:3])
+        for name in files:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode) or status.st_ino in seen:
+                continue
+            if status.st_nlink > 1:
+                seen.add(status.st_ino)
+            sizes[top] = sizes.get(top, 0) + status.st_blocks * 512
+            capable = "security.capability" in os.listxattr(path, follow_symlinks=False)
+            if status.st_mode & (stat.S_ISUID | stat.S_ISGID) or capable:
+                mode, owner = f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}"
+                special.append({"path": path, "mode": mode, "owner": owner, "capable": "yes" if capable else ""})
+            if secrets and contains(path, secrets):
+                leaking.append(path)
+    return {"sizes": sizes, "setuid": sorted(special, key=lambda each: each["path"]), "leaking": sorted(leaking)}
+
+
+def contains(path: str, secrets: list[bytes]) -> bool:
+    """Say whether a file has one of the texts, also across the edges of what is read at a time."""
+    longest = max(map(len, secrets))
+    rest = b""
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            rest += chunk
+            if any(secret in rest for secret in secrets):
+                return True
+            rest = rest[-longest:]
+    return False
+
+
+def users() -> list[dict[str, str]]:
+    """Return the accounts: name, uid, shell, and whether the password is locked, set or empty."""
+    shadow = dict(line.split(":")[:2] for line in text("/etc/shadow").splitlines() if ":" in line)
+    found = []
+    for line in text("/etc/passwd").splitlines():
+        fields = line.split(":")
+        if len(fields) == 7:
+            word = fields[1] if fields[1] != "x" else shadow.get(fields[0], "*")
+            state = "empty" if word == "" else "locked" if word[0] in "!*" else "set"
+            found.append({"name": fields[0], "uid": fields[2], "shell": fields[6], "password": state})
+    return found
+
+
+def units() -> list[str]:
+    """Return the units that something enabled wants."""
+    return sorted({Path(name).name for pattern in UNITS for name in names(pattern)})
+
+
+def dpkg() -> dict[str, str]:
+    """Return the installed packages by name (`name:arch` for a second architecture) with their versions."""
+    found: dict[str, str] = {}
+    for paragraph in text("/var/lib/dpkg/status").split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Status|Version|Architecture): (.*)$", paragraph, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            name = fields["Package"]
+            found[f"{name}:{fields['Architecture']}" if name in found else name] = fields["Version"]
+    return found
+
+
+def manifest() -> dict[str, str] | None:
+    """Return what dib's manifest in the image lists, or None when there is none."""
+    for name in names("etc/dib-manifests/dib-manifest-dpkg-*"):
+        listed = as_json("/" + name).get("packages", [])
+        return {each["package"]: each["version"] for each in listed if each.get("status", "").startswith("ii")}
+    for name in names("etc/dib-manifests/dib-manifest-rpm-*"):
+        lines = text("/" + name).splitlines()
+        return dict(found.groups() for line in lines if (found := re.match(r"(.+?)-([^-]+-[^-]+)\Z", line)))  # type: ignore[misc]
+    return None
+
+
+def cmdline() -> str:
+    """Return the arguments of the kernel that the boot loader starts by default."""
+    for name in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"):
+        if found := re.search(r"^\s*linux(?:16|efi)?\s+\S+\s+(.*)$", text(name), re.MULTILINE):
+            return found[1].strip()
+    for name in names("boot/loader/entries/*.conf"):
+        if found := re.search(r"^options\s+(.*)$", text("/" + name), re.MULTILINE):
+            return found[1].strip()
+    return ""
+
+
+def variables(path: str) -> dict[str, str]:
+    """Return the assignments of a file such as os-release."""
+    return {name: value.strip("\"'") for name, value in re.findall(r"^(\w+)=(.*)$", text(path), re.MULTILINE)}
+
+
+def names(*patterns: str) -> list[str]:
+    """Return what matches the patterns, relative to the root."""
+    return sorted(str(path)[1:] for pattern in patterns for path in Path("/").glob(pattern))
+
+
+def as_json(path: str) -> Facts:
+    """Return a JSON file's object; empty when there is none."""
+    try:
+        found = json.loads(text(path))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def own_text(path: str) -> str:
+    """Return the text of a file that is no link; empty for a link."""
+    return "" if os.path.islink(path) else text(path)
+
+
+def text(path: str) -> str:
+    """Return a file's text; empty when it cannot be read or is no file."""
+    try:
+        return Path(path).read_text(errors="replace") if os.path.isfile(path) else ""
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5])

@@ -1,0 +1,93 @@
+"""The interior of a disk image, read without booting it.
+
+Owns how `inside/look.py` is run: in a sandbox of its own, where the image is mounted read-only. An image that refers to
+other files of this host is refused: reading it would show what lies there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images import process
+from cc_images.errors import CCImagesError, UserError
+from cc_images.model import Json
+from cc_images.sandbox import Sandbox
+
+PROGRAM = Path(__file__).parent / "inside" / "look.py"
+
+TIMEOUT = 900.0
+"""Seconds that a look may take: a large image, searched for secrets."""
+
+QCOW2 = b"QFI\xfb"
+
+
+def look(
+    image: Path, workspace: Path, *, secrets: Sequence[str] = (), guards: Path, log: BinaryIO, stop: threading.Event
+) -> Json:
+    """Return what is inside a qcow2 or raw image; see `inside/look.py` for the facts. `workspace` must be empty.
+
+    Raises UserError for a file that is no such image, or that refers to others.
+    """
+    disk_format = self_contained(image)
+    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image.resolve(), PROGRAM.parent))
+    mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
+    sandbox.run(
+        [sys.executable, "-I", str(PROGRAM), str(image.resolve()), disk_format, str(mounts), str(result)],
+        {"CC_IMAGES_SECRETS": json.dumps(list(secrets))},
+        log=log,
+        timeout=TIMEOUT,
+        stop=stop,
+        on_line=lambda line: None,
+    )
+    facts: Json = json.loads(result.read_text(errors="surrogateescape"))
+    return facts
+
+
+def self_contained(image: Path) -> str:
+    """Return the format of an image that refers to no other file: `qcow2` or `raw`."""
+    try:
+        with image.open("rb") as file:
+            magic = file.read(len(QCOW2))
+    except OSError as error:
+        raise UserError(
+            f"{image}: {error.strerror}", hint="name a tag of the catalogue, or a qcow2 or raw file"
+        ) from error
+    if magic != QCOW2:
+        return "raw"
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    try:
+        said = json.loads(
+            process.run(["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)], env=environment)
+        )
+    except (process.CommandFailed, ValueError) as error:
+        raise UserError(f"{image} is not a readable qcow2 file", hint="get it again") from error
+    more = said.get("format-specific", {}).get("data", {})
+    if said.get("backing-filename") or more.get("data-file"):
+        raise UserError(
+            f"{image} refers to another file ({said.get('backing-filename') or more['data-file']})",
+            hint="make it stand alone with `qemu-img convert`, where you trust it",
+            reason="not-self-contained",
+        )
+    return "qcow2"
+
+
+def nameservers() -> list[str]:
+    """Return the name servers of this host, as far as they mean nothing elsewhere."""
+    try:
+        lines = Path("/etc/resolv.conf").read_text().splitlines()
+    except OSError:
+        return []
+    listed = [line.split()[1] for line in lines if line.startswith("nameserver ") and len(line.split()) > 1]
+    return [each for each in listed if not each.startswith("127.")]
+
+
+def facts_error(facts: Json) -> None:
+    """Raise CCImagesError when the look has found no system."""
+    if "trouble" in facts:
+        raise CCImagesError(facts["trouble"], hint="the file may be no system image", reason="no-system")

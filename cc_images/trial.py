@@ -1,0 +1,156 @@
+"""The trial of an image: looked into without booting, then booted with each firmware at once, and judged.
+
+What fails inside is not booted: it must be built anew anyway. Owns the verdict and its words.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images import hygiene, interior
+from cc_images.climb import Climb
+from cc_images.climb import climb as watch
+from cc_images.emulation import Machine
+from cc_images.errors import CCImagesError
+from cc_images.guest import Guest
+from cc_images.model import Firmware, Format, Json, Level
+from cc_images.plan import BootJob
+
+
+class Refused(CCImagesError):
+    """An image did not pass. `tail` has the last lines of the console that shows it."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.words, hint=verdict.hint, reason=f"boot-{verdict.failed}".replace(" ", "-"))
+        self.tail = verdict.tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a trial. `climbs` is empty when the image was not booted; times are seconds since power-on."""
+
+    inside: tuple[str, ...] = ()
+    climbs: Mapping[Firmware, Climb] = field(default_factory=dict)
+    accelerated: bool = False
+    tail: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.inside and all(climb.failed is None for climb in self.climbs.values())
+
+    @property
+    def level(self) -> Level:
+        """The level that was reached with every firmware; `inside` when it was not, or hardly, booted."""
+        order = list(Level)
+        lowest = [order.index(climb.reached or Level.INSIDE) for climb in self.climbs.values()]
+        return order[min(lowest, default=0)]
+
+    @property
+    def failed(self) -> Level | None:
+        """The first level that was not reached."""
+        if self.inside:
+            return Level.INSIDE
+        order = list(Level)
+        return min((climb.failed for climb in self.climbs.values() if climb.failed), key=order.index, default=None)
+
+    @property
+    def words(self) -> str:
+        """What is wrong, in one sentence."""
+        if self.inside:
+            return f"inside: {'; '.join(self.inside)}"
+        told: dict[str, list[str]] = {}
+        for firmware, climb in self.climbs.items():
+            if climb.failed is not None:
+                told.setdefault(f"{climb.failed}: {'; '.join(climb.problems)}", []).append(firmware)
+        return "; ".join(f"{text} ({' and '.join(with_)})" for text, with_ in told.items())
+
+    @property
+    def hint(self) -> str:
+        """What the user can do."""
+        if self.inside:
+            return "mend the elements that left it, and build again; `cc-images inspect` shows what is inside"
+        return "read the serial log beside the task's log; `cc-images boot --keep` boots it for you to look at"
+
+    def as_json(self) -> Json:
+        """Return the verdict as the build's record keeps it."""
+        return {
+            "passed": self.passed,
+            "level": self.level,
+            "failed": self.failed,
+            "inside": list(self.inside),
+            "accelerated": self.accelerated,
+            "boots": {
+                firmware: {
+                    "levels": {level: round(seconds, 1) for level, seconds in climb.levels.items()},
+                    "failed": climb.failed,
+                    "problems": climb.problems,
+                }
+                for firmware, climb in self.climbs.items()
+            },
+        }
+
+
+def examine(
+    job: BootJob,
+    image: Path,
+    disk_format: Format,
+    *,
+    folder: Path,
+    guards: Path,
+    serial_log: Callable[[Firmware], Path],
+    secrets: Sequence[str],
+    accelerated: bool,
+    cores: int,
+    log: BinaryIO,
+    stop: threading.Event,
+    report: Callable[[str], None],
+) -> Verdict:
+    """Put an image through its trial in `folder`, which must not exist; `cores` are shared by its guests."""
+    report("inside")
+    facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
+    if inside := hygiene.problems(facts, interior.nameservers()):
+        return Verdict(inside=tuple(inside), accelerated=accelerated)
+
+    each = max(1, cores // len(job.firmware))
+    guests = {
+        firmware: Guest(
+            Machine(arch=job.arch, firmware=firmware, cores=each, memory_mib=job.memory_mib, accelerated=accelerated),
+            image,
+            disk_format,
+            folder / firmware,
+        )
+        for firmware in job.firmware
+    }
+
+    def climb(firmware: Firmware) -> Climb:
+        with guests[firmware] as guest:
+            try:
+                return watch(guest, job.checks, stop=stop, report=lambda level: report(f"{firmware}: {level}"))
+            finally:
+                shutil.copy(guest.serial, serial_log(firmware))
+
+    with ThreadPoolExecutor(len(guests), thread_name_prefix="guest") as pool:
+        climbs = dict(zip(guests, pool.map(climb, guests), strict=True))
+    _compare(climbs)
+    stuck = next((firmware for firmware, climb in climbs.items() if climb.failed), None)
+    return Verdict(climbs=climbs, accelerated=accelerated, tail=guests[stuck].tail() if stuck is not None else ())
+
+
+def _compare(climbs: Mapping[Firmware, Climb]) -> None:
+    """Fail what two boots of one image must not have in common."""
+    keys: dict[str, Firmware] = {}
+    machine_ids: dict[str, Firmware] = {}
+    for firmware, climb in climbs.items():
+        for key in climb.host_keys:
+            if keys.setdefault(key, firmware) is not firmware:
+                climb.fail(Level.CHECKS, "two boots have the same ssh host key")
+                break
+        if climb.machine_id and machine_ids.setdefault(climb.machine_id, firmware) is not firmware:
+            climb.fail(Level.CHECKS, "two boots have the same machine-id")
