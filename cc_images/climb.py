@@ -22,7 +22,7 @@ from cc_images.model import Checks, Level
 
 LIMITS: Mapping[Level, float] = {
     Level.FIRMWARE: 15,
-    Level.LOADER: 20,
+    Level.LOADER: 6,
     Level.KERNEL: 30,
     Level.LOGIN: 60,
     Level.CLOUD_INIT: 60,

@@ -23,35 +23,19 @@ SIGNS: Mapping[Level, re.Pattern[str]] = {
 
 CLOUD_INIT_RUNS = re.compile(r"Cloud-init v\. ?\S+ running '|cloud-init\[\d+\]: ")
 
-TROUBLES: tuple[tuple[Level, re.Pattern[str], str], ...] = (
-    (Level.LOADER, re.compile(r"No bootable (?:device|option)"), "the firmware finds nothing to boot"),
-    (Level.LOADER, re.compile(r"UEFI Interactive Shell|^Shell> ", re.MULTILINE), "the firmware finds nothing to boot"),
-    (Level.LOADER, re.compile(r"BdsDxe: failed to start Boot\d+.*"), "the firmware cannot start the boot loader"),
-    (Level.KERNEL, re.compile(r"error: you need to load the kernel first"), "the boot loader finds no kernel"),
-    (
-        Level.KERNEL,
-        re.compile(r"grub rescue>|Entering rescue mode"),
-        "the boot loader finds neither its files nor its menu",
-    ),
-    (Level.KERNEL, re.compile(r"^\s*grub> ", re.MULTILINE), "the boot loader has no menu"),
-    (Level.LOGIN, re.compile(r"ALERT! .*does not exist"), "the kernel finds no root file system"),
-    (Level.LOGIN, re.compile(r"Gave up waiting for root.*"), "the kernel finds no root file system"),
-    (
-        Level.LOGIN,
-        re.compile(r"VFS: (?:Unable to mount root|Cannot open root).*"),
-        "the kernel finds no root file system",
-    ),
-    (
-        Level.LOGIN,
-        re.compile(r"dracut-initqueue.*(?:timeout|Could not boot).*"),
-        "the kernel finds no root file system",
-    ),
-    (Level.LOGIN, re.compile(r"Kernel panic - not syncing.*"), "the kernel panics"),
-    (
-        Level.LOGIN,
-        re.compile(r"You are in (?:emergency|rescue) mode|Entering emergency mode"),
-        "it starts in emergency mode",
-    ),
+TROUBLES: tuple[tuple[Level, str, str], ...] = (
+    (Level.LOADER, r"No bootable (?:device|option)", "the firmware finds nothing to boot"),
+    (Level.LOADER, r"UEFI Interactive Shell|^Shell> ", "the firmware finds nothing to boot"),
+    (Level.LOADER, r"BdsDxe: failed to start Boot\d+.*", "the firmware cannot start the boot loader"),
+    (Level.KERNEL, r"error: you need to load the kernel first", "the boot loader finds no kernel"),
+    (Level.KERNEL, r"grub rescue>|Entering rescue mode", "the boot loader does not find its files"),
+    (Level.KERNEL, r"^\s*grub> ", "the boot loader has no menu"),
+    (Level.LOGIN, r"ALERT! .*does not exist", "the kernel finds no root file system"),
+    (Level.LOGIN, r"Gave up waiting for root.*", "the kernel finds no root file system"),
+    (Level.LOGIN, r"VFS: (?:Unable to mount root|Cannot open root).*", "the kernel finds no root file system"),
+    (Level.LOGIN, r"dracut-initqueue.*(?:timeout|Could not boot).*", "the kernel finds no root file system"),
+    (Level.LOGIN, r"Kernel panic - not syncing.*", "the kernel panics"),
+    (Level.LOGIN, r"You are in (?:emergency|rescue) mode|Entering emergency mode", "it starts in emergency mode"),
 )
 """What tells that a level will not be reached, and why, in words for the user."""
 
@@ -91,7 +75,7 @@ class Console:
         for level, sign, words in TROUBLES:
             if self.reached(level):
                 continue  # it was passed in spite of what it said
-            if found := sign.search(self._text):
+            if found := re.search(sign, text, re.MULTILINE):
                 self.stopped_at, self.trouble = level, f"{words} ({found[0].strip()[:120]})"
                 return
 

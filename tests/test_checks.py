@@ -1,4 +1,4 @@
-"""Checks: how a guest is asked, and which answers will do. The commands run in a real shell here, in guests elsewhere."""
+"""Checks: how a guest is asked, and which answers will do. The commands run in a real shell here."""
 
 from __future__ import annotations
 
