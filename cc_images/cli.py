@@ -14,12 +14,14 @@ from typing import NoReturn
 
 EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
 
-VERBS = ("list", "plan", "explain", "status", "prune", "doctor")
+VERBS = ("list", "plan", "explain", "status", "inspect", "boot", "prune", "doctor")
 
 EPILOG = """\
 verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why,
 `cc-images explain TAG…` what differs from the newest builds, `cc-images status [-s SITE] [TAG…]` what the store holds
-and what is on the sites; `cc-images prune` makes room in the store, `cc-images doctor` clears up after killed runs.
+and what is on the sites, `cc-images inspect TAG|FILE` what is inside an image; `cc-images boot TAG` boots the newest
+build for you, `cc-images prune` makes room in the store, `cc-images doctor` checks this host and clears up after killed
+runs.
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
 """
@@ -62,6 +64,8 @@ def run(argv: list[str]) -> int:
             "plan": verbs.plan,
             "explain": verbs.explain,
             "status": verbs.status,
+            "inspect": verbs.inspect,
+            "boot": verbs.boot,
             "prune": verbs.prune,
             "doctor": verbs.doctor,
         }
@@ -80,8 +84,13 @@ def parser(verb: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    if verb in ("list", "doctor"):
+    if verb == "list":
         return made
+    if verb == "doctor":
+        made.add_argument("--dry-run", action="store_true", help="show what dead runs have left, and leave it")
+        return made
+    if verb in ("inspect", "boot"):
+        return _for_one_image(made, verb)
     if verb == "prune":
         made.add_argument(
             "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
@@ -128,6 +137,22 @@ def parser(verb: str) -> Parser:
     made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
     if not verb:
         made.add_argument("--version", action="version", version=_version())
+    return made
+
+
+def _for_one_image(made: Parser, verb: str) -> Parser:
+    """Add what the verbs take that look at one image."""
+    made.add_argument("-a", "--architecture", type=_arches, default=(), metavar="ARCH", help="amd64 or arm64")
+    if verb == "inspect":
+        made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
+        made.add_argument(
+            "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
+        )
+        return made
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
+    made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
+    made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
     return made
 
 

@@ -26,11 +26,14 @@ LIMITS: Mapping[Level, float] = {
     Level.KERNEL: 30,
     Level.LOGIN: 60,
     Level.CLOUD_INIT: 60,
-    Level.SSH: 10,
+    Level.SSH: 4,
     Level.SYSTEM: 30,
     Level.CHECKS: 60,
 }
 """Seconds that an accelerated guest gets for a level after the one before."""
+
+LEAST_SSH = 15.0
+"""Seconds that a fast guest gets for what should be there when cloud-init has finished: sshd, a login prompt."""
 
 SOFTWARE = 8.0
 """How much longer a guest gets that is emulated in software."""
@@ -38,7 +41,7 @@ SOFTWARE = 8.0
 USUAL_LOGIN = 10.0
 """Seconds from power-on to the login prompt in an accelerated guest: from then on the guest's own pace is known."""
 
-SILENT_CLOUD_INIT = 8.0
+SILENT_CLOUD_INIT = 6.0
 """Seconds after the login prompt, at that pace, in which a cloud-init that runs has said so."""
 
 ORDER = tuple(Level)
@@ -146,7 +149,7 @@ def _await_login(guest: Guest, found: Climb, stop: Stop) -> None:
     since = guest.now
     while Level.LOGIN not in guest.console.levels:
         _not_stopped(stop)
-        if guest.now - since > LIMITS[Level.SSH] * pace(guest):
+        if guest.now - since > _soon(guest):
             found.levels = dict(guest.console.levels)
             return found.fail(Level.LOGIN, "there is no login prompt on the serial console")
         time.sleep(LOOK)
@@ -194,7 +197,7 @@ def _asked(guest: Guest, commands: Sequence[str], patience: float, stop: Stop) -
         _not_stopped(stop)
         said = guest.ask(script, patience + LIMITS[Level.CHECKS] * pace(guest), stop)
         answers = _answers(mark, said.stdout)
-        if answers or not guest.running or guest.now - since > LIMITS[Level.SSH] * pace(guest):
+        if answers or not guest.running or guest.now - since > _soon(guest):
             return answers, said.stderr
         time.sleep(1)
 
@@ -256,6 +259,11 @@ def _why_no_ssh(stderr: str) -> str:
     if "closed by" in last or "reset by" in last or "refused" in last:
         return f"nothing listens on port 22 ({last})"
     return f"no login as {USER}: {last}"
+
+
+def _soon(guest: Guest) -> float:
+    """Return the seconds in which what should be there already must show."""
+    return max(LEAST_SSH, LIMITS[Level.SSH] * pace(guest))
 
 
 def pace(guest: Guest) -> float:

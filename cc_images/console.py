@@ -31,7 +31,7 @@ TROUBLES: tuple[tuple[Level, str, str], ...] = (
     (Level.KERNEL, r"grub rescue>|Entering rescue mode", "the boot loader does not find its files"),
     (Level.KERNEL, r"^\s*grub> ", "the boot loader has no menu"),
     (Level.LOGIN, r"ALERT! .*does not exist", "the kernel finds no root file system"),
-    (Level.LOGIN, r"Gave up waiting for root.*", "the kernel finds no root file system"),
+    (Level.LOGIN, r"Gave up waiting for root[^.\n]*", "the kernel finds no root file system"),
     (Level.LOGIN, r"VFS: (?:Unable to mount root|Cannot open root).*", "the kernel finds no root file system"),
     (Level.LOGIN, r"dracut-initqueue.*(?:timeout|Could not boot).*", "the kernel finds no root file system"),
     (Level.LOGIN, r"Kernel panic - not syncing.*", "the kernel panics"),

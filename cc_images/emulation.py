@@ -21,6 +21,9 @@ from cc_images.errors import CCImagesError
 from cc_images.files import write_json
 from cc_images.model import Arch, Firmware
 
+MEMORY = "accelerators.json"
+"""The file of a store in which it is kept whether hosts run guests accelerated."""
+
 PROBE_TIMEOUT = 20.0
 """Seconds that a guest of eight instructions gets: half a second of firmware where acceleration works."""
 

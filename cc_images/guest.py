@@ -27,6 +27,9 @@ from cc_images.model import Format
 USER = "cc"
 """Whom the image contract lets in with the key."""
 
+PORTS, START = 3, 0.3
+"""How many ports are tried, and the seconds in which QEMU says that one is taken."""
+
 LOOK = 0.25
 """Seconds between two looks at what happens."""
 
@@ -42,25 +45,39 @@ class Guest:
     """A machine that runs an image. Use it as a context manager; the folder must be empty or absent."""
 
     def __init__(
-        self, machine: Machine, image: Path, disk_format: Format, folder: Path, *, network: bool = False
+        self,
+        machine: Machine,
+        image: Path,
+        disk_format: Format,
+        folder: Path,
+        *,
+        network: bool = False,
+        socket: Path | None = None,
     ) -> None:
         self.machine = machine
         self.host_name = f"cc-{secrets.token_hex(4)}"
         self.folder = folder
         self.serial = folder / "serial.log"
         self.console = Console()
-        self._image, self._format, self._network = image, disk_format, network
+        self._image, self._format, self._network, self._socket = image, disk_format, network, socket
         self._read: dict[Path, int] = {}
 
     def __enter__(self) -> Guest:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.serial.touch()
         seed = self._seed()
+        for _ in range(PORTS):
+            self._start(seed)
+            if not self._lost_its_port():
+                break
+        return self
+
+    def _start(self, seed: Path) -> None:
         self.port = _free_port()
         disk = f"format={self._format.suffix},file={comma(self._image)}"
         command = [
             *self.machine.argv(self.folder),
-            *("-serial", f"file:{self.serial}", "-monitor", "none", "-boot", "strict=on"),
+            *("-chardev", self._console(), "-serial", "chardev:serial", "-monitor", "none", "-boot", "strict=on"),
             *("-drive", f"id=disk,if=none,snapshot=on,cache=unsafe,{disk}"),
             *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
             *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
@@ -71,7 +88,19 @@ class Guest:
         ]  # fmt: skip
         self._process = process.start(command, env=self._environment(), log=self.folder / "qemu.log")
         self._began = time.monotonic()
-        return self
+
+    def _console(self) -> str:
+        """Return where the serial console goes: to the log, and to a socket for a person if there shall be one."""
+        if self._socket is None:
+            return f"file,id=serial,path={comma(self.serial)}"
+        return f"socket,id=serial,path={comma(self._socket)},server=on,wait=off,logfile={comma(self.serial)}"
+
+    def _lost_its_port(self) -> bool:
+        """Say whether another program has taken the port in between."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(START)
+            return "host forwarding" in (self.folder / "qemu.log").read_text(errors="replace")
+        return False
 
     def __exit__(self, *exception: object) -> None:
         process.end(self._process)

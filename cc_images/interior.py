@@ -17,7 +17,7 @@ from typing import BinaryIO
 from cc_images import process
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model import Json
-from cc_images.sandbox import Sandbox
+from cc_images.sandbox import Sandbox, require_root, require_tools
 
 PROGRAM = Path(__file__).parent / "inside" / "look.py"
 
@@ -47,6 +47,12 @@ def look(
     )
     facts: Json = json.loads(result.read_text(errors="surrogateescape"))
     return facts
+
+
+def require_host() -> None:
+    """Check, before anything runs, that this host can look into images. Raises CCImagesError or UserError."""
+    require_tools({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
+    require_root()
 
 
 def self_contained(image: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from cc_images.pruning import Holding
 
 TAIL = 15
 """Lines of a log that a failure shows."""
+
+WIDTH = 120
+"""Columns of wrapped text."""
 
 SIGNS: Mapping[Status, str] = {
     Status.DONE: "done",
@@ -259,6 +263,39 @@ def pruned(gone: Sequence[tuple[Holding, str, int]], dry_run: bool) -> str:
     freed = size(sum(freed for _, _, freed in gone))
     done = f"would free up to {freed}" if dry_run else f"freed {freed}"
     return "\n".join([*lines, done if gone else "nothing to remove"])
+
+
+def inspection(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Return what is inside an image: a heading and its text a row, long texts wrapped."""
+    return "\n".join([title, *_headed(rows)])
+
+
+def differences(new: str, old: str, found: Mapping[str, Sequence[str]]) -> str:
+    """Return how one image differs from another, a line each below its subject."""
+    lines = [f"{new} against {old}"]
+    for subject, changes in found.items():
+        lines += [f"{subject}: {len(changes)}", *(f"  {change}" for change in changes)]
+    return "\n".join(lines if found else [*lines, "no difference"])
+
+
+def findings(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return what a checkup has found, a row each: subject, state, text; and below what is not fine, the remedy."""
+    lines: list[str] = []
+    width = max(len(subject) for subject, *_ in rows)
+    for subject, state, text, remedy in rows:
+        lines.append(f"{state:5} {subject.ljust(width)}  {text}")
+        lines += [f"{'':5} {'':{width}}  what to do: {remedy}"] if remedy else []
+    return "\n".join(lines)
+
+
+def _headed(rows: Sequence[tuple[str, str]]) -> list[str]:
+    indent = max(len(heading) for heading, _ in rows) + 4
+    lines: list[str] = []
+    for heading, text in rows:
+        first, *more = textwrap.wrap(text, max(40, WIDTH - indent), break_on_hyphens=False) or [""]
+        lines.append(f"  {heading.ljust(indent - 2)}{first}")
+        lines += [" " * indent + line for line in more]
+    return lines
 
 
 def _aligned(table: list[tuple[str, str, str, str, str]]) -> list[str]:

@@ -140,7 +140,7 @@ class Sandbox:
         try:
             process.run(
                 [*as_root(), sys.executable, "-I", str(TOOLBOX / "enter.py"), str(spec)],
-                env=_outside(),
+                env=outside(),
                 log=log,
                 timeout=timeout,
                 stop=stop,
@@ -164,15 +164,21 @@ def as_root() -> tuple[str, ...]:
     return () if os.geteuid() == 0 else ("sudo", "-n", "--")
 
 
-def require_host(tools: Mapping[str, str] | None = None) -> None:
-    """Check, before anything runs, that sandboxes can be entered and that the tools (those of a build) are here.
+def require_host() -> None:
+    """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
 
     Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
     """
-    tools = TOOLS if tools is None else tools
+    require_tools()
+    require_root()
+
+
+def require_tools(tools: Mapping[str, str] | None = None) -> None:
+    """Raise CCImagesError (reason `missing-tool`) naming every program that is missing; by default those of a build."""
     search = ":".join(SYSTEM_PATH)
-    missing = {tool: package for tool, package in tools.items() if shutil.which(tool, path=search) is None}
-    if tools is TOOLS and not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
+    wanted = TOOLS if tools is None else tools
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=search) is None}
+    if tools is None and not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
         missing["fusefat"] = "fusefat; this kernel has no FAT driver"
     if missing:
         raise CCImagesError(
@@ -180,6 +186,10 @@ def require_host(tools: Mapping[str, str] | None = None) -> None:
             hint="`make setup` installs what is needed on Debian and Ubuntu",
             reason="missing-tool",
         )
+
+
+def require_root() -> None:
+    """Raise UserError when this user is not root and may not become it through sudo without a password."""
     if os.geteuid() != 0:
         _require_sudo()
 
@@ -207,9 +217,9 @@ def remove(folder: Path) -> None:
                 f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason="mounted"
             )
     command = ("rm", "-rf", "--one-file-system", "--", str(folder))
-    subprocess.run(command, env=_outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if folder.exists():  # root's files
-        process.run([*as_root(), *command], env=_outside())
+        process.run([*as_root(), *command], env=outside())
 
 
 def _kernel_has_fat() -> bool:
@@ -223,6 +233,6 @@ def _host(tool: str) -> str:
     return shutil.which(tool, path=":".join(SYSTEM_PATH)) or tool
 
 
-def _outside() -> dict[str, str]:
+def outside() -> dict[str, str]:
     """Return the environment of commands outside the sandbox: where programs are, and nothing of the user's."""
     return {"PATH": ":".join((*SYSTEM_PATH, os.environ.get("PATH", ""))), "LANG": "C.UTF-8"}

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from cc_images import emulation, engine, guest, sandbox
+from cc_images import emulation, engine, guest, interior, sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import Progress, Workshop
@@ -71,7 +71,7 @@ def run(
     stop = threading.Event()
     complaints: list[str] = []
     with ExitStack() as ending:
-        ending.enter_context(_stopped_by_signals(stop))
+        ending.enter_context(stopped_by_signals(stop))
         store.reap(sandbox.remove)
         now = datetime.now(UTC).replace(microsecond=0)
         outlook = look(request, config, store, now=now, offline=offline, stop=stop)
@@ -139,7 +139,7 @@ def _require_host(plan: Plan) -> None:
         sandbox.require_host()
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
-        sandbox.require_host({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
+        interior.require_host()
 
 
 def _finish(store: Store, this_run: Run, journal: Json, complaints: list[str]) -> None:
@@ -192,7 +192,7 @@ def _free_mib() -> int:
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Set `stop` at the first SIGINT, SIGTERM or SIGHUP, and leave at once at the second.
 
     Leaving at once is safe: sandboxes die when their standard input closes, and the next run clears up.

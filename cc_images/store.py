@@ -8,6 +8,7 @@
     caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
     sources/                            git mirrors and checkouts of third-party elements
+    accelerators.json                   which hosts run guests accelerated
     upstream.json                       what repositories held when they were asked last
     quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task

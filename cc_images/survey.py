@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 
+from cc_images import leftovers as leftovers_here
 from cc_images import sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
@@ -15,7 +17,7 @@ from cc_images.plan import PushJob, Request
 from cc_images.planning import formats_for
 from cc_images.selection import select, sites_of
 from cc_images.sites import open_site
-from cc_images.sites.base import Entry
+from cc_images.sites.base import Entry, ImageSite
 from cc_images.sites.publish import recover, surplus
 from cc_images.store import Store
 
@@ -61,11 +63,29 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
 def mend(config: Config) -> list[str]:
     """Clear up after dead runs, here and on every site that answers; return what was found, a line each."""
     store = Store(config.store)
-    found = [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
+    done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
+    done += [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
-    found += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
+    done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
+    return done + _each_name(config, store, lambda opened, name: recover(opened, name, store.knows))
+
+
+def leftovers(config: Config) -> list[str]:
+    """Return what `mend` would find, a line each, and change nothing."""
+    store = Store(config.store)
+    dead = leftovers_here.dead_runs(store.root)
+    found = [each.what for each in leftovers_here.find(dead)]
+    found += [f"run {work.name}: its folder" for work in dead]
+    return found + _each_name(
+        config, store, lambda opened, name: [f"what run {each.run or '?'} had uploaded" for each in opened.staged(name)]
+    )
+
+
+def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], list[str]]) -> list[str]:
+    """Look at every name that the catalogue has on every site; return what was seen, a line each."""
     if not config.images:
-        return found
+        return []
+    found: list[str] = []
     chosen, _ = select(Request(tags=tuple(config.images)), replace(config, arches=()), date.max)
     for site in config.sites:
         for name, out in {
@@ -75,12 +95,12 @@ def mend(config: Config) -> list[str]:
                 with store.lock(f"push {site.cloud or site.name} {name}"):
                     opened = open_site(site, out)
                     with opened.exclusive():
-                        left = recover(opened, name, store.knows)
+                        seen = look(opened, name)
             except CCImagesError as error:
                 said = error.message.removeprefix(f"site {site.name}: ")
                 found.append(f"site {site.name}: {said}")
                 break
-            found += [f"site {site.name}: {name}: {what}" for what in left]
+            found += [f"site {site.name}: {name}: {what}" for what in seen]
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cc_images import outlook, report
 from cc_images.config import Config, load
-from cc_images.model import VERSION_FORMAT, Arch
+from cc_images.model import VERSION_FORMAT, Arch, Firmware
 from cc_images.plan import Plan, Request, Status
 from cc_images.store import Store
 
@@ -142,13 +142,55 @@ def prune(options: argparse.Namespace) -> int:
     return 0
 
 
-def doctor(options: argparse.Namespace) -> int:
-    """Clear up after dead runs, and read every blob."""
-    from cc_images import survey
+def inspect(options: argparse.Namespace) -> int:
+    """Show what is inside an image without booting it."""
+    from cc_images import examination, inspection
 
-    found = survey.mend(_config())
-    report.say(report.as_json(found) if options.json else "\n".join(found) or "nothing was left behind")
-    return 0
+    one, other = examination.inspect(_config(), options.what, _arches(options), options.against)
+    differences = inspection.differences(other.facts, one.facts) if other else {}
+    if options.json:
+        said = {"image": one.title, "facts": one.facts, "problems": one.problems}
+        report.say(report.as_json(said | ({"against": other.title, "differences": differences} if other else {})))
+    elif other:
+        report.say(report.differences(one.title, other.title, differences))
+    else:
+        report.say(report.inspection(one.title, inspection.rows(one.facts, one.problems, one.size)))
+    return EXIT_FAILED if one.problems and not other else 0
+
+
+def boot(options: argparse.Namespace) -> int:
+    """Boot the newest build for a person."""
+    from cc_images import examination
+
+    found = examination.boot(
+        _config(),
+        options.tag,
+        _arches(options),
+        Firmware(options.firmware) if options.firmware else None,
+        shell=options.ssh or (sys.stdin.isatty() and sys.stdout.isatty() and not (options.keep or options.json)),
+        keep=options.keep,
+        tell=lambda text: report.say(text, to=sys.stderr if options.json else sys.stdout),
+    )
+    if options.json:
+        said = {"levels": found.levels, "failed": found.failed, "problems": found.problems}
+        report.say(report.as_json(said))
+    return 0 if found.failed is None else EXIT_FAILED
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check the host, show and mend what dead runs have left, and read every blob."""
+    from cc_images import survey
+    from cc_images.checkup import State, checkup
+
+    config = _config()
+    findings = checkup(config)
+    left = survey.leftovers(config) if options.dry_run else survey.mend(config)
+    if options.json:
+        report.say(report.as_json({"host": [each.as_json() for each in findings], "left": left}))
+    else:
+        report.say(report.findings([(each.subject, each.state, each.text, each.remedy) for each in findings]))
+        report.say("\n".join(["", *left]) if left else "\nnothing was left behind")
+    return EXIT_FAILED if any(each.state is State.LACK for each in findings) else 0
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import dib, formats, sources
+from cc_images import dib, emulation, formats, sources
 from cc_images.blobs import Blob
-from cc_images.emulation import accelerated
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import clear_errors, wait_for_lock, write_json
 from cc_images.making import Workshop
@@ -198,7 +197,7 @@ class Worker:
                 guards=self.shop.run.work / "guards",
                 serial_log=lambda firmware: self.shop.run.log_path(f"{task} {firmware} serial"),
                 secrets=self.shop.secrets(job.tag),
-                accelerated=accelerated(job.arch, store.root / "accelerators.json"),
+                accelerated=emulation.accelerated(job.arch, store.root / emulation.MEMORY),
                 cores=min(self.shop.guest_cores, 2 * len(job.firmware)),
                 log=log,
                 stop=self.shop.stop,

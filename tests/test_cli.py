@@ -134,14 +134,41 @@ def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
 
 
 def test_doctor_clears_up(cli: Cli, catalogue: Path) -> None:
-    assert cli("doctor", ARCH="arm64").stdout == "nothing was left behind\n"
+    assert cli("doctor", ARCH="arm64").stdout.endswith("\nnothing was left behind\n")
     (catalogue / "site").mkdir(exist_ok=True)
     (catalogue / "site" / ".CC-One.qcow2.staged").write_bytes(b"x")
     (catalogue / "store" / "work" / "20260101T000000Z").mkdir(parents=True)
+    said = cli("doctor", "--dry-run").stdout
+    assert "run 20260101T000000Z: its folder\n" in said
+    assert "site local: CC-One: what run ? had uploaded\n" in said
+    assert (catalogue / "store" / "work" / "20260101T000000Z").exists()
     said = cli("doctor").stdout
     assert "run 20260101T000000Z: its folder was removed" in said
     assert "site local: CC-One: what run ? had uploaded was removed" in said
-    assert cli("doctor").stdout == "nothing was left behind\n"
+    assert cli("doctor").stdout.endswith("\nnothing was left behind\n")
+
+
+def test_doctor_shows_each_lack_with_a_remedy(cli: Cli, catalogue: Path) -> None:
+    write_files(catalogue, images=IMAGES, sites="metal: {cloud: nowhere}")
+    answer = cli("doctor", "--json")
+    assert answer.returncode == 3
+    host = {each["subject"]: each for each in json.loads(answer.stdout)["host"]}
+    assert host["site metal"]["state"] == "LACK"
+    assert host["site metal"]["remedy"]
+    assert all(each["remedy"] for each in host.values() if each["state"] == "LACK")
+    assert {"kernel", "tools of builds", "root and namespaces", "boot tests of amd64", "store"} <= host.keys()
+    assert "what to do: " in cli("doctor").stdout
+
+
+def test_inspect_and_boot_say_what_is_missing(cli: Cli, catalogue: Path) -> None:
+    said = cli("inspect", "no-such-thing")
+    assert said.returncode == 2
+    assert "no-such-thing is neither an image of the catalogue nor a file" in said.stderr
+    said = cli("boot", "cc-one")
+    assert said.returncode == 2
+    assert "there is no build of cc-one for amd64 in the store" in said.stderr
+    assert "`cc-images -b cc-one` builds it" in said.stderr
+    assert cli("boot", "cc-onne").returncode == 2
 
 
 def test_a_dry_run_shows_what_pushes_would_do(cli: Cli, catalogue: Path) -> None:

@@ -202,3 +202,41 @@ class Watched:
         code = self.process.wait(60)
         self._reader.join(10)
         return code
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project:
+    """Build cc-debian12 beside a second small Debian image, two at a time; boot-test the one, and publish both."""
+    folder = tmp_path_factory.mktemp("debian")
+    images = (REPOSITORY / "images.yaml").read_text() + (
+        "\nCC-Tiny:\n  elements: [tiny-os]\n  disk: [block-device-efi, tiny-disk]\n"
+        f"  artifacts: {{DIB_TINY_ROOT: {{url: '{tiny_root.as_uri()}'}}}}\n"
+        "\nCC-Kid: {depends: [CC-Debian12], elements: [probe-kid], packages: [iputils-ping, acl]}\n"
+    )
+    write_files(folder, images=images, sites="local: {directory: site, is_baremetal: true}")
+    elements = folder / "elements"
+    elements.mkdir()
+    for element in [*(REPOSITORY / "elements").iterdir(), *(REPOSITORY / "tests" / "elements").iterdir()]:
+        if element.is_dir():
+            (elements / element.name).symlink_to(element)
+    hook = elements / "probe-kid" / "install.d" / "50-probe"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/bash\nset -eu\nset -o pipefail\nsystemctl enable serial-getty@ttyS1.service\n")
+    hook.chmod(0o755)
+    (elements / "probe-kid" / "package-installs.yaml").write_text("rsync:\nrng-tools5:\n")
+    (elements / "probe-kid" / "element-deps").write_text("package-installs\n")
+    project = Project(folder, clean_environment(folder) | host_mirrors() | {"PYTHONPATH": str(REPOSITORY)}, boots=True)
+    run = Watched(project.start("-b", "-p", "cc-debian12"))
+    run.wait_for(r"^\[build .* finalise\.d", 900)
+    run.end(signal.SIGKILL)
+    project.assert_nothing_leaked()
+    code, output = project.run("-b", "-t", "2", "cc-debian12", "cc-tiny")
+    assert code == 0, output
+    code, output = project.run("-p", "--no-boot-test", "cc-tiny")
+    assert code == 0, output
+    assert "--no-boot-test: images are pushed that may not boot" in output
+    code, output = project.run("-p", "cc-debian12")
+    assert code == 0, output
+    project.assert_no_leftovers()
+    print(output)
+    return project

@@ -1,0 +1,188 @@
+"""The checkup: whether this host can do what the catalogue asks, with a remedy for each lack. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cc_images import emulation, process, sandbox
+from cc_images.config import Config
+from cc_images.errors import CCImagesError
+from cc_images.making import LEAST_FREE
+from cc_images.model import Arch, Firmware, Json, Site
+from cc_images.planning import formats_for
+from cc_images.sites import open_site
+from cc_images.store import Store
+
+LEAST_KERNEL = (5, 12)
+"""mount_setattr, by which a sandbox sees the host read-only."""
+
+ROOMY = 20 << 30
+"""Bytes free in the store below which a family of images gets tight."""
+
+
+class State(StrEnum):
+    """How a thing stands: `slow` works, but not as well as it could; `lack` keeps something from working."""
+
+    FINE = "ok"
+    SLOW = "slow"
+    LACK = "LACK"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    text: str
+    remedy: str = ""
+
+    def as_json(self) -> Json:
+        """Return the finding as plain data."""
+        return asdict(self)
+
+
+def checkup(config: Config) -> list[Finding]:
+    """Look at everything, and ask every site."""
+    arches = sorted({arch for image in config.images.values() for arch in image.arches}) or [Arch.AMD64]
+    store = Store(config.store)
+    found = [*_kernel(), *_tools(), _root(), *_emulation(arches)]
+    for arch in arches:
+        found += _boots(arch, config, store)
+    found += [_space(store), _memory()]
+    with ThreadPoolExecutor(8) as pool:
+        found += pool.map(lambda site: _site(site, config), config.sites)
+    return found
+
+
+def _kernel() -> Iterator[Finding]:
+    release = platform.release()
+    numbers = tuple(int(word) for word in release.split("-")[0].split(".")[:2])
+    if numbers < LEAST_KERNEL:
+        remedy = f"use a kernel of {LEAST_KERNEL[0]}.{LEAST_KERNEL[1]} or later"
+        yield Finding(subject="kernel", state=State.LACK, text=release, remedy=remedy)
+    else:
+        yield Finding(subject="kernel", state=State.FINE, text=release)
+    for device, purpose in (("/dev/loop-control", "disks of builds"), ("/dev/fuse", "reading images and FAT")):
+        there = os.path.exists(device)
+        yield Finding(
+            subject=device,
+            state=State.FINE if there else State.LACK,
+            text=f"for {purpose}" if there else f"is missing, needed for {purpose}",
+            remedy="" if there else f"load the kernel's module: modprobe {device.removeprefix('/dev/').split('-')[0]}",
+        )
+    known = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in known and not _module("overlayfs/overlay"):
+        text = "this kernel has no overlayfs: what earlier builds have downloaded is copied for each build"
+        yield Finding(subject="overlayfs", state=State.SLOW, text=text, remedy="use a kernel with CONFIG_OVERLAY_FS")
+
+
+def _module(name: str) -> bool:
+    return any(Path("/lib/modules", platform.release()).glob(f"kernel/fs/{name}.ko*"))
+
+
+def _tools() -> Iterator[Finding]:
+    try:
+        sandbox.require_tools()
+    except CCImagesError as error:
+        yield Finding(subject="tools of builds", state=State.LACK, text=error.message, remedy=error.hint)
+    else:
+        yield Finding(subject="tools of builds", state=State.FINE, text="all here")
+
+
+def _root() -> Finding:
+    try:
+        sandbox.require_root()
+        words = [*sandbox.as_root(), "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "true"]
+        process.run(words, env=sandbox.outside(), timeout=30)
+    except CCImagesError as error:
+        remedy = error.hint or "allow mount and PID namespaces: in a container, run it privileged"
+        return Finding(subject="root and namespaces", state=State.LACK, text=error.message, remedy=remedy)
+    text = "as root" if os.geteuid() == 0 else "through sudo"
+    return Finding(subject="root and namespaces", state=State.FINE, text=text)
+
+
+def _emulation(arches: list[Arch]) -> Iterator[Finding]:
+    for arch in arches:
+        if arch.machine == platform.machine():
+            continue
+        registered = Path(f"/proc/sys/fs/binfmt_misc/qemu-{arch.machine}").exists()
+        remedy = "install the packages qemu-user-static and binfmt-support"
+        text = (
+            f"binfmt_misc runs {arch.machine} programs"
+            if registered
+            else f"programs for {arch.machine} do not run here"
+        )
+        state = State.FINE if registered else State.LACK
+        yield Finding(subject=f"builds for {arch}", state=state, text=text, remedy="" if registered else remedy)
+
+
+def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
+    wanted = {each for image in config.images.values() if arch in image.arches for each in image.boots_with(arch)}
+    firmware = tuple(each for each in Firmware if each in wanted)
+    subject = f"boot tests of {arch}"
+    if missing := emulation.lacking(arch, firmware):
+        remedy = "install them, or push with --no-boot-test"
+        yield Finding(subject=subject, state=State.LACK, text=f"missing: {', '.join(missing)}", remedy=remedy)
+    elif emulation.accelerated(arch, store.root / emulation.MEMORY):
+        yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")
+    else:
+        text = "software emulation, about ten times slower: " + _why_slow(arch)
+        remedy = "run on the hardware, or allow nested virtualization" if arch.machine == platform.machine() else ""
+        yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
+
+
+def _why_slow(arch: Arch) -> str:
+    if arch.machine != platform.machine():
+        return f"this host is {platform.machine()}"
+    if not os.path.exists("/dev/kvm"):
+        return "there is no /dev/kvm"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm may not be opened (group kvm)"
+    return "/dev/kvm is there, but a guest does not run with it"
+
+
+def _space(store: Store) -> Finding:
+    free = store.free_bytes()
+    text = f"{free >> 30} GiB free at {store.root}"
+    remedy = "run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system"
+    if not _writable(store.root):
+        remedy = "set CC_IMAGES_STORE to a folder of yours"
+        return Finding(subject="store", state=State.LACK, text=f"{store.root} cannot be written to", remedy=remedy)
+    if free < LEAST_FREE:
+        return Finding(subject="store", state=State.LACK, text=text, remedy=remedy)
+    return Finding(subject="store", state=State.SLOW if free < ROOMY else State.FINE, text=text,
+                   remedy=remedy if free < ROOMY else "")  # fmt: skip
+
+
+def _writable(folder: Path) -> bool:
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    return os.access(existing, os.W_OK)
+
+
+def _memory() -> Finding:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    cores = len(os.sched_getaffinity(0))
+    return Finding(subject="machine", state=State.FINE, text=f"{cores} cores, {pages} GiB of memory")
+
+
+def _site(site: Site, config: Config) -> Finding:
+    subject = f"site {site.name}"
+    image = next((each for each in config.images.values() if formats_for(site, each)), None)
+    try:
+        if image is not None:
+            open_site(site, formats_for(site, image)[0]).find(image.published_name(image.arches[0]))
+    except CCImagesError as error:
+        said = error.message.removeprefix(f"{subject}: ")
+        return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)
+    where = site.directory or f"cloud {site.cloud}"
+    if site.directory and not _writable(Path(site.directory)):
+        return Finding(subject=subject, state=State.LACK, text=f"{where} cannot be written to",
+                       remedy="make the folder yours")  # fmt: skip
+    return Finding(subject=subject, state=State.FINE, text=f"{where} answers" if site.cloud else where)

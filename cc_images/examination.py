@@ -1,0 +1,169 @@
+"""Looking at one image: what is inside a build or a file, and a build booted for a person.
+
+Puts the parts together for the verbs `inspect` and `boot`; neither records a boot test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from cc_images import emulation, guest, hygiene, interior, sandbox
+from cc_images.climb import Climb, climb
+from cc_images.config import Config
+from cc_images.emulation import Machine
+from cc_images.errors import UserError
+from cc_images.guest import Guest
+from cc_images.model import Arch, Build, Firmware, Format, Image, Json, Level, Output
+from cc_images.plan import Request
+from cc_images.planning import boot_job
+from cc_images.runs import Run
+from cc_images.selection import select
+from cc_images.session import stopped_by_signals
+from cc_images.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
+
+    title: str
+    size: int
+    facts: Json
+    problems: tuple[str, ...]
+
+
+def inspect(
+    config: Config, what: str, arches: Sequence[Arch], against: str = ""
+) -> tuple[Inspection, Inspection | None]:
+    """Return what is inside the newest build of a tag, or a file, and inside what it shall be compared with.
+
+    `against` is a version of the same tag, or a file. Raises UserError for what is neither.
+    """
+    interior.require_host()
+    with _run(config) as (store, run, stop):
+        one = _inspected(config, store, run, stop, what, arches, "")
+        other = None
+        if against:
+            is_file = os.path.exists(against) or what not in config.images
+            other = _inspected(config, store, run, stop, *((against, (), "") if is_file else (what, arches, against)))
+    return one, other
+
+
+def _inspected(
+    config: Config, store: Store, run: Run, stop: threading.Event, what: str, arches: Sequence[Arch], version: str
+) -> Inspection:
+    secrets: tuple[str, ...] = ()
+    if what in config.images:
+        image, arch = _one(config, what, arches)
+        build, output = _stored(store, image, arch, version)
+        path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
+    else:
+        path = Path(what)
+        title = str(path)
+        if not path.is_file():
+            raise UserError(
+                f"{what} is neither an image of the catalogue nor a file",
+                hint="`cc-images list` shows the catalogue",
+                reason="unknown-image",
+            )
+    workspace = run.work / f"look-{time.monotonic_ns()}"
+    with run.log_path("inspect").open("ab") as log:
+        facts = interior.look(path, workspace, secrets=secrets, guards=run.work / "guards", log=log, stop=stop)
+    problems = tuple(hygiene.problems(facts, interior.nameservers()))
+    return Inspection(title=title, size=path.stat().st_size, facts=facts, problems=problems)
+
+
+def boot(
+    config: Config,
+    tag: str,
+    arches: Sequence[Arch],
+    firmware: Firmware | None,
+    *,
+    shell: bool,
+    keep: bool,
+    tell: Callable[[str], None],
+) -> Climb:
+    """Boot the newest build of a tag; with `shell` log in, with `keep` leave the machine on until Ctrl-C.
+
+    The guest has all cores of this host and its network. What it writes is gone afterwards.
+    """
+    image, arch = _one(config, tag, arches)
+    chosen = firmware or image.boots_with(arch)[-1]
+    if chosen not in image.boots_with(arch):
+        raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
+    guest.require(emulation.lacking(arch, (chosen,)))
+    with _run(config) as (store, run, stop), tempfile.TemporaryDirectory(prefix="cc-images-") as near:
+        build, output = _stored(store, image, arch, "")
+        job = boot_job(image, arch, build.version, (output.format,))
+        machine = Machine(
+            arch=arch,
+            firmware=chosen,
+            cores=min(4, len(os.sched_getaffinity(0))),
+            memory_mib=job.memory_mib,
+            accelerated=emulation.accelerated(arch, store.root / emulation.MEMORY),
+        )
+        speed = "with KVM" if machine.accelerated else "in software"
+        tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
+        file, console = run.use(store.blobs.path(output.digest)), Path(near, "console")
+        with Guest(machine, file, output.format, run.work / "guest", network=True, socket=console) as running:
+            found = climb(running, job.checks, stop=stop, report=lambda level: tell(f"{running.now:6.1f}s {level}"))
+            if found.failed is not None:
+                tell(f"{found.failed}: {'; '.join(found.problems)}")
+            tell(f"log in:  {' '.join(running.ssh_argv())}")
+            tell(f"console: socat -,raw,echo=0,escape=0x1d unix-connect:{console}  (Ctrl-] leaves)")
+            if shell and _reached(found, Level.CLOUD_INIT):
+                subprocess.run(running.ssh_argv(), check=False)
+            elif keep:
+                tell("the machine runs until Ctrl-C")
+            while keep and running.running and not stop.wait(0.5):
+                pass
+    return found
+
+
+def _reached(found: Climb, level: Level) -> bool:
+    order = list(Level)
+    return found.reached is not None and order.index(found.reached) >= order.index(level)
+
+
+def _one(config: Config, tag: str, arches: Sequence[Arch]) -> tuple[Image, Arch]:
+    """Return the image and the one architecture that is meant: this host's own if nobody says."""
+    chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
+    own = [each for each in chosen if each[1].machine == os.uname().machine]
+    return (own or chosen)[0]
+
+
+def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build, Output]:
+    """Return a build and the output to look at: the smallest file, which is the compressed one."""
+    builds = list(store.builds(image.tag, arch))
+    found = next((build for build in builds if not version or build.version == version), None)
+    if found is None:
+        known = ", ".join(build.version for build in builds) or "none"
+        raise UserError(
+            f"there is no {f'version {version}' if version else 'build'} of {image.tag} for {arch} in the store",
+            hint=f"the store has {known}; `cc-images -b {image.tag}` builds it",
+            reason="never-built",
+        )
+    return found, found.outputs.get(Format.QCOW2) or min(found.outputs.values(), key=lambda output: output.size)
+
+
+@contextmanager
+def _run(config: Config) -> Iterator[tuple[Store, Run, threading.Event]]:
+    """Give a private folder in the store, which is gone afterwards, and something that Ctrl-C sets."""
+    store, stop = Store(config.store), threading.Event()
+    with stopped_by_signals(stop):
+        store.reap(sandbox.remove)
+        run = store.start_run(datetime.now(UTC).replace(microsecond=0))
+        try:
+            yield store, run, stop
+        finally:
+            store.finish_run(run, {"run": run.version, "words": sys.argv[1:]}, sandbox.remove)

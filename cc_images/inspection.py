@@ -1,0 +1,124 @@
+"""What is inside an image, told to people, and how two images differ. Pure; the facts are `inside/look.py`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cc_images.model import Json
+
+LARGEST = 8
+"""Folders that are shown with their sizes."""
+
+FIRST_USER = 1000
+"""The lowest uid of people's accounts; see login.defs(5)."""
+
+
+def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str]]:
+    """Return what is inside, a heading and a text each; `size` is the file's, in bytes."""
+    partitions = [
+        " ".join(filter(None, (str(each["number"]), each["kind"] or "-", _size(each["size"]), each["label"])))
+        for each in facts["partitions"]
+    ]
+    found = [
+        ("file", f"{_size(size)}, a disk of {_size(facts['disk']['size'])}"),
+        ("partitions", f"{facts['disk']['table']}: {', '.join(partitions)}"),
+    ]
+    if "trouble" in facts:
+        return [*found, ("system", facts["trouble"])]
+    root = facts["root"]
+    largest = sorted(facts["sizes"].items(), key=lambda item: -item[1])[:LARGEST]
+    provenance = facts["provenance"]
+    return [
+        *found,
+        ("root", f"{root['kind']} on {root['partition']}, {_size(root['used'])} of {_size(root['size'])} used"),
+        ("system", facts["os"].get("PRETTY_NAME", "unknown")),
+        ("kernel", ", ".join(facts["kernels"]) or "none"),
+        ("arguments", facts["cmdline"] or "unknown"),
+        ("provenance", ", ".join(f"{name} {value[:20]}" for name, value in provenance.items()) or "none"),
+        ("packages", _packages(facts)),
+        ("users", ", ".join(f"{each['name']} (password {each['password']})" for each in _people(facts)) or "none"),
+        ("units", f"{len(facts['units'])} enabled: {', '.join(facts['units'])}"),
+        ("set-uid", f"{len(facts['setuid'])}: {', '.join(each['path'] for each in facts['setuid'])}"),
+        ("largest", ", ".join(f"{name} {_size(used)}" for name, used in largest)),
+        ("hygiene", "; ".join(problems) or "nothing is wrong"),
+    ]
+
+
+def differences(old: Json, new: Json) -> dict[str, list[str]]:
+    """Return what differs between two images, by subject, a phrase each; subjects without a difference are left out."""
+    return {
+        subject: found
+        for subject, found in {
+            "system": _changed(_release(old), _release(new)),
+            "packages": _changed(versions(old), versions(new)),
+            "users": _changed(_by(old["users"], "name"), _by(new["users"], "name")),
+            "units": _changed(dict.fromkeys(old["units"], ""), dict.fromkeys(new["units"], "")),
+            "set-uid": _changed(_by(old["setuid"], "path"), _by(new["setuid"], "path")),
+            "size": _grown(old["sizes"], new["sizes"]),
+        }.items()
+        if found
+    }
+
+
+def versions(facts: Json) -> dict[str, str]:
+    """Return the packages of an image: its package database, or where that cannot be read, dib's manifest."""
+    found: dict[str, str] = facts["packages"] or facts["manifest"] or {}
+    return found
+
+
+def _packages(facts: Json) -> str:
+    """Return how many packages there are, and whether dib's manifest says the same."""
+    installed, listed = facts["packages"], facts["manifest"]
+    if listed is None:
+        return f"{len(installed)}; there is no manifest of dib's"
+    if not installed:
+        return f"{len(listed)} by dib's manifest; the package database is not read"
+    differ = _changed(_bare(listed), _bare(installed))
+    verdict = f"and dib's manifest differs: {', '.join(differ)}" if differ else "as dib's manifest"
+    return f"{len(installed)}, {verdict}"
+
+
+def _bare(packages: Mapping[str, str]) -> dict[str, str]:
+    """Return packages by name without their architecture, which the manifest has for some and the database for none."""
+    return {name.partition(":")[0]: version for name, version in packages.items()}
+
+
+def _people(facts: Json) -> list[Json]:
+    """Return root, who is a person, and whoever may log in with a password."""
+    return [
+        each
+        for each in facts["users"]
+        if each["name"] == "root" or FIRST_USER <= int(each["uid"]) < 60000 or each["password"] != "locked"
+    ]
+
+
+def _release(facts: Json) -> dict[str, str]:
+    release = {name: facts["os"].get(name, "") for name in ("PRETTY_NAME", "VERSION_ID")}
+    return release | {"kernel": ", ".join(facts["kernels"]), "arguments": facts["cmdline"]}
+
+
+def _by(listed: Sequence[Mapping[str, str]], key: str) -> dict[str, str]:
+    return {each[key]: " ".join(value for name, value in each.items() if name != key and value) for each in listed}
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    found = []
+    for name in sorted({*old, *new}):
+        if name not in old:
+            found.append(f"+{name} {new[name]}".strip())
+        elif name not in new:
+            found.append(f"-{name} {old[name]}".strip())
+        elif old[name] != new[name]:
+            found.append(f"{name} {old[name]} → {new[name]}")
+    return found
+
+
+def _grown(old: Mapping[str, int], new: Mapping[str, int]) -> list[str]:
+    """Return the folders that have grown or shrunk by a MiB and more, the largest change first."""
+    changes = {name: new.get(name, 0) - old.get(name, 0) for name in {*old, *new}}
+    told = sorted((each for each in changes.items() if abs(each[1]) >= 1 << 20), key=lambda each: -abs(each[1]))
+    return [f"{name} {'+' if change > 0 else '-'}{_size(abs(change))}" for name, change in told]
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"

@@ -1,0 +1,89 @@
+"""What dead runs have left on this host: processes, mounts and loop devices that point into their folders.
+
+Nothing should be: sandboxes and guests die with their run. This is for hosts on which something else went wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_images import process
+from cc_images.errors import CCImagesError
+from cc_images.files import try_lock
+from cc_images.sandbox import as_root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """One thing that is left, and the command that removes it."""
+
+    what: str
+    command: tuple[str, ...]
+
+
+def dead_runs(root: Path) -> list[Path]:
+    """Return the folders below `root`/work whose runs are over."""
+    found = []
+    for work in sorted((root / "work").glob("*")):
+        with suppress(OSError):  # another user's: let it count as running
+            if work.is_dir() and (descriptor := try_lock(work / "lock")) is not None:
+                os.close(descriptor)
+                found.append(work)
+    return found
+
+
+def find(folders: Sequence[Path]) -> list[Leftover]:
+    """Return what points into the folders, in the order in which it can be removed."""
+    marks = [f"{folder.resolve()}/" for folder in folders]
+    if not marks:
+        return []
+    return [*_processes(marks), *_mounts(marks), *_loops(marks)]
+
+
+def remove(leftover: Leftover) -> str:
+    """Remove one; return what was done, or why it could not be."""
+    try:
+        process.run([*as_root(), *leftover.command], env={"PATH": os.environ.get("PATH", os.defpath)}, timeout=30)
+    except CCImagesError as error:
+        return f"{leftover.what}: is still there: {error.message}"
+    return f"{leftover.what}: removed"
+
+
+def _processes(marks: Sequence[str]) -> list[Leftover]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        if place.name == str(os.getpid()):
+            continue
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            where = ""
+            with suppress(OSError):
+                where = f"{os.readlink(place / 'cwd')}/"
+            if any(mark in f"{words}/" or where.startswith(mark) for mark in marks):
+                name = words.split(" ")[0].rpartition("/")[2]
+                found.append(Leftover(what=f"process {place.name} ({name})", command=("kill", "-KILL", place.name)))
+    return found
+
+
+def _mounts(marks: Sequence[str]) -> list[Leftover]:
+    places = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), line.split()[4])
+        if any(f"{place}/".startswith(mark) for mark in marks):
+            places.append(place)
+    return [Leftover(what=f"mount {place}", command=("umount", "--", place)) for place in reversed(places)]
+
+
+def _loops(marks: Sequence[str]) -> list[Leftover]:
+    found = []
+    for backing in sorted(Path("/sys/block").glob("loop*/loop/backing_file")):
+        with suppress(OSError):
+            file, device = backing.read_text().strip(), f"/dev/{backing.parents[1].name}"
+            if any(file.startswith(mark) for mark in marks):
+                found.append(Leftover(what=f"loop device {device} of {file}", command=("losetup", "-d", device)))
+    return found

@@ -1,0 +1,44 @@
+"""Doctor: what a dead run has left on the host is listed, mended, and nothing of a living one is touched."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+
+from tests.real.conftest import Project
+
+
+def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
+    dead, alive = project.store / "work" / "20260101T000000Z", project.store / "work" / "20260102T000000Z"
+    for work in (dead, alive):
+        (work / "mnt").mkdir(parents=True)
+        (work / "lock").touch()
+    keeper = os.open(alive / "lock", os.O_RDWR)
+    fcntl.flock(keeper, fcntl.LOCK_EX)
+    (dead / "disk.raw").write_bytes(bytes(1 << 20))
+    sleepers = [subprocess.Popen(["sleep", "600"], cwd=work) for work in (dead, alive)]
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", dead / "mnt"], check=True)
+    command = ["losetup", "--find", "--show", str(dead / "disk.raw")]
+    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        code, output = project.run("doctor", "--dry-run", "--json")
+        left = json.loads(output)["left"]
+        assert f"process {sleepers[0].pid} (sleep)" in left
+        assert f"mount {dead / 'mnt'}" in left
+        assert any(device in each for each in left)
+        assert "run 20260101T000000Z: its folder" in left
+        assert not any("20260102" in each or str(sleepers[1].pid) in each for each in left)
+        code, output = project.run("doctor", "--json")
+        assert code in (0, 3), "the host may lack something that this test does not need"
+        assert f"mount {dead / 'mnt'}: removed" in json.loads(output)["left"]
+        assert sleepers[0].wait(10) == -9
+        assert not dead.exists()
+        assert sleepers[1].poll() is None
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
+        os.close(keeper)
+    assert json.loads(project.run("doctor", "--json")[1])["left"] == ["run 20260102T000000Z: its folder was removed"]
