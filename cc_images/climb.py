@@ -160,7 +160,6 @@ def _await_login(guest: Guest, found: Climb, stop: Stop) -> None:
 
 def _visit(guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Callable[[Level], None]) -> None:
     """Log in, and ask everything in one go."""
-    report(Level.CLOUD_INIT)
     patience = LIMITS[Level.SYSTEM] * pace(guest)
     commands = [text.format(patience=f"{patience:.0f}") for text in ABOUT.values()] + checks.questions(wanted)
     answers, errors = _asked(guest, commands, patience, stop)
