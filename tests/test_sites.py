@@ -85,7 +85,13 @@ def test_the_same_again_does_nothing(tmp_path: Path, folder: Path) -> None:
 
 def test_other_properties_are_published(tmp_path: Path, folder: Path) -> None:
     put(site_at(folder), publication(tmp_path, b"one"))
-    assert put(site_at(folder), publication(tmp_path, b"one", os_type="linux")).changed
+    before = (folder / "CC-X.qcow2").stat()
+    outcome = put(site_at(folder), publication(tmp_path, b"one", os_type="linux"))
+    assert (outcome.changed, outcome.archived) == (True, "")
+    assert (folder / "CC-X.qcow2").stat() == before, "the bytes are there already"
+    assert check_whole(folder, b"one")
+    assert json.loads((folder / "CC-X.json").read_text())["properties"] == {"os_type": "linux"}
+    assert not put(site_at(folder), publication(tmp_path, b"one", os_type="linux")).changed
 
 
 def test_old_images_are_archived_by_the_day_of_their_creation(tmp_path: Path, folder: Path) -> None:

@@ -91,6 +91,9 @@ class ImageSite(Protocol):
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its final name, visibility and properties in one step."""
 
+    def describe(self, entry: Entry, publication: Publication) -> None:
+        """Give a published image, whose bytes are those of the publication, its properties, in one step."""
+
     def archived(self, name: str) -> list[Entry]:
         """Return the archived versions of a name that cc-images made, newest first."""
 

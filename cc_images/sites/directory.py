@@ -122,6 +122,14 @@ class DirectorySite:
         file.rename(self._file(name))
         sidecar.rename(self._sidecar(name))
 
+    def describe(self, entry: Entry, publication: Publication) -> None:
+        """Write the description anew; what the file is stays."""
+        said = self._read(self._sidecar(entry.name))
+        self._describe(
+            self._sidecar(entry.name),
+            said | publication.details | {"run": publication.run, "properties": dict(publication.properties)},
+        )
+
     def archived(self, name: str) -> list[Entry]:
         """Return the archived files that have a description of ours, newest first."""
         try:

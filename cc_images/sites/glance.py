@@ -13,7 +13,7 @@ What differs from calling the SDK's own image methods, and why (measured against
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,8 +80,7 @@ class GlanceSite:
             "visibility": "private",
             "tags": [OURS, _target(publication.name), f"{OURS}:run={publication.run}", f"{OURS}:replaces={replaces}"],
         }
-        for name, value in publication.properties.items():
-            record[name] = int(value) if name in CORE_NUMBERS else value
+        record |= _typed(publication.properties)
         body = _Body(publication.path, publication.size, stop, report)
         sent: Entry = self._repeated(lambda: self._sent(record, body), UPLOADS)
         return sent
@@ -106,6 +105,10 @@ class GlanceSite:
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its name and visibility in one call."""
         self._patch(staged.id, {"name": name, "visibility": self._site.visibility, "tags": [OURS]})
+
+    def describe(self, entry: Entry, publication: Publication) -> None:
+        """Set the properties in one call; those that nobody asks for any more stay."""
+        self._patch(entry.id, _typed(publication.properties), known=entry.properties)
 
     def delete(self, entry: Entry) -> None:
         """Delete an image; one that is gone already is fine."""
@@ -152,8 +155,12 @@ class GlanceSite:
     def _get(self, image_id: str) -> Entry:
         return _entry(self._call("GET", f"/images/{image_id}"))
 
-    def _patch(self, image_id: str, changes: Mapping[str, object]) -> None:
-        body = [{"op": "replace", "path": f"/{name}", "value": value} for name, value in changes.items()]
+    def _patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> None:
+        """Change what an image has; of properties, `known` are those that it has already."""
+        body = [
+            {"op": "replace" if known is None or name in known else "add", "path": f"/{name}", "value": value}
+            for name, value in changes.items()
+        ]
         self._call("PATCH", f"/images/{image_id}", json=body, headers={"Content-Type": PATCH_TYPE})
 
     def _check_visibility(self, image_id: str) -> None:
@@ -321,6 +328,11 @@ def _entry(image: Mapping[str, Any]) -> Entry:
         run=tags.get(f"{OURS}:run", ""),
         replaces=tags.get(f"{OURS}:replaces", ""),
     )
+
+
+def _typed(properties: Mapping[str, str]) -> Json:
+    """Return properties as Glance wants them: some as numbers."""
+    return {name: int(value) if name in CORE_NUMBERS else value for name, value in properties.items()}
 
 
 def _target(name: str) -> str:

@@ -62,8 +62,11 @@ def _publish(
     name = publication.name
     recover(site, name, ours)
     current = _only(site, name)
-    if current is not None and _same(site, current, publication):
-        return Outcome(changed=False, address=site.address(name), removed=retain(site, name, keep))
+    if current is not None and _same_bytes(site, current, publication):
+        changed = not _includes(current.properties, publication.properties)
+        if changed:
+            site.describe(current, publication)
+        return Outcome(changed=changed, address=site.address(name), removed=retain(site, name, keep))
     staged = site.upload(publication, current.id if current else "", stop=stop, report=report)
     try:
         _verify(staged, publication)
@@ -173,12 +176,8 @@ def _only(site: ImageSite, name: str) -> Entry | None:
     return found[0] if found else None
 
 
-def _same(site: ImageSite, current: Entry, publication: Publication) -> bool:
-    return (
-        current.sha512 == publication.sha512
-        and current.visibility == site.visibility
-        and _includes(current.properties, publication.properties)
-    )
+def _same_bytes(site: ImageSite, current: Entry, publication: Publication) -> bool:
+    return current.sha512 == publication.sha512 and current.visibility == site.visibility
 
 
 def _includes(properties: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

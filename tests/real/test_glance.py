@@ -153,6 +153,17 @@ class Hiding:
         return getattr(self._inner, name)
 
 
+def test_other_properties_are_set_without_sending_the_file_again(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"one", min_disk="1"))
+    (before,) = site().find(name)
+    outcome = put(site(), publication(tmp_path, name, b"one", min_disk="2", build_note="new", os_type="other"))
+    (after,) = site().find(name)
+    assert (outcome.changed, outcome.archived) == (True, "")
+    assert after.id == before.id
+    assert [after.properties[each] for each in ("min_disk", "build_note", "os_type")] == ["2", "new", "other"]
+    assert not put(site(), publication(tmp_path, name, b"one", min_disk="2", build_note="new", os_type="other")).changed
+
+
 def test_a_young_upload_of_another_host_is_left_alone(tmp_path: Path, name: str) -> None:
     image = leftover(name)
     with pytest.raises(CCImagesError, match="another host is publishing"):
