@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -130,7 +131,9 @@ def _check_out(mirror: Path, commit: str, checkout: Path) -> None:
     staged.mkdir(parents=True)
     archive = staged.with_suffix(".tar")
     _git(mirror, "archive", "--format=tar", f"--output={archive}", commit)
-    shutil.unpack_archive(archive, staged, format="tar", filter="tar")
+    # Python before 3.11.4 has no filters; git's archives have no names that lead elsewhere
+    safely = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+    shutil.unpack_archive(archive, staged, format="tar", **safely)  # type: ignore[arg-type]
     archive.unlink()
     staged.rename(checkout)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,6 +72,17 @@ def test_a_branch_is_followed_also_when_it_was_rewritten(repository: Path, store
     folder, seen = sources.update(source(repository), store)
     assert (text(folder), seen) == ("two", rewritten)
     assert text(first) == "one", "a checkout that a build may be using is never touched"
+
+
+def test_a_python_without_tar_filters_will_do(repository: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12 has Python 3.11.2."""
+    with monkeypatch.context() as patch:
+        patch.delattr(tarfile, "tar_filter", raising=False)
+        patch.setattr(shutil, "unpack_archive", lambda archive, folder, format: subprocess.run(
+            ["tar", "-xf", archive, "-C", folder], check=True
+        ))  # fmt: skip
+        folder, _ = sources.update(source(repository), store, offline=False)
+    assert text(folder) == "one"
 
 
 def test_a_pin_stays(repository: Path, store: Store) -> None:
