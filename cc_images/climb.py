@@ -230,11 +230,12 @@ def _cloud_init(result: str, host_name: str, wanted: str) -> list[str]:
     """Return what is wrong by cloud-init's own account."""
     try:
         said = json.loads(result)["v1"]
+        source, errors = str(said["datasource"]), list(said["errors"])
     except (ValueError, KeyError, TypeError):
         return ["cloud-init has left no result"]
-    problems = [f"cloud-init: {error}" for error in said.get("errors", [])]
-    if "NoCloud" not in str(said.get("datasource")):
-        problems.append(f"cloud-init used {said.get('datasource')}, not the NoCloud seed")
+    problems = [f"cloud-init: {error}" for error in errors]
+    if "NoCloud" not in source:
+        problems.append(f"cloud-init used {source}, not the NoCloud seed")
     elif host_name != wanted:
         problems.append(f"the host name is {host_name}, not {wanted} as the metadata says")
     return problems

@@ -165,3 +165,33 @@ def test_a_blocked_task_names_the_failure_at_the_root() -> None:
         )
     assert results["c"].status is Status.BLOCKED
     assert results["c"].error == "a failed"
+
+
+def planned(count: int) -> Plan:
+    return Plan(version="v", tasks=tuple(Task(id=f"t{number}", job=job(True), reason="") for number in range(count)))
+
+
+def test_cores_and_memory_are_booked() -> None:
+    limits = dict.fromkeys(Resource, 9) | {Resource.CORES: 3, Resource.MEMORY: 4096}
+    books = {
+        "t0": {Resource.CORES: 2, Resource.MEMORY: 1024},
+        "t1": {Resource.CORES: 2, Resource.MEMORY: 1024},
+        "t2": {Resource.CORES: 1, Resource.MEMORY: 4096},
+        "t3": {Resource.CORES: 1, Resource.MEMORY: 1024},
+    }
+    schedule = Schedule(planned(5), limits, books)
+    assert [task.id for task in schedule.start()] == ["t0", "t3", "t4"], "two cores of three, then the third"
+    schedule.finish(Result(task="t0", status=Status.DONE))
+    assert [task.id for task in schedule.start()] == ["t1"]
+    schedule.finish(Result(task="t3", status=Status.DONE))
+    assert schedule.start() == [], "the memory is not enough beside t1"
+    schedule.finish(Result(task="t1", status=Status.DONE))
+    assert [task.id for task in schedule.start()] == ["t2"]
+
+
+def test_what_takes_more_than_there_is_runs_alone() -> None:
+    limits = dict.fromkeys(Resource, 9) | {Resource.CORES: 1}
+    schedule = Schedule(planned(2), limits, {f"t{number}": {Resource.CORES: 4} for number in range(2)})
+    assert [task.id for task in schedule.start()] == ["t0"]
+    schedule.finish(Result(task="t0", status=Status.DONE))
+    assert [task.id for task in schedule.start()] == ["t1"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cc_images.model import Arch
-from cc_images.recipe import Recipe, differences, merged, redacted
+from cc_images.recipe import Recipe, differences, merged, redacted, secret_values
 
 RECIPE = Recipe(
     name="CC-X",
@@ -96,3 +96,14 @@ def test_differences_name_files_and_values() -> None:
         "packages +less",
         "tools/diskimage-builder 3.43.0 → 3.44.0",
     )
+
+
+def test_secrets_are_found_by_name_and_inside_addresses() -> None:
+    environment = {
+        "DIB_ROOT_PASSWORD": "correct-horse",
+        "DIB_PROXY": "http://build:battery-staple@proxy:3128/",
+        "DIB_URL": "https://store/x?temp_url_sig=0123456789abcdef&temp_url_expires=1",
+        "DIB_RELEASE": "bookworm",
+        "DIB_TOKEN": "short",
+    }
+    assert secret_values(environment) == ("correct-horse", "battery-staple", "0123456789abcdef")

@@ -220,3 +220,24 @@ def test_a_store_that_was_copied_without_its_times_is_read_once_and_believed(sto
     os.utime(path)
     assert list(store.builds("cc-x", Arch.ARM64)) == [build]
     assert path.stat().st_mtime_ns == MARK
+
+
+def test_a_pass_belongs_to_the_bytes_and_goes_with_them(store: Store) -> None:
+    build = stored(store, "20261120T120000Z")
+    digest = build.outputs[Format.QCOW2].digest
+    assert store.passes([digest]) == {}
+    store.note_pass(digest, {"asked": "t", "level": "checks"})
+    assert store.passes([digest, "0" * 64]) == {digest: "t"}
+    store.forget(build)
+    assert store.passes([digest]) == {}
+
+
+def test_a_boot_test_is_in_the_builds_record_and_not_in_that_of_one_that_is_gone(store: Store) -> None:
+    build = stored(store, "20261120T120000Z")
+    store.note_boot(build, "ssh", {"passed": False})
+    (again,) = store.builds("cc-x", Arch.ARM64)
+    assert again == replace(build, boot="ssh")
+    assert store.details(again) == {"packages": {"vim": "9"}, "boot": {"passed": False}}
+    store.forget(again)
+    store.note_boot(again, "checks", {})
+    assert list(store.builds("cc-x", Arch.ARM64)) == []

@@ -1,0 +1,125 @@
+"""The verdict on an image: its level, its words, and what two boots must not have in common."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cc_images.climb import Climb, _answers, _cloud_init, _late, _logins, _why_no_ssh, pace
+from cc_images.console import Console
+from cc_images.model import Firmware, Level
+from cc_images.trial import Verdict, _compare
+
+ALL: dict[Level, float] = {level: float(number) for number, level in enumerate(Level) if level is not Level.INSIDE}
+
+
+def passed(**more: Any) -> Climb:
+    return Climb(levels=dict(ALL), **more)
+
+
+def test_a_passed_trial() -> None:
+    verdict = Verdict(climbs={Firmware.BIOS: passed(), Firmware.UEFI: passed()})
+    assert (verdict.passed, verdict.level, verdict.failed) == (True, Level.CHECKS, None)
+    assert verdict.as_json()["boots"]["bios"]["levels"]["checks"] == 8.0
+
+
+def test_the_lowest_level_of_all_firmware_counts() -> None:
+    stuck = passed()
+    stuck.fail(Level.LOADER, "nothing to boot")
+    assert stuck.levels == {Level.FIRMWARE: 1.0}, "what comes after does not count"
+    verdict = Verdict(climbs={Firmware.BIOS: passed(), Firmware.UEFI: stuck})
+    assert (verdict.passed, verdict.level, verdict.failed) == (False, Level.FIRMWARE, Level.LOADER)
+    assert verdict.words == "boot loader: nothing to boot (uefi)"
+
+
+def test_one_reason_is_told_once() -> None:
+    climbs = {firmware: passed() for firmware in Firmware}
+    for climb in climbs.values():
+        climb.fail(Level.SSH, "nobody is let in")
+    assert Verdict(climbs=climbs).words == "ssh: nobody is let in (bios and uefi)"
+
+
+def test_what_fails_inside_is_not_booted() -> None:
+    verdict = Verdict(inside=("a", "b"))
+    assert (verdict.passed, verdict.level, verdict.failed) == (False, Level.INSIDE, Level.INSIDE)
+    assert verdict.words == "inside: a; b"
+
+
+def test_two_boots_share_neither_host_keys_nor_machine_id() -> None:
+    climbs = {
+        Firmware.BIOS: passed(host_keys=("a", "b"), machine_id="1"),
+        Firmware.UEFI: passed(host_keys=("c",), machine_id="2"),
+    }
+    _compare(climbs)
+    assert Verdict(climbs=climbs).passed
+    climbs[Firmware.UEFI].host_keys = ("c", "b")
+    climbs[Firmware.UEFI].machine_id = "1"
+    _compare(climbs)
+    verdict = Verdict(climbs=climbs)
+    assert (verdict.failed, verdict.level) == (Level.CHECKS, Level.SYSTEM)
+    assert "the same ssh host key" in verdict.words
+    assert "the same machine-id" in verdict.words
+
+
+def test_answers_are_cut_at_their_marks() -> None:
+    text = "one\n\nM 0 1.00 2.50\ntwo\nlines\n\nM 3 1.00 4.00\nrest without an end"
+    answers = _answers("M", text)
+    assert [(each.code, each.output, each.seconds) for each in answers] == [(0, "one\n", 1.5), (3, "two\nlines\n", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ('{"v1": {"datasource": "DataSourceNoCloud [seed=/dev/vdb]", "errors": []}}', ""),
+        ('{"v1": {"datasource": "DataSourceNoCloud", "errors": ["ssh: KeyError"]}}', "cloud-init: ssh: KeyError"),
+        ('{"v1": {"datasource": "DataSourceNone", "errors": []}}', "used DataSourceNone, not the NoCloud seed"),
+        ("", "has left no result"),
+        ('{"v1": []}', "has left no result"),
+    ],
+)  # fmt: skip
+def test_cloud_inits_own_account(result: str, words: str) -> None:
+    assert words in "; ".join(_cloud_init(result, "host", "host"))
+    assert bool(words) is bool(_cloud_init(result, "host", "host"))
+
+
+def test_the_host_name_of_the_metadata_must_be_there() -> None:
+    result = '{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'
+    assert _cloud_init(result, "localhost", "cc-1") == ["the host name is localhost, not cc-1 as the metadata says"]
+
+
+def test_ways_past_the_key() -> None:
+    good = "passwordauthentication no\nkbdinteractiveauthentication no\npermitrootlogin without-password\n"
+    assert _logins(good) == []
+    assert _logins(good + "permitemptypasswords yes\n") == ["sshd: permitemptypasswords is yes"]
+    assert _logins(good.replace("authentication no", "authentication yes", 1)) == [
+        "sshd: passwordauthentication is yes"
+    ]
+    assert _logins("") == ["sshd does not show its configuration (sshd -T)"]
+
+
+def test_a_failed_login_is_explained() -> None:
+    assert "is not let in with the key" in _why_no_ssh("cc@127.0.0.1: Permission denied (publickey).\n")
+    assert "nothing listens" in _why_no_ssh("kex_exchange_identification: Connection closed by remote host\n")
+    assert "no answer" in _why_no_ssh("")
+
+
+def guest(console: Console, accelerated: bool = False) -> Any:
+    return SimpleNamespace(console=console, machine=SimpleNamespace(accelerated=accelerated))
+
+
+def test_a_slow_guest_gets_more_time_at_its_own_pace() -> None:
+    fast, slow = Console(levels={Level.LOGIN: 4.0}), Console(levels={Level.LOGIN: 100.0})
+    assert (pace(guest(fast)), pace(guest(slow))) == (1.0, 10.0)
+    assert "cloud-init does not run" in _late(guest(fast), Level.CLOUD_INIT, 7, Level.LOGIN)
+    assert _late(guest(slow), Level.CLOUD_INIT, 59, Level.LOGIN) == ""
+    assert "cloud-init does not run" in _late(guest(slow), Level.CLOUD_INIT, 61, Level.LOGIN)
+    slow.cloud_init_runs = True
+    assert _late(guest(slow), Level.CLOUD_INIT, 599, Level.LOGIN) == ""
+    assert "has not finished" in _late(guest(slow), Level.CLOUD_INIT, 601, Level.LOGIN)
+    assert _late(guest(Console()), Level.LOADER, 47, Level.FIRMWARE) == ""
+    assert "no sign of it 49 s after firmware" in _late(guest(Console()), Level.LOADER, 49, Level.FIRMWARE)
+    assert "no sign of it 7 s after firmware" in _late(
+        guest(Console(), accelerated=True), Level.LOADER, 7, Level.FIRMWARE
+    )
