@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml script/setup
 	script/setup $(VENV) $(PYTHON)
 	touch $@
 
-image: setup  ## build the default image (TAG=cc-debian12) and publish it to the local site
+image: setup  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p $(TAG)
 
 check: setup  ## lint, types, layers, unit tests: under a minute
@@ -39,6 +39,7 @@ bench: setup  ## measure what the README claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
 	PYTHONPATH=. $(BIN)/python -m bench.cache
+	PYTHONPATH=. $(BIN)/python -m bench.boot
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

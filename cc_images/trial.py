@@ -78,6 +78,11 @@ class Verdict:
             return "mend the elements that left it, and build again; `cc-images inspect` shows what is inside"
         return "read the serial log beside the task's log; `cc-images boot --keep` boots it for you to look at"
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds from power-on by firmware and level."""
+        return {f"{each}: {level}": at for each, climb in self.climbs.items() for level, at in climb.levels.items()}
+
     def as_json(self) -> Json:
         """Return the verdict as the build's record keeps it."""
         return {

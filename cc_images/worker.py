@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import dib, emulation, formats, sources
+from cc_images import dib, formats, sources
 from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import clear_errors, wait_for_lock, write_json
+from cc_images.gate import Gate
 from cc_images.making import Workshop
 from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
 from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
@@ -27,7 +28,6 @@ from cc_images.recipe import key_of
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
 from cc_images.sites.publish import publish
-from cc_images.trial import Refused, Verdict, examine
 
 GIB = 1 << 30
 
@@ -181,40 +181,14 @@ class Worker:
 
     def _boot(self, task: str, job: BootJob, result: Result, log: BinaryIO) -> Result:
         build, outputs = self._outputs(job)
-        store = self.shop.store
         waiting = partial(self.shop.progress.step, task, "waiting for another run's")
-        with store.lock(f"boot {job.tag} {job.arch}", waiting, self.shop.stop):
-            passes = store.passes(output.digest for output in outputs)
-            if all(passes.get(output.digest) == job.asked for output in outputs):
-                return replace(result, status=Status.CACHED, where="these bytes have passed")
-            booted = outputs[0]
-            image = self._intact(booted)
-            verdict = examine(
-                job,
-                image,
-                booted.format,
-                folder=self.shop.run.work / f"boot-{job.tag}-{job.arch}",
-                guards=self.shop.run.work / "guards",
-                serial_log=lambda firmware: self.shop.run.log_path(f"{task} {firmware} serial"),
-                secrets=self.shop.secrets(job.tag),
-                accelerated=emulation.accelerated(job.arch, store.root / emulation.MEMORY),
-                cores=min(self.shop.guest_cores, 2 * len(job.firmware)),
-                log=log,
-                stop=self.shop.stop,
-                report=partial(self.shop.progress.step, task),
-            )
-            said = verdict.as_json()
-            log.write(json.dumps(said, indent=1).encode() + b"\n")
-            store.note_boot(build, verdict.level, said)
-            if not verdict.passed:
-                raise Refused(verdict)
-            for output in outputs:
-                self.shop.progress.step(task, f"comparing {output.format}")
-                if output is not booted and not formats.same(image, booted.format, self._intact(output), output.format):
-                    raise _unlike(output, booted)
-                store.note_pass(output.digest, {"asked": job.asked, "level": verdict.level, "version": build.version})
-        slowest = max((max(climb.levels.values()) for climb in verdict.climbs.values()), default=0.0)
-        return replace(result, where=f"{verdict.level} after {slowest:.0f} s", timings=_timings(verdict))
+        with self.shop.store.lock(f"boot {job.tag} {job.arch}", waiting, self.shop.stop):
+            gate = Gate(shop=self.shop, job=job, build=build, intact=self._intact)
+            verdict = gate.admit(task, outputs, log)
+        if verdict is None:
+            return replace(result, status=Status.CACHED, where="passed before")
+        slowest = max(max(climb.levels.values()) for climb in verdict.climbs.values())
+        return replace(result, where=f"{verdict.level} after {slowest:.0f} s", timings=verdict.timings)
 
     def _outputs(self, job: BootJob | PushJob) -> tuple[Build, list[Output]]:
         """Return the build that a job is about, and the outputs that it wants."""
@@ -313,22 +287,6 @@ class Worker:
 
 def _gone(tag: str, version: str) -> CCImagesError:
     return CCImagesError(f"version {version} of {tag} has left the store", hint="build it again with -b", reason="gone")
-
-
-def _unlike(output: Output, booted: Output) -> CCImagesError:
-    return CCImagesError(
-        f"the {output.format} file does not hold what the {booted.format} file holds, which was booted",
-        hint="build the image again with -b -f",
-        reason="boot-unlike",
-    )
-
-
-def _timings(verdict: Verdict) -> dict[str, float]:
-    return {
-        f"{firmware}: {level}": seconds
-        for firmware, climb in verdict.climbs.items()
-        for level, seconds in climb.levels.items()
-    }
 
 
 def _append(path: Path, text: str) -> None:

@@ -50,7 +50,14 @@ LAYERS: list[dict[str, set[str]]] = [
         "leftovers": {"files", "process", "sandbox"},
     },
     # drivers: any noun and hand, no other driver
-    {"engine": set(), "making": set(), "climb": set(), "trial": {"climb"}, "worker": {"making", "trial"}},
+    {
+        "engine": set(),
+        "making": set(),
+        "climb": set(),
+        "trial": {"climb"},
+        "gate": {"making", "trial"},
+        "worker": {"gate", "making"},
+    },
     # faces: everything below, and the faces named here
     {
         "blueprints": set(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from cc_images.model import Arch, Format
 from cc_images.store import Store
 from tests.conftest import clean_environment, lacking, write_files
 from tests.real.broken import store_broken
-from tests.real.conftest import Project
+from tests.real.conftest import Project, Watched
 
 TOOLS = ("qemu-system-x86_64", "qemu-storage-daemon", "genisoimage", "ssh")
 pytestmark = pytest.mark.skipif(bool(lacking(TOOLS)), reason=lacking(TOOLS) or "-")
@@ -52,8 +53,9 @@ def test_a_good_image_reaches_every_level_with_bios_and_uefi(debian: Project) ->
     assert sorted(boots) == ["bios", "uefi"]
     for firmware, boot in boots.items():
         print(firmware, boot["levels"])
-        assert list(boot["levels"]) == LEVELS
-        assert list(boot["levels"].values()) == sorted(boot["levels"].values())
+        assert boot["levels"].keys() == set(LEVELS)
+        seconds = [boot["levels"][level] for level in LEVELS]
+        assert seconds == sorted(seconds)
     properties = json.loads((debian.site / "CC-Debian12.json").read_text())["properties"]
     assert properties["build-boot"] == "checks"
     assert json.loads((debian.site / "CC-Tiny.json").read_text())["properties"]["build-boot"] == "not tested"
@@ -119,3 +121,13 @@ def test_a_failure_shows_the_console(refused: tuple[Project, str]) -> None:
     assert "last lines of its log" in failure
     assert "whole log: " in failure
     assert "what to do: read the serial log" in failure
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "interrupt"])
+def test_guests_end_with_cc_images(refused: tuple[Project, str], number: signal.Signals, code: int) -> None:
+    project, _ = refused
+    run = Watched(project.start("-p", "cc-no-loader"))
+    run.wait_for(r"^\[boot cc-no-loader amd64\] .* bios: firmware")
+    assert run.end(number) == code
+    project.assert_nothing_leaked()
+    assert not project.site.exists() or not list(project.site.iterdir())

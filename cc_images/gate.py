@@ -1,0 +1,90 @@
+"""The gate before the sites: which files of a version have passed the boot test, or pass it now.
+
+One file of a version is booted; the others pass when they hold the same disk. A pass belongs to bytes and to what was
+asked of them, and is kept with the digest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images import emulation, formats
+from cc_images.errors import CCImagesError
+from cc_images.making import Workshop
+from cc_images.model import Build, Format, Output
+from cc_images.plan import BootJob
+from cc_images.trial import Refused, Verdict, examine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The gate for one version. `intact` returns a name for an output's file after reading it through."""
+
+    shop: Workshop
+    job: BootJob
+    build: Build
+    intact: Callable[[Output], Path]
+
+    def admit(self, task: str, outputs: Sequence[Output], log: BinaryIO) -> Verdict | None:
+        """Let the files pass; return the verdict, or None when nothing had to be booted.
+
+        Raises Refused for an image that does not pass, and CCImagesError for a file that holds another disk.
+        """
+        every = self.build.outputs
+        passes = self.shop.store.passes(output.digest for output in every.values())
+        passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.asked}
+        verdict = None
+        if not passed:
+            booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
+            verdict = self._tried(task, booted, log)
+            self._note(booted)
+            passed[booted.format] = booted
+        model = next(iter(passed.values()))
+        for output in outputs:
+            if output.format not in passed:
+                self.shop.progress.step(task, f"comparing {output.format} with {model.format}")
+                if not formats.same(self.intact(model), model.format, self.intact(output), output.format):
+                    raise _unlike(output, model)
+                self._note(output)
+        return verdict
+
+    def _tried(self, task: str, output: Output, log: BinaryIO) -> Verdict:
+        """Put one file through its trial and write down what became of it."""
+        store, run = self.shop.store, self.shop.run
+        verdict = examine(
+            self.job,
+            self.intact(output),
+            output.format,
+            folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
+            guards=run.work / "guards",
+            serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
+            secrets=self.shop.secrets(self.job.tag),
+            accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
+            cores=min(self.shop.guest_cores, 2 * len(self.job.firmware)),
+            log=log,
+            stop=self.shop.stop,
+            report=partial(self.shop.progress.step, task),
+        )
+        said = verdict.as_json()
+        log.write(json.dumps(said, indent=1).encode() + b"\n")
+        store.note_boot(self.build, verdict.level, said)
+        if not verdict.passed:
+            raise Refused(verdict)
+        return verdict
+
+    def _note(self, output: Output) -> None:
+        said = {"asked": self.job.asked, "tag": self.job.tag, "version": self.build.version}
+        self.shop.store.note_pass(output.digest, said)
+
+
+def _unlike(output: Output, model: Output) -> CCImagesError:
+    return CCImagesError(
+        f"the {output.format} file does not hold what the {model.format} file holds, which was booted",
+        hint="build the image again with -b -f",
+        reason="boot-unlike",
+    )

@@ -1,0 +1,30 @@
+"""Formats: two files hold the same disk, or they do not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cc_images import formats
+from cc_images.model import Format
+from cc_images.process import CommandFailed
+
+pytestmark = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is missing")
+
+
+def test_the_same_disk_in_two_formats(tmp_path: Path) -> None:
+    raw, qcow2 = tmp_path / "raw", tmp_path / "qcow2"
+    raw.write_bytes(os.urandom(1 << 20) + bytes(1 << 20))
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", str(raw), str(qcow2)]
+    subprocess.run(command, check=True)
+    assert formats.same(qcow2, Format.QCOW2, raw, Format.RAW)
+    with raw.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"x")
+    assert not formats.same(qcow2, Format.QCOW2, raw, Format.RAW)
+    with pytest.raises(CommandFailed):
+        formats.same(tmp_path / "nothing", Format.QCOW2, raw, Format.RAW)

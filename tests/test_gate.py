@@ -1,0 +1,120 @@
+"""The gate: one file is booted, the others are compared, and a pass is for these bytes and this test alone."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cc_images import formats, gate
+from cc_images.climb import Climb
+from cc_images.errors import CCImagesError
+from cc_images.gate import Gate
+from cc_images.model import Arch, Build, Firmware, Format, Level, Output
+from cc_images.plan import BootJob
+from cc_images.store import Store
+from cc_images.trial import Refused, Verdict
+
+JOB = BootJob(
+    name="CC-X", tag="cc-x", arch=Arch.AMD64, version="20261120T120000Z", formats=(Format.QCOW2, Format.RAW),
+    firmware=(Firmware.UEFI,), checks={}, asked="this test",
+)  # fmt: skip
+PASSED = Verdict(climbs={Firmware.UEFI: Climb(levels={Level.CHECKS: 9.0})})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def build(store: Store) -> Build:
+    outputs = {}
+    for out in (Format.QCOW2, Format.RAW):
+        staged = store.root / "staged"
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(out.encode())
+        blob = store.blobs.add(staged)
+        outputs[out] = Output(format=out, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
+    made = Build(
+        tag="cc-x", name="CC-X", arch=Arch.AMD64, version=JOB.version, asked="a", key="k", outputs=outputs
+    )  # fmt: skip
+    store.record(made, {}, "CC-X")
+    return made
+
+
+@pytest.fixture
+def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
+    """Return the formats that were booted; the trial itself has tests of its own, with real machines."""
+    seen: list[Format] = []
+
+    def examine(job: BootJob, image: Path, disk_format: Format, **more: Any) -> Verdict:
+        seen.append(disk_format)
+        return PASSED
+
+    monkeypatch.setattr(gate, "examine", examine)
+    monkeypatch.setattr(formats, "same", lambda *files: True)
+    return seen
+
+
+def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test") -> Verdict | None:
+    run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
+    shop: Any = SimpleNamespace(
+        store=store, run=run, secrets=lambda tag: (), guest_cores=2, stop=None,
+        progress=SimpleNamespace(step=lambda task, doing: None),
+    )  # fmt: skip
+    job = replace(JOB, formats=wanted, asked=asked)
+    outputs = [build.outputs[each] for each in wanted]
+    made = Gate(shop=shop, job=job, build=build, intact=lambda output: store.blobs.path(output.digest))
+    return made.admit("boot", outputs, io.BytesIO())
+
+
+def test_one_file_is_booted_and_the_other_compared(store: Store, build: Build, booted: list[Format]) -> None:
+    assert admit(store, build, Format.RAW, Format.QCOW2) is PASSED
+    assert booted == [Format.QCOW2]
+    assert set(store.passes(out.digest for out in build.outputs.values()).values()) == {"this test"}
+    assert admit(store, build, Format.RAW, Format.QCOW2) is None
+    assert booted == [Format.QCOW2]
+    assert next(store.builds("cc-x", Arch.AMD64)).boot == "checks"
+
+
+def test_a_format_that_is_wanted_later_is_compared_with_what_was_booted(
+    store: Store, build: Build, booted: list[Format]
+) -> None:
+    admit(store, build, Format.QCOW2)
+    assert store.passes([build.outputs[Format.RAW].digest]) == {}
+    assert admit(store, build, Format.RAW) is None
+    assert booted == [Format.QCOW2]
+    assert store.passes([build.outputs[Format.RAW].digest])
+
+
+def test_another_test_boots_again(store: Store, build: Build, booted: list[Format]) -> None:
+    admit(store, build, Format.QCOW2)
+    admit(store, build, Format.QCOW2, asked="another test")
+    assert len(booted) == 2
+
+
+def test_a_file_that_holds_another_disk_does_not_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "same", lambda *files: False)
+    with pytest.raises(CCImagesError, match="the raw file does not hold what the qcow2 file holds"):
+        admit(store, build, Format.QCOW2, Format.RAW)
+    assert list(store.passes(out.digest for out in build.outputs.values())) == [build.outputs[Format.QCOW2].digest]
+
+
+def test_a_refusal_is_recorded_and_no_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    with pytest.raises(Refused, match="inside: dirty") as caught:
+        admit(store, build, Format.QCOW2)
+    assert caught.value.reason == "boot-inside"
+    assert store.passes([build.outputs[Format.QCOW2].digest]) == {}
+    (recorded,) = store.builds("cc-x", Arch.AMD64)
+    assert recorded.boot == "inside"
+    assert store.details(recorded)["boot"]["inside"] == ["dirty"]
