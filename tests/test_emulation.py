@@ -33,8 +33,8 @@ def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
     emulator = replace(EMULATORS[Arch.AMD64], program=script.name)
     monkeypatch.setattr(emulation, "EMULATORS", {Arch.AMD64: emulator})
-    monkeypatch.setattr(emulation.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(emulation.os, "access", lambda path, mode: True)
+    monkeypatch.setattr("cc_images.emulation.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("cc_images.emulation.os.access", lambda path, mode: True)
     monkeypatch.setattr(emulation, "PROBE_TIMEOUT", 0.5)
     return script
 
@@ -56,7 +56,7 @@ def test_a_guest_that_hangs_or_does_not_start_is_no_acceleration(qemu: Path, tmp
 
 
 def test_another_architecture_is_never_accelerated(qemu: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(emulation.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("cc_images.emulation.platform.machine", lambda: "aarch64")
     assert not accelerated(Arch.AMD64, tmp_path / "memory")
     assert not (tmp_path / "memory").exists()
 
