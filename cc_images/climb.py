@@ -51,7 +51,7 @@ ASK = Path(__file__).parent / "inside" / "ask.sh"
 ABOUT: Mapping[str, str] = {
     "cloud-init": "cat /run/cloud-init/result.json",
     "host name": "cat /proc/sys/kernel/hostname",
-    "system": "timeout {patience} systemctl is-system-running --wait",
+    "system": "cc_system {patience}",
     "failed units": "systemctl list-units --failed --plain --no-legend --no-pager",
     "machine-id": "cat /etc/machine-id",
     "host keys": "cat /etc/ssh/ssh_host_*_key.pub",

@@ -60,6 +60,8 @@ def _processes(marks: Sequence[str]) -> list[Leftover]:
         if place.name == str(os.getpid()):
             continue
         with suppress(OSError):
+            if _has_terminal(place):  # a person looks at what is left; nothing of a run has one
+                continue
             words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             where = ""
             with suppress(OSError):
@@ -68,6 +70,11 @@ def _processes(marks: Sequence[str]) -> list[Leftover]:
                 name = words.split(" ")[0].rpartition("/")[2]
                 found.append(Leftover(what=f"process {place.name} ({name})", command=("kill", "-KILL", place.name)))
     return found
+
+
+def _has_terminal(place: Path) -> bool:
+    """Say whether a process has a controlling terminal; see proc(5), the field tty_nr of stat."""
+    return (place / "stat").read_text().rpartition(")")[2].split()[4] != "0"
 
 
 def _mounts(marks: Sequence[str]) -> list[Leftover]:

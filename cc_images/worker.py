@@ -249,7 +249,7 @@ class Worker:
                 **job.properties,
                 "build-version": build.version,
                 "build-key": build.key,
-                "build-boot": Level.CHECKS if passed else "not tested",
+                "build-boot": Level.CHECKS if passed else build.boot or "not tested",
             },
             run=self.shop.run.version,
             details={

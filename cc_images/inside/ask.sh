@@ -34,6 +34,17 @@ cc_listens() {
         | awk -v port=":$2" -v state=$state '$4 == state && index($2, port) { found = 1 } END { exit !found }'
 }
 
+# systemctl's own --wait came with systemd 240
+cc_system() {
+    left=$1
+    while state=$(systemctl is-system-running); [ "$state" = starting ] || [ "$state" = initializing ]; do
+        [ "$left" -gt 0 ] || break
+        left=$((left - 1))
+        sleep 1
+    done
+    echo "$state"
+}
+
 cc_as_user() {
     if [ "$(id -u)" -eq 0 ] && [ -n "${SUDO_USER:-}" ]; then
         sudo -n -u "$SUDO_USER" sh -c "$1" 2>&1

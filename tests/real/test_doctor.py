@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pty
+import signal
 import subprocess
 
 from tests.real.conftest import Project
@@ -18,7 +20,11 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
     keeper = os.open(alive / "lock", os.O_RDWR)
     fcntl.flock(keeper, fcntl.LOCK_EX)
     (dead / "disk.raw").write_bytes(bytes(1 << 20))
-    sleepers = [subprocess.Popen(["sleep", "600"], cwd=work) for work in (dead, alive)]
+    sleepers = [subprocess.Popen(["sleep", "600"], cwd=work, start_new_session=True) for work in (dead, alive)]
+    person, terminal = pty.fork()
+    if person == 0:
+        os.chdir(dead)
+        os.execvp("sleep", ["sleep", "600"])
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", dead / "mnt"], check=True)
     command = ["losetup", "--find", "--show", str(dead / "disk.raw")]
     device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -29,16 +35,21 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
         assert f"mount {dead / 'mnt'}" in left
         assert any(device in each for each in left)
         assert "run 20260101T000000Z: its folder" in left
-        assert not any("20260102" in each or str(sleepers[1].pid) in each for each in left)
+        spared = ("20260102", f"process {sleepers[1].pid} ", f"process {person} ")
+        assert not any(each in line for line in left for each in spared), "a living run, and a person who looks"
         code, output = project.run("doctor", "--json")
         assert code in (0, 3), "the host may lack something that this test does not need"
         assert f"mount {dead / 'mnt'}: removed" in json.loads(output)["left"]
         assert sleepers[0].wait(10) == -9
         assert not dead.exists()
         assert sleepers[1].poll() is None
+        assert os.waitpid(person, os.WNOHANG) == (0, 0)
     finally:
         for sleeper in sleepers:
             sleeper.kill()
             sleeper.wait()
+        os.kill(person, signal.SIGKILL)
+        os.waitpid(person, 0)
+        os.close(terminal)
         os.close(keeper)
     assert json.loads(project.run("doctor", "--json")[1])["left"] == ["run 20260102T000000Z: its folder was removed"]
