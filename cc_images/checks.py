@@ -70,12 +70,12 @@ class _Files:
 
 
 class _Executables:
-    names = r"\S+"
+    names = r"[^\s/]+"
     keys: Mapping[str, str] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
-        return f"command -v -- {quote(name)}"
+        return f"cc_runs {quote(name)}"
 
     def judge(self, name: str, wanted: Wanted, answer: Answer) -> str:
         return f"{name} is not on the PATH" if answer.code != 0 else ""
@@ -94,6 +94,20 @@ class _Units:
         return (
             "" if state in ("enabled", "enabled-runtime", "alias", "generated") else f"{name} is {state}, not enabled"
         )
+
+
+class _MayFail:
+    """Units that may fail, because a guest lacks what they are for; `climb` asks for them with the system's state."""
+
+    names = r"\S+"
+    keys: Mapping[str, str] = {}
+    short = ""
+
+    def ask(self, name: str, wanted: Wanted) -> str:
+        return "true"
+
+    def judge(self, name: str, wanted: Wanted, answer: Answer) -> str:
+        return ""
 
 
 class _Packages:
@@ -187,6 +201,7 @@ KINDS: Mapping[str, Kind] = {
     "files": _Files(),
     "executables": _Executables(),
     "units": _Units(),
+    "may-fail": _MayFail(),
     "packages": _Packages(),
     "commands": _Commands(),
     "ports": _Ports(),
@@ -206,6 +221,8 @@ def mistake(kind: str, name: str, wanted: Wanted) -> str:
             return f"{key}: unknown; known are {', '.join(known.keys) or 'none'}"
         if not re.fullmatch(known.keys[key], value):
             return f"{key}: {value!r} is not what belongs there"
+    if kind == "ports" and int(name.partition("/")[0]) > 65535:
+        return "is no port"
     if kind == "free" and not wanted:
         return "needs a size such as 500M or 2G"
     if kind == "commands":

@@ -130,7 +130,7 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
     if missing := emulation.lacking(arch, firmware):
         remedy = "install them, or push with --no-boot-test"
         yield Finding(subject=subject, state=State.LACK, text=f"missing: {', '.join(missing)}", remedy=remedy)
-    elif emulation.accelerated(arch, store.root / emulation.MEMORY):
+    elif emulation.accelerated(arch, store.root / emulation.MEMORY, anew=True):
         yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")
     else:
         text = "software emulation, about ten times slower: " + _why_slow(arch)

@@ -82,7 +82,7 @@ class Config:
 
     def secrets(self, tag: str) -> tuple[str, ...]:
         """Return what no file of an image may contain: the secret values of its build's variables."""
-        return secret_values(self.variables(self.images[tag]))
+        return secret_values(self.variables(self.images[tag]) | dict(self.network))
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Config:
@@ -271,12 +271,20 @@ def _image(section: Section) -> Image:
             section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
     _check_properties(section, image.properties)
     section.close()
-    return image if image.firmware else replace(image, firmware=_usual_firmware(image.disk))
+    return replace(image, firmware=_firmware(image))
 
 
-def _usual_firmware(disk: tuple[str, ...]) -> tuple[Firmware, ...]:
-    """Return what a disk of these elements starts with: dib's EFI layouts have a boot loader for BIOS too."""
-    return (Firmware.BIOS, Firmware.UEFI) if any("efi" in element for element in disk) else (Firmware.BIOS,)
+def _firmware(image: Image) -> tuple[Firmware, ...]:
+    """Return what an image's disk starts with.
+
+    Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
+    property for clouds asks for is tested in any case.
+    """
+    usual = {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in image.disk) else {Firmware.BIOS}
+    claimed = set(image.firmware) or usual
+    if image.properties.get("hw_firmware_type") in set(Firmware):
+        claimed.add(Firmware(image.properties["hw_firmware_type"]))
+    return tuple(each for each in Firmware if each in claimed)
 
 
 def _checks(section: Section) -> Checks:
@@ -284,7 +292,7 @@ def _checks(section: Section) -> Checks:
     found: dict[str, dict[str, dict[str, str]]] = {}
     for kind, known in KINDS.items():
         for name, said in section.named(kind).items():
-            if said == "":
+            if said in ("", "yes", "true"):
                 wanted = {}
             elif isinstance(said, str):
                 wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}

@@ -45,7 +45,12 @@ ENDS = (">", "> ", ".")
 COMPLAINT = re.compile(r"^(?:error|ERROR|Error|\[FAILED\])\b.*", re.MULTILINE)
 """What may explain why a level is late, and may be harmless."""
 
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00\x07\x08]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]"  # CSI
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and their like, with what they carry
+    r"|\x1b[()][A-Z0-9]|\x1b."
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 @dataclass(slots=True)
@@ -93,4 +98,4 @@ class Console:
 
 def clean(raw: bytes) -> str:
     """Return console output as text without control sequences."""
-    return _CONTROL.sub("", raw.decode(errors="replace")).replace("\r", "")
+    return _CONTROL.sub("", raw.decode(errors="replace"))

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from pathlib import Path
 
 from cc_images.errors import CCImagesError
 from cc_images.files import write_json
-from cc_images.model import Arch, Firmware
+from cc_images.model import Arch, Firmware, Json
 
 MEMORY = "accelerators.json"
 """The file of a store in which it is kept whether hosts run guests accelerated."""
+
+DAY = 86400.0
+"""Seconds for which it is believed that guests do not run accelerated."""
 
 PROBE_TIMEOUT = 20.0
 """Seconds that a guest of eight instructions gets: half a second of firmware where acceleration works."""
@@ -144,24 +148,25 @@ def lacking(arch: Arch, firmware: tuple[Firmware, ...]) -> list[str]:
     return missing
 
 
-def accelerated(arch: Arch, memory: Path) -> bool:
+def accelerated(arch: Arch, memory: Path, *, anew: bool = False) -> bool:
     """Say whether guests of this architecture run accelerated here, by having run one; `memory` keeps the answer.
 
-    The presence of /dev/kvm proves nothing: it may open, make machines, and never run them.
+    That none does is kept for a day: the host may have been busy, or be set up otherwise since. `anew` asks again. The presence of /dev/kvm proves nothing: it may open, make machines, and never run them.
     """
     if platform.machine() != arch.machine or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     program = shutil.which(EMULATORS[arch].program) or ""
     seen = os.stat(program).st_mtime_ns if program else 0
     host = f"{socket.gethostname()} {platform.release()} {arch} {seen}"
-    known: dict[str, bool] = {}
+    known: dict[str, Json] = {}
     with suppress(OSError, ValueError):
         known = json.loads(memory.read_text())
-    if host not in known:
-        known[host] = probe(arch, accelerate=True)
+    answer = known.get(host)
+    if anew or answer is None or not (answer["runs"] or time.time() - answer["asked"] < DAY):
+        answer = known[host] = {"runs": probe(arch, accelerate=True), "asked": time.time()}
         with suppress(OSError):
             write_json(memory, known)
-    return bool(known[host])
+    return bool(answer["runs"])
 
 
 def probe(arch: Arch, *, accelerate: bool) -> bool:
@@ -172,11 +177,25 @@ def probe(arch: Arch, *, accelerate: bool) -> bool:
         program.write_bytes(emulator.probe)
         os.truncate(program, 1 << 20)  # firmware does not read a disk of one sector
         options = [option.format(probe=comma(program)) for option in emulator.probe_options]
-        argv = [emulator.program, *_engine(emulator, accelerate), "-m", "64", "-nodefaults", "-display", "none"]
+        # a session of its own: Ctrl-C ends QEMU with the code of a guest that has ended itself
+        argv = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+            emulator.program,
+            *_engine(emulator, accelerate),
+            "-m",
+            "64",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]
         try:
             said = subprocess.run(
-                [*argv, "-no-reboot", *options], capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT
-            )
+                [*argv, "-no-reboot", *options], capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT,
+                start_new_session=True,
+            )  # fmt: skip
         except (subprocess.TimeoutExpired, OSError):
             return False
         return said.returncode == emulator.probe_code

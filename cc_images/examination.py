@@ -54,8 +54,10 @@ def inspect(
         one = _inspected(config, store, run, stop, what, arches, "")
         other = None
         if against:
-            is_file = os.path.exists(against) or what not in config.images
+            is_file = os.path.isfile(against) or what.lower() not in config.images
             other = _inspected(config, store, run, stop, *((against, (), "") if is_file else (what, arches, against)))
+            for each in (one, other):
+                interior.require_system(each.facts)
     return one, other
 
 
@@ -63,7 +65,8 @@ def _inspected(
     config: Config, store: Store, run: Run, stop: threading.Event, what: str, arches: Sequence[Arch], version: str
 ) -> Inspection:
     secrets: tuple[str, ...] = ()
-    if what in config.images:
+    if what.lower() in config.images and not os.path.isfile(what):
+        what = what.lower()
         image, arch = _one(config, what, arches)
         build, output = _stored(store, image, arch, version)
         path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
@@ -79,7 +82,7 @@ def _inspected(
     workspace = run.work / f"look-{time.monotonic_ns()}"
     with run.log_path("inspect").open("ab") as log:
         facts = interior.look(path, workspace, secrets=secrets, guards=run.work / "guards", log=log, stop=stop)
-    problems = tuple(hygiene.problems(facts, interior.nameservers()))
+    problems = tuple(hygiene.problems(facts, interior.nameservers())) if "trouble" not in facts else (facts["trouble"],)
     return Inspection(title=title, size=path.stat().st_size, facts=facts, problems=problems)
 
 

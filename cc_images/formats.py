@@ -50,11 +50,11 @@ def convert(
         raise
 
 
-def same(one: Path, one_format: Format, other: Path, other_format: Format) -> bool:
+def same(one: Path, one_format: Format, other: Path, other_format: Format, *, stop: threading.Event) -> bool:
     """Say whether two files hold the same disk, whatever their formats."""
     argv = ["qemu-img", "compare", "-f", one_format.suffix, "-F", other_format.suffix, str(one), str(other)]
     try:
-        process.run(argv, env=_environment())
+        process.run(argv, env=_environment(), stop=stop)
     except process.CommandFailed as error:
         if error.code == 1:  # they differ; 2 and more are errors
             return False

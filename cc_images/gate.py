@@ -18,6 +18,7 @@ from cc_images.errors import CCImagesError
 from cc_images.making import Workshop
 from cc_images.model import Build, Format, Output
 from cc_images.plan import BootJob
+from cc_images.recipe import redacted, secret_values
 from cc_images.trial import Refused, Verdict, examine
 
 
@@ -42,20 +43,26 @@ class Gate:
         if not passed:
             booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
             verdict = self._tried(task, booted, log)
-            self._note(booted)
             passed[booted.format] = booted
         model = next(iter(passed.values()))
         for output in outputs:
             if output.format not in passed:
-                self.shop.progress.step(task, f"comparing {output.format} with {model.format}")
-                if not formats.same(self.intact(model), model.format, self.intact(output), output.format):
-                    raise _unlike(output, model)
-                self._note(output)
+                self._compare(task, output, model)
         return verdict
+
+    def _compare(self, task: str, output: Output, model: Output) -> None:
+        """Let a file pass that holds the same disk as one that has passed."""
+        self.shop.progress.step(task, f"comparing {output.format} with {model.format}")
+        files = self.intact(model), model.format, self.intact(output), output.format
+        if not formats.same(*files, stop=self.shop.stop):
+            self.shop.store.forget_pass(model.digest)  # one of the two is not what was built
+            raise _unlike(output, model)
+        self._note(output)
 
     def _tried(self, task: str, output: Output, log: BinaryIO) -> Verdict:
         """Put one file through its trial and write down what became of it."""
         store, run = self.shop.store, self.shop.run
+        self._require_secrets()
         verdict = examine(
             self.job,
             self.intact(output),
@@ -63,9 +70,10 @@ class Gate:
             folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
             guards=run.work / "guards",
             serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
-            secrets=self.shop.secrets(self.job.tag),
+            secrets=secret_values(self.shop.variables(self.job.tag) | dict(self.shop.network)),
             accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
-            cores=min(self.shop.guest_cores, 2 * len(self.job.firmware)),
+            cores=self.shop.guest_cores,
+            at_once=self.shop.guests_at_once,
             log=log,
             stop=self.shop.stop,
             report=partial(self.shop.progress.step, task),
@@ -74,8 +82,24 @@ class Gate:
         log.write(json.dumps(said, indent=1).encode() + b"\n")
         store.note_boot(self.build, verdict.level, said)
         if not verdict.passed:
+            for each in self.build.outputs.values():
+                store.forget_pass(each.digest)
             raise Refused(verdict)
+        self._note(output)
         return verdict
+
+    def _require_secrets(self) -> None:
+        """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
+        built = self.shop.store.details(self.build).get("recipe", {}).get("environment", {})
+        now = redacted(self.shop.variables(self.job.tag))
+        unknown = [name for name, shown in built.items() if "sha256:" in shown and now.get(name) != shown]
+        if unknown:
+            raise CCImagesError(
+                f"{', '.join(unknown)} had another value when this version was built, so the image cannot be searched "
+                "for it",
+                hint="set it as for the build, or build and push in one run with -b -p",
+                reason="boot-secrets",
+            )
 
     def _note(self, output: Output) -> None:
         said = {"asked": self.job.asked, "tag": self.job.tag, "version": self.build.version}

@@ -27,7 +27,7 @@ from cc_images.model import Format
 USER = "cc"
 """Whom the image contract lets in with the key."""
 
-PORTS, START = 3, 0.3
+PORTS, START = 3, 0.5
 """How many ports are tried, and the seconds in which QEMU says that one is taken."""
 
 LOOK = 0.25
@@ -160,7 +160,7 @@ class Guest:
             text.seek(0)
             asked = subprocess.Popen(
                 argv, env=self._environment(), stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                errors="replace",
+                errors="replace", start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + timeout
         while True:

@@ -12,13 +12,12 @@ BLANK_MACHINE_IDS = ("", "uninitialized")
 
 def problems(facts: Json, nameservers: Sequence[str] = ()) -> list[str]:
     """Return what is wrong inside an image, a phrase each; `nameservers` are those of the host that built it."""
-    if "trouble" in facts:
-        return [facts["trouble"]]
     found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]
     found += [f"/{name} is a host key that all instances would share" for name in facts["host_keys"]]
     if facts["machine_id"] not in BLANK_MACHINE_IDS or facts["dbus_machine_id"]:
         found.append("/etc/machine-id is set: all instances would share it")
-    listed = [line.split()[1] for line in facts["resolv_conf"].splitlines() if line.startswith("nameserver ")]
+    words = [line.split() for line in facts["resolv_conf"].splitlines()]
+    listed = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
     hosts = [each for each in listed if each in nameservers]
     found += [f"/etc/resolv.conf names {each}, a name server of the build host" for each in hosts]
     found += [f"/{name} is a leftover of the build" for name in facts["leftovers"]]

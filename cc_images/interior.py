@@ -11,8 +11,10 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cc_images import process
 from cc_images.errors import CCImagesError, UserError
@@ -34,19 +36,31 @@ def look(
 
     Raises UserError for a file that is no such image, or that refers to others.
     """
-    disk_format = self_contained(image)
-    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image.resolve(), PROGRAM.parent))
+    image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
+    disk_format = self_contained(image, stop)
+    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image, PROGRAM.parent))
     mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
     sandbox.run(
-        [sys.executable, "-I", str(PROGRAM), str(image.resolve()), disk_format, str(mounts), str(result)],
+        [sys.executable, "-I", str(PROGRAM), str(image), disk_format, str(mounts), str(result)],
         {"CC_IMAGES_SECRETS": json.dumps(list(secrets))},
         log=log,
         timeout=TIMEOUT,
         stop=stop,
         on_line=lambda line: None,
     )
-    facts: Json = json.loads(result.read_text(errors="surrogateescape"))
+    facts: Json = _printable(json.loads(result.read_bytes().decode(errors="backslashreplace")))
     return facts
+
+
+def _printable(value: Any) -> Any:
+    """Return plain data whose texts may be printed: names of files may hold control characters."""
+    if isinstance(value, str):
+        return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in value)
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {_printable(name): _printable(each) for name, each in value.items()}
+    return value
 
 
 def require_host() -> None:
@@ -55,7 +69,7 @@ def require_host() -> None:
     require_root()
 
 
-def self_contained(image: Path) -> str:
+def self_contained(image: Path, stop: threading.Event) -> str:
     """Return the format of an image that refers to no other file: `qcow2` or `raw`."""
     try:
         with image.open("rb") as file:
@@ -67,10 +81,9 @@ def self_contained(image: Path) -> str:
     if magic != QCOW2:
         return "raw"
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    command = ["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)]
     try:
-        said = json.loads(
-            process.run(["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)], env=environment)
-        )
+        said = json.loads(process.run(command, env=environment, timeout=60, stop=stop))
     except (process.CommandFailed, ValueError) as error:
         raise UserError(f"{image} is not a readable qcow2 file", hint="get it again") from error
     more = said.get("format-specific", {}).get("data", {})
@@ -84,16 +97,23 @@ def self_contained(image: Path) -> str:
 
 
 def nameservers() -> list[str]:
-    """Return the name servers of this host, as far as they mean nothing elsewhere."""
+    """Return the name servers of this host that mean nothing elsewhere: those with private addresses."""
     try:
-        lines = Path("/etc/resolv.conf").read_text().splitlines()
+        lines = [line.split() for line in Path("/etc/resolv.conf").read_text().splitlines()]
     except OSError:
         return []
-    listed = [line.split()[1] for line in lines if line.startswith("nameserver ") and len(line.split()) > 1]
-    return [each for each in listed if not each.startswith("127.")]
+    listed = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    found = []
+    for each in listed:
+        with suppress(ValueError):
+            address = ip_address(each.partition("%")[0])
+            if address.is_private and not address.is_loopback:
+                found.append(each)
+    return found
 
 
-def facts_error(facts: Json) -> None:
-    """Raise CCImagesError when the look has found no system."""
+def require_system(facts: Json) -> None:
+    """Raise CCImagesError when the look has found no system, or one that it could not read to its end."""
     if "trouble" in facts:
-        raise CCImagesError(facts["trouble"], hint="the file may be no system image", reason="no-system")
+        hint = "the file may be no system image, or this kernel lacks its file system; the task's log has more"
+        raise CCImagesError(facts["trouble"], hint=hint, reason="no-system")

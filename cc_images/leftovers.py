@@ -17,6 +17,9 @@ from cc_images.errors import CCImagesError
 from cc_images.files import try_lock
 from cc_images.sandbox import as_root
 
+MOVING = ("PWD", "OLDPWD", "_")
+"""Variables that say where a shell is, not whose it is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
@@ -39,7 +42,7 @@ def dead_runs(root: Path) -> list[Path]:
 
 def find(folders: Sequence[Path]) -> list[Leftover]:
     """Return what points into the folders, in the order in which it can be removed."""
-    marks = [f"{folder.resolve()}/" for folder in folders]
+    marks = list(dict.fromkeys(f"{name}/" for folder in folders for name in (folder, folder.resolve())))
     if not marks:
         return []
     return [*_processes(marks), *_mounts(marks), *_loops(marks)]
@@ -55,19 +58,19 @@ def remove(leftover: Leftover) -> str:
 
 
 def _processes(marks: Sequence[str]) -> list[Leftover]:
+    """Return the processes whose environment points into the folders, as that of each program of a run does.
+
+    A person who looks at what is left is spared: a shell has such a path in PWD only, and a terminal.
+    """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        if place.name == str(os.getpid()):
-            continue
         with suppress(OSError):
-            if _has_terminal(place):  # a person looks at what is left; nothing of a run has one
+            if _has_terminal(place):
                 continue
-            words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            where = ""
-            with suppress(OSError):
-                where = f"{os.readlink(place / 'cwd')}/"
-            if any(mark in f"{words}/" or where.startswith(mark) for mark in marks):
-                name = words.split(" ")[0].rpartition("/")[2]
+            words = (place / "environ").read_bytes().decode(errors="replace").split("\0")
+            values = [f"{value}/" for name, _, value in (word.partition("=") for word in words) if name not in MOVING]
+            if any(value.startswith(mark) for value in values for mark in marks):
+                name = (place / "comm").read_text().strip()
                 found.append(Leftover(what=f"process {place.name} ({name})", command=("kill", "-KILL", place.name)))
     return found
 

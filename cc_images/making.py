@@ -70,10 +70,12 @@ class Workshop:
     network: Mapping[str, str]
     progress: Progress
     stop: threading.Event
-    secrets: Callable[[str], tuple[str, ...]] = lambda tag: ()
-    """What no file of an image may contain: values of its build's environment."""
+    variables: Callable[[str], Mapping[str, str]] = lambda tag: {}
+    """The `DIB_*` that builds of an image get now."""
     cores: int = 1
     guest_cores: int = 1
+    """Cores of one guest."""
+    guests_at_once: int = 1
     tmpfs_mib: int = 0
     offline: bool = False
 

@@ -23,6 +23,8 @@ from cc_images.recipe import Recipe, differences
 from cc_images.selection import select, sites_of
 from cc_images.store import Store
 
+UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -174,8 +176,7 @@ def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
 
 def _untested(request: Request) -> list[str]:
     """Say loudly that nobody will have seen the images boot."""
-    asked = request.push and not request.boot_test
-    return ["--no-boot-test: images are pushed that may not boot; their property build-boot says so"] if asked else []
+    return [UNTESTED] if request.push and not request.boot_test else []
 
 
 def _damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:

@@ -152,6 +152,8 @@ class PushJob:
     format: Format
     site: str
     properties: Mapping[str, str]
+    asked: str = ""
+    """The boot test that it should have passed."""
 
 
 Job = FetchJob | BuildJob | LayerJob | ConvertJob | BootJob | PushJob

@@ -310,6 +310,7 @@ def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tu
             format=out,
             site=site.name,
             properties=_properties(image, arch, site),
+            asked=trial(image, arch),
         ),
         reason=f"version {version}",
         needs=needs,

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from urllib.parse import unquote
 
 from cc_images.model import Arch, Json
 
@@ -23,7 +24,7 @@ _USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
 _QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
 _LOGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/@\s]*@)", re.IGNORECASE)
 _SIGNATURE = re.compile(r"[?&][^=&\s]*(?:sig|token|secret|key)[^=&\s]*=([^&\s'\"]+)", re.IGNORECASE)
-_SENSITIVE = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
+_SENSITIVE = re.compile(r"PASS(?!WORDLESS)|PWD(?!LESS)|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
             found.append(value)
         found += [each[1].rstrip("@").rpartition("/")[2].rpartition(":")[2] for each in _LOGIN.finditer(value)]
         found += [each[1] for each in _SIGNATURE.finditer(value)]
+    found += [unquote(value) for value in found]  # as programs that are given an address write it down
     return tuple(dict.fromkeys(value for value in found if len(value) >= LEAST_SECRET))
 
 

@@ -201,7 +201,7 @@ def _require_sudo() -> None:
     if asked is None or asked.returncode != 0:
         said = asked.stderr.strip().splitlines()[-1:] if asked else ["sudo is not installed"]
         raise UserError(
-            f"building needs root, and `sudo -n` was refused: {' '.join(said)}",
+            f"this needs root, and `sudo -n` was refused: {' '.join(said)}",
             hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
             reason="no-root",
         )

@@ -24,6 +24,7 @@ from cc_images.making import Progress, Workshop
 from cc_images.model import Json
 from cc_images.outlook import look
 from cc_images.plan import BootJob, BuildJob, Plan, Request, Resource, Result, Task
+from cc_images.planning import LEAST_MEMORY
 from cc_images.runs import Run
 from cc_images.store import Store
 from cc_images.worker import Worker
@@ -93,9 +94,10 @@ def run(
             network=config.network,
             progress=progress,
             stop=stop,
-            secrets=config.secrets,
+            variables=lambda tag: config.variables(config.images[tag]),
             cores=max(1, _cores() // request.jobs),
-            guest_cores=_cores(),
+            guest_cores=_guest_cores(),
+            guests_at_once=_guests_at_once(),
             tmpfs_mib=tmpfs_mib,
             offline=offline,
         )
@@ -163,14 +165,25 @@ def _limits(request: Request) -> dict[Resource, int]:
 
 
 def _takes(task: Task, tmpfs_mib: int) -> dict[Resource, int]:
-    """Return what a task books of this host; dib keeps little more than one core busy."""
+    """Return what a task books of this host; builds, which `-t` limits, book no cores."""
     match task.job:
         case BuildJob():
-            return {Resource.CORES: 1, Resource.MEMORY: tmpfs_mib or BUILD_MIB}
+            return {Resource.MEMORY: tmpfs_mib or BUILD_MIB}
         case BootJob():
-            count = len(task.job.firmware)
-            return {Resource.CORES: count, Resource.MEMORY: count * (task.job.memory_mib + GUEST_MIB)}
+            guests = min(len(task.job.firmware), _guests_at_once())
+            memory = guests * (task.job.memory_mib + GUEST_MIB)
+            return {Resource.CORES: guests * _guest_cores(), Resource.MEMORY: memory}
     return {}
+
+
+def _guest_cores() -> int:
+    """Return the cores of one guest: one core each for two guests is faster than two for one after the other."""
+    return 2 if _cores() >= 4 else 1
+
+
+def _guests_at_once() -> int:
+    """Return how many guests of one image run at a time: one after the other where memory is short."""
+    return 2 if _free_mib() >= 2 * (LEAST_MEMORY + GUEST_MIB) else 1
 
 
 def _cores() -> int:

@@ -226,13 +226,18 @@ class Store:
         with clear_errors(self.root):
             write_json(self.root / "boots" / f"{digest}.json", said)
 
+    def forget_pass(self, digest: str) -> None:
+        """Forget that a blob has passed: it was tested again and did not."""
+        (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
+
     def note_boot(self, build: Build, level: str, said: Json) -> None:
         """Write into a build's record how far it got in its newest boot test."""
         path = self.record_path(build)
-        with clear_errors(self.root), self.lock("gc", shared=True):
-            if path.exists():
-                write_json(path.with_suffix(".more"), self.details(build) | {"boot": said})
-                write_json(path, replace(build, boot=level).as_json())
+        with clear_errors(self.root), self.lock("gc"):  # alone: another run may record one more format
+            newest = self.build(build.tag, build.arch, build.version)
+            if newest is not None:
+                write_json(path.with_suffix(".more"), self.details(newest) | {"boot": said})
+                write_json(path, replace(newest, boot=level).as_json())
 
     def note_artifact(self, digest: str, name: str) -> None:
         """Note what a fetched file is, and that it was of use now."""

@@ -11,6 +11,7 @@ from cc_images import leftovers as leftovers_here
 from cc_images import sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
+from cc_images.files import clear_errors
 from cc_images.model import Format, Site
 from cc_images.outlook import Outlook
 from cc_images.plan import PushJob, Request
@@ -63,7 +64,8 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
 def mend(config: Config) -> list[str]:
     """Clear up after dead runs, here and on every site that answers; return what was found, a line each."""
     store = Store(config.store)
-    done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
+    with clear_errors(store.root), store.lock("runs"):  # a run that is just starting has its lock when it is free
+        done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
     done += [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
     done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
@@ -73,7 +75,8 @@ def mend(config: Config) -> list[str]:
 def leftovers(config: Config) -> list[str]:
     """Return what `mend` would find, a line each, and change nothing."""
     store = Store(config.store)
-    dead = leftovers_here.dead_runs(store.root)
+    with clear_errors(store.root), store.lock("runs"):
+        dead = leftovers_here.dead_runs(store.root)
     found = [each.what for each in leftovers_here.find(dead)]
     found += [f"run {work.name}: its folder" for work in dead]
     return found + _each_name(

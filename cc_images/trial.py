@@ -113,20 +113,24 @@ def examine(
     secrets: Sequence[str],
     accelerated: bool,
     cores: int,
+    at_once: int,
     log: BinaryIO,
     stop: threading.Event,
     report: Callable[[str], None],
 ) -> Verdict:
-    """Put an image through its trial in `folder`, which must not exist; `cores` are shared by its guests."""
+    """Put an image through its trial in `folder`, which must not exist.
+
+    Each guest has `cores`, and `at_once` run at a time. Raises CCImagesError for what is this host's fault.
+    """
     report("inside")
     facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
+    interior.require_system(facts)
     if inside := hygiene.problems(facts, interior.nameservers()):
         return Verdict(inside=tuple(inside), accelerated=accelerated)
 
-    each = max(1, cores // len(job.firmware))
     guests = {
         firmware: Guest(
-            Machine(arch=job.arch, firmware=firmware, cores=each, memory_mib=job.memory_mib, accelerated=accelerated),
+            Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=accelerated),
             image,
             disk_format,
             folder / firmware,
@@ -141,7 +145,7 @@ def examine(
             finally:
                 shutil.copy(guest.serial, serial_log(firmware))
 
-    with ThreadPoolExecutor(len(guests), thread_name_prefix="guest") as pool:
+    with ThreadPoolExecutor(max(1, min(at_once, len(guests))), thread_name_prefix="guest") as pool:
         climbs = dict(zip(guests, pool.map(climb, guests), strict=True))
     _compare(climbs)
     # from ssh on the guest itself has said what is wrong, and the console tells nothing of it

@@ -184,11 +184,12 @@ def doctor(options: argparse.Namespace) -> int:
 
     config = _config()
     findings = checkup(config)
+    if not options.json:  # before anything is touched, which may fail
+        report.say(report.findings([(each.subject, each.state, each.text, each.remedy) for each in findings]))
     left = survey.leftovers(config) if options.dry_run else survey.mend(config)
     if options.json:
         report.say(report.as_json({"host": [each.as_json() for each in findings], "left": left}))
     else:
-        report.say(report.findings([(each.subject, each.state, each.text, each.remedy) for each in findings]))
         report.say("\n".join(["", *left]) if left else "\nnothing was left behind")
     return EXIT_FAILED if any(each.state is State.LACK for each in findings) else 0
 
@@ -203,6 +204,8 @@ def run(options: argparse.Namespace) -> int:
     def announce(made: Plan) -> None:
         if not (options.quiet or options.json):
             report.say(report.plan_tree(made) + "\n")
+        elif options.push and options.no_boot_test:
+            report.say(f"cc-images: {outlook.UNTESTED}", to=sys.stderr)
 
     outcome = session.run(
         _request(options), config, display, announce=announce, observe=display.over, offline=options.offline

@@ -257,3 +257,44 @@ def test_variables_of_the_environment(tmp_path: Path) -> None:
 def test_a_folder_site_may_be_relative_or_in_the_home(tmp_path: Path) -> None:
     config = loaded(tmp_path, sites="a: {directory: ~/x}\nb: {directory: y}\nc: {directory: /z}")
     assert [site.directory for site in config.sites] == [f"{tmp_path}/x", f"{tmp_path}/y", "/z"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "firmware"),
+    [
+        ("{}", ["bios", "uefi"]),
+        ("{disk: [vm]}", ["bios"]),
+        ("{disk: [vm], properties: {hw_firmware_type: uefi}}", ["bios", "uefi"]),
+        ("{firmware: [uefi]}", ["uefi"]),
+        ("{firmware: [bios], properties: {hw_firmware_type: uefi}}", ["bios", "uefi"]),
+    ],
+)
+def test_an_image_is_tested_with_what_its_disk_and_its_properties_claim(
+    tmp_path: Path, entry: str, firmware: list[str]
+) -> None:
+    write_files(tmp_path, images=f"A: {entry}", sites="")
+    assert [str(each) for each in load({}, tmp_path).images["a"].firmware] == firmware
+
+
+def test_checks_keep_what_the_user_wrote_and_come_from_parents(tmp_path: Path) -> None:
+    text = """
+A: {checks: {files: {/a: 0644, /b: }, units: [x.service], ports: [22]}}
+B: {depends: [A], checks: {files: {/a: 0600, /c: {owner: root}}, units: {x.service: no, y.service: yes}}}
+"""
+    write_files(tmp_path, images=text, sites="")
+    images = load({}, tmp_path).images
+    assert images["a"].checks == {
+        "files": {"/a": {"mode": "0644"}, "/b": {}},
+        "units": {"x.service": {}},
+        "ports": {"22": {}},
+    }
+    assert images["b"].checks == {
+        "files": {"/a": {"mode": "0600"}, "/b": {}, "/c": {"owner": "root"}},
+        "units": {"y.service": {}},
+        "ports": {"22": {}},
+    }
+
+
+def test_proxies_with_a_password_are_searched_for(tmp_path: Path) -> None:
+    write_files(tmp_path, images="A: {environment: {DIB_X_TOKEN: abcdefgh}}", sites="")
+    assert load({"http_proxy": "http://u:geheim-1@p/"}, tmp_path).secrets("a") == ("abcdefgh", "geheim-1")

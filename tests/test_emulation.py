@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -42,7 +43,7 @@ def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_guest_that_runs_is_remembered_for_this_host_and_this_qemu(qemu: Path, tmp_path: Path) -> None:
     memory = tmp_path / "accelerators.json"
     assert accelerated(Arch.AMD64, memory)
-    assert list(json.loads(memory.read_text()).values()) == [True]
+    assert [each["runs"] for each in json.loads(memory.read_text()).values()] == [True]
     time.sleep(0.01)
     qemu.write_text("#!/bin/sh\nexit 1\n")
     assert not accelerated(Arch.AMD64, memory), "another QEMU is asked again"
@@ -53,6 +54,24 @@ def test_a_guest_that_hangs_or_does_not_start_is_no_acceleration(qemu: Path, tmp
     assert not accelerated(Arch.AMD64, tmp_path / "memory")
     qemu.unlink()
     assert not accelerated(Arch.AMD64, tmp_path / "memory")
+
+
+def test_that_none_runs_is_asked_again_after_a_day_and_by_doctor(
+    qemu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, works = tmp_path / "memory", qemu.stat()
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert not accelerated(Arch.AMD64, memory)
+    qemu.write_text("#!/bin/sh\nexit 33\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert not accelerated(Arch.AMD64, memory), "it was asked a moment ago"
+    monkeypatch.setattr(emulation, "DAY", 0.0)
+    assert accelerated(Arch.AMD64, memory)
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert accelerated(Arch.AMD64, memory)
+    assert not accelerated(Arch.AMD64, memory, anew=True)
 
 
 def test_another_architecture_is_never_accelerated(qemu: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ def test_the_same_disk_in_two_formats(tmp_path: Path) -> None:
     raw.write_bytes(os.urandom(1 << 20) + bytes(1 << 20))
     command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", str(raw), str(qcow2)]
     subprocess.run(command, check=True)
-    assert formats.same(qcow2, Format.QCOW2, raw, Format.RAW)
+    assert formats.same(qcow2, Format.QCOW2, raw, Format.RAW, stop=threading.Event())
     with raw.open("r+b") as file:
         file.seek(1000)
         file.write(b"x")
-    assert not formats.same(qcow2, Format.QCOW2, raw, Format.RAW)
+    assert not formats.same(qcow2, Format.QCOW2, raw, Format.RAW, stop=threading.Event())
     with pytest.raises(CommandFailed):
-        formats.same(tmp_path / "nothing", Format.QCOW2, raw, Format.RAW)
+        formats.same(tmp_path / "nothing", Format.QCOW2, raw, Format.RAW, stop=threading.Event())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from cc_images.errors import CCImagesError
 from cc_images.gate import Gate
 from cc_images.model import Arch, Build, Firmware, Format, Level, Output
 from cc_images.plan import BootJob
+from cc_images.recipe import redacted
 from cc_images.store import Store
 from cc_images.trial import Refused, Verdict
 
@@ -57,14 +59,16 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
         return PASSED
 
     monkeypatch.setattr(gate, "examine", examine)
-    monkeypatch.setattr(formats, "same", lambda *files: True)
+    monkeypatch.setattr(formats, "same", lambda *files, stop: True)
     return seen
 
 
-def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test") -> Verdict | None:
+def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
+          environment: dict[str, str] | None = None) -> Verdict | None:  # fmt: skip
     run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
     shop: Any = SimpleNamespace(
-        store=store, run=run, secrets=lambda tag: (), guest_cores=2, stop=None,
+        store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
+        stop=threading.Event(),
         progress=SimpleNamespace(step=lambda task, doing: None),
     )  # fmt: skip
     job = replace(JOB, formats=wanted, asked=asked)
@@ -101,10 +105,10 @@ def test_another_test_boots_again(store: Store, build: Build, booted: list[Forma
 def test_a_file_that_holds_another_disk_does_not_pass(
     store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "same", lambda *files: False)
+    monkeypatch.setattr(formats, "same", lambda *files, stop: False)
     with pytest.raises(CCImagesError, match="the raw file does not hold what the qcow2 file holds"):
         admit(store, build, Format.QCOW2, Format.RAW)
-    assert list(store.passes(out.digest for out in build.outputs.values())) == [build.outputs[Format.QCOW2].digest]
+    assert store.passes(out.digest for out in build.outputs.values()) == {}, "one of them is not what was built"
 
 
 def test_a_refusal_is_recorded_and_no_pass(
@@ -118,3 +122,33 @@ def test_a_refusal_is_recorded_and_no_pass(
     (recorded,) = store.builds("cc-x", Arch.AMD64)
     assert recorded.boot == "inside"
     assert store.details(recorded)["boot"]["inside"] == ["dirty"]
+
+
+def test_a_refusal_voids_an_older_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(store, build, Format.QCOW2, Format.RAW)
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    with pytest.raises(Refused):
+        admit(store, build, Format.QCOW2, asked="another test")
+    assert store.passes(out.digest for out in build.outputs.values()) == {}
+
+
+def test_an_image_cannot_be_searched_for_a_secret_that_is_not_at_hand(
+    store: Store, build: Build, booted: list[Format]
+) -> None:
+    environment = {"DIB_PASSWORD": "correct-horse", "DIB_RELEASE": "bookworm"}
+    store.record(build, {"recipe": {"environment": redacted(environment)}}, "CC-X")
+    for now in ({}, {"DIB_PASSWORD": "another-one"}):
+        with pytest.raises(CCImagesError, match="DIB_PASSWORD had another value when this version was built"):
+            admit(store, build, Format.QCOW2, environment=now)
+    assert booted == []
+    assert admit(store, build, Format.QCOW2, environment=environment) is PASSED
+
+
+def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build) -> None:
+    """Two processes: one boots the qcow2, another records the raw meanwhile."""
+    old = replace(build, outputs={Format.QCOW2: build.outputs[Format.QCOW2]})
+    store.note_boot(old, "checks", {})
+    (recorded,) = store.builds("cc-x", Arch.AMD64)
+    assert set(recorded.outputs) == {Format.QCOW2, Format.RAW}

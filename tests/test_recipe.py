@@ -101,9 +101,15 @@ def test_differences_name_files_and_values() -> None:
 def test_secrets_are_found_by_name_and_inside_addresses() -> None:
     environment = {
         "DIB_ROOT_PASSWORD": "correct-horse",
-        "DIB_PROXY": "http://build:battery-staple@proxy:3128/",
+        "DIB_PROXY": "http://build:battery%20staple@proxy:3128/",
+        "DIB_PASSWORDLESS_SUDO": "enabled",
         "DIB_URL": "https://store/x?temp_url_sig=0123456789abcdef&temp_url_expires=1",
         "DIB_RELEASE": "bookworm",
         "DIB_TOKEN": "short",
     }
-    assert secret_values(environment) == ("correct-horse", "battery-staple", "0123456789abcdef")
+    assert secret_values(environment) == (
+        "correct-horse",
+        "battery%20staple",
+        "0123456789abcdef",
+        "battery staple",
+    )

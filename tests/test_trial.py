@@ -118,8 +118,8 @@ def test_a_slow_guest_gets_more_time_at_its_own_pace() -> None:
     slow.cloud_init_runs = True
     assert _late(guest(slow), Level.CLOUD_INIT, 599, Level.LOGIN) == ""
     assert "has not finished" in _late(guest(slow), Level.CLOUD_INIT, 601, Level.LOGIN)
-    assert _late(guest(Console()), Level.LOADER, 47, Level.FIRMWARE) == ""
-    assert "no sign of it 49 s after firmware" in _late(guest(Console()), Level.LOADER, 49, Level.FIRMWARE)
-    assert "no sign of it 7 s after firmware" in _late(
-        guest(Console(), accelerated=True), Level.LOADER, 7, Level.FIRMWARE
-    )
+    assert _late(guest(Console()), Level.KERNEL, 239, Level.LOADER) == ""
+    assert "no sign of it 241 s after boot loader" in _late(guest(Console()), Level.KERNEL, 241, Level.LOADER)
+    assert "no sign of it" in _late(guest(Console(), accelerated=True), Level.KERNEL, 31, Level.LOADER)
+    for quick in (True, False):
+        assert "no sign of it 61 s after firmware" in _late(guest(Console(), quick), Level.LOADER, 61, Level.FIRMWARE)

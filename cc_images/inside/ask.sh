@@ -45,6 +45,19 @@ cc_system() {
     echo "$state"
 }
 
+cc_cloud_init() {
+    left=$1
+    while [ ! -e /run/cloud-init/result.json ] && [ "$left" -gt 0 ]; do
+        left=$((left - 1))
+        sleep 1
+    done
+    [ -e /run/cloud-init/result.json ]
+}
+
+cc_runs() {
+    found=$(command -v -- "$1") && [ -f "$found" ] && [ -x "$found" ]
+}
+
 cc_as_user() {
     if [ "$(id -u)" -eq 0 ] && [ -n "${SUDO_USER:-}" ]; then
         sudo -n -u "$SUDO_USER" sh -c "$1" 2>&1

@@ -5,17 +5,21 @@
 FORMAT is `raw` or `qcow2`; FOLDER is made, and gets the mount points; RESULT is the file to write. A qcow2 is shown
 as a raw file through FUSE, so that only what is read is decompressed; without FUSE it is converted. The root file
 system is the largest one with /etc/os-release; the program enters it with chroot before it reads, so that links inside
-the image stay inside. The variable CC_IMAGES_SECRETS holds a JSON list of texts that no file of the image may contain.
+the image stay inside. From then on it loads nothing, has no right but to read, and reads no more than a bounded part of
+any file. The variable CC_IMAGES_SECRETS holds a JSON list of texts that no file of the image may contain.
 
 Runs as a script with the standard library only; knows nothing of cc_images.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
 import re
+import resource
+import shutil
 import stat
 import struct
 import subprocess
@@ -27,9 +31,9 @@ from typing import Any
 Facts = dict[str, Any]
 
 MOUNT_OPTIONS = {
-    "ext2": "noload",
-    "ext3": "noload",
-    "ext4": "noload",
+    "ext2": "noload,errors=continue",
+    "ext3": "noload,errors=continue",
+    "ext4": "noload,errors=continue",
     "xfs": "norecovery,nouuid",
     "btrfs": "rescue=nologreplay",
 }
@@ -37,6 +41,10 @@ LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
 READ_ONLY, AUTOCLEAR = 1, 4
 SECTOR = 512
 CHUNK = 1 << 22
+MOST_TEXT = 1 << 25
+MOST_MEMORY = 2 << 30
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 LEFTOVERS = (
     "etc/dib-manifests/dib_environment",
@@ -67,12 +75,14 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     place = Path(folder, "root")
     place.mkdir()
     partitions = table(raw, facts)
-    root = next((each for each in by_size(partitions) if mounted(raw, each, place)), None)
+    troubles: list[str] = []
+    root = next((each for each in by_size(partitions) if mounted(raw, each, place, troubles)), None)
     facts["partitions"] = [
         {key: each[key] for key in ("number", "type", "size", "kind", "label")} for each in partitions
     ]
     if root is None:
-        facts["trouble"] = "no partition has a Linux root file system that this host can mount"
+        facts["trouble"] = "; ".join(["no partition has a Linux root file system that this host can read", *troubles])
+        os.write(kept, json.dumps(facts).encode())
     else:
         inside = os.statvfs(place)
         facts["root"] = {
@@ -81,10 +91,27 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
             "size": inside.f_blocks * inside.f_frsize,
             "used": (inside.f_blocks - inside.f_bfree) * inside.f_frsize,
         }
-        os.chroot(place)
-        os.chdir("/")
-        facts |= tree(secrets)
-    os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
+        enter(place)
+        try:
+            facts |= tree(secrets)
+        except BaseException as error:  # noqa: BLE001 - whoever made the image decides what is in it
+            facts["trouble"] = f"it cannot be read: {type(error).__name__}"
+        os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
+        os._exit(0)  # nothing that Python does at its end looks for a module in the image
+
+
+def enter(place: Path) -> None:
+    """Make a folder the root of this process, which loads nothing and may only read from then on."""
+    os.chroot(place)
+    os.chdir("/")
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    # struct __user_cap_header_struct and two of __user_cap_data_struct, see capset(2): CAP_DAC_READ_SEARCH and no other
+    header, read = struct.pack("=Ii", 0x20080522, 0), 1 << 2
+    if libc.capset(header, struct.pack("=6I", read, read, 0, 0, 0, 0)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 # -- the disk --------------------------------------------------------------------------------------------------------
@@ -96,16 +123,18 @@ def as_raw(image: Path, disk_format: str, folder: Path) -> str:
         return str(image)
     shown = folder / "disk"
     shown.touch()
-    options = ["--blockdev", "driver=file,node-name=file,read-only=on,filename=" + str(image).replace(",", ",,")]
-    options += ["--blockdev", f"driver={disk_format},node-name=disk,read-only=on,file=file"]
-    options += ["--export", f"type=fuse,id=fuse,node-name=disk,mountpoint={shown},writable=off"]
-    server = subprocess.Popen(["qemu-storage-daemon", *options], stdin=subprocess.DEVNULL, stdout=sys.stderr)
-    deadline = time.monotonic() + 20
-    while server.poll() is None and time.monotonic() < deadline:
-        if os.path.ismount(shown):
-            return str(shown)
-        time.sleep(0.01)
-    server.kill()
+    file = {"driver": "file", "node-name": "file", "read-only": True, "filename": str(image)}
+    disk = {"driver": disk_format, "node-name": "disk", "read-only": True, "file": "file", "backing": None}
+    export = {"type": "fuse", "id": "fuse", "node-name": "disk", "mountpoint": str(shown), "writable": False}
+    options = ["--blockdev", json.dumps(file), "--blockdev", json.dumps(disk), "--export", json.dumps(export)]
+    if shutil.which("qemu-storage-daemon"):
+        server = subprocess.Popen(["qemu-storage-daemon", *options], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        deadline = time.monotonic() + 20
+        while server.poll() is None and time.monotonic() < deadline:
+            if os.path.ismount(shown):
+                return str(shown)
+            time.sleep(0.01)
+        server.kill()
     print("no FUSE: the disk is converted", file=sys.stderr)
     converted = folder / "disk.raw"
     subprocess.run(
@@ -148,12 +177,14 @@ def by_size(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted((each for each in partitions if each["kind"] in MOUNT_OPTIONS), key=lambda each: -each["size"])
 
 
-def mounted(raw: str, partition: dict[str, Any], place: Path) -> bool:
-    """Mount a partition read-only at `place` if it is a root file system, and say so."""
+def mounted(raw: str, partition: dict[str, Any], place: Path, troubles: list[str]) -> bool:
+    """Mount a partition read-only at `place` if it is a root file system, and say so; note why it cannot be mounted."""
     kind = partition["kind"]
     device = attached(raw, partition["start"], partition["size"])
     command = ["mount", "-t", kind, "-o", f"ro,nosuid,nodev,noexec,{MOUNT_OPTIONS[kind]}", device, str(place)]
-    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
+    said = subprocess.run(command, capture_output=True, text=True)
+    if said.returncode != 0:
+        troubles.append(" ".join((said.stderr or said.stdout).split()).replace(str(place), "the root"))
         return False
     if os.path.lexists(place / "etc/os-release"):
         return True
@@ -196,14 +227,14 @@ def tree(secrets: list[bytes]) -> Facts:
         "manifest": manifest(),
         "users": users(),
         "units": units(),
-        "provenance": as_json("/etc/cc-images/provenance.json"),
+        "provenance": {name: str(value) for name, value in as_json("/etc/cc-images/provenance.json").items()},
         "machine_id": text("/etc/machine-id").strip(),
         "dbus_machine_id": own_text("/var/lib/dbus/machine-id").strip(),
         "host_keys": names("etc/ssh/ssh_host_*"),
         "resolv_conf": own_text("/etc/resolv.conf"),
         "cloud_init_disabled": os.path.exists("/etc/cloud/cloud-init.disabled"),
         "leftovers": sorted(name for pattern in LEFTOVERS for name in names(pattern)),
-        "authorized_keys": names("root/.ssh/authorized_keys*", "home/*/.ssh/authorized_keys*"),
+        "authorized_keys": [name for name in names(*key_files()) if text("/" + name).strip()],
     }
     return facts | walk(secrets)
 
@@ -220,19 +251,30 @@ def walk(secrets: list[bytes]) -> Facts:
         top = "/" + "/".join(folder.split("/")[1:3])
         for name in files:
             path = os.path.join(folder, name)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except OSError:  # a name that is too long
+                continue
             if not stat.S_ISREG(status.st_mode) or status.st_ino in seen:
                 continue
             if status.st_nlink > 1:
                 seen.add(status.st_ino)
             sizes[top] = sizes.get(top, 0) + status.st_blocks * 512
-            capable = "security.capability" in os.listxattr(path, follow_symlinks=False)
+            capable = "security.capability" in attributes(path)
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID) or capable:
                 mode, owner = f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}"
                 special.append({"path": path, "mode": mode, "owner": owner, "capable": "yes" if capable else ""})
             if secrets and contains(path, secrets):
                 leaking.append(path)
     return {"sizes": sizes, "setuid": sorted(special, key=lambda each: each["path"]), "leaking": sorted(leaking)}
+
+
+def attributes(path: str) -> list[str]:
+    """Return the names of a file's extended attributes."""
+    try:
+        return os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return []
 
 
 def contains(path: str, secrets: list[bytes]) -> bool:
@@ -254,11 +296,17 @@ def users() -> list[dict[str, str]]:
     found = []
     for line in text("/etc/passwd").splitlines():
         fields = line.split(":")
-        if len(fields) == 7:
+        if len(fields) == 7 and fields[2].isdecimal():
             word = fields[1] if fields[1] != "x" else shadow.get(fields[0], "*")
             state = "empty" if word == "" else "locked" if word[0] in "!*" else "set"
             found.append({"name": fields[0], "uid": fields[2], "shell": fields[6], "password": state})
     return found
+
+
+def key_files() -> list[str]:
+    """Return where accounts may have keys that let people in, as glob patterns."""
+    homes = {line.split(":")[5].strip("/") for line in text("/etc/passwd").splitlines() if line.count(":") == 6}
+    return [f"{home}/.ssh/authorized_keys*" for home in sorted({"root", "home/*", *homes}) if home]
 
 
 def units() -> list[str]:
@@ -271,7 +319,7 @@ def dpkg() -> dict[str, str]:
     found: dict[str, str] = {}
     for paragraph in text("/var/lib/dpkg/status").split("\n\n"):
         fields = dict(re.findall(r"^(Package|Status|Version|Architecture): (.*)$", paragraph, re.MULTILINE))
-        if fields.get("Status", "").endswith(" installed"):
+        if fields.get("Status", "").endswith(" installed") and fields.keys() >= {"Package", "Version", "Architecture"}:
             name = fields["Package"]
             found[f"{name}:{fields['Architecture']}" if name in found else name] = fields["Version"]
     return found
@@ -280,8 +328,9 @@ def dpkg() -> dict[str, str]:
 def manifest() -> dict[str, str] | None:
     """Return what dib's manifest in the image lists, or None when there is none."""
     for name in names("etc/dib-manifests/dib-manifest-dpkg-*"):
-        listed = as_json("/" + name).get("packages", [])
-        return {each["package"]: each["version"] for each in listed if each.get("status", "").startswith("ii")}
+        listed = [each for each in as_json("/" + name).get("packages", []) if isinstance(each, dict)]
+        listed = [each for each in listed if str(each.get("status")).startswith("ii")]
+        return {str(each.get("package")): str(each.get("version")) for each in listed}
     for name in names("etc/dib-manifests/dib-manifest-rpm-*"):
         lines = text("/" + name).splitlines()
         return dict(found.groups() for line in lines if (found := re.match(r"(.+?)-([^-]+-[^-]+)\Z", line)))  # type: ignore[misc]
@@ -313,7 +362,7 @@ def as_json(path: str) -> Facts:
     """Return a JSON file's object; empty when there is none."""
     try:
         found = json.loads(text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -324,9 +373,12 @@ def own_text(path: str) -> str:
 
 
 def text(path: str) -> str:
-    """Return a file's text; empty when it cannot be read or is no file."""
+    """Return a file's text, of a huge one the beginning; empty when it cannot be read or is no file."""
     try:
-        return Path(path).read_text(errors="replace") if os.path.isfile(path) else ""
+        if not os.path.isfile(path):
+            return ""
+        with open(path, "rb") as file:
+            return file.read(MOST_TEXT).decode(errors="replace")
     except OSError:
         return ""
 

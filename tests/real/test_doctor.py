@@ -20,7 +20,11 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
     keeper = os.open(alive / "lock", os.O_RDWR)
     fcntl.flock(keeper, fcntl.LOCK_EX)
     (dead / "disk.raw").write_bytes(bytes(1 << 20))
-    sleepers = [subprocess.Popen(["sleep", "600"], cwd=work, start_new_session=True) for work in (dead, alive)]
+    sleepers = [
+        subprocess.Popen(["sleep", "600"], env={"TMPDIR": str(work / "guest")}, start_new_session=True)
+        for work in (dead, alive)
+    ]
+    onlooker = subprocess.Popen(["sh", "-c", f"cd {dead} && sleep 600; echo {dead}/serial.log"], start_new_session=True)
     person, terminal = pty.fork()
     if person == 0:
         os.chdir(dead)
@@ -35,7 +39,7 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
         assert f"mount {dead / 'mnt'}" in left
         assert any(device in each for each in left)
         assert "run 20260101T000000Z: its folder" in left
-        spared = ("20260102", f"process {sleepers[1].pid} ", f"process {person} ")
+        spared = ("20260102", f"process {sleepers[1].pid} ", f"process {person} ", f"process {onlooker.pid} ")
         assert not any(each in line for line in left for each in spared), "a living run, and a person who looks"
         code, output = project.run("doctor", "--json")
         assert code in (0, 3), "the host may lack something that this test does not need"
@@ -44,8 +48,10 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
         assert not dead.exists()
         assert sleepers[1].poll() is None
         assert os.waitpid(person, os.WNOHANG) == (0, 0)
+        assert onlooker.poll() is None
     finally:
-        for sleeper in sleepers:
+        os.killpg(onlooker.pid, signal.SIGKILL)
+        for sleeper in (*sleepers, onlooker):
             sleeper.kill()
             sleeper.wait()
         os.kill(person, signal.SIGKILL)
