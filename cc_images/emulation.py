@@ -151,7 +151,8 @@ def lacking(arch: Arch, firmware: tuple[Firmware, ...]) -> list[str]:
 def accelerated(arch: Arch, memory: Path, *, anew: bool = False) -> bool:
     """Say whether guests of this architecture run accelerated here, by having run one; `memory` keeps the answer.
 
-    That none does is kept for a day: the host may have been busy, or be set up otherwise since. `anew` asks again. The presence of /dev/kvm proves nothing: it may open, make machines, and never run them.
+    That none does is kept for a day: the host may have been busy, or be set up otherwise since. `anew` asks again. The
+    presence of /dev/kvm proves nothing: it may open, make machines, and never run them.
     """
     if platform.machine() != arch.machine or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
@@ -178,24 +179,12 @@ def probe(arch: Arch, *, accelerate: bool) -> bool:
         os.truncate(program, 1 << 20)  # firmware does not read a disk of one sector
         options = [option.format(probe=comma(program)) for option in emulator.probe_options]
         # a session of its own: Ctrl-C ends QEMU with the code of a guest that has ended itself
-        argv = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "--",
-            emulator.program,
-            *_engine(emulator, accelerate),
-            "-m",
-            "64",
-            "-nodefaults",
-            "-display",
-            "none",
-        ]
+        machine = [emulator.program, *_engine(emulator, accelerate), "-m", "64", "-nodefaults", "-display", "none"]
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", *machine, "-no-reboot", *options]
         try:
             said = subprocess.run(
-                [*argv, "-no-reboot", *options], capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT,
-                start_new_session=True,
-            )  # fmt: skip
+                argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT, start_new_session=True
+            )
         except (subprocess.TimeoutExpired, OSError):
             return False
         return said.returncode == emulator.probe_code

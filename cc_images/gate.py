@@ -70,7 +70,7 @@ class Gate:
             folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
             guards=run.work / "guards",
             serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
-            secrets=secret_values(self.shop.variables(self.job.tag) | dict(self.shop.network)),
+            secrets=secret_values({**self.shop.variables(self.job.tag), **self.shop.network}),
             accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
             cores=self.shop.guest_cores,
             at_once=self.shop.guests_at_once,

@@ -7,12 +7,16 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cc_images import outlook, report
 from cc_images.config import Config, load
 from cc_images.model import VERSION_FORMAT, Arch, Firmware
 from cc_images.plan import Plan, Request, Status
 from cc_images.store import Store
+
+if TYPE_CHECKING:
+    from cc_images.session import Outcome
 
 EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -211,8 +215,19 @@ def run(options: argparse.Namespace) -> int:
         _request(options), config, display, announce=announce, observe=display.over, offline=options.offline
     )
     display.close()
+    _show(outcome, as_json=options.json)
+    results = outcome.results.values()
+    if outcome.stopped:
+        return EXIT_INTERRUPTED
+    if any(result.reason == "bug" for result in results):
+        return EXIT_BUG
+    return 0 if all(result.status.good for result in results) else EXIT_FAILED
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what became of a run."""
     results = list(outcome.results.values())
-    if options.json:
+    if as_json:
         report.say(report.as_json({"run": outcome.plan.version, "results": [result.as_json() for result in results]}))
     else:
         for result in results:
@@ -223,8 +238,3 @@ def run(options: argparse.Namespace) -> int:
             report.say(f"journal of the run: {outcome.journal}", to=sys.stderr)
     for complaint in outcome.complaints:
         report.say(f"cc-images: {complaint}", to=sys.stderr)
-    if outcome.stopped:
-        return EXIT_INTERRUPTED
-    if any(result.reason == "bug" for result in results):
-        return EXIT_BUG
-    return 0 if all(result.status.good for result in results) else EXIT_FAILED

@@ -74,9 +74,30 @@ def shared_identity(root: Path) -> None:
     )
 
 
+def hostile(root: Path) -> None:
+    """Do what somebody may who wants to trouble whoever looks into the image; it loads nothing, and ends."""
+    status = root / "var/lib/dpkg/status"
+    status.write_text(status.read_text() + "\nPackage: no-version\nStatus: install ok installed\n\n")
+    (root / "etc/passwd").open("ab").truncate(1 << 40)
+    for folder in root.glob("usr/lib/python3*"):
+        (folder / "traceback.py").write_text("open('/proof', 'w')")
+    os.mkdir(os.fsencode(root / "opt") + b"/\xff\x1b]0;title\x07")
+    (root / "etc/cc-images/provenance.json").write_text('{"name": ["list"], "deep": ' + "[" * 5000 + "]" * 5000 + "}")
+    (root / "etc/os-release").unlink()
+    (root / "etc/os-release").write_text('PRETTY_NAME="evil \x1b[2J os"\n')
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").write_text("nameserver \n")
+    (root / "root/.ssh").mkdir(exist_ok=True)
+    (root / "root/.ssh/authorized_keys").symlink_to("/proc/self/environ")
+    where = root / "opt"
+    for _ in range(30):
+        where = where / ("d" * 200)
+        os.mkdir(where)
+
+
 WAYS = {
     way.__name__: way
-    for way in (no_root_device, no_cloud_init, no_sshd, failing_unit, nothing, leaked_secret, shared_identity)
+    for way in (no_root_device, no_cloud_init, no_sshd, failing_unit, nothing, leaked_secret, shared_identity, hostile)
 }
 
 

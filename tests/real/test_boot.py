@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +133,42 @@ def test_guests_end_with_cc_images(refused: tuple[Project, str], number: signal.
     assert run.end(number) == code
     project.assert_nothing_leaked()
     assert not project.site.exists() or not list(project.site.iterdir())
+
+
+def test_a_hostile_image_is_looked_into_without_harm(debian: Project, tmp_path: Path) -> None:
+    good = Store(debian.store).image_link("CC-Debian12", Format.QCOW2)
+    store = Store(tmp_path / "store")
+    store_broken(store, good.resolve(), "CC-Hostile", "hostile", tmp_path / "make")
+    disk = store.image_link("CC-Hostile", Format.QCOW2).resolve()
+    code, output = debian.run("inspect", str(disk))
+    assert code in (0, 3), output
+    assert "Traceback" not in output
+    assert "\x1b" not in output
+    assert "evil ?[2J os" in output
+    debian.assert_no_leftovers()
+
+
+def test_an_image_that_refers_to_a_file_of_this_host_is_not_opened(debian: Project, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"root:x" * 1000)
+    for name in ("plain.qcow2", "-odd,name:1.qcow2"):
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(secret), f"./{name}"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        code, output = debian.run("inspect", str(tmp_path / name))
+        assert code == 2, output
+        assert f"refers to another file ({secret})" in output
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"./{name}", "1M"], cwd=tmp_path, check=True)
+        code, output = debian.run("inspect", str(tmp_path / name))
+        assert code == 3, output
+        assert "no partition has a Linux root file system" in output
+
+
+def test_what_is_inside_is_told_and_compared(debian: Project) -> None:
+    code, output = debian.run("inspect", "cc-debian12")
+    assert code == 0, output
+    assert "Debian GNU/Linux 12 (bookworm)" in output
+    assert re.search(r"packages +\d+, as dib's manifest", output)
+    assert "nothing is wrong" in output
+    code, output = debian.run("inspect", "cc-debian12", "--against", str(debian.site / "CC-Debian12.qcow2"))
+    assert code == 0, output
+    assert "no difference" in output

@@ -44,6 +44,10 @@ def test_a_child_is_what_plain_dib_builds_in_one_go(debian: Project, tmp_path: P
         options=("-n", "-u"),
         environment=host_mirrors() | {"SOURCE_DATE_EPOCH": "1700000000"},
     )
+    code, output = debian.run("inspect", "cc-kid", "--against", str(debian.site / "CC-Debian12.qcow2"))
+    assert code == 0, output
+    assert "  +rsync " in output
+    assert "  +serial-getty@ttyS1.service" in output
     ours = snapshot(debian.store / "images" / "CC-Kid.qcow2", tmp_path)
     theirs = snapshot(tmp_path / "plain.qcow2", tmp_path)
     status = "var/lib/dpkg/status"
