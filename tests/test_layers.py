@@ -29,7 +29,8 @@ LAYERS: list[dict[str, set[str]]] = [
     # hands: any noun, and of the other hands only those named here
     {
         "document": set(),
-        "config": {"document"},
+        "catalogue": {"document"},
+        "config": {"catalogue", "document"},
         "process": set(),
         "files": set(),
         "blobs": {"files"},

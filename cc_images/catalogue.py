@@ -1,0 +1,198 @@
+"""The catalogue: images.yaml, from its text to images with everything filled in that they have from their parents.
+
+Owns the schema of an image's entry, and what entries must not do to each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cc_images.checks import DROPPED, KINDS, merged
+from cc_images.checks import mistake as mistaken_check
+from cc_images.document import Document, Section
+from cc_images.model import RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
+from cc_images.properties import mistake
+
+OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
+    "DIB_PYTHON_EXEC"
+}
+"""`DIB_*` variables that the sandbox decides; they are not handed down from the user's environment."""
+
+ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
+"""What archive names end with."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_URL = re.compile(r"(https?|file)://\S+\Z")
+
+
+def images(document: Document, problems: list[str]) -> dict[str, Image]:
+    """Return the images by tag, parents first; empty when there was any problem."""
+    sections = list(document.sections(NAME))
+    found: dict[str, Image] = {}
+    where: dict[str, Section] = {}
+    for section in sections:
+        image = _image(section)
+        if image.tag in RESERVED:
+            section.problem("", f"{image.tag} is a word of the command line; choose another name")
+        elif image.tag in found:
+            section.problem(
+                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
+            )
+        found[image.tag], where[image.tag] = image, section
+    for tag, image in found.items():
+        for parent in image.depends:
+            if parent not in found:
+                names = [other.name for other in found.values()]
+                close = difflib.get_close_matches(parent, [name.lower() for name in names], n=1)
+                hint = f" (did you mean {found[close[0]].name}?)" if close else ""
+                where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
+            elif lacking := [arch for arch in image.arches if arch not in found[parent].arches]:
+                parent_name = found[parent].name
+                where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
+    _check_published_names(found, where)
+    ordered = _parents_first(found, where)
+    return {} if problems else {tag: _inherit(found[tag], found) for tag in ordered}
+
+
+def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report two images that would have one name on sites, such as X for arm64 and X-ARM64."""
+    published: dict[str, Image] = {}
+    for tag, image in images.items():
+        if ARCHIVED.search(image.name):
+            where[tag].problem("", "ends as the names of archived versions do (-YYYYMMDD); choose another")
+    for tag, image in images.items():
+        for arch in image.arches:
+            name = image.published_name(arch)
+            other = published.setdefault(name, image)
+            if other is not image:
+                where[tag].problem("", f"would be published as {name}, and so would {other.name}")
+
+
+def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) -> list[str]:
+    """Return the tags so that parents stand before children; report each cycle once."""
+    ordered: list[str] = []
+    done: set[str] = set()
+    for start in images:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            tag, left = stack.pop()
+            if left:
+                path.pop()
+                done.add(tag)
+                ordered.append(tag)
+            elif tag in path:
+                cycle = [*path[path.index(tag) :], tag]
+                where[tag].problem(
+                    "depends", "images depend on each other: " + " → ".join(images[t].name for t in cycle)
+                )
+                return ordered
+            elif tag not in done and tag in images:
+                path.append(tag)
+                stack.append((tag, True))
+                stack.extend((parent, False) for parent in reversed(images[tag].depends))
+    return ordered
+
+
+def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
+    """Fill in what an image has from its first parents: provenance and checks."""
+    if not image.depends:
+        return replace(image, checks=merged({}, image.checks))
+    parent = _inherit(images[image.depends[0]], images)
+    return replace(
+        image,
+        provenance={**parent.provenance, **image.provenance},
+        checks=merged(parent.checks, image.checks),
+    )
+
+
+def _image(section: Section) -> Image:
+    name = section.name
+    baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
+    if len(baremetal) == 2:
+        section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
+    image = Image(
+        name=name,
+        arches=section.choices("arch", Arch) or (Arch.AMD64,),
+        depends=tuple(word.lower() for word in section.words("depends")),
+        elements=section.words("elements", default=(name.lower(),)),
+        disk=section.words("disk", default=("vm", "block-device-efi")),
+        environment=section.mapping("environment", _VARIABLE, "a variable's name"),
+        packages=section.words("packages"),
+        baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
+        provenance=section.mapping("provenance", NAME, "a key"),
+        artifacts={sub.name: _artifact(sub) for sub in section.children("artifacts", _VARIABLE)},
+        formats=section.choices("formats", Format) or (Format.QCOW2,),
+        properties=section.mapping("properties", NAME, "a property's name"),
+        checks=_checks(section.child("checks")),
+        firmware=section.choices("firmware", Firmware),
+        timeout=section.number("timeout", 240, least=1),
+        eol=section.day("eol"),
+        layer=section.flag("layer", default=True),
+    )
+    for variable in image.environment:
+        if not variable.startswith("DIB_") or variable in OURS:
+            section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
+    check_properties(section, image.properties)
+    section.close()
+    return replace(image, firmware=_firmware(image))
+
+
+def _firmware(image: Image) -> tuple[Firmware, ...]:
+    """Return what an image's disk starts with.
+
+    Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
+    property for clouds asks for is tested in any case.
+    """
+    usual = {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in image.disk) else {Firmware.BIOS}
+    claimed = set(image.firmware) or usual
+    if image.properties.get("hw_firmware_type") in set(Firmware):
+        claimed.add(Firmware(image.properties["hw_firmware_type"]))
+    return tuple(each for each in Firmware if each in claimed)
+
+
+def _checks(section: Section) -> Checks:
+    """Return what the boot test shall look for; a name whose expectation is `no` is one that the parent's drops."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, known in KINDS.items():
+        for name, said in section.named(kind).items():
+            if said in ("", "yes", "true"):
+                wanted = {}
+            elif isinstance(said, str):
+                wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
+            else:
+                wanted = said.texts()
+            wrong = "" if DROPPED in wanted else mistaken_check(kind, name, wanted)
+            if wrong:
+                section.problem(f"{kind}.{name}", wrong)
+            found.setdefault(kind, {})[name] = wanted
+    section.close()
+    return found
+
+
+def check_properties(section: Section, properties: Mapping[str, str]) -> None:
+    """Report properties that clouds would not understand."""
+    for name, value in properties.items():
+        if wrong := mistake(name, value):
+            section.problem(f"properties.{name}", wrong)
+
+
+def _artifact(section: Section) -> Artifact:
+    artifact = Artifact(
+        url=section.text("url", _URL, "an address that begins with https://, http:// or file://"),
+        object=section.text("object"),
+        site=section.text("site"),
+        sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case"),
+        filename=section.text("filename", NAME, "a file's name without folders"),
+    )
+    if bool(artifact.url) == bool(artifact.object):
+        section.problem("", "needs either url, or object and site")
+    elif artifact.object and not artifact.site:
+        section.problem("site", "is missing; name the cloud whose object store has the object")
+    section.close()
+    return artifact
