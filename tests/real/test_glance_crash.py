@@ -81,7 +81,8 @@ def test_every_call_can_be_the_last(
     calls = (tmp_path / "count").read_text().splitlines()
     table = []
     for at, call in enumerate(calls, 1):
-        for when in ("before", "after"):
+        # nothing happens to the site between two calls: after one is before the next
+        for when in ("before", "after") if at == 1 else ("after",):
             digests = prepare()
             assert push(at, when) == 137
             between = images(NAME)
