@@ -147,8 +147,10 @@ def _blame_the_host(guest: Guest, found: Climb) -> None:
 
 def _finished(guest: Guest, stop: Stop) -> bool:
     """Ask a guest whose console says nothing of it whether cloud-init has finished."""
-    command = f"cc_cloud_init {LIMITS[Level.CLOUD_INIT] * pace(guest):.0f}"
-    answers, _ = _asked(guest, [command], LIMITS[Level.CLOUD_INIT] * pace(guest), stop)
+    mark, patience = f"cc-{secrets.token_hex(8)}", LIMITS[Level.CLOUD_INIT] * pace(guest)
+    said = guest.ask(_script(mark, [f"cc_cloud_init {patience:.0f}"]), patience + LIMITS[Level.CHECKS], stop)
+    _not_stopped(stop)
+    answers = _answers(mark, said.stdout)
     return bool(answers) and answers[0].code == 0
 
 

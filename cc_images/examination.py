@@ -31,6 +31,9 @@ from cc_images.selection import select
 from cc_images.session import stopped_by_signals
 from cc_images.store import Store
 
+MOST_FOR_A_SOCKET = 90
+"""Characters of a folder in which a socket may lie; see unix(7)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
@@ -105,7 +108,7 @@ def boot(
     if chosen not in image.boots_with(arch):
         raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
     guest.require(emulation.lacking(arch, (chosen,)))
-    with _run(config) as (store, run, stop), tempfile.TemporaryDirectory(prefix="cc-images-") as near:
+    with _run(config) as (store, run, stop), _near(run) as near:
         build, output = _stored(store, image, arch, "")
         job = boot_job(image, arch, build.version, (output.format,))
         machine = Machine(
@@ -117,7 +120,7 @@ def boot(
         )
         speed = "with KVM" if machine.accelerated else "in software"
         tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
-        file, console = run.use(store.blobs.path(output.digest)), Path(near, "console")
+        file, console = run.use(store.blobs.path(output.digest)), near / "console"
         with Guest(machine, file, output.format, run.work / "guest", network=True, socket=console) as running:
             found = climb(running, job.checks, stop=stop, report=lambda level: tell(f"{running.now:6.1f}s {level}"))
             if found.failed is not None:
@@ -131,6 +134,16 @@ def boot(
             while keep and running.running and not stop.wait(0.5):
                 pass
     return found
+
+
+@contextmanager
+def _near(run: Run) -> Iterator[Path]:
+    """Give a folder whose path is short enough for a socket: the run's own, if it is."""
+    if len(str(run.work)) < MOST_FOR_A_SOCKET:
+        yield run.work
+        return
+    with tempfile.TemporaryDirectory(prefix="cc-images-") as folder:
+        yield Path(folder)
 
 
 def _reached(found: Climb, level: Level) -> bool:

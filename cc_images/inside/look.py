@@ -247,7 +247,7 @@ def walk(secrets: list[bytes]) -> Facts:
     seen: set[int] = set()
     device = os.stat("/").st_dev
     for folder, folders, files in os.walk("/"):
-        folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device]
+        folders[:] = [name for name in folders if is_on(os.path.join(folder, name), device)]
         top = "/" + "/".join(folder.split("/")[1:3])
         for name in files:
             path = os.path.join(folder, name)
@@ -267,6 +267,14 @@ def walk(secrets: list[bytes]) -> Facts:
             if secrets and contains(path, secrets):
                 leaking.append(path)
     return {"sizes": sizes, "setuid": sorted(special, key=lambda each: each["path"]), "leaking": sorted(leaking)}
+
+
+def is_on(path: str, device: int) -> bool:
+    """Say whether a path is on this file system, and not too long to be looked at."""
+    try:
+        return os.lstat(path).st_dev == device
+    except OSError:
+        return False
 
 
 def attributes(path: str) -> list[str]:

@@ -89,10 +89,11 @@ def hostile(root: Path) -> None:
     (root / "etc/resolv.conf").write_text("nameserver \n")
     (root / "root/.ssh").mkdir(exist_ok=True)
     (root / "root/.ssh/authorized_keys").symlink_to("/proc/self/environ")
-    where = root / "opt"
-    for _ in range(30):
-        where = where / ("d" * 200)
-        os.mkdir(where)
+    os.chdir(root / "opt")
+    for _ in range(30):  # a path that is longer than the kernel takes at once
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    os.chdir("/")
 
 
 WAYS = {
@@ -151,6 +152,8 @@ def main(raw: Path, folder: Path, way: str) -> None:
     largest = max(partitions(raw), key=lambda each: each["size"])
     options = f"loop,offset={largest['start'] * 512},sizelimit={largest['size'] * 512}"
     subprocess.run(["mount", "-o", options, raw, place], check=True)
+    menu = place / "boot/grub/grub.cfg"
+    menu.write_text(menu.read_text().replace("set timeout=5", "set timeout=0"))  # nobody chooses here
     WAYS[way](place)
     subprocess.run(["umount", place], check=True)
 
