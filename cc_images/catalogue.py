@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cc_images.checks import DROPPED, KINDS, merged
-from cc_images.checks import mistake as mistaken_check
+from cc_images.checks import DROPPED, KINDS, canonical, merged, mistakes
 from cc_images.document import Document, Section
 from cc_images.model import RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
 from cc_images.properties import mistake
@@ -56,7 +55,20 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
                 where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
     _check_published_names(found, where)
     ordered = _parents_first(found, where)
+    if not problems:
+        _check_dropped(found, where)
     return {} if problems else {tag: _inherit(found[tag], found) for tag in ordered}
+
+
+def _check_dropped(found: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report a `no` in the checks that drops nothing: somebody may take it for `must not be there`."""
+    for tag, image in found.items():
+        above = _inherit(found[image.depends[0]], found).checks if image.depends else {}
+        for kind, named in image.checks.items():
+            for name, wanted in named.items():
+                if DROPPED in wanted and name not in above.get(kind, {}):
+                    hint = "files can be {absent: yes}" if kind == "files" else "it does not mean absent"
+                    where[tag].problem(f"checks.{kind}.{name}", f"`no` drops nothing: no parent has this check; {hint}")
 
 
 def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
@@ -167,10 +179,9 @@ def _checks(section: Section) -> Checks:
                 wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
             else:
                 wanted = said.texts()
-            wrong = "" if DROPPED in wanted else mistaken_check(kind, name, wanted)
-            if wrong:
+            for wrong in [] if DROPPED in wanted else mistakes(kind, name, wanted):
                 section.problem(f"{kind}.{name}", wrong)
-            found.setdefault(kind, {})[name] = wanted
+            found.setdefault(kind, {})[canonical(kind, name)] = wanted
     section.close()
     return found
 

@@ -30,11 +30,18 @@ class Answer:
     output: str
 
 
-class Kind(Protocol):
-    """A kind of check. `keys` maps what may be expected to a pattern; `short` is the key of a bare text."""
+Pattern = tuple[str, str]
+"""A regular expression, and in words what fits it."""
 
-    names: str
-    keys: Mapping[str, str]
+_PATH = (r"/.*", "an absolute path")
+_UNIT = (r"\S+\.\w+", "a unit's name with its type, such as ssh.service")
+
+
+class Kind(Protocol):
+    """A kind of check: patterns of names and of what may be expected, in words too; `short` means a bare text."""
+
+    names: Pattern
+    keys: Mapping[str, Pattern]
     short: str
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -45,12 +52,12 @@ class Kind(Protocol):
 
 
 class _Files:
-    names = r"/.*"
-    keys: Mapping[str, str] = {
-        "mode": r"[0-7]{3,4}",
-        "owner": r"[\w.-]+",
-        "group": r"[\w.-]+",
-        "absent": r"yes|true",
+    names = _PATH
+    keys: Mapping[str, Pattern] = {
+        "mode": (r"[0-7]{3,4}", "an octal mode such as 0644, or {absent: yes}"),
+        "owner": (r"[\w.-]+", "a user's name"),
+        "group": (r"[\w.-]+", "a group's name"),
+        "absent": (r"yes|true", "yes"),
     }
     short = "mode"
 
@@ -70,8 +77,8 @@ class _Files:
 
 
 class _Executables:
-    names = r"[^\s/]+"
-    keys: Mapping[str, str] = {}
+    names = (r"[^\s/]+", "a program's name without folders")
+    keys: Mapping[str, Pattern] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -82,8 +89,8 @@ class _Executables:
 
 
 class _Units:
-    names = r"\S+"
-    keys: Mapping[str, str] = {}
+    names = _UNIT
+    keys: Mapping[str, Pattern] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -99,8 +106,8 @@ class _Units:
 class _MayFail:
     """Units that may fail, because a guest lacks what they are for; `climb` asks for them with the system's state."""
 
-    names = r"\S+"
-    keys: Mapping[str, str] = {}
+    names = _UNIT
+    keys: Mapping[str, Pattern] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -110,9 +117,14 @@ class _MayFail:
         return ""
 
 
+_RANGE = r"(?:<<|<=|=|>=|>>|<|>)\s*[^\s,]+"
+
+
 class _Packages:
-    names = r"\S+"
-    keys: Mapping[str, str] = {"version": r"(<<|<=|=|>=|>>|<|>)\s*[^\s,]+(\s*,\s*(<<|<=|=|>=|>>|<|>)\s*[^\s,]+)*"}
+    names = (r"\S+", "a package's name")
+    keys: Mapping[str, Pattern] = {
+        "version": (rf"{_RANGE}(\s*,\s*{_RANGE})*", "a range of versions such as `>= 22` or `>= 22, << 25`")
+    }
     short = "version"
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -139,8 +151,11 @@ _COMPARISONS = {"<<": "lt", "<": "lt", "<=": "le", "=": "eq", ">=": "ge", ">>": 
 
 
 class _Commands:
-    names = r".+"
-    keys: Mapping[str, str] = {"output": r"(?s).+", "exit": r"\d{1,3}"}
+    names = (r".+", "a command")
+    keys: Mapping[str, Pattern] = {
+        "output": (r"(?s).+", "a regular expression"),
+        "exit": (r"\d|\d\d|1\d\d|2[0-4]\d|25[0-5]", "an exit code from 0 to 255"),
+    }
     short = "output"
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -157,8 +172,8 @@ class _Commands:
 
 
 class _Ports:
-    names = r"\d{1,5}(/(tcp|udp))?"
-    keys: Mapping[str, str] = {}
+    names = (r"[1-9]\d{0,4}(/(tcp|udp))?", "a port such as 22, 22/tcp or 53/udp")
+    keys: Mapping[str, Pattern] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -170,8 +185,8 @@ class _Ports:
 
 
 class _Free:
-    names = r"/.*"
-    keys: Mapping[str, str] = {"least": r"\d+[MG]"}
+    names = _PATH
+    keys: Mapping[str, Pattern] = {"least": (r"[1-9]\d*[MG]", "a size such as 500M or 2G")}
     short = "least"
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -186,8 +201,8 @@ class _Free:
 
 
 class _Kernel:
-    names = r"\S+"
-    keys: Mapping[str, str] = {}
+    names = (r"\S+", "one argument of the kernel's command line")
+    keys: Mapping[str, Pattern] = {}
     short = ""
 
     def ask(self, name: str, wanted: Wanted) -> str:
@@ -211,26 +226,35 @@ KINDS: Mapping[str, Kind] = {
 """Every kind of check, by its key in images.yaml."""
 
 
-def mistake(kind: str, name: str, wanted: Wanted) -> str:
-    """Return what is wrong with one check of the catalogue, or an empty string."""
+def mistakes(kind: str, name: str, wanted: Wanted) -> list[str]:
+    """Return what is wrong with one check of the catalogue, a sentence each."""
     known = KINDS[kind]
-    if not re.fullmatch(known.names, name):
-        return "is not a name of such a thing"
+    if not re.fullmatch(known.names[0], name):
+        return [f"is not {known.names[1]}"]
+    found = []
     for key, value in wanted.items():
         if key not in known.keys:
-            return f"{key}: unknown; known are {', '.join(known.keys) or 'none'}"
-        if not re.fullmatch(known.keys[key], value):
-            return f"{key}: {value!r} is not what belongs there"
+            only = f"known are {', '.join(known.keys)}" if known.keys else f"{kind} take only `yes` or `no`"
+            found.append(f"{key or value!r}: unknown; {only}")
+        elif not re.fullmatch(known.keys[key][0], value):
+            found.append(f"{key}: {value!r} is not {known.keys[key][1]}")
     if kind == "ports" and int(name.partition("/")[0]) > 65535:
-        return "is no port"
+        found.append("is above 65535")
     if kind == "free" and not wanted:
-        return "needs a size such as 500M or 2G"
+        found.append("needs a size such as 500M or 2G")
+    if "absent" in wanted and len(wanted) > 1:
+        found.append("absent: and what else it should be, contradict each other")
     if kind == "commands":
         try:
             re.compile(wanted.get("output", ""))
         except re.error as error:
-            return f"output: is not a regular expression: {error}"
-    return ""
+            found.append(f"output: is not a regular expression: {error}")
+    return found
+
+
+def canonical(kind: str, name: str) -> str:
+    """Return the one name of a thing that has several: a port without a protocol is TCP's."""
+    return f"{name}/tcp" if kind == "ports" and name.isdecimal() else name
 
 
 def merged(parent: Checks, child: Checks) -> Checks:

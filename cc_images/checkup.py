@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -149,21 +150,24 @@ def _why_slow(arch: Arch) -> str:
 
 
 def _space(store: Store) -> Finding:
-    free = store.free_bytes()
-    text = f"{free >> 30} GiB free at {store.root}"
-    remedy = "run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system"
-    if not _writable(store.root):
+    if trouble := _refusal(store.root):
         remedy = "set CC_IMAGES_STORE to a folder of yours"
-        return Finding(subject="store", state=State.LACK, text=f"{store.root} cannot be written to", remedy=remedy)
-    if free < LEAST_FREE:
-        return Finding(subject="store", state=State.LACK, text=text, remedy=remedy)
-    return Finding(subject="store", state=State.SLOW if free < ROOMY else State.FINE, text=text,
-                   remedy=remedy if free < ROOMY else "")  # fmt: skip
+        return Finding(subject="store", state=State.LACK, text=f"{store.root}: {trouble}", remedy=remedy)
+    free = store.free_bytes()
+    state = State.LACK if free < LEAST_FREE else State.SLOW if free < ROOMY else State.FINE
+    remedy = "run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system"
+    text = f"{free >> 30} GiB free at {store.root}"
+    return Finding(subject="store", state=state, text=text, remedy="" if state is State.FINE else remedy)
 
 
-def _writable(folder: Path) -> bool:
+def _refusal(folder: Path) -> str:
+    """Return why nothing can be written to a folder, which need not exist yet; empty when it can."""
     existing = next(each for each in (folder, *folder.parents) if each.exists())
-    return os.access(existing, os.W_OK)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _memory() -> Finding:
@@ -182,7 +186,7 @@ def _site(site: Site, config: Config) -> Finding:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)
     where = site.directory or f"cloud {site.cloud}"
-    if site.directory and not _writable(Path(site.directory)):
-        return Finding(subject=subject, state=State.LACK, text=f"{where} cannot be written to",
-                       remedy="make the folder yours")  # fmt: skip
+    if site.directory and (trouble := _refusal(Path(site.directory))):
+        remedy = "name a folder of yours in sites.yaml"
+        return Finding(subject=subject, state=State.LACK, text=f"{where}: {trouble}", remedy=remedy)
     return Finding(subject=subject, state=State.FINE, text=f"{where} answers" if site.cloud else where)

@@ -16,6 +16,19 @@ EXIT_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 130
 
 VERBS = ("list", "plan", "explain", "status", "inspect", "boot", "prune", "doctor")
 
+DESCRIPTIONS = {
+    "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
+    "list": "Show the catalogue and what is in the store.",
+    "plan": "Show what a run would do and why; nothing is built or published.",
+    "explain": "Show which inputs of images differ from their newest builds.",
+    "status": "Show what the store holds and what is on the sites.",
+    "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
+    "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
+    "prune": "Remove from the store what is beyond the newest builds, or above a size.",
+    "doctor": "Check this host, and clear up after killed runs; exit code 3 when this host lacks something.",
+}
+"""What each verb does, in a sentence."""
+
 EPILOG = """\
 verbs: `cc-images list` shows the catalogue, `cc-images plan [options] TAG…` what a run would do and why,
 `cc-images explain TAG…` what differs from the newest builds, `cc-images status [-s SITE] [TAG…]` what the store holds
@@ -53,7 +66,7 @@ def run(argv: list[str]) -> int:
     verb = argv[0] if argv and argv[0] in VERBS else ""
     options = parser(verb).parse_args(argv[1:] if verb else argv)
     if not verb and not (options.build or options.push):
-        parser("").error("nothing to do: give -b to build, -p to push, or both")
+        parser("").error(_nothing_to_do(options.tags))
     from cc_images.errors import CCImagesError
 
     try:
@@ -75,11 +88,22 @@ def run(argv: list[str]) -> int:
         return error.exit_code
 
 
+def _nothing_to_do(tags: list[str]) -> str:
+    """Return what is wrong with words that ask for nothing; the first may be meant as a verb."""
+    import difflib
+
+    if meant := [each for each in VERBS if each in tags]:
+        return f"the verb comes first: cc-images {meant[0]} …"
+    if close := difflib.get_close_matches(tags[0], VERBS, n=1):
+        return f"there is no verb {tags[0]} (did you mean {close[0]}?)"
+    return "nothing to do: give -b to build, -p to push, or both"
+
+
 def parser(verb: str) -> Parser:
     """Return the parser for a verb, or for the command without one."""
     made = Parser(
         prog=f"cc-images {verb}".strip(),
-        description="Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
+        description=DESCRIPTIONS.get(verb, DESCRIPTIONS[""]),
         epilog=None if verb else EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

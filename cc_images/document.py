@@ -109,8 +109,19 @@ class Section:
         return key in self._left
 
     def problem(self, key: str, text: str) -> None:
-        """Note a mistake at one of the section's keys."""
-        self._document.problem(self._node, f"{self._path}.{key}" if key else self._path, text)
+        """Note a mistake at one of the section's keys, or at `key.name` for a name in the mapping at a key."""
+        self._document.problem(self._place(key), f"{self._path}.{key}" if key else self._path, text)
+
+    def _place(self, key: str) -> yaml.Node:
+        """Return the node nearest to a key; names in mappings may have dots themselves."""
+        node, rest = self._node, key
+        while isinstance(node, yaml.MappingNode):
+            names = {str(name.value): value for name, value in node.value}
+            found = next((each for each in names if rest == each or rest.startswith(f"{each}.")), None)
+            if found is None:
+                break
+            node, rest = names[found], rest[len(found) + 1 :]
+        return node
 
     def close(self) -> None:
         """Report the keys that are not in the schema."""

@@ -125,12 +125,12 @@ def boot(
             found = climb(running, job.checks, stop=stop, report=lambda level: tell(f"{running.now:6.1f}s {level}"))
             if found.failed is not None:
                 tell(f"{found.failed}: {'; '.join(found.problems)}")
-            tell(f"log in:  {' '.join(running.ssh_argv())}")
-            tell(f"console: socat -,raw,echo=0,escape=0x1d unix-connect:{console}  (Ctrl-] leaves)")
+            if keep:
+                tell(f"log in:  {' '.join(running.ssh_argv())}")
+                tell(f"console: socat -,raw,echo=0,escape=0x1d unix-connect:{console}  (Ctrl-] leaves; package socat)")
+                tell("the machine runs until Ctrl-C")
             if shell and _reached(found, Level.CLOUD_INIT):
                 subprocess.run(running.ssh_argv(), check=False)
-            elif keep:
-                tell("the machine runs until Ctrl-C")
             while keep and running.running and not stop.wait(0.5):
                 pass
     return found
@@ -163,10 +163,10 @@ def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build
     builds = list(store.builds(image.tag, arch))
     found = next((build for build in builds if not version or build.version == version), None)
     if found is None:
-        known = ", ".join(build.version for build in builds) or "none"
+        known = ", ".join(build.version for build in builds)
         raise UserError(
             f"there is no {f'version {version}' if version else 'build'} of {image.tag} for {arch} in the store",
-            hint=f"the store has {known}; `cc-images -b {image.tag}` builds it",
+            hint=f"the store has {known}" if known else f"`cc-images -b {image.tag}` builds it",
             reason="never-built",
         )
     return found, found.outputs.get(Format.QCOW2) or min(found.outputs.values(), key=lambda output: output.size)

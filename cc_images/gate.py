@@ -84,9 +84,17 @@ class Gate:
         if not verdict.passed:
             for each in self.build.outputs.values():
                 store.forget_pass(each.digest)
-            raise Refused(verdict)
+            raise Refused(verdict, self._hint(task, verdict))
         self._note(output)
         return verdict
+
+    def _hint(self, task: str, verdict: Verdict) -> str:
+        """Return what the user can do about a refusal."""
+        tag, firmware = self.job.tag, verdict.stuck
+        if firmware is None:
+            return f"mend the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
+        serial = self.shop.run.log_path(f"{task} {firmware} serial")
+        return f"read {serial}, or look yourself: `cc-images boot {tag} --firmware {firmware} --keep`"
 
     def _require_secrets(self) -> None:
         """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""

@@ -203,6 +203,6 @@ def require(missing: Sequence[str]) -> None:
     if missing:
         raise CCImagesError(
             "a boot test needs what is missing on this host: " + ", ".join(missing),
-            hint="`make setup` installs it on Debian and Ubuntu; --no-boot-test pushes without a test",
+            hint="install it; `make setup` does for amd64 on Debian and Ubuntu. --no-boot-test pushes without a test",
             reason="missing-tool",
         )

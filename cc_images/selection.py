@@ -57,4 +57,4 @@ def sites_of(request: Request, config: Config) -> tuple[Site, ...]:
 
 def _suggest(word: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(word.lower(), known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known) or 'none'}"
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known) or 'none'}"

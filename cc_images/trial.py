@@ -26,8 +26,8 @@ from cc_images.plan import BootJob
 class Refused(CCImagesError):
     """An image did not pass. `tail` has the last lines of the console that shows it."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.words, hint=verdict.hint, reason=f"boot-{verdict.failed}".replace(" ", "-"))
+    def __init__(self, verdict: Verdict, hint: str) -> None:
+        super().__init__(verdict.words, hint=hint, reason=f"boot-{verdict.failed}".replace(" ", "-"))
         self.tail = verdict.tail
 
 
@@ -72,11 +72,9 @@ class Verdict:
         return "; ".join(f"{text} ({' and '.join(with_)})" for text, with_ in told.items())
 
     @property
-    def hint(self) -> str:
-        """What the user can do."""
-        if self.inside:
-            return "mend the elements that left it, and build again; `cc-images inspect` shows what is inside"
-        return "read the serial log beside the task's log; `cc-images boot --keep` boots it for you to look at"
+    def stuck(self) -> Firmware | None:
+        """The first firmware with which a level was not reached."""
+        return next((firmware for firmware, climb in self.climbs.items() if climb.failed), None)
 
     @property
     def timings(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cc_images import outlook, report
 from cc_images.config import Config, load
+from cc_images.errors import CCImagesError
 from cc_images.model import VERSION_FORMAT, Arch, Firmware
 from cc_images.plan import Plan, Request, Status
 from cc_images.store import Store
@@ -190,12 +191,15 @@ def doctor(options: argparse.Namespace) -> int:
     findings = checkup(config)
     if not options.json:  # before anything is touched, which may fail
         report.say(report.findings([(each.subject, each.state, each.text, each.remedy) for each in findings]))
-    left = survey.leftovers(config) if options.dry_run else survey.mend(config)
+    try:
+        left, failed = survey.leftovers(config) if options.dry_run else survey.mend(config), False
+    except CCImagesError as error:  # what was found of the host explains it
+        left, failed = [error.message], True
     if options.json:
         report.say(report.as_json({"host": [each.as_json() for each in findings], "left": left}))
     else:
         report.say("\n".join(["", *left]) if left else "\nnothing was left behind")
-    return EXIT_FAILED if any(each.state is State.LACK for each in findings) else 0
+    return EXIT_FAILED if failed or any(each.state is State.LACK for each in findings) else 0
 
 
 def run(options: argparse.Namespace) -> int:

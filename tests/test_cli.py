@@ -227,3 +227,25 @@ def test_a_damaged_newest_build_is_told_before_an_older_one_is_pushed(cli: Cli, 
     assert "20261120T120000Z is the newest whole one" in said
     assert "cc-one amd64, damaged 20261121T120000Z" in cli("prune", "--dry-run").stdout
     assert "0 B stay" not in cli("prune", "--max-size", "1g").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dotcor"], "there is no verb dotcor (did you mean doctor?)"),
+        (["cc-one", "plan"], "the verb comes first: cc-images plan …"),
+        (["cc-one"], "nothing to do: give -b to build, -p to push, or both"),
+    ],
+)
+def test_words_that_ask_for_nothing_are_understood(cli: Cli, words: list[str], said: str) -> None:
+    answer = cli(*words)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_doctor_tries_to_write_to_the_store(cli: Cli, catalogue: Path) -> None:
+    (catalogue / "file").touch()
+    host = json.loads(cli("doctor", "--dry-run", "--json", CC_IMAGES_STORE=str(catalogue / "file")).stdout or "{}")
+    (store,) = [each for each in host["host"] if each["subject"] == "store"]
+    assert (store["state"], store["remedy"]) == ("LACK", "set CC_IMAGES_STORE to a folder of yours")

@@ -162,14 +162,36 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {checks: {[1, 2]: 3}}", ["A.checks: a key must be one text"]),
         ("A: {checks: [files]}", ["A.checks: must be a mapping"]),
         ("A: {checks: {file: {/x: }}}", ["A.checks.file: unknown key; did you mean files?"]),
-        ("A: {checks: {files: {x: }}}", ["A.checks.files.x: is not a name of such a thing"]),
-        ("A: {checks: {files: {/x: rwx}}}", ["A.checks.files./x: mode: 'rwx' is not what belongs there"]),
-        ("A: {checks: {files: {/x: {modus: 1}}}}", ["A.checks.files./x: modus: unknown; known are mode, owner"]),
-        ("A: {checks: {units: {a: {b: c}}}}", ["A.checks.units.a: b: unknown; known are none"]),
-        ("A: {checks: {packages: {a: 12}}}", ["A.checks.packages.a: version: '12' is not what belongs there"]),
+        ("A: {checks: {files: {x: }}}", ["A.checks.files.x: is not an absolute path"]),
+        (
+            "A: {checks: {files: {/x: rwx}}}",
+            ["A.checks.files./x: mode: 'rwx' is not an octal mode"],
+        ),
+        ("A: {checks: {files: {/x: {modus: 1}}}}", ["A.checks.files./x: 'modus': unknown; known are mode, owner"]),
+        (
+            "A: {checks: {units: {a.service: {b: c}}}}",
+            ["A.checks.units.a.service: 'b': unknown; units take only"],
+        ),
+        ("A: {checks: {units: {a.service: off}}}", ["A.checks.units.a.service: 'off': unknown; units take only"]),
+        ("A: {checks: {units: [a]}}", ["A.checks.units.a: is not a unit's name with its type"]),
+        ("A: {checks: {executables: [/bin/x]}}", ["A.checks.executables./bin/x: is not a program's name"]),
+        ("A: {checks: {packages: {vim: no}}}", ["A.checks.packages.vim: `no` drops nothing"]),
+        ("A: {checks: {files: {/x: {absent: yes, mode: 0644}}}}", ["absent: and what else it should be"]),
+        (
+            "A:\n  checks:\n    files:\n      /x: rwx\n      /y: {mode: z, owner: a b}",
+            [
+                "images.yaml:4: A.checks.files./x: mode",
+                "images.yaml:5: A.checks.files./y: mode",
+                "images.yaml:5: A.checks.files./y: owner",
+            ],
+        ),
+        (
+            "A: {checks: {packages: {a: 12}}}",
+            ["A.checks.packages.a: version: '12' is not a range"],
+        ),
         ("A: {checks: {commands: {a: '('}}}", ["A.checks.commands.a: output: is not a regular expression"]),
         ("A: {checks: {free: [/]}}", ["A.checks.free./: needs a size such as 500M or 2G"]),
-        ("A: {checks: {ports: [ssh]}}", ["A.checks.ports.ssh: is not a name of such a thing"]),
+        ("A: {checks: {ports: [ssh]}}", ["A.checks.ports.ssh: is not a port such as 22"]),
         ("A: {checks: {files: {/x: {mode: [1]}}}}", ["A.checks.files./x.mode: must be one text"]),
         ("A: {firmware: [uefy]}", ["A.firmware: 'uefy' is none of bios, uefi (did you mean uefi?)"]),
         ("A: " + "[" * 3000, ["images.yaml"]),
@@ -286,12 +308,12 @@ B: {depends: [A], checks: {files: {/a: 0600, /c: {owner: root}}, units: {x.servi
     assert images["a"].checks == {
         "files": {"/a": {"mode": "0644"}, "/b": {}},
         "units": {"x.service": {}},
-        "ports": {"22": {}},
+        "ports": {"22/tcp": {}},
     }
     assert images["b"].checks == {
         "files": {"/a": {"mode": "0600"}, "/b": {}, "/c": {"owner": "root"}},
         "units": {"y.service": {}},
-        "ports": {"22": {}},
+        "ports": {"22/tcp": {}},
     }
 
 

@@ -118,6 +118,7 @@ def test_a_refusal_is_recorded_and_no_pass(
     with pytest.raises(Refused, match="inside: dirty") as caught:
         admit(store, build, Format.QCOW2)
     assert caught.value.reason == "boot-inside"
+    assert "`cc-images inspect cc-x`" in caught.value.hint
     assert store.passes([build.outputs[Format.QCOW2].digest]) == {}
     (recorded,) = store.builds("cc-x", Arch.AMD64)
     assert recorded.boot == "inside"

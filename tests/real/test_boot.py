@@ -122,7 +122,7 @@ def test_a_failure_shows_the_console(refused: tuple[Project, str]) -> None:
     failure = refused[1][refused[1].index("boot cc-no-root amd64 failed") :]
     assert "last lines of its log" in failure
     assert "whole log: " in failure
-    assert "what to do: read the serial log" in failure
+    assert re.search(r"what to do: read \S+-bios-serial\.log, or look yourself: `cc-images boot cc-no-root", failure)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "interrupt"])
