@@ -82,8 +82,14 @@ class GlanceSite:
         }
         record |= _typed(publication.properties)
         body = _Body(publication.path, publication.size, stop, report)
-        sent: Entry = self._repeated(lambda: self._sent(record, body), UPLOADS)
-        return sent
+        for _ in range(UPLOADS - 1):
+            try:
+                return self._sent(record, body)
+            except CCImagesError as error:
+                # to one that is away a second upload would be one more thing that it may find when it is back
+                if not error.temporary or not self._answers():
+                    raise
+        return self._sent(record, body)
 
     def archive(self, entry: Entry, name: str) -> None:
         """Rename an image and, if it is ours, tag it as a version of its name; protected ones may be renamed too."""
@@ -137,6 +143,14 @@ class GlanceSite:
         except BaseException:
             self._forget(image["id"])
             raise
+
+    def _answers(self) -> bool:
+        """Say whether the site answers now."""
+        try:
+            self._call("GET", "/images", params={"limit": "1"}, tries=1)
+        except CCImagesError:
+            return False
+        return True
 
     def _list(self, **query: str) -> list[Entry]:
         """Return the project's images that match, all pages."""
