@@ -214,7 +214,7 @@ def test_without_root_and_sudo_there_is_a_message(project: Project) -> None:
         text=True,
     )
     assert said.returncode == 2, said.stderr
-    assert "building needs root, and `sudo -n` was refused" in said.stderr
+    assert "this needs root, and `sudo -n` was refused" in said.stderr
     assert "what to do: run as root" in said.stderr
     assert not (store / "work").exists() or not os.listdir(store / "work")
 
