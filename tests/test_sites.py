@@ -16,9 +16,10 @@ import pytest
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Site
-from cc_images.sites import open_site
+from cc_images.sites import glance, open_site
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.directory import DirectorySite
+from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish, recover
 
 TODAY = f"{datetime.now(UTC):%Y%m%d}"
@@ -339,3 +340,19 @@ def test_formats_lie_side_by_side(tmp_path: Path, folder: Path) -> None:
         put(open_site(site, disk_format), publication(tmp_path, disk_format.encode()))
     assert files(folder) == {"CC-X.qcow2": b"qcow2", "CC-X.raw": b"raw"}
     assert {path.name for path in folder.glob("*.json")} == {"CC-X.json", "CC-X.raw.json"}
+
+
+def test_a_keystone_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sites that log in at once met a Keystone whose database was locked."""
+    from keystoneauth1.exceptions import InternalServerError
+
+    monkeypatch.setattr(glance, "PAUSE", 0.0)
+    site, answers = GlanceSite(Site(name="kvm", cloud="kvm"), Format.RAW), [InternalServerError("locked"), None]
+
+    def call() -> str:
+        if (trouble := answers.pop(0)) is not None:
+            raise trouble
+        return "token"
+
+    assert site._repeated(call) == "token"
+    assert answers == []

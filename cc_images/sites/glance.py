@@ -288,6 +288,13 @@ class GlanceSite:
                 reason="unreachable",
                 temporary=True,
             ) from error
+        except keystone.HttpServerError as error:  # Keystone's own trouble, such as a locked database
+            raise CCImagesError(
+                f"site {self._site.name}: {_first_line(error)}",
+                hint="see the cloud's own log, then push again",
+                reason="site",
+                temporary=True,
+            ) from error
         except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
             raise CCImagesError(
                 f"site {self._site.name} refuses the credentials: {_first_line(error)}",
