@@ -186,7 +186,7 @@ class Worker:
             gate = Gate(shop=self.shop, job=job, build=build, intact=self._intact)
             verdict = gate.admit(task, outputs, log)
         if verdict is None:
-            return replace(result, status=Status.CACHED, where="passed before")
+            return replace(result, status=Status.CACHED, where="the same disk has passed")
         slowest = max(max(climb.levels.values()) for climb in verdict.climbs.values())
         return replace(result, where=f"{verdict.level} after {slowest:.0f} s", timings=verdict.timings)
 
