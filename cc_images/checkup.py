@@ -134,7 +134,7 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
     elif emulation.accelerated(arch, store.root / emulation.MEMORY, anew=True):
         yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")
     else:
-        text = "software emulation, about ten times slower: " + _why_slow(arch)
+        text = "software emulation, much slower: " + _why_slow(arch)
         remedy = "run on the hardware, or allow nested virtualization" if arch.machine == platform.machine() else ""
         yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
 

@@ -29,7 +29,7 @@ DAY = 86400.0
 """Seconds for which it is believed that guests do not run accelerated."""
 
 PROBE_TIMEOUT = 20.0
-"""Seconds that a guest of a few instructions gets: half a second of firmware where acceleration works."""
+"""Seconds that a guest of a few instructions gets; in software emulation it takes 0.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
