@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cc_images.checks import DROPPED, KINDS, canonical, merged, mistakes
+from cc_images.checks import DROPPED, KINDS, canonical, mistakes
 from cc_images.document import Document, Section
 from cc_images.model import RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
 from cc_images.properties import mistake
@@ -55,20 +55,7 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
                 where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
     _check_published_names(found, where)
     ordered = _parents_first(found, where)
-    if not problems:
-        _check_dropped(found, where)
     return {} if problems else {tag: _inherit(found[tag], found) for tag in ordered}
-
-
-def _check_dropped(found: Mapping[str, Image], where: Mapping[str, Section]) -> None:
-    """Report a `no` in the checks that drops nothing: somebody may take it for `must not be there`."""
-    for tag, image in found.items():
-        above = _inherit(found[image.depends[0]], found).checks if image.depends else {}
-        for kind, named in image.checks.items():
-            for name, wanted in named.items():
-                if DROPPED in wanted and name not in above.get(kind, {}):
-                    hint = "files can be {absent: yes}" if kind == "files" else "it does not mean absent"
-                    where[tag].problem(f"checks.{kind}.{name}", f"`no` drops nothing: no parent has this check; {hint}")
 
 
 def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
@@ -112,15 +99,11 @@ def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) ->
 
 
 def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
-    """Fill in what an image has from its first parents: provenance and checks."""
+    """Fill in what an image has from its first parents; their checks are added by `claims`."""
     if not image.depends:
-        return replace(image, checks=merged({}, image.checks))
+        return image
     parent = _inherit(images[image.depends[0]], images)
-    return replace(
-        image,
-        provenance={**parent.provenance, **image.provenance},
-        checks=merged(parent.checks, image.checks),
-    )
+    return replace(image, provenance={**parent.provenance, **image.provenance})
 
 
 def _image(section: Section) -> Image:
@@ -141,7 +124,7 @@ def _image(section: Section) -> Image:
         artifacts={sub.name: _artifact(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=section.choices("formats", Format) or (Format.QCOW2,),
         properties=section.mapping("properties", NAME, "a property's name"),
-        checks=_checks(section.child("checks")),
+        checks=checks_of(section.child("checks")),
         firmware=section.choices("firmware", Firmware),
         timeout=section.number("timeout", 240, least=1),
         eol=section.day("eol"),
@@ -168,7 +151,7 @@ def _firmware(image: Image) -> tuple[Firmware, ...]:
     return tuple(each for each in Firmware if each in claimed)
 
 
-def _checks(section: Section) -> Checks:
+def checks_of(section: Section) -> Checks:
     """Return what the boot test shall look for; a name whose expectation is `no` is one that the parent's drops."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for kind, known in KINDS.items():

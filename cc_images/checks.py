@@ -257,14 +257,24 @@ def canonical(kind: str, name: str) -> str:
     return f"{name}/tcp" if kind == "ports" and name.isdecimal() else name
 
 
-def merged(parent: Checks, child: Checks) -> Checks:
-    """Return the checks of an image that is built on another: its own win, and DROPPED drops one of its parent's."""
+def merged(below: Checks, above: Checks) -> Checks:
+    """Return two sets of checks as one: those above win, by name, and DROPPED drops one of those below."""
     together: dict[str, dict[str, Wanted]] = {}
     for kind in KINDS:
-        both = {**parent.get(kind, {}), **child.get(kind, {})}
+        both = {**below.get(kind, {}), **above.get(kind, {})}
         if kept := {name: wanted for name, wanted in both.items() if DROPPED not in wanted}:
             together[kind] = kept
     return together
+
+
+def needless(below: Checks, above: Checks) -> list[str]:
+    """Return what is dropped above although nothing below asks for it: somebody may take `no` for `must not be`."""
+    return [
+        f"checks.{kind}.{name}: `no` drops nothing: neither a parent nor an element has this check; "
+        + ("files can be {absent: yes}" if kind == "files" else "it does not mean absent")
+        for kind, name, wanted in every(above)
+        if DROPPED in wanted and name not in below.get(kind, {})
+    ]
 
 
 def every(checks: Checks) -> Iterator[tuple[str, str, Wanted]]:

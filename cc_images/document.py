@@ -32,8 +32,9 @@ def choice(word: str, known: Iterable[str]) -> str:
 class Document:
     """One YAML file whose top is a mapping; an empty file is an empty mapping."""
 
-    def __init__(self, file: Path, problems: list[str]) -> None:
+    def __init__(self, file: Path, problems: list[str], title: str = "") -> None:
         self.file = file
+        self.title = title or file.name
         self.notes: list[str] = []
         self._problems = problems
         self._root: yaml.Node | None = None
@@ -44,11 +45,11 @@ class Document:
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
         except RecursionError:
-            problems.append(f"{file.name}: is nested too deeply")
+            problems.append(f"{self.title}: is nested too deeply")
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
-            problems.append(f"{file.name}{line}: is not YAML: {getattr(error, 'problem', None) or error}")
+            problems.append(f"{self.title}{line}: is not YAML: {getattr(error, 'problem', None) or error}")
 
     def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
         """Yield the entries of the top mapping."""
@@ -59,6 +60,10 @@ class Document:
                 yield Section(self, name, name, node)
             else:
                 self.problem(node, name, "is not a name: letters, digits, dot, underscore, plus and hyphen")
+
+    def whole(self) -> Section | None:
+        """Return the top mapping as one section, or None for an empty file."""
+        return None if self._root is None else Section(self, "", "", self._root)
 
     def items(self, node: yaml.Node, path: str) -> dict[str, yaml.Node]:
         """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
@@ -87,7 +92,8 @@ class Document:
 
     def problem(self, node: yaml.Node, path: str, text: str) -> None:
         """Note a mistake at a node."""
-        self._problems.append(f"{self.file.name}:{node.start_mark.line + 1}: {path + ': ' if path else ''}{text}")
+        path = path.lstrip(".")  # of what stands at the top of the file itself
+        self._problems.append(f"{self.title}:{node.start_mark.line + 1}: {path + ': ' if path else ''}{text}")
 
     def construct(self, node: yaml.Node) -> Any:
         """Return a node as plain data."""

@@ -19,6 +19,12 @@ from pathlib import Path
 
 from cc_images.errors import UserError
 
+CHECKS = "checks.yaml"
+"""The file of an element that says what must hold in a running image which has it."""
+
+_NOT_BUILT = frozenset({CHECKS, "README.rst", "README.md"})
+"""Files of an element that no build reads."""
+
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+|declare\s+-x\s+)?([A-Za-z_]\w*)=", re.MULTILINE)
 
 
@@ -76,6 +82,23 @@ class Elements:
             )
         return tuple(sorted(seen - provided))
 
+    def in_order(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return what `closure` returns, so that an element stands after those that it depends on."""
+        wanted = tuple(wanted)
+        used = self.closure(wanted)
+        ordered: dict[str, None] = {}
+        stack = [(name, False) for name in reversed(wanted)]
+        entered: set[str] = set()
+        while stack:
+            name, left = stack.pop()
+            if left:
+                ordered[name] = None
+            elif name in used and name not in entered:
+                entered.add(name)
+                stack.append((name, True))
+                stack.extend((needed, False) for needed in sorted(self._list(name, "element-deps"), reverse=True))
+        return tuple(ordered)
+
     def path(self, name: str) -> Path:
         """Return an element's folder."""
         return self._paths[name]
@@ -85,9 +108,10 @@ class Elements:
         return self._list(name, "element-provides")
 
     def files(self, name: str) -> Mapping[str, str]:
-        """Return an element's files: relative path → mode and sha256 of the content."""
+        """Return the files of an element that builds read: relative path → mode and sha256 of the content."""
         if name not in self._files:
-            self._files[name] = dict(sorted(_fingerprints(self._paths[name], "", frozenset())))
+            found = _fingerprints(self._paths[name], "", frozenset())
+            self._files[name] = dict(sorted(each for each in found if each[0] not in _NOT_BUILT))
         return self._files[name]
 
     def mentions(self, name: str, word: str) -> bool:

@@ -20,10 +20,12 @@ from pathlib import Path
 from cc_images import emulation, guest, hygiene, interior, sandbox
 from cc_images.climb import Climb, climb
 from cc_images.config import Config
+from cc_images.elements import Elements
 from cc_images.emulation import Machine
 from cc_images.errors import UserError
 from cc_images.guest import Guest
 from cc_images.model import Arch, Build, Firmware, Format, Image, Json, Level, Output
+from cc_images.outlook import known_folders, with_claims
 from cc_images.plan import Request
 from cc_images.planning import boot_job
 from cc_images.runs import Run
@@ -110,6 +112,7 @@ def boot(
     guest.require(emulation.lacking(arch, (chosen,)))
     with _run(config) as (store, run, stop), _near(run) as near:
         build, output = _stored(store, image, arch, "")
+        ((image, _),), _ = with_claims([(image, arch)], config, Elements(known_folders(config, store)))
         job = boot_job(image, arch, build.version, (output.format,))
         machine = Machine(
             arch=arch,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cc_images import sources, upstream
 from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
+from cc_images.claims import Claims, own_checks
 from cc_images.config import Config
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
@@ -93,12 +94,13 @@ def look(
     if not request.build:
         stored = [next(store.builds(image.tag, arch), None) for image, arch in chosen]
         if all(stored):
+            chosen, unclaimed = with_claims(chosen, config, Elements(known_folders(config, store)))
             candidates = tuple(
                 Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
             )
             sites = sites_of(request, config)
-            told = (*config.notes, *notes, *_untested(request), *_damaged(candidates, store))
+            told = (*config.notes, *notes, *unclaimed, *_untested(request), *_damaged(candidates, store))
             return Outlook(
                 request=request,
                 candidates=candidates,
@@ -110,8 +112,11 @@ def look(
                 passes=_passes(candidates, store),
             )
     folders = element_folders(config, store, offline=offline, stop=stop)
-    blueprints = Blueprints(config, Elements(folders))
+    elements = Elements(folders)
+    blueprints = Blueprints(config, elements)
     drawn = _draw(blueprints, chosen)
+    complete, _ = with_claims(chosen, config, elements)
+    drawn = [(image, arch, drawn) for (image, arch), (_, _, drawn) in zip(complete, drawn, strict=True)]
     layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
     world = _World(store)
     for _, _, blueprint in drawn:
@@ -153,6 +158,33 @@ def element_folders(
     """Return the folders that elements come from, the first one wins; third-party ones are brought up to date."""
     fetched = [sources.update(source, store, offline=offline, stop=stop) for source in config.sources]
     return (*config.elements, *(folder for folder, _ in fetched), own_elements())
+
+
+def known_folders(config: Config, store: Store) -> tuple[Path, ...]:
+    """Return the folders of elements as far as they are here; nothing is fetched."""
+    fetched = [folder for source in config.sources if (folder := sources.last(source, store)) is not None]
+    return (*config.elements, *fetched, own_elements())
+
+
+def with_claims(
+    chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements
+) -> tuple[list[tuple[Image, Arch]], list[str]]:
+    """Return the images with what their elements claim among their checks, and which have elements that are not here.
+
+    Raises UserError for claims that are wrong.
+    """
+    claims = Claims(elements)
+    completed: list[tuple[Image, Arch]] = []
+    told: dict[str, None] = {}
+    for image, arch in chosen:
+        try:
+            completed.append((claims.complete(image, config.lineage(image)), arch))
+        except UserError as error:
+            if error.reason != "missing-element":
+                raise
+            completed.append((replace(image, checks=own_checks(config.lineage(image))), arch))
+            told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
+    return completed, list(told)
 
 
 def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[tuple[Image, Arch, Blueprint]]:

@@ -65,6 +65,17 @@ def update(
     return folder, commit
 
 
+def last(source: ElementSource, store: Store) -> Path | None:
+    """Return the folder of a source's elements as it was fetched last, or None when it never was."""
+    mirror = store.root / "sources" / f"{source.name}.git"
+    try:
+        commit = _resolve(source, mirror) if mirror.is_dir() else ""
+    except CCImagesError:
+        return None
+    folder = store.root / "sources" / source.name / commit / source.elements_directory
+    return folder if commit and folder.is_dir() else None
+
+
 def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
     """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
     env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}

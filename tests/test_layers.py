@@ -30,6 +30,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {
         "document": set(),
         "catalogue": {"document"},
+        "claims": {"catalogue", "document", "elements"},
         "config": {"catalogue", "document"},
         "process": set(),
         "files": set(),
@@ -67,7 +68,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "session": {"outlook"},
         "survey": {"outlook", "selection"},
         "checkup": set(),
-        "examination": {"selection", "session"},
+        "examination": {"outlook", "selection", "session"},
         "upkeep": set(),
         "report": set(),
         "verbs": {"checkup", "examination", "outlook", "session", "survey", "upkeep", "report"},

@@ -1,0 +1,62 @@
+"""Claims: what elements say must hold in a running image that has them, in their `checks.yaml`.
+
+An image is tested by the claims of all its elements and by its own checks, which win. Claims are no part of a key: they
+say what is looked at, not what is built.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cc_images.catalogue import checks_of
+from cc_images.checks import merged, needless
+from cc_images.document import Document
+from cc_images.elements import CHECKS, Elements
+from cc_images.errors import UserError
+from cc_images.model import Checks, Image
+
+
+def own_checks(lineage: Sequence[Image]) -> Checks:
+    """Return what the catalogue alone asks of an image; `lineage` are its ancestors and itself."""
+    return functools.reduce(merged, (each.checks for each in lineage), {})
+
+
+class Claims:
+    """The claims of the elements in some folders, each read when it is first asked for."""
+
+    def __init__(self, elements: Elements) -> None:
+        self._elements = elements
+        self._of_element = functools.cache(self._read)
+
+    def complete(self, image: Image, lineage: Sequence[Image]) -> Image:
+        """Return an image with all that it is tested by as its checks; `lineage` are its ancestors and itself.
+
+        An element wins over those that it depends on, an image over all elements and over its parents. Raises
+        UserError for a file of claims that is wrong, for what drops a check that nobody has, and for a missing element.
+        """
+        content = dict.fromkeys(name for each in lineage for name in each.elements)
+        claimed: Checks = {}
+        problems: list[str] = []
+        for name in self._elements.in_order((*content, *image.disk)):
+            own = self._of_element(name)
+            problems += [f"elements/{name}/{CHECKS}: {each}" for each in needless(claimed, own)]
+            claimed = merged(claimed, own)
+        for ancestor in lineage:
+            problems += [f"images.yaml: {ancestor.name}.{each}" for each in needless(claimed, ancestor.checks)]
+            claimed = merged(claimed, ancestor.checks)
+        if problems:
+            raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason="checks")
+        return replace(image, checks=claimed)
+
+    def _read(self, name: str) -> Checks:
+        file = self._elements.path(name) / CHECKS
+        if not file.is_file():
+            return {}
+        problems: list[str] = []
+        section = Document(file, problems, f"elements/{name}/{CHECKS}").whole()
+        found = checks_of(section) if section is not None else {}
+        if problems:
+            raise UserError("\n".join(problems), hint="docs/catalogue.md lists the kinds of checks", reason="checks")
+        return found
