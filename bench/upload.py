@@ -55,7 +55,7 @@ def upload(site: GlanceSite, publication: Publication) -> str:
 
 def curl(site: GlanceSite, path: Path) -> str:
     """Create a record and send the file with curl, as a person would by hand; return the image's id."""
-    connection = site._connection()
+    connection = site._cloud.connection()
     record = {"name": "curl", "disk_format": "raw", "container_format": "bare"}
     image = site._call("POST", "/images", json=record)["id"]
     endpoint = connection.image.get_endpoint().rstrip("/").removesuffix("/v2")

@@ -72,6 +72,8 @@ class Workshop:
     stop: threading.Event
     variables: Callable[[str], Mapping[str, str]] = lambda tag: {}
     """The `DIB_*` that builds of an image get now."""
+    clouds: Mapping[str, str] = field(default_factory=dict)
+    """The clouds.yaml entry of each site that is a cloud."""
     cores: int = 1
     guest_cores: int = 1
     """Cores of one guest."""

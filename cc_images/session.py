@@ -94,6 +94,7 @@ def run(
             network=config.network,
             progress=progress,
             stop=stop,
+            clouds={site.name: site.cloud for site in config.sites if site.cloud},
             variables=lambda tag: config.variables(config.images[tag]),
             cores=max(1, _cores() // request.jobs),
             guest_cores=_guest_cores(),

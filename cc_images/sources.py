@@ -1,29 +1,23 @@
-"""Where inputs come from: third-party elements by git, artifacts by https or from a file.
+"""Third-party elements: git repositories, brought to a branch's newest or to a pinned commit.
 
-Everything lands in the store: a checkout per commit below `sources/`, an artifact as a blob. Both are immutable there,
-so builds share them without locks.
+Each commit is checked out once, below `sources/` in the store; nothing changes there any more, so builds share it
+without locks.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import os
 import shutil
 import tarfile
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cc_images import process
-from cc_images.blobs import Blob
-from cc_images.errors import CCImagesError, Interrupted
-from cc_images.files import file_digest
-from cc_images.model import Artifact, ElementSource
+from cc_images.errors import CCImagesError
+from cc_images.model import ElementSource
 from cc_images.recipe import without_secrets
 from cc_images.store import Store
 
@@ -32,9 +26,6 @@ _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", 
 
 TIMEOUT = 300.0
 """Seconds that one git command may take."""
-
-CONNECT_TIMEOUT = 30.0
-"""Seconds that a server may be silent."""
 
 
 def update(
@@ -147,54 +138,3 @@ def _check_out(mirror: Path, commit: str, checkout: Path) -> None:
     shutil.unpack_archive(archive, staged, format="tar", **safely)  # type: ignore[arg-type]
     archive.unlink()
     staged.rename(checkout)
-
-
-def fetch(
-    artifact: Artifact,
-    store: Store,
-    work: Path,
-    *,
-    stop: threading.Event,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Blob:
-    """Bring an artifact into the store and return its blob; `work` is a folder for the unfinished file.
-
-    `report` is told bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
-    cannot be read and for a digest other than the catalogue's.
-    """
-    if not artifact.url:
-        raise CCImagesError(
-            f"artifact {artifact.object} is in an object store (site {artifact.site}), which this version cannot read",
-            hint="give the artifact a url (https: or file:) in images.yaml",
-            reason="unsupported",
-        )
-    shown = artifact.shown
-    work.mkdir(parents=True, exist_ok=True)
-    staged = work / artifact.basename
-    try:
-        with urllib.request.urlopen(artifact.url, timeout=CONNECT_TIMEOUT) as answer, staged.open("wb") as file:
-            total, done = int(answer.headers.get("Content-Length") or 0), 0
-            while chunk := answer.read(1 << 20):
-                if stop.is_set():
-                    raise Interrupted("the download was ended")
-                file.write(chunk)
-                done += len(chunk)
-                report(done, total)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise CCImagesError(
-            f"artifact {shown} cannot be fetched: {getattr(error, 'reason', type(error).__name__)}",
-            hint="check its url in images.yaml, and that the server is up",
-            reason="fetch",
-            temporary=True,
-        ) from None
-    if total and done != total:
-        raise CCImagesError(f"artifact {shown} broke off after {done} of {total} bytes", reason="fetch", temporary=True)
-    digest = file_digest(staged)
-    if artifact.sha256 and digest != artifact.sha256:
-        staged.unlink()
-        raise CCImagesError(
-            f"artifact {shown} has the digest {digest}, not {artifact.sha256}",
-            hint="if the new file is the right one, correct sha256 in images.yaml",
-            reason="digest",
-        )
-    return store.blobs.add(staged)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import dib, formats, sources
+from cc_images import artifacts, dib, formats
 from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import clear_errors, wait_for_lock, write_json
@@ -87,10 +87,10 @@ class Worker:
                 if self.shop.store.blobs.is_intact(job.artifact.sha256, name):
                     self._remember(job.artifact, known)
                     return replace(result, status=Status.CACHED, size=name.stat().st_size, where=str(known))
-        blob = sources.fetch(
+        blob = artifacts.fetch(
             job.artifact,
             self.shop.store,
-            self.shop.run.work / "fetch" / job.artifact.identity,
+            self.shop.clouds,
             stop=self.shop.stop,
             report=lambda done, total: self.shop.progress.bytes(task, done, total),
         )

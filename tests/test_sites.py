@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from cc_images import cloud
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Site
-from cc_images.sites import glance, open_site
+from cc_images.sites import open_site
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.directory import DirectorySite
 from cc_images.sites.glance import GlanceSite
@@ -346,7 +347,7 @@ def test_a_keystone_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.M
     """Two sites that log in at once met a Keystone whose database was locked."""
     from keystoneauth1.exceptions import InternalServerError
 
-    monkeypatch.setattr(glance, "PAUSE", 0.0)
+    monkeypatch.setattr(cloud, "PAUSE", 0.0)
     site, answers = GlanceSite(Site(name="kvm", cloud="kvm"), Format.RAW), [InternalServerError("locked"), None]
 
     def call() -> str:
@@ -354,5 +355,5 @@ def test_a_keystone_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.M
             raise trouble
         return "token"
 
-    assert site._repeated(call) == "token"
+    assert site._cloud.repeated(call) == "token"
     assert answers == []

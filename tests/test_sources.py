@@ -1,22 +1,18 @@
-"""Third-party elements from real git repositories, artifacts from real servers."""
+"""Third-party elements from real git repositories."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cc_images import sources
 from cc_images.errors import CCImagesError
-from cc_images.model import Artifact, ElementSource
+from cc_images.model import ElementSource
 from cc_images.store import Store
 
 
@@ -121,61 +117,6 @@ def test_a_folder_that_does_not_exist_is_named(repository: Path, store: Store) -
         sources.update(wrong, store)
 
 
-CONTENT = b"firmware" * 1000
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        if self.path.startswith("/gone"):
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT[: 100 if self.path.startswith("/short") else None])
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def fetched(store: Store, url: str, sha256: str = "") -> bytes:
-    store.root.mkdir(exist_ok=True)
-    blob = sources.fetch(Artifact(url=url, sha256=sha256), store, store.root / "work", stop=threading.Event())
-    return blob.path.read_bytes()
-
-
-def test_an_artifact_comes_by_http_and_from_a_file(store: Store, server: str, tmp_path: Path) -> None:
-    assert fetched(store, f"{server}/tool.run", DIGEST) == CONTENT
-    (tmp_path / "tool.run").write_bytes(CONTENT)
-    assert fetched(store, f"file://{tmp_path}/tool.run") == CONTENT
-
-
-@pytest.mark.parametrize(
-    ("path", "sha256", "message"),
-    [
-        ("/gone?signature=geheim", "", "cannot be fetched: Not Found"),
-        ("/short?signature=geheim", "", "broke off after 100 of 8000 bytes"),
-        ("/tool.run?signature=geheim", "0" * 64, f"has the digest {DIGEST}"),
-    ],
-)
-def test_a_bad_artifact_has_a_message_without_its_signature(
-    store: Store, server: str, path: str, sha256: str, message: str
-) -> None:
-    with pytest.raises(CCImagesError, match=message) as caught:
-        fetched(store, server + path, sha256)
-    assert "geheim" not in caught.value.message
-    assert not [blob for blob in (store.root / "blobs").rglob("*") if blob.is_file()]
-
-
 def test_a_password_is_on_no_command_line(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[list[str], dict[str, str]]] = []
 
@@ -199,15 +140,3 @@ def test_a_killed_git_does_not_lock_the_mirror_for_ever(repository: Path, store:
     ref = next((store.root / "sources" / "third.git" / "refs" / "cc-images").iterdir())
     ref.with_name(f"{ref.name}.lock").touch()
     assert text(sources.update(source(repository), store)[0]) == "two"
-
-
-def test_a_wrong_artifact_does_not_remove_a_right_one(store: Store, server: str) -> None:
-    assert fetched(store, f"{server}/tool.run", DIGEST) == CONTENT
-    with pytest.raises(CCImagesError, match="has the digest"):
-        fetched(store, f"{server}/tool.run", "0" * 64)
-    assert store.blobs.path(DIGEST).read_bytes() == CONTENT
-
-
-def test_an_object_store_is_not_read_yet_and_says_so(store: Store) -> None:
-    with pytest.raises(CCImagesError, match="is in an object store"):
-        sources.fetch(Artifact(object="c/o", site="s"), store, store.root, stop=threading.Event())

@@ -4,15 +4,14 @@ What differs from calling the SDK's own image methods, and why (measured against
 
 - An upload is an iterable that opens the file anew at each start. After a 401 keystoneauth repeats the request, and the
   SDK would send a file from where it stands: a short image becomes active.
-- Every call has time-outs. Calls that may be repeated are repeated after what is temporary. A broken upload is removed
-  and sent once more from the beginning, as a new image.
+- Every call has time-outs, and is repeated (`cloud`). A broken upload is removed and sent once more from the beginning,
+  as a new image.
 - Work is by id. Names are not unique in Glance, and images of other projects may have ours.
 - After an upload the image is read again: only status, size and `os_hash_value` tell what arrived.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from cc_images.blobs import CHUNK
-from cc_images.errors import CCImagesError, Interrupted, UserError
+from cc_images.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
+from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Json, Site
 from cc_images.sites.base import Entry, Publication, Stop
 
-CONNECT_TIMEOUT, ANSWER_TIMEOUT, STORE_TIMEOUT = 20.0, 60.0, 900.0
-"""Seconds for a connection, for an answer, and for Glance to store what was sent."""
-
-TRIES, PAUSE = 4, 1.0
-"""How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
+STORE_TIMEOUT = 900.0
+"""Seconds for Glance to store what was sent."""
 
 UPLOADS = 2
 """How often a file is sent."""
@@ -48,7 +45,7 @@ class GlanceSite:
     def __init__(self, site: Site, disk_format: Format) -> None:
         self._site = site
         self._disk_format = disk_format.suffix
-        self._known: Any = None
+        self._cloud = Cloud(site.name, site.cloud)
         self.visibility = site.visibility
 
     # -- the protocol -------------------------------------------------------------------------------------------
@@ -193,22 +190,7 @@ class GlanceSite:
             return
 
     def _project(self) -> str:
-        return str(self._repeated(lambda: self._connection().session.get_project_id()))
-
-    def _connection(self) -> Any:
-        if self._known is None:
-            import openstack  # half a second; only for runs that push to a cloud
-            from openstack import exceptions
-
-            try:
-                self._known = openstack.connect(cloud=self._site.cloud, api_timeout=ANSWER_TIMEOUT)
-            except exceptions.ConfigException as error:
-                raise UserError(
-                    f"site {self._site.name}: clouds.yaml has no usable entry {self._site.cloud}: {error}",
-                    hint="add it to clouds.yaml (OS_CLIENT_CONFIG_FILE, ., ~/.config/openstack, /etc/openstack)",
-                    reason="cloud",
-                ) from error
-        return self._known
+        return str(self._cloud.repeated(lambda: self._cloud.connection().session.get_project_id()))
 
     def _call(
         self,
@@ -223,7 +205,7 @@ class GlanceSite:
         """Make a call up to `tries` (0: TRIES) times while its failure is temporary; return the decoded answer."""
 
         def call() -> Any:
-            answer = self._connection().image.request(
+            answer = self._cloud.connection().image.request(
                 f"/v2{path}" if self._unversioned() else path,
                 method,
                 timeout=timeout or (CONNECT_TIMEOUT, ANSWER_TIMEOUT),
@@ -231,24 +213,10 @@ class GlanceSite:
             )
             return self._checked(answer, method, missing_is_fine)
 
-        return self._repeated(call, tries)
-
-    def _repeated(self, call: Callable[[], Any], tries: int = 0) -> Any:
-        """Call up to `tries` (0: TRIES) times while the failure is temporary."""
-        pause = PAUSE
-        for left in reversed(range(tries or TRIES)):
-            try:
-                with self._translated():
-                    return call()
-            except CCImagesError as error:
-                if not (error.temporary and left):
-                    raise
-                time.sleep(pause)
-                pause *= 2
-        raise AssertionError("the last try returns or raises")
+        return self._cloud.repeated(call, tries)
 
     def _unversioned(self) -> bool:
-        return not self._connection().image.get_endpoint().rstrip("/").endswith("/v2")
+        return not self._cloud.connection().image.get_endpoint().rstrip("/").endswith("/v2")
 
     def _checked(self, answer: Any, method: str, missing_is_fine: bool) -> Any:
         status = answer.status_code
@@ -271,46 +239,6 @@ class GlanceSite:
             reason=reason,
             temporary=status in (408, 429, 500, 502, 503, 504),
         )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn what keystoneauth and requests raise into our error."""
-        from keystoneauth1 import exceptions as keystone
-        from openstack import exceptions as sdk
-        from requests import exceptions as requests
-
-        try:
-            yield
-        except (keystone.ConnectFailure, keystone.RetriableConnectionFailure, requests.RequestException) as error:
-            raise CCImagesError(
-                f"site {self._site.name} does not answer: {_first_line(error)}",
-                hint="check the network and the cloud, then push again",
-                reason="unreachable",
-                temporary=True,
-            ) from error
-        except keystone.HttpServerError as error:  # Keystone's own trouble, such as a locked database
-            raise CCImagesError(
-                f"site {self._site.name}: {_first_line(error)}",
-                hint="see the cloud's own log, then push again",
-                reason="site",
-                temporary=True,
-            ) from error
-        except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
-            raise CCImagesError(
-                f"site {self._site.name} refuses the credentials: {_first_line(error)}",
-                hint="check the cloud's entry in clouds.yaml",
-                reason="credentials",
-            ) from error
-        except (keystone.ClientException, sdk.SDKException) as error:
-            raise CCImagesError(
-                f"site {self._site.name}: {_first_line(error)}", hint="check the cloud's entry in clouds.yaml",
-                reason="site",
-            ) from error  # fmt: skip
-        except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
-            raise CCImagesError(
-                f"site {self._site.name}: {_first_line(error)}", hint="check the cloud's entry in clouds.yaml",
-                reason="site",
-            ) from error  # fmt: skip
 
 
 class _Body:
@@ -370,7 +298,3 @@ def _said(answer: Any) -> str:
 
     text = re.sub(r"<[^>]*>|\s+", " ", answer.text or "").strip()
     return re.sub(r"\s+", " ", text)[:300] or answer.reason
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

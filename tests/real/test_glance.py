@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from cc_images import cloud
 from cc_images.config import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Format, Site
@@ -43,8 +44,9 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
 def name(bed: TestBed, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """Return an image name of the test's own, and make the clouds known."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
-    monkeypatch.setattr(glance, "PAUSE", 0.05)
-    monkeypatch.setattr(glance, "ANSWER_TIMEOUT", 10.0)
+    monkeypatch.setattr(cloud, "PAUSE", 0.05)
+    for module in (cloud, glance):
+        monkeypatch.setattr(module, "ANSWER_TIMEOUT", 10.0)
     return "CC-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
 
 
@@ -193,8 +195,9 @@ def test_a_hidden_image_of_the_name_is_replaced_too(tmp_path: Path, name: str) -
 def test_a_keystone_that_stalls_is_given_up(
     tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glance, "ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setattr(glance, "TRIES", 2)
+    for module in (cloud, glance):
+        monkeypatch.setattr(module, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(cloud, "TRIES", 2)
     clouds = json.loads(bed.clouds.read_text())
     keystone = clouds["clouds"]["metal"]["auth"]["auth_url"]
     with Proxy(int(keystone.rpartition(":")[2].partition("/")[0]), stall_after=0) as made:
@@ -212,7 +215,7 @@ def test_a_refused_token_at_the_start_of_an_upload_sends_the_whole_file(
     to = site()
 
     def revoke(image_id: str) -> None:
-        connection = to._connection()
+        connection = to._cloud.connection()
         token = connection.session.get_token()
         connection.identity.delete("/auth/tokens", headers={"X-Subject-Token": token})
 
@@ -435,11 +438,11 @@ def test_a_site_that_is_down_is_asked_again_and_then_named(
     server.kill()
     server.listener.close()
     tries: list[float] = []
-    monkeypatch.setattr("cc_images.sites.glance.time.sleep", tries.append)
+    monkeypatch.setattr("cc_images.cloud.time.sleep", tries.append)
     with pytest.raises(CCImagesError, match="site kvm does not answer") as caught:
         put(to, publication(tmp_path, name, b"new"))
     assert caught.value.temporary
-    assert len(tries) == glance.TRIES - 1
+    assert len(tries) == cloud.TRIES - 1
 
 
 def test_a_user_who_keeps_asking_always_gets_the_old_or_the_new(tmp_path: Path, name: str) -> None:

@@ -1,0 +1,104 @@
+"""A cloud: its entry in clouds.yaml as an openstacksdk connection, and what goes wrong there in our own words.
+
+Calls that may be repeated are repeated after what is temporary. What is asked of a cloud is its users' business:
+`sites.glance` for images, `artifacts` for objects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cc_images.errors import CCImagesError, UserError
+
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 20.0, 60.0
+"""Seconds for a connection, and for an answer."""
+
+TRIES, PAUSE = 4, 1.0
+"""How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
+
+
+class Cloud:
+    """One cloud, for the site of this name; `entry` is its name in clouds.yaml."""
+
+    def __init__(self, site: str, entry: str) -> None:
+        self.site = site
+        self._entry = entry
+        self._known: Any = None
+
+    def connection(self) -> Any:
+        """Return the connection. Raises UserError when clouds.yaml has no such entry."""
+        if self._known is None:
+            import openstack  # half a second; only for runs that need a cloud
+            from openstack import exceptions
+
+            try:
+                self._known = openstack.connect(cloud=self._entry, api_timeout=ANSWER_TIMEOUT)
+            except exceptions.ConfigException as error:
+                raise UserError(
+                    f"site {self.site}: clouds.yaml has no usable entry {self._entry}: {error}",
+                    hint="add it to clouds.yaml (OS_CLIENT_CONFIG_FILE, ., ~/.config/openstack, /etc/openstack)",
+                    reason="cloud",
+                ) from error
+        return self._known
+
+    def repeated(self, call: Callable[[], Any], tries: int = 0) -> Any:
+        """Call up to `tries` (0: TRIES) times while the failure is temporary; raises CCImagesError."""
+        pause = PAUSE
+        for left in reversed(range(tries or TRIES)):
+            try:
+                with self.translated():
+                    return call()
+            except CCImagesError as error:
+                if not (error.temporary and left):
+                    raise
+                time.sleep(pause)
+                pause *= 2
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what keystoneauth and requests raise into our error."""
+        from keystoneauth1 import exceptions as keystone
+        from openstack import exceptions as sdk
+        from requests import exceptions as requests
+
+        try:
+            yield
+        except (keystone.ConnectFailure, keystone.RetriableConnectionFailure, requests.RequestException) as error:
+            raise CCImagesError(
+                f"site {self.site} does not answer: {first_line(error)}",
+                hint="check the network and the cloud, then try again",
+                reason="unreachable",
+                temporary=True,
+            ) from error
+        except keystone.HttpServerError as error:  # Keystone's own trouble, such as a locked database
+            raise CCImagesError(
+                f"site {self.site}: {first_line(error)}",
+                hint="see the cloud's own log, then try again",
+                reason="site",
+                temporary=True,
+            ) from error
+        except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
+            raise CCImagesError(
+                f"site {self.site} refuses the credentials: {first_line(error)}",
+                hint="check the cloud's entry in clouds.yaml",
+                reason="credentials",
+            ) from error
+        except (keystone.ClientException, sdk.SDKException) as error:
+            raise CCImagesError(
+                f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
+                reason="site",
+            ) from error  # fmt: skip
+        except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
+            raise CCImagesError(
+                f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
+                reason="site",
+            ) from error  # fmt: skip
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line of at most 300 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
