@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from cc_images.making import local_paths
 from cc_images.model import Arch, Artifact, Image, Json
 from cc_images.plan import Base, BuildJob, LayerJob
 from cc_images.recipe import Recipe
+
+_MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
+"""How an artifact's address begins that lies on a mirror which builds use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +109,7 @@ class Blueprints:
             "content": self._content(image),
             "environment": self._environment(image),
             "packages": self._packages(image),
-            "artifacts": self._artifacts(image),
+            "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
             "family": f"{self._config.lineage(image)[0].tag}-{arch}",
         }
@@ -118,7 +122,7 @@ class Blueprints:
             return "layer: false"
         parent = self._config.images[image.depends[0]]
         inherited = self._inherited(self._content(parent))
-        mine, theirs = ({**self._environment(each), **self._identities(each)} for each in (image, parent))
+        mine, theirs = ({**self._environment(each), **self._identities(each, arch)} for each in (image, parent))
         beyond = set(self._elements.closure((*self._content(image), *image.disk))) - {*inherited.provides}
         exported = {name for element in beyond for name in self._elements.exports(element)}
         there = {name for element in inherited.again for name in self._elements.exports(element)}
@@ -151,16 +155,32 @@ class Blueprints:
     def _environment(self, image: Image) -> dict[str, str]:
         return self._config.variables(image)
 
-    def _artifacts(self, image: Image) -> dict[str, Artifact]:
+    def _artifacts(self, image: Image, arch: Arch) -> dict[str, Artifact]:
         together: dict[str, Artifact] = {}
         for each in self._config.lineage(image):
             together |= each.artifacts
-        return {name: artifact for name, artifact in together.items() if name not in self._config.environment}
+        return {
+            name: replace(artifact, url=_MIRROR.sub(lambda found: self._mirror(found[1], image, arch), artifact.url))
+            for name, artifact in together.items()
+            if name not in self._config.environment
+        }
 
-    def _identities(self, image: Image) -> dict[str, str]:
+    def _mirror(self, variable: str, image: Image, arch: Arch) -> str:
+        """Return the mirror that a variable will name in a build: the user's, the catalogue's, or an element's."""
+        environment = self._environment(image)
+        elements = self._elements.closure(self._content(image))
+        if not (found := environment.get(variable) or self._elements.default(elements, variable, environment, arch)):
+            raise UserError(
+                f"an artifact's url begins with {{{variable}}}, which nothing sets",
+                hint=f"export {variable}, or set it in the image's environment",
+                reason="unknown-mirror",
+            )
+        return found.rstrip("/")
+
+    def _identities(self, image: Image, arch: Arch) -> dict[str, str]:
         return {
             variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}"
-            for variable, artifact in self._artifacts(image).items()
+            for variable, artifact in self._artifacts(image, arch).items()
         }
 
     def _recipe(self, job: BuildJob, below: Blueprint | str) -> Recipe:
@@ -178,7 +198,7 @@ class Blueprints:
             elements={name: self._elements.digest(name) for name in self._elements.closure((*job.content, *job.disk))},
             environment=job.environment,
             packages=job.packages,
-            artifacts=self._identities(image),
+            artifacts=self._identities(image, job.arch),
             files={variable: self._stamps(path) for variable, path in named.items()},
             tools=self._tools[isinstance(job, LayerJob)],
             parent=below.job.asked if isinstance(below, Blueprint) else "",

@@ -26,7 +26,7 @@ ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_URL = re.compile(r"(https?|file)://\S+\Z")
+_URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
 
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
@@ -178,7 +178,11 @@ def check_properties(section: Section, properties: Mapping[str, str]) -> None:
 
 def _artifact(section: Section) -> Artifact:
     artifact = Artifact(
-        url=section.text("url", _URL, "an address that begins with https://, http:// or file://"),
+        url=section.text(
+            "url",
+            _URL,
+            "an address that begins with https://, http://, file:// or the name of a mirror's variable, {DIB_…}/",
+        ),
         object=section.text("object"),
         site=section.text("site"),
         sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case"),

@@ -12,7 +12,9 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import stat
+import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,9 @@ CHECKS = "checks.yaml"
 
 _NOT_BUILT = frozenset({CHECKS, "README.rst", "README.md"})
 """Files of an element that no build reads."""
+
+SHELL_TIMEOUT = 10.0
+"""Seconds that reading the environment.d of some elements may take."""
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+|declare\s+-x\s+)?([A-Za-z_]\w*)=", re.MULTILINE)
 
@@ -129,6 +134,28 @@ class Elements:
             texts = [path.read_text(errors="replace") for path in folder.glob("*") if path.is_file()]
             self._exports[name] = frozenset(_ASSIGNMENT.findall("\n".join(texts)))
         return self._exports[name]
+
+    def default(self, names: Iterable[str], variable: str, environment: Mapping[str, str], arch: str) -> str:
+        """Return what a variable will be once dib has read the environment.d of these elements; empty if nothing.
+
+        The files are shell, and nobody has looked at those of third parties: a restricted shell without programs reads
+        them, which can neither write nor start anything.
+        """
+        files = [file for name in names for file in (self._paths[name] / "environment.d").glob("*") if file.is_file()]
+        texts = [file.read_text(errors="replace") for file in sorted(files, key=lambda file: file.name)]
+        script = "\n".join(("enable -n kill", *texts, f"printf '\\n%s' \"${{{variable}:-}}\""))
+        try:
+            said = subprocess.run(
+                [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
+                env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SHELL_TIMEOUT,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return said.stdout.rpartition("\n")[2].strip()
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

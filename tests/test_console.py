@@ -36,6 +36,8 @@ def test_a_good_boot_shows_every_level_in_order() -> None:
 
 
 TROUBLES = [
+    ("[   19.06] systemd[1]: sysinit.target: Found ordering cycle on cloud-init.service/start\r\n",
+     Level.SYSTEM, "units wait for each other in a circle"),
     ("SeaBIOS (version 1)\nBooting from Hard Disk...\nBoot failed: not a bootable disk\n\nNo bootable device.",
      Level.LOADER, "finds nothing to boot (No bootable device)"),
     ("BdsDxe: failed to load Boot0001: Not Found\r\nBdsDxe: No bootable option or device was found.\r\n",

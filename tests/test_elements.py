@@ -30,6 +30,7 @@ def element(folder: Path, name: str, **files: str) -> Path:
     "wanted",
     [
         ("cc-debian12", "vm", "block-device-efi"),
+        ("cc-ubuntu24.04", "vm", "block-device-efi"),
         ("debian-minimal", "vm", "block-device-mbr", "cloud-init", "devuser"),
         ("ubuntu-minimal", "openssh-server", "growroot"),
         ("centos-minimal", "vm", "block-device-gpt", "base"),
@@ -125,3 +126,33 @@ def test_dib_lint_finds_nothing_in_our_elements(folder: Path) -> None:
         text=True,
     )
     assert said.returncode == 0, said.stdout
+
+
+def test_where_a_build_will_fetch_from_is_read_from_the_elements() -> None:
+    elements = Elements(FOLDERS)
+    names = elements.closure(["cc-ubuntu22.04"])
+    found = {arch: elements.default(names, "DIB_DISTRIBUTION_MIRROR", {}, arch) for arch in ("amd64", "arm64")}
+    assert all(mirror.startswith("http") for mirror in found.values())
+    assert found["amd64"] != found["arm64"]
+    assert elements.default(names, "DIB_DISTRIBUTION_MIRROR", {"DIB_DISTRIBUTION_MIRROR": "x"}, "amd64") == "x"
+    assert elements.default(names, "DIB_NOWHERE", {}, "amd64") == ""
+
+
+def test_the_shell_that_reads_them_can_neither_write_nor_start_anything(tmp_path: Path) -> None:
+    text = f"""
+echo here > {tmp_path}/written
+/bin/touch {tmp_path}/touched
+PATH=/bin touch {tmp_path}/again
+kill -9 $$
+export DIB_MIRROR=${{DIB_MIRROR:-http://mirror.invalid}}
+"""
+    (element(tmp_path, "x") / "environment.d").mkdir()
+    (tmp_path / "x" / "environment.d" / "10-x.bash").write_text(text)
+    assert Elements((tmp_path,)).default(["x"], "DIB_MIRROR", {}, "amd64") == "http://mirror.invalid"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_element_stands_after_those_that_it_depends_on() -> None:
+    ordered = Elements(FOLDERS).in_order(["cc-debian12", "vm", "block-device-efi"])
+    assert sorted(ordered) == list(Elements(FOLDERS).closure(["cc-debian12", "vm", "block-device-efi"]))
+    assert ordered.index("cc-ssh") < ordered.index("cc-common") < ordered.index("cc-debian")

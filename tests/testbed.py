@@ -25,7 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("keystone>=30,<31", "glance>=33,<34", "gunicorn>=23")
+from tests import swiftbed
+from tests.swiftbed import SwiftBed
+
+PACKAGES = ("keystone>=30,<31", "glance>=33,<34", "gunicorn>=23", *swiftbed.PACKAGES)
 PASSWORD = "not-a-secret"
 SERVICES = Path(os.environ.get("CC_IMAGES_TEST_SERVICES") or Path(__file__).parent.parent / ".venv-services")
 """The virtual environment of the services."""
@@ -88,10 +91,11 @@ token_cache_time = -1
 
 def install() -> Path:
     """Install the services once into their own environment; return its `bin`."""
-    if not (SERVICES / "ready").exists():
+    ready = SERVICES / "ready"
+    if not ready.exists() or ready.read_text() != "\n".join(PACKAGES):
         subprocess.run([sys.executable, "-m", "venv", SERVICES], check=True)
         subprocess.run([SERVICES / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-        (SERVICES / "ready").touch()
+        ready.write_text("\n".join(PACKAGES))
     return SERVICES / "bin"
 
 
@@ -160,15 +164,20 @@ class Server:
 
 
 class TestBed:
-    """Keystone and some Glances below `folder`."""
+    """Keystone, some Glances and, if wanted, a Swift below `folder`."""
 
     __test__ = False
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        """Prepare the sites `metal` and `kvm`; `settings` are lines for a site's [DEFAULT] section."""
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, objects: str = "") -> None:
+        """Prepare the sites `metal` and `kvm`; `settings` are lines for a site's [DEFAULT] section of Glance.
+
+        `objects` is the site that has an object store.
+        """
         self.folder = folder
         self.sites = ("metal", "kvm")
         self.glance: dict[str, Server] = {}
+        self.swift: SwiftBed | None = None
+        self._objects = objects
         self._settings = settings or {}
         self._servers: list[Server] = []
 
@@ -181,6 +190,8 @@ class TestBed:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self.swift is not None:
+            self.swift.stop()
         for server in self._servers:
             server.kill()
             server.listener.close()
@@ -201,6 +212,9 @@ class TestBed:
             self.glance[site] = self._glance(site, f"{keystone.url}/v3")
         for server in self._servers:
             server.start()
+        if self._objects:
+            self.swift = SwiftBed(self.folder / "swift", SERVICES / "bin", f"{keystone.url}/v3", PASSWORD)
+            self.swift.start()
         self._populate(f"{keystone.url}/v3")
         self._write_clouds(f"{keystone.url}/v3")
 
@@ -285,14 +299,17 @@ class TestBed:
             project_id = call("/projects", {"project": {"name": project}})["project"]["id"]
             user_id = call("/users", {"user": {"name": name, "password": PASSWORD}})["user"]["id"]
             call(f"/projects/{project_id}/users/{user_id}/roles/{roles[role]}", method="PUT")
-        kinds = {"identity": "keystone", "image": "glance"}
+        kinds = {"identity": "keystone", "image": "glance", "object-store": "swift"}
         services = {
             kind: call("/services", {"service": {"type": kind, "name": name}})["service"]["id"]
             for kind, name in kinds.items()
         }
         for site, server in self.glance.items():
             call("/regions", {"region": {"id": site}})
-            for kind, url in (("identity", auth), ("image", server.url)):
+            places = {"identity": auth, "image": server.url}
+            if self.swift is not None and site == self._objects:
+                places["object-store"] = f"{self.swift.url}/v1/AUTH_%(tenant_id)s"
+            for kind, url in places.items():
                 endpoint = {"interface": "public", "region_id": site, "service_id": services[kind], "url": url}
                 call("/endpoints", {"endpoint": endpoint})
 
