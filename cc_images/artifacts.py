@@ -57,7 +57,9 @@ def fetch(
     stop: threading.Event,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Blob:
-    """Bring an artifact into the store and return its blob; `clouds` has the clouds.yaml entry of each site.
+    """Bring an artifact into the store and return its blob.
+
+    `clouds` has the clouds.yaml entry of each site; what is no site is taken for an entry itself.
 
     `report` is told bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
     cannot be read, and for content that is not what the catalogue says.
@@ -91,13 +93,7 @@ def fetch(
 def _opener(artifact: Artifact, clouds: Mapping[str, str]) -> Opener:
     """Return what opens an artifact's source."""
     if not artifact.url:
-        if not (entry := clouds.get(artifact.site)):
-            raise CCImagesError(
-                f"artifact {artifact.shown}: there is no site {artifact.site} with a cloud in sites.yaml",
-                hint="add the site whose object store has the object, or give the artifact a url in images.yaml",
-                reason="unknown-site",
-            )
-        cloud = Cloud(artifact.site, entry)
+        cloud = Cloud(artifact.site, clouds.get(artifact.site, artifact.site))
         return lambda start: _object(artifact, cloud, start)
     if artifact.url.startswith("file:"):
         return lambda start: _file(artifact)

@@ -137,7 +137,7 @@ class SwiftBed:
 
     def _ring(self, name: str, port: int) -> None:
         def build(*words: str, codes: tuple[int, ...] = (0,)) -> None:
-            command = [self._programs / "swift-ring-builder", self._folder / f"{name}.builder", *words]
+            command = [str(self._programs / "swift-ring-builder"), str(self._folder / f"{name}.builder"), *words]
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             assert done.returncode in codes, command
 

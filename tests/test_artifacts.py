@@ -189,6 +189,6 @@ def test_unfinished_downloads_are_forgotten_in_the_end(
     assert unfinished(store) == []
 
 
-def test_a_site_that_is_no_cloud_is_named(store: Store) -> None:
-    with pytest.raises(CCImagesError, match=r"artifact c/o of s: there is no site s with a cloud in sites\.yaml"):
+def test_a_cloud_that_nobody_knows_is_named(store: Store) -> None:
+    with pytest.raises(CCImagesError, match=r"site s: clouds\.yaml has no usable entry s"):
         artifacts.fetch(Artifact(object="c/o", site="s"), store, {}, stop=threading.Event())

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
+from tests.testbed import TestBed
 
 TOOLS = ("mmdebstrap", "qemu-img", "sgdisk", "mkfs.vfat", "setpriv")
 REASON = lacking(TOOLS)
@@ -48,6 +49,17 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["mmdebstrap", *options, "bookworm", str(archive), *([mirror] if mirror else [])]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return archive
+
+
+CAP = 48 << 20
+"""Bytes that an image may have on the site kvm."""
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
+    """Return a Keystone with the sites metal, which has an object store too, and kvm."""
+    with TestBed(tmp_path_factory.mktemp("bed"), {"kvm": f"image_size_cap = {CAP}"}, objects="metal") as made:
+        yield made
 
 
 @dataclass
@@ -204,6 +216,11 @@ class Watched:
         return code
 
 
+FPGA = [("NALLATECH", "SDK"), ("NALLATECH", "BSP"), ("TERASIC", "SDK"), ("TERASIC", "BSP"), ("XILINX", "XRT"),
+        ("XILINX", "PLATFORM")]  # fmt: skip
+"""What the elements for FPGA cards want: vendor and part."""
+
+
 @pytest.fixture(scope="session")
 def debian(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project:
     """Build cc-debian12 beside a second small Debian image, two at a time; boot-test the one, and publish both."""
@@ -211,7 +228,11 @@ def debian(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project
     images = (REPOSITORY / "images.yaml").read_text() + (
         "\nCC-Tiny:\n  elements: [tiny-os]\n  disk: [block-device-efi, tiny-disk]\n"
         f"  artifacts: {{DIB_TINY_ROOT: {{url: '{tiny_root.as_uri()}'}}}}\n"
-        "\nCC-Kid: {depends: [CC-Debian12], elements: [probe-kid], packages: [iputils-ping, acl]}\n"
+        "\nCC-FPGA:\n  depends: [CC-Debian12]\n  elements: [cc-nallatech, cc-terasic, cc-xilinx]\n  artifacts:\n"
+        + "".join(
+            f"    DIB_{vendor}_{part}: {{site: metal, object: fpga/{vendor}-{part}.tar.gz}}\n" for vendor, part in FPGA
+        )
+        + "\nCC-Kid: {depends: [CC-Debian12], elements: [probe-kid], packages: [iputils-ping, acl]}\n"
     )
     write_files(folder, images=images, sites="local: {directory: site, is_baremetal: true}")
     elements = folder / "elements"
@@ -225,7 +246,11 @@ def debian(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Project
     hook.chmod(0o755)
     (elements / "probe-kid" / "package-installs.yaml").write_text("rsync:\nrng-tools5:\n")
     (elements / "probe-kid" / "element-deps").write_text("package-installs\n")
-    project = Project(folder, clean_environment(folder) | host_mirrors() | {"PYTHONPATH": str(REPOSITORY)}, boots=True)
+    project = Project(
+        folder,
+        clean_environment(folder) | host_mirrors() | {"PYTHONPATH": str(REPOSITORY), "ARCH": "amd64"},
+        boots=True,
+    )
     run = Watched(project.start("-b", "-p", "cc-debian12"))
     run.wait_for(r"^\[build .* finalise\.d", 900)
     run.end(signal.SIGKILL)

@@ -27,17 +27,11 @@ from cc_images.sites.publish import Outcome, publish
 from cc_images.survey import mend
 from tests.conftest import write_files
 from tests.proxy import Proxy
+from tests.real.conftest import CAP
 from tests.test_sites import Breaking, Tripping, fail
 from tests.testbed import TestBed
 
 TODAY = f"{datetime.now(UTC):%Y%m%d}"
-CAP = 48 << 20
-
-
-@pytest.fixture(scope="session")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
-    with TestBed(tmp_path_factory.mktemp("bed"), {"kvm": f"image_size_cap = {CAP}"}) as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ import pytest
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
-from tests.real.test_glance import TODAY, bed, images, site
+from tests.real.test_glance import TODAY, images, site
 from tests.testbed import TestBed
-
-__all__ = ["bed"]
 
 NAME = "CC-Crash"
 

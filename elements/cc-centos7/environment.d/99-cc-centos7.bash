@@ -1,0 +1,2 @@
+# Before dnf.
+export YUM=yum
