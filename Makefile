@@ -7,9 +7,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TAG ?= cc-debian12
+TAGS ?= cc-debian12 cc-debian12-cuda cc-debian13 cc-ubuntu22.04 cc-ubuntu24.04
+# this host's own architecture, by Debian's name
+ARCH ?= $(shell case $$(uname -m) in aarch64) echo arm64 ;; *) echo amd64 ;; esac)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image test check sites bench clean
+.PHONY: help setup image images test check sites bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -21,7 +24,10 @@ $(VENV)/.ready: pyproject.toml script/setup
 	touch $@
 
 image: setup  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
-	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p $(TAG)
+	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
+
+images: setup  ## the same with the images of TAGS, by default all that the README says are built and booted
+	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAGS)
 
 check: setup  ## lint, types, layers, unit tests: under a minute
 	$(BIN)/ruff check .

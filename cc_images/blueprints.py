@@ -111,6 +111,7 @@ class Blueprints:
             "packages": self._packages(image),
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
+            "scratch": image.scratch,
             "family": f"{self._config.lineage(image)[0].tag}-{arch}",
         }
 

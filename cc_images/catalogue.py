@@ -127,6 +127,7 @@ def _image(section: Section) -> Image:
         checks=checks_of(section.child("checks")),
         firmware=section.choices("firmware", Firmware),
         timeout=section.number("timeout", 240, least=1),
+        scratch=section.number("scratch", 6, least=1),
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
     )

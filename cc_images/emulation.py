@@ -13,12 +13,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, UserError
 from cc_images.files import write_json
 from cc_images.model import Arch, Firmware, Json
 
@@ -134,6 +134,22 @@ def uefi(arch: Arch) -> tuple[Path, Path | None]:
         hint=f"install the package {EMULATORS[arch].uefi_package}",
         reason="missing-tool",
     )
+
+
+def require_programs(arches: Collection[Arch]) -> None:
+    """Raise UserError for an architecture whose programs this host cannot run: builds run them.
+
+    The kernel runs foreign programs by an interpreter that somebody registered; see binfmt_misc in the kernel's
+    documentation.
+    """
+    for arch in sorted(arches):
+        registered = Path("/proc/sys/fs/binfmt_misc") / f"qemu-{arch.machine}"
+        if arch.machine != os.uname().machine and not registered.exists():
+            raise UserError(
+                f"this host cannot run programs for {arch}, which a build for it must",
+                hint=f"install qemu-user-static and binfmt-support, build on an {arch} host, or choose with -a",
+                reason="no-emulation",
+            )
 
 
 def lacking(arch: Arch, firmware: tuple[Firmware, ...]) -> list[str]:

@@ -70,11 +70,13 @@ def _inspected(
     config: Config, store: Store, run: Run, stop: threading.Event, what: str, arches: Sequence[Arch], version: str
 ) -> Inspection:
     secrets: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()
     if what.lower() in config.images and not os.path.isfile(what):
         what = what.lower()
         image, arch = _one(config, what, arches)
         build, output = _stored(store, image, arch, version)
         path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
+        admitted = interior.admitted_keys(config.variables(image))
     else:
         path = Path(what)
         title = str(path)
@@ -87,7 +89,10 @@ def _inspected(
     workspace = run.work / f"look-{time.monotonic_ns()}"
     with run.log_path("inspect").open("ab") as log:
         facts = interior.look(path, workspace, secrets=secrets, guards=run.work / "guards", log=log, stop=stop)
-    problems = tuple(hygiene.problems(facts, interior.nameservers())) if "trouble" not in facts else (facts["trouble"],)
+    if "trouble" in facts:
+        problems: tuple[str, ...] = (facts["trouble"],)
+    else:
+        problems = tuple(hygiene.problems(facts, interior.nameservers(), admitted))
     return Inspection(title=title, size=path.stat().st_size, facts=facts, problems=problems)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import emulation, formats
+from cc_images import emulation, formats, interior
 from cc_images.errors import CCImagesError
 from cc_images.making import Workshop
 from cc_images.model import Build, Format, Output
@@ -63,6 +63,7 @@ class Gate:
         """Put one file through its trial and write down what became of it."""
         store, run = self.shop.store, self.shop.run
         self._require_secrets()
+        variables = self.shop.variables(self.job.tag)
         verdict = examine(
             self.job,
             self.intact(output),
@@ -70,7 +71,8 @@ class Gate:
             folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
             guards=run.work / "guards",
             serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
-            secrets=secret_values({**self.shop.variables(self.job.tag), **self.shop.network}),
+            secrets=secret_values({**variables, **self.shop.network}),
+            admitted=interior.admitted_keys(variables),
             accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
             cores=self.shop.guest_cores,
             at_once=self.shop.guests_at_once,

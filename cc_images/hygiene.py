@@ -10,8 +10,15 @@ BLANK_MACHINE_IDS = ("", "uninitialized")
 """What /etc/machine-id may hold in an image; see machine-id(5)."""
 
 
-def problems(facts: Json, nameservers: Sequence[str] = ()) -> list[str]:
-    """Return what is wrong inside an image, a phrase each; `nameservers` are those of the host that built it."""
+ADMIN_KEYS = "home/ccadmin/.ssh/authorized_keys"
+"""The one file that may let in keys which come with the image: those that the configuration names."""
+
+
+def problems(facts: Json, nameservers: Sequence[str] = (), admitted: Sequence[str] = ()) -> list[str]:
+    """Return what is wrong inside an image, a phrase each.
+
+    `nameservers` are those of the host that built it, `admitted` the public keys that its administrator shall have.
+    """
     found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]
     found += [f"/{name} is a host key that all instances would share" for name in facts["host_keys"]]
     if facts["machine_id"] not in BLANK_MACHINE_IDS or facts["dbus_machine_id"]:
@@ -21,7 +28,10 @@ def problems(facts: Json, nameservers: Sequence[str] = ()) -> list[str]:
     hosts = [each for each in listed if each in nameservers]
     found += [f"/etc/resolv.conf names {each}, a name server of the build host" for each in hosts]
     found += [f"/{name} is a leftover of the build" for name in facts["leftovers"]]
-    found += [f"/{name} lets in keys that come with the image" for name in facts["authorized_keys"]]
+    for name, lines in facts["authorized_keys"].items():
+        known = {key.strip() for key in admitted} if name == ADMIN_KEYS else set()
+        if any(line.strip() not in known for line in lines if line.strip()):
+            found.append(f"/{name} lets in keys that come with the image")
     found += [
         f"{user['name']} has {'no' if user['password'] == 'empty' else 'a'} password"
         for user in facts["users"]

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -110,6 +110,14 @@ def nameservers() -> list[str]:
             if address.is_private and not address.is_loopback:
                 found.append(each)
     return found
+
+
+def admitted_keys(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the public keys that a build's variables give to ccadmin: a file's lines, or the value's own."""
+    said = variables.get("DIB_CC_ADMIN_KEYS", "")
+    with suppress(OSError, ValueError):  # ValueError: a text that no path can be
+        said = Path(said).read_text() if said.startswith("/") else said
+    return tuple(line for line in said.splitlines() if line.strip())
 
 
 def require_system(facts: Json) -> None:

@@ -55,7 +55,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """Where a run's builds are made, and what they need to know. `cores` and `tmpfs_mib` are per task."""
+    """Where a run's builds are made, and what they need to know. `cores` and `tmpfs_mib` (at most) are per task."""
 
     store: Store
     run: Run
@@ -149,7 +149,7 @@ class Workshop:
                 *((start.file,) if start.file else ()),
                 *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
             ),
-            tmpfs_mib=self.tmpfs_mib,
+            tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
             cores=self.cores,
             cache_seed=cache.path if cache else None,
         )

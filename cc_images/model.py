@@ -133,6 +133,8 @@ class Image:
     checks: Checks = field(default_factory=dict)
     firmware: tuple[Firmware, ...] = (Firmware.UEFI,)
     timeout: int = 240
+    scratch: int = 6
+    """GiB that a build's scratch folder may need: below that much free memory it lies on disk."""
     eol: date | None = None
     layer: bool = True
 

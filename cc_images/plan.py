@@ -79,7 +79,8 @@ class Base:
 class BuildJob:
     """Run dib once, for a raw disk in the run's workspace.
 
-    `content` and `packages` are what comes on top of `base`, or all when there is none. `timeout` is in minutes.
+    `content` and `packages` are what comes on top of `base`, or all when there is none. `timeout` is in minutes,
+    `scratch` in GiB.
     """
 
     name: str
@@ -93,6 +94,7 @@ class BuildJob:
     packages: tuple[str, ...]
     artifacts: Mapping[str, Artifact]
     timeout: int
+    scratch: int = 6
     family: str = ""
     """Whose downloads it shares: the tag of its oldest ancestor."""
     base: Base | None = None
@@ -102,6 +104,10 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """That of them which serves, if any: upstream has not moved since."""
+
+    def tmpfs_mib(self, share: int) -> int:
+        """Return the MiB of memory for the scratch folder, of which `share` may be used; 0: it lies on disk."""
+        return share if share >= self.scratch << 10 else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,9 +38,6 @@ BUILD_MIB, GUEST_MIB = 512, 768
 TMPFS_SHARE = 0.6
 """Part of the free memory that all builds together may use for their scratch folders."""
 
-TMPFS_LEAST = 6 << 10
-"""MiB below which a build's scratch folder lies on disk: a tree, its copy in the disk image, and packages."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -138,8 +135,9 @@ def run(
 def _require_host(plan: Plan) -> None:
     """Check, before anything runs, that this host can do what the plan asks. Raises CCImagesError or UserError."""
     jobs = [task.job for task in plan.tasks if not task.cached]
-    if any(isinstance(job, BuildJob) for job in jobs):
+    if builds := [job for job in jobs if isinstance(job, BuildJob)]:
         sandbox.require_host()
+        emulation.require_programs({job.arch for job in builds})
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
         interior.require_host()
@@ -169,7 +167,7 @@ def _takes(task: Task, tmpfs_mib: int) -> dict[Resource, int]:
     """Return what a task books of this host; builds, which `-t` limits, book no cores."""
     match task.job:
         case BuildJob():
-            return {Resource.MEMORY: tmpfs_mib or BUILD_MIB}
+            return {Resource.MEMORY: task.job.tmpfs_mib(tmpfs_mib) or BUILD_MIB}
         case BootJob():
             guests = min(len(task.job.firmware), _guests_at_once())
             memory = guests * (task.job.memory_mib + GUEST_MIB)
@@ -192,9 +190,8 @@ def _cores() -> int:
 
 
 def _tmpfs_mib(jobs: int) -> int:
-    """Return the size of each build's tmpfs in MiB, or 0 when there is not enough memory for it."""
-    share = int(_free_mib() * TMPFS_SHARE / jobs)
-    return share if share >= TMPFS_LEAST else 0
+    """Return the MiB of memory that each build's scratch folder may take."""
+    return int(_free_mib() * TMPFS_SHARE / jobs)
 
 
 def _free_mib() -> int:

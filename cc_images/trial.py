@@ -109,6 +109,7 @@ def examine(
     guards: Path,
     serial_log: Callable[[Firmware], Path],
     secrets: Sequence[str],
+    admitted: Sequence[str],
     accelerated: bool,
     cores: int,
     at_once: int,
@@ -123,7 +124,7 @@ def examine(
     report("inside")
     facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
     interior.require_system(facts)
-    if inside := hygiene.problems(facts, interior.nameservers()):
+    if inside := hygiene.problems(facts, interior.nameservers(), admitted):
         return Verdict(inside=tuple(inside), accelerated=accelerated)
 
     guests = {

@@ -234,7 +234,9 @@ def tree(secrets: list[bytes]) -> Facts:
         "resolv_conf": own_text("/etc/resolv.conf"),
         "cloud_init_disabled": os.path.exists("/etc/cloud/cloud-init.disabled"),
         "leftovers": sorted(name for pattern in LEFTOVERS for name in names(pattern)),
-        "authorized_keys": [name for name in names(*key_files()) if text("/" + name).strip()],
+        "authorized_keys": {
+            name: text("/" + name).splitlines() for name in names(*key_files()) if text("/" + name).strip()
+        },
     }
     return facts | walk(secrets)
 
