@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 TAG ?= cc-debian12
 TAGS ?= cc-debian12 cc-debian12-cuda cc-debian13 cc-ubuntu22.04 cc-ubuntu24.04
 # this host's own architecture, by Debian's name
-ARCH ?= $(shell case $$(uname -m) in aarch64) echo arm64 ;; *) echo amd64 ;; esac)
+ARCH ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup image images test check sites bench clean
