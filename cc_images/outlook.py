@@ -111,7 +111,8 @@ def look(
                 now=now,
                 passes=_passes(candidates, store),
             )
-    folders = element_folders(config, store, offline=offline, stop=stop)
+    third = third_party(config, store, offline=offline, stop=stop)
+    folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
     elements = Elements(folders)
     blueprints = Blueprints(config, elements)
     drawn = _draw(blueprints, chosen)
@@ -128,7 +129,9 @@ def look(
 
     def details(asked: str) -> Json:
         recipe = recipes[asked]
-        return {"recipe": recipe.as_json(), "files": blueprints.files(recipe)}
+        used = {elements.path(name).parent for name in recipe.elements}
+        commits = {name: each.commit for name, each in third.items() if each.folder in used}
+        return {"recipe": recipe.as_json(), "files": blueprints.files(recipe), "sources": commits}
 
     candidates = tuple(_candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn)
     return Outlook(
@@ -141,6 +144,7 @@ def look(
             *config.notes,
             *notes,
             *_untested(request),
+            *_as_of(third, offline),
             *_in_one_go(drawn),
             *_damaged(candidates, store),
             *world.notes(),
@@ -152,12 +156,11 @@ def look(
     )
 
 
-def element_folders(
+def third_party(
     config: Config, store: Store, *, offline: bool, stop: threading.Event | None = None
-) -> tuple[Path, ...]:
-    """Return the folders that elements come from, the first one wins; third-party ones are brought up to date."""
-    fetched = [sources.update(source, store, offline=offline, stop=stop) for source in config.sources]
-    return (*config.elements, *(folder for folder, _ in fetched), own_elements())
+) -> dict[str, sources.Checkout]:
+    """Return the third-party elements by the names of their sources, brought up to date unless `offline`."""
+    return {source.name: sources.update(source, store, offline=offline, stop=stop) for source in config.sources}
 
 
 def known_folders(config: Config, store: Store) -> tuple[Path, ...]:
@@ -204,6 +207,15 @@ def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[
 def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
     builds = [build for each in candidates for build in (each.match, each.newest) if build is not None]
     return store.passes({output.digest for build in builds for output in build.outputs.values()})
+
+
+def _as_of(third: Mapping[str, sources.Checkout], offline: bool) -> list[str]:
+    """Say which copies of third-party elements are used without asking."""
+    return [
+        f"--offline: elements {name} at commit {each.commit[:12]}, as fetched {each.fetched:%Y-%m-%d %H:%M} UTC"
+        for name, each in third.items()
+        if offline
+    ]
 
 
 def _untested(request: Request) -> list[str]:

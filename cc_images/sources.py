@@ -12,7 +12,10 @@ import os
 import shutil
 import tarfile
 import threading
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from cc_images import process
@@ -27,21 +30,36 @@ _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", 
 TIMEOUT = 300.0
 """Seconds that one git command may take."""
 
+WHOLE = 40
+"""Hexadecimal digits of a commit's whole name; a shorter one may mean another commit some day."""
+
+
+class Checkout(NamedTuple):
+    """A source's elements at one commit, and when its repository was last asked, in UTC."""
+
+    folder: Path
+    commit: str
+    fetched: datetime
+
 
 def update(
     source: ElementSource, store: Store, *, offline: bool = False, stop: threading.Event | None = None
-) -> tuple[Path, str]:
-    """Bring a source's elements to the wanted commit; return their folder and the commit.
+) -> Checkout:
+    """Bring a source's elements to the wanted commit.
 
-    `offline` uses what was fetched last. Raises CCImagesError when the repository cannot be reached, or does not have
-    the branch, the commit or the folder.
+    `offline` uses what was fetched last; so does a pinned commit that is here, since a commit never changes. Raises
+    CCImagesError when the repository cannot be reached, or does not have the branch, the commit or the folder.
     """
-    mirror = store.root / "sources" / f"{source.name}.git"
+    mirror = _mirror(source, store)
     with store.lock(f"source {source.name}"):
-        if not offline:
+        if offline and not (mirror / "FETCH_HEAD").exists():
+            raise CCImagesError(
+                f"third-party elements {source.name} were never fetched from there",
+                hint="run once without --offline",
+                reason="offline",
+            )
+        if not offline and not (len(source.commit) == WHOLE and _has(source, mirror)):
             _fetch(source, mirror, stop)
-        elif not (mirror / "FETCH_HEAD").exists():
-            raise CCImagesError(f"{source.name} was never fetched", hint="run once without --offline", reason="offline")
         commit = _resolve(source, mirror)
         checkout = store.root / "sources" / source.name / commit
         if not checkout.exists():
@@ -53,18 +71,35 @@ def update(
             hint="set elements_directory to the folder whose sub-folders are the elements",
             reason="missing-element",
         )
-    return folder, commit
+    return Checkout(folder, commit, _asked(mirror))
 
 
 def last(source: ElementSource, store: Store) -> Path | None:
     """Return the folder of a source's elements as it was fetched last, or None when it never was."""
-    mirror = store.root / "sources" / f"{source.name}.git"
-    try:
-        commit = _resolve(source, mirror) if mirror.is_dir() else ""
-    except CCImagesError:
+    mirror = _mirror(source, store)
+    if not _has(source, mirror):
         return None
+    commit = _resolve(source, mirror)
     folder = store.root / "sources" / source.name / commit / source.elements_directory
-    return folder if commit and folder.is_dir() else None
+    return folder if folder.is_dir() else None
+
+
+def _mirror(source: ElementSource, store: Store) -> Path:
+    """Return the copy of a source's repository; one at another address has another copy."""
+    address = hashlib.sha256(source.repo.encode()).hexdigest()[:12]
+    return store.root / "sources" / f"{source.name}.{address}.git"
+
+
+def _has(source: ElementSource, mirror: Path) -> bool:
+    """Say whether the wanted commit is here."""
+    with suppress(CCImagesError):
+        return mirror.is_dir() and bool(_resolve(source, mirror))
+    return False
+
+
+def _asked(mirror: Path) -> datetime:
+    """Return when a repository was last asked, in UTC."""
+    return datetime.fromtimestamp((mirror / "FETCH_HEAD").stat().st_mtime, UTC).replace(microsecond=0)
 
 
 def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
@@ -108,9 +143,10 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None) ->
         _git(mirror, *fetch, url=source.repo, stop=stop)
     except process.CommandFailed as error:
         said = next((line for line in error.tail if line.startswith(("fatal:", "error:"))), error.message)
+        here = f"; --offline uses the copy of {_asked(mirror):%Y-%m-%d %H:%M}" if _has(source, mirror) else ""
         raise CCImagesError(
             f"third-party elements {source.name} cannot be fetched: {without_secrets(said)}",
-            hint="check repo and branch in third-party.yaml; --offline uses what was fetched last",
+            hint=f"check repo and branch in third-party.yaml, and that the server is up{here}",
             reason="fetch",
             temporary=True,
         ) from error

@@ -271,7 +271,9 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     project.images(images)
     (project.root / "elements/os/install.d/10-os").write_text(f"{file}\n")
     loaded = config.load(project.environ, project.root)
-    folders = outlook.element_folders(loaded, Store(project.root / "store"), offline=False)
+    store = Store(project.root / "store")
+    outlook.third_party(loaded, store, offline=False)
+    folders = outlook.known_folders(loaded, store)
     drawn = blueprints.Blueprints(loaded, Elements(folders)).build(loaded.images["child"], Arch.AMD64)
     assert drawn.obstacle == obstacle
     assert drawn.job.base is None

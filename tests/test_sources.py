@@ -61,11 +61,11 @@ def text(folder: Path) -> str:
 
 
 def test_a_branch_is_followed_also_when_it_was_rewritten(repository: Path, store: Store) -> None:
-    first, commit_of_first = sources.update(source(repository), store)
+    first, commit_of_first, _ = sources.update(source(repository), store)
     assert (text(first), commit_of_first) == ("one", git(repository, "rev-parse", "HEAD"))
     git(repository, "commit", "-q", "--amend", "-m", "rewritten")
     rewritten = commit(repository, "two")
-    folder, seen = sources.update(source(repository), store)
+    folder, seen, _ = sources.update(source(repository), store)
     assert (text(folder), seen) == ("two", rewritten)
     assert text(first) == "one", "a checkout that a build may be using is never touched"
 
@@ -77,19 +77,19 @@ def test_a_python_without_tar_filters_will_do(repository: Path, store: Store, mo
         patch.setattr(shutil, "unpack_archive", lambda archive, folder, format: subprocess.run(
             ["tar", "-xf", archive, "-C", folder], check=True
         ))  # fmt: skip
-        folder, _ = sources.update(source(repository), store, offline=False)
+        folder, _, _ = sources.update(source(repository), store, offline=False)
     assert text(folder) == "one"
 
 
 def test_a_pin_stays(repository: Path, store: Store) -> None:
     pin = git(repository, "rev-parse", "HEAD")
     commit(repository, "two")
-    folder, seen = sources.update(source(repository, commit=pin), store)
+    folder, seen, _ = sources.update(source(repository, commit=pin), store)
     assert (text(folder), seen) == ("one", pin)
 
 
 def test_offline_uses_what_was_fetched_last(repository: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(CCImagesError, match="was never fetched"):
+    with pytest.raises(CCImagesError, match="were never fetched"):
         sources.update(source(repository), store, offline=True)
     sources.update(source(repository), store)
     repository.rename(tmp_path / "away")
@@ -97,6 +97,36 @@ def test_offline_uses_what_was_fetched_last(repository: Path, store: Store, tmp_
     with pytest.raises(CCImagesError, match="cannot be fetched") as caught:
         sources.update(source(repository), store)
     assert caught.value.temporary
+    assert "--offline uses the copy of 2" in caught.value.hint
+
+
+def test_a_pinned_commit_that_is_here_needs_no_network(repository: Path, store: Store, tmp_path: Path) -> None:
+    pinned = source(repository, commit=git(repository, "rev-parse", "HEAD"))
+    sources.update(pinned, store)
+    repository.rename(tmp_path / "away")
+    assert text(sources.update(pinned, store).folder) == "one"
+
+
+def test_another_address_is_another_repository(repository: Path, store: Store, tmp_path: Path) -> None:
+    pin = git(repository, "rev-parse", "HEAD")
+    sources.update(source(repository, commit=pin), store)
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q", "-b", "main")
+    commit(other, "another")
+    assert sources.last(source(other), store) is None
+    with pytest.raises(CCImagesError, match="were never fetched from there"):
+        sources.update(source(other), store, offline=True)
+    with pytest.raises(CCImagesError, match=f"commit {pin} does not exist"):
+        sources.update(source(other, commit=pin), store)
+    assert text(sources.update(source(other), store).folder) == "another"
+
+
+def test_what_was_fetched_last_is_found_without_asking(repository: Path, store: Store) -> None:
+    assert sources.last(source(repository), store) is None
+    folder = sources.update(source(repository), store).folder
+    commit(repository, "two")
+    assert sources.last(source(repository), store) == folder
 
 
 @pytest.mark.parametrize(
@@ -137,6 +167,6 @@ def test_a_password_is_on_no_command_line(store: Store, monkeypatch: pytest.Monk
 def test_a_killed_git_does_not_lock_the_mirror_for_ever(repository: Path, store: Store) -> None:
     sources.update(source(repository), store)
     commit(repository, "two")
-    ref = next((store.root / "sources" / "third.git" / "refs" / "cc-images").iterdir())
+    ref = next((store.root / "sources").glob("third.*.git/refs/cc-images/*"))
     ref.with_name(f"{ref.name}.lock").touch()
     assert text(sources.update(source(repository), store)[0]) == "two"
