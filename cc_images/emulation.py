@@ -136,15 +136,19 @@ def uefi(arch: Arch) -> tuple[Path, Path | None]:
     )
 
 
-def require_programs(arches: Collection[Arch]) -> None:
-    """Raise UserError for an architecture whose programs this host cannot run: builds run them.
+INTERPRETERS = Path("/proc/sys/fs/binfmt_misc")
+"""Where the kernel shows what runs foreign programs; see binfmt_misc in its documentation."""
 
-    The kernel runs foreign programs by an interpreter that somebody registered; see binfmt_misc in the kernel's
-    documentation.
-    """
+
+def runs_programs(arch: Arch) -> bool:
+    """Say whether this host can run an architecture's programs, as a build for it must."""
+    return arch.machine == os.uname().machine or (INTERPRETERS / f"qemu-{arch.machine}").exists()
+
+
+def require_programs(arches: Collection[Arch]) -> None:
+    """Raise UserError for an architecture whose programs this host cannot run."""
     for arch in sorted(arches):
-        registered = Path("/proc/sys/fs/binfmt_misc") / f"qemu-{arch.machine}"
-        if arch.machine != os.uname().machine and not registered.exists():
+        if not runs_programs(arch):
             raise UserError(
                 f"this host cannot run programs for {arch}, which a build for it must",
                 hint=f"install qemu-user-static and binfmt-support, build on an {arch} host, or choose with -a",

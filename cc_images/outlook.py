@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from cc_images import sources, upstream
+from cc_images import emulation, sources, upstream
 from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
 from cc_images.claims import Claims, own_checks
 from cc_images.config import Config
@@ -91,6 +91,8 @@ def look(
     Raises UserError for what the user can mend, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
+    chosen, foreign = _buildable(chosen, request, config, store)
+    notes += foreign
     if not request.build:
         stored = [next(store.builds(image.tag, arch), None) for image, arch in chosen]
         if all(stored):
@@ -161,6 +163,26 @@ def third_party(
 ) -> dict[str, sources.Checkout]:
     """Return the third-party elements by the names of their sources, brought up to date unless `offline`."""
     return {source.name: sources.update(source, store, offline=offline, stop=stop) for source in config.sources}
+
+
+def _buildable(
+    chosen: list[tuple[Image, Arch]], request: Request, config: Config, store: Store
+) -> tuple[list[tuple[Image, Arch]], list[str]]:
+    """Leave out, and say so, what this host cannot build and nobody named: another architecture without emulation."""
+    if request.arches or config.arches:
+        return chosen, []
+    kept: list[tuple[Image, Arch]] = []
+    left: dict[Arch, None] = {}
+    for image, arch in chosen:
+        if emulation.runs_programs(arch) or (not request.build and any(store.builds(image.tag, arch))):
+            kept.append((image, arch))
+        else:
+            left[arch] = None
+    if not kept:
+        return chosen, []
+    return kept, [
+        f"{arch} is left out: this host cannot run its programs; -a {arch} says what it takes" for arch in left
+    ]
 
 
 def known_folders(config: Config, store: Store) -> tuple[Path, ...]:

@@ -22,6 +22,13 @@ def clean_environment(home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "CC_IMAGES_STORE": str(home / "store")}
 
 
+@pytest.fixture(autouse=True)
+def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let plans not depend on whether the machine of the tests can run foreign programs."""
+    if not request.node.get_closest_marker("real"):
+        monkeypatch.setattr("cc_images.emulation.runs_programs", lambda arch: True)
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Return a function that runs `cc-images` in `tmp_path` with a store of its own."""

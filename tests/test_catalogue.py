@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import outlook
+from cc_images import emulation, outlook
 from cc_images.config import Config, load
+from cc_images.errors import UserError
 from cc_images.model import Arch
 from cc_images.plan import BuildJob, FetchJob, PushJob, Request
 from cc_images.store import Store
@@ -68,3 +69,17 @@ def test_variants_are_for_bare_metal_and_start_from_their_base(config: Config, t
     assert not [note for note in seen.notes if "in one go" in note]
     assert all(job.base is not None for job in jobs if type(job) is BuildJob)
     assert {job.site for job in jobs if isinstance(job, PushJob)} == {"local"}
+
+
+def test_what_this_host_cannot_build_is_left_out_unless_it_is_named(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cc_images.emulation.runs_programs", lambda arch: arch is Arch.AMD64)
+    seen, jobs = planned(config, tmp_path, "cc-debian12")
+    assert {job.arch for job in jobs if type(job) is BuildJob} == {Arch.AMD64}
+    assert [note for note in seen.notes if note.startswith("arm64 is left out: this host cannot run its programs")]
+    named = Request(tags=("cc-debian12",), build=True, arches=(Arch.ARM64,))
+    plan = outlook.look(named, config, Store(tmp_path / "store"), now=TODAY, offline=True).plan("20261121T000000Z")
+    assert {task.job.arch for task in plan.tasks if isinstance(task.job, BuildJob)} == {Arch.ARM64}
+    with pytest.raises(UserError, match="this host cannot run programs for arm64"):
+        emulation.require_programs({Arch.ARM64})

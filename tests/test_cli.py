@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cc_images.emulation import INTERPRETERS
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
 from tests.conftest import REPOSITORY, Cli, write_files
@@ -88,7 +90,8 @@ def test_all_leaves_out_what_is_past_its_end_of_life(cli: Cli, catalogue: Path) 
 
 def test_architectures(cli: Cli, catalogue: Path) -> None:
     both = ["build cc-two amd64", "convert cc-two amd64", "build cc-two arm64", "convert cc-two arm64"]
-    assert planned(cli, "-b", "cc-two") == both
+    foreign = (INTERPRETERS / "qemu-aarch64").exists() or os.uname().machine == "aarch64"
+    assert planned(cli, "-b", "cc-two") == (both if foreign else both[:2]), "what this host can build"
     assert planned(cli, "-b", "-a", "arm64,amd64", "cc-two") == both
     assert planned(cli, "-b", "-a", "arm64", "cc-two") == both[2:]
     assert planned(cli, "-b", "cc-two", ARCH="arm64") == both[2:]

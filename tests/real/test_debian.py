@@ -24,6 +24,7 @@ EXPECTED = {
     "boot/grub/*-efi/grub.efi": "names the file system by its random UUID",
     "boot/grub/*-*/load.cfg": "names the file system by its random UUID",
     "etc/cc-images/provenance.json": "names image, version and key",
+    "etc/motd": "names image and version",
     "etc/dib-manifests/dib-manifest-dpkg-*": "is named after the output file",
     "var/lib/dpkg/diversions-old": "dpkg's own backup remembers that update-initramfs was held back",
 }
