@@ -204,9 +204,9 @@ class Workshop:
     def _fetched(self, job: BuildJob) -> dict[str, str]:
         """Return what was found at the addresses of artifacts whose digest the catalogue does not say."""
         return {
-            upstream.shown(artifact.url, f"private:{artifact.shown}"): Path(self.note(artifact).read_text()).name
+            upstream.shown(artifact.url, "") or f"private:{artifact.shown}": Path(self.note(artifact).read_text()).name
             for artifact in job.artifacts.values()
-            if artifact.url.startswith("http") and not artifact.sha256
+            if not artifact.url.startswith("file:") and not artifact.sha256
         }
 
     def _downloads(self, job: BuildJob) -> Generation | None:

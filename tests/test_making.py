@@ -109,9 +109,11 @@ def test_what_another_run_has_made_meanwhile_is_taken_unless_upstream_has_moved(
 def test_the_digest_of_an_artifact_that_is_not_pinned_is_part_of_what_was_seen(store: Store) -> None:
     url = "https://a.invalid/file"
     artifacts = {"A": Artifact(url=url), "B": Artifact(url="https://a.invalid/b", sha256="b" * 64),
-                 "C": Artifact(url="https://a.invalid/c?token=geheim"), "D": Artifact(url="file:///d")}  # fmt: skip
+                 "C": Artifact(url="https://a.invalid/c?token=geheim"), "D": Artifact(url="file:///d"),
+                 "E": Artifact(object="box/e", site="s")}  # fmt: skip
     made = shop(store)
     for number, artifact in enumerate(artifacts.values()):
         made.note(artifact).parent.mkdir(parents=True, exist_ok=True)
         made.note(artifact).write_text(f"/store/uses/{number}")
-    assert made._fetched(replace(CHILD, artifacts=artifacts)) == {url: "0", "private:https://a.invalid/c": "2"}
+    seen = made._fetched(replace(CHILD, artifacts=artifacts))
+    assert seen == {url: "0", "private:https://a.invalid/c": "2", "private:box/e of s": "4"}
