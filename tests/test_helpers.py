@@ -167,3 +167,23 @@ def test_mounting_asks_for_credentials_first(tmp_path: Path) -> None:
     said = subprocess.run([program, "box", f"{tmp_path}/at"], env=environment, capture_output=True, text=True)
     words = f"https://x.invalid mount --daemon --vfs-cache-mode writes :swift,env_auth:box {tmp_path}/at\n"
     assert said.stdout == words
+
+
+@pytest.mark.parametrize(
+    ("virtual", "expected"), [(True, "--noclear tty1 linux"), (False, "--autologin cc --noclear tty1 linux")]
+)
+def test_a_console_logs_in_on_bare_metal_only(tmp_path: Path, virtual: bool, expected: str) -> None:
+    hook = (ELEMENTS / "cc-console/post-install.d/60-cc-console").read_text()
+    programs = {
+        "getty": hook.partition("<<'EOF'\n")[2].partition("\nEOF\n")[0],
+        "systemd-detect-virt": f"#!/bin/sh\nexit {0 if virtual else 1}\n",
+        "agetty": '#!/bin/sh\necho "$@"\n',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(
+        [tmp_path / "getty", "--noclear", "tty1", "linux"], env=environment, capture_output=True, text=True
+    )
+    assert said.stdout.strip() == expected
