@@ -7,8 +7,10 @@ compared with the catalogue's digest before anybody sees it.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import re
 import shutil
 import threading
 import time
@@ -19,13 +21,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from cc_images.blobs import CHUNK, Blob
 from cc_images.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.files import write_json
+from cc_images.files import file_digest, write_json
 from cc_images.model import Artifact
+from cc_images.recipe import without_secrets
 from cc_images.store import Store
 
 TRIES, PAUSE = 4, 1.0
@@ -118,12 +121,16 @@ class _Partial:
 
     def begin(self, stream: Stream) -> bool:
         """Say whether what a stream brings belongs behind what is here; else what is here goes."""
-        same = self._anything_goes or self._validator() == stream.validator
+        same = self._anything_goes or (bool(stream.validator) and self._validator() == stream.validator)
         fits = stream.start == 0 or (same and stream.start == self.size)
         if stream.start == 0 or not fits:
             self.clear()
         write_json(self._folder / "state.json", {"validator": stream.validator})
         return fits
+
+    def is_whole(self, sha256: str) -> bool:
+        """Say whether what is here has the digest: somebody was killed before he could put it in its place."""
+        return bool(sha256) and self.file.exists() and file_digest(self.file) == sha256
 
     def clear(self) -> None:
         """Let the next try begin at the beginning."""
@@ -141,10 +148,10 @@ class _Partial:
 
 def _forget_old(folder: Path) -> None:
     """Remove the unfinished downloads that nobody went on with."""
-    for each in folder.glob("*/state.json"):
+    for each in folder.glob("*"):
         with suppress(OSError):
             if time.time() - each.stat().st_mtime > FORGOTTEN:
-                shutil.rmtree(each.parent, ignore_errors=True)
+                shutil.rmtree(each, ignore_errors=True)
 
 
 def _download(
@@ -154,26 +161,28 @@ def _download(
     stop: threading.Event,
     report: Callable[[int, int], None],
 ) -> None:
-    """Bring the whole file, in as many tries as bring anything."""
-    fruitless, restarts, pause = 0, 0, PAUSE
+    """Bring the whole file, in as many tries as bring more than there ever was; restarts are few in any case."""
+    fruitless, restarts, most, pause = 0, 0, partial.size, PAUSE
     while True:
-        before = partial.size
         try:
-            with opener(before) as stream:
+            with opener(partial.size) as stream:
                 if partial.begin(stream):
                     return _receive(artifact, stream, partial, stop, report)
-        except CCImagesError as error:
-            if error.reason == "range":  # there is nothing behind what is here: it is whole, or of another file
-                partial.clear()
-            fruitless = 0 if partial.size > before else fruitless + 1
-            if not error.temporary or fruitless >= TRIES:
-                raise
-        else:
-            restarts += 1  # the server went on with another file: from the beginning
-            if restarts >= TRIES:
-                raise CCImagesError(
+                restarts += 1  # the server went on with another file: from the beginning
+                error = CCImagesError(
                     f"artifact {artifact.shown} changes while it is fetched", reason="fetch", temporary=True
                 )
+        except CCImagesError as caught:
+            error = caught
+            if error.reason == "range":  # there is nothing behind what is here
+                if partial.is_whole(artifact.sha256):
+                    return None
+                partial.clear()
+                restarts += 1
+        fruitless = 0 if partial.size > most else fruitless + 1
+        most = max(most, partial.size)
+        if not error.temporary or fruitless >= TRIES or restarts >= TRIES:
+            raise error
         pause = pause * 2 if fruitless else PAUSE
         if stop.wait(pause):
             raise Interrupted("the download was ended")
@@ -221,14 +230,53 @@ def _file(artifact: Artifact) -> Iterator[Stream]:
 
 @contextmanager
 def _web(artifact: Artifact, start: int) -> Iterator[Stream]:
-    request = urllib.request.Request(artifact.url, headers={"User-Agent": "cc-images", **_range(start)})
+    with _translated(artifact):
+        address, login = _without_login(artifact.url)
+        request = urllib.request.Request(address, headers={"User-Agent": "cc-images", **_range(start)})
+        for name, value in login.items():
+            request.add_unredirected_header(name, value)
+        try:
+            answer = urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT)
+        except urllib.error.HTTPError as error:
+            said = http.client.responses.get(error.code, "")
+            raise _refused(artifact, error.code, said, "check its url in images.yaml") from None
+    with answer:
+
+        def chunks() -> Iterator[bytes]:
+            with _translated(artifact):
+                yield from iter(lambda: answer.read1(CHUNK), b"")  # what is there, not a whole chunk
+
+        yield _stream(artifact, answer.status, answer.headers, chunks(), start)
+
+
+@contextmanager
+def _translated(artifact: Artifact) -> Iterator[None]:
+    """Turn what the network and a server do into our error; addresses may hold a signature, so they are not quoted."""
     try:
-        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT) as answer:
-            yield _stream(answer.status, answer.headers, iter(lambda: answer.read(CHUNK), b""))
-    except urllib.error.HTTPError as error:
-        raise _refused(artifact, error.code, error.reason, "check its url in images.yaml") from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise _unreachable(artifact, str(getattr(error, "reason", type(error).__name__))) from None
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        raise CCImagesError(
+            f"artifact {artifact.shown} cannot be fetched: {without_secrets(str(reason))}",
+            hint="check its url in images.yaml, and that the server is up",
+            reason="fetch",
+            temporary=True,
+        ) from None
+    except ValueError:  # an address that is none
+        raise CCImagesError(
+            f"artifact {artifact.shown} cannot be fetched: its address is wrong",
+            hint="check its url in images.yaml, and the variables of mirrors",
+            reason="fetch",
+        ) from None
+
+
+def _without_login(url: str) -> tuple[str, dict[str, str]]:
+    """Return an address without user and password, and the header that says them instead (RFC 7617)."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    clean = urlunsplit(parts._replace(netloc=host, path=quote(parts.path, safe="/%:@!$&'()*+,;=~"), fragment=""))
+    said = base64.b64encode(unquote(login).encode()).decode()
+    return clean, {"Authorization": f"Basic {said}"} if at else {}
 
 
 @contextmanager
@@ -244,29 +292,37 @@ def _object(artifact: Artifact, cloud: Cloud, start: int) -> Iterator[Stream]:
         if answer.status_code >= 300:
             hint = f"check object (container/name) in images.yaml, and what {artifact.site} lets the project read"
             raise _refused(artifact, answer.status_code, answer.reason, hint)
-        yield _stream(answer.status_code, answer.headers, _received(answer, cloud))
+        yield _stream(artifact, answer.status_code, answer.headers, _received(answer, cloud), start)
     finally:
         answer.close()
 
 
 def _received(answer: Any, cloud: Cloud) -> Iterator[bytes]:
     with cloud.translated():
-        yield from answer.iter_content(CHUNK)
+        yield from answer.raw.stream(CHUNK, decode_content=False)
 
 
 def _range(start: int) -> dict[str, str]:
     return {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
 
 
-def _stream(status: int, headers: Mapping[str, str], chunks: Iterator[bytes]) -> Stream:
-    """Return the answer to a request, which may be for the rest of a file (206, RFC 9110 section 15.3.7)."""
-    length = int(headers.get("Content-Length") or 0)
-    start, total = 0, length
+def _stream(
+    artifact: Artifact, status: int, headers: Mapping[str, str], chunks: Iterator[bytes], wanted: int
+) -> Stream:
+    """Return the answer to a request from byte `wanted` on: the whole file, or its rest (206, RFC 9110 section 15.3.7).
+
+    A weak entity tag (section 8.8.3) names no state of the bytes.
+    """
+    length = headers.get("Content-Length") or ""
+    start, total = 0, int(length) if length.isdecimal() else 0
     if status == http.client.PARTIAL_CONTENT:
-        span, _, whole = (headers.get("Content-Range") or "").removeprefix("bytes ").partition("/")
-        start = int(span.partition("-")[0] or 0)
-        total = int(whole) if whole.isdecimal() else start + length
-    validator = headers.get("ETag") or headers.get("Last-Modified") or ""
+        found = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", headers.get("Content-Range") or "")
+        if found is None or int(found[1]) != wanted:
+            raise _refused(artifact, 416, "a part of it that nobody asked for", "see the server's log")
+        start = wanted
+        total = int(found[2]) if found[2] != "*" else start + total if total else 0
+    tag = headers.get("ETag") or ""
+    validator = headers.get("Last-Modified") or "" if not tag or tag.startswith("W/") else tag
     return Stream(start=start, total=total, validator=validator, chunks=chunks)
 
 
@@ -276,13 +332,4 @@ def _refused(artifact: Artifact, status: int, said: str, hint: str) -> CCImagesE
         hint=hint,
         reason="range" if status == 416 else "fetch",
         temporary=status in (408, 416, 429, 500, 502, 503, 504),
-    )
-
-
-def _unreachable(artifact: Artifact, said: str) -> CCImagesError:
-    return CCImagesError(
-        f"artifact {artifact.shown} cannot be fetched: {said}",
-        hint="check its url in images.yaml, and that the server is up",
-        reason="fetch",
-        temporary=True,
     )

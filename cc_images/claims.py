@@ -44,7 +44,8 @@ class Claims:
             problems += [f"elements/{name}/{CHECKS}: {each}" for each in needless(claimed, own)]
             claimed = merged(claimed, own)
         for ancestor in lineage:
-            problems += [f"images.yaml: {ancestor.name}.{each}" for each in needless(claimed, ancestor.checks)]
+            if ancestor is lineage[-1]:  # an ancestor may drop what its own disk's elements claim
+                problems += [f"images.yaml: {image.name}.{each}" for each in needless(claimed, ancestor.checks)]
             claimed = merged(claimed, ancestor.checks)
         if problems:
             raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason="checks")

@@ -36,7 +36,7 @@ TROUBLES: tuple[tuple[Level, str, str], ...] = (
     (Level.LOGIN, r"dracut-initqueue.*(?:timeout|Could not boot).*", "the kernel finds no root file system"),
     (Level.LOGIN, r"Kernel panic - not syncing.*", "the kernel panics"),
     (Level.LOGIN, r"You are in (?:emergency|rescue) mode|Entering emergency mode", "it starts in emergency mode"),
-    (Level.SYSTEM, r"Found ordering cycle on .*", "units wait for each other in a circle, and systemd leaves one out"),
+    (Level.SYSTEM, r"Found ordering cycle\b.*", "units wait for each other in a circle, and systemd leaves one out"),
 )
 """What tells that a level will not be reached, and why, in words for the user."""
 

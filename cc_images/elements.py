@@ -13,10 +13,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cc_images.errors import UserError
@@ -98,9 +100,10 @@ class Elements:
             name, left = stack.pop()
             if left:
                 ordered[name] = None
-            elif name in used and name not in entered:
+            elif name not in entered and name in self._paths:
                 entered.add(name)
-                stack.append((name, True))
+                if name in used:
+                    stack.append((name, True))
                 stack.extend((needed, False) for needed in sorted(self._list(name, "element-deps"), reverse=True))
         return tuple(ordered)
 
@@ -138,24 +141,31 @@ class Elements:
     def default(self, names: Iterable[str], variable: str, environment: Mapping[str, str], arch: str) -> str:
         """Return what a variable will be once dib has read the environment.d of these elements; empty if nothing.
 
-        The files are shell, and nobody has looked at those of third parties: a restricted shell without programs reads
-        them, which can neither write nor start anything.
+        The files are shell, and nobody has looked at those of third parties: a restricted shell reads them, which can
+        neither write files nor run programs, and whatever it leaves in the background ends with it. It can read what
+        its user can, as a build can.
         """
         files = [file for name in names for file in (self._paths[name] / "environment.d").glob("*") if file.is_file()]
         texts = [file.read_text(errors="replace") for file in sorted(files, key=lambda file: file.name)]
         script = "\n".join(("enable -n kill", *texts, f"printf '\\n%s' \"${{{variable}:-}}\""))
+        shell = subprocess.Popen(
+            [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
+            env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
         try:
-            said = subprocess.run(
-                [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
-                env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=SHELL_TIMEOUT,
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            said, _ = shell.communicate(timeout=SHELL_TIMEOUT)
+        except subprocess.TimeoutExpired:
             return ""
-        return said.stdout.rpartition("\n")[2].strip()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+        return said.rpartition("\n")[2].strip()
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

@@ -105,13 +105,19 @@ class Artifact:
     @property
     def shown(self) -> str:
         """The artifact for people: its address without what may be a password or a signature."""
-        scheme, separator, rest = self.url.partition("?")[0].rpartition("://")
+        scheme, separator, rest = self._address.rpartition("://")
         return f"{scheme}{separator}{rest.rpartition('@')[2]}" if self.url else f"{self.object} of {self.site}"
 
     @property
     def basename(self) -> str:
         """The file's name as builds see it."""
-        return self.filename or (self.object or self.url.partition("?")[0]).rpartition("/")[2] or self.identity
+        name = self.filename or (self.object or self._address).rpartition("/")[2]
+        return name if name not in ("", ".", "..") else self.identity
+
+    @property
+    def _address(self) -> str:
+        """The address without query and fragment, either of which may be a signature."""
+        return self.url.partition("#")[0].partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,8 @@ def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | N
     env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}
     env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
     env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
-    settings: dict[str, str] = {}
+    # packs are put in place whole; loose objects of a killed fetch would be a commit without its files
+    settings: dict[str, str] = {"fetch.unpackLimit": "1"}
     if url:
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")

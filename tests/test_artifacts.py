@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -192,3 +196,137 @@ def test_unfinished_downloads_are_forgotten_in_the_end(
 def test_a_cloud_that_nobody_knows_is_named(store: Store) -> None:
     with pytest.raises(CCImagesError, match=r"site s: clouds\.yaml has no usable entry s"):
         artifacts.fetch(Artifact(object="c/o", site="s"), store, {}, stop=threading.Event())
+
+
+class Trickster(BaseHTTPRequestHandler):
+    """A server that answers as the test wants: by request number and range, a list of raw answers."""
+
+    answers: ClassVar[Callable[[int, int, BaseHTTPRequestHandler], bytes]]
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range", "")
+        Trickster.seen.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        self.wfile.write(Trickster.answers(len(Trickster.seen), start, self))
+        self.close_connection = True
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def trickster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., bytes]], str]]:
+    monkeypatch.setattr(artifacts, "PAUSE", 0.005)
+    monkeypatch.setattr(Trickster, "seen", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickster) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+
+        def serve(answers: Callable[..., bytes]) -> str:
+            monkeypatch.setattr(Trickster, "answers", staticmethod(answers), raising=False)
+            return f"http://127.0.0.1:{httpd.server_port}/x"
+
+        yield serve
+        httpd.shutdown()
+
+
+Serve = Callable[[Callable[..., bytes]], str]
+
+
+def answer(status: str, body: bytes = b"", **headers: object) -> bytes:
+    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\n{named}\r\n".encode() + body
+
+
+def test_a_server_that_ends_early_and_has_nothing_behind_it_is_given_up(store: Store, trickster: Serve) -> None:
+    url = trickster(
+        lambda number, start, _: answer("416 No") if start else answer("200 OK", b"x" * 100, Content_Length=200)
+    )
+    with pytest.raises(CCImagesError, match=r"cannot be fetched: 416|broke off"):
+        fetched(store, url, DIGEST)
+    assert len(Trickster.seen) < 12
+
+
+def test_progress_is_more_than_there_ever_was(store: Store, trickster: Serve) -> None:
+    url = trickster(lambda number, start, _: answer("200 OK", b"x" * (100 + number % 2), Content_Length=200))
+    with pytest.raises(CCImagesError, match="broke off"):
+        fetched(store, url)
+    assert len(Trickster.seen) < 12
+
+
+def test_what_came_before_a_break_is_kept_to_the_last_byte(store: Store, trickster: Serve) -> None:
+    def reset(number: int, start: int, handler: BaseHTTPRequestHandler) -> bytes:
+        end = len(CONTENT)
+        head = answer("206 Partial", Content_Range=f"bytes {start}-{end - 1}/{end}", Content_Length=end - start)
+        handler.wfile.write((head if start else answer("200 OK", Content_Length=end)) + CONTENT[start : start + 3000])
+        handler.wfile.flush()
+        time.sleep(0.1)
+        linger = struct.pack("ii", 1, 0)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)  # a reset, not an end
+        handler.connection.close()
+        return b""
+
+    assert fetched(store, trickster(reset), DIGEST) == CONTENT
+    assert Trickster.seen == ["", "bytes=3000-", "bytes=6000-"]
+
+
+@pytest.mark.parametrize("span", ["", "bytes */100", "bytes 0-99/200"])
+def test_a_part_that_nobody_asked_for_is_never_taken_for_the_file(store: Store, trickster: Serve, span: str) -> None:
+    def lying(number: int, start: int, _: object) -> bytes:
+        more = {"Content_Range": span} if span else {}
+        if start:
+            return answer("206 Partial", b"B" * 100, Content_Length=100, ETag='"e"', **more)
+        return answer("200 OK", b"A" * 100, Content_Length=200, ETag='"e"')
+
+    with pytest.raises(CCImagesError, match=r"cannot be fetched|broke off"):
+        fetched(store, trickster(lying))
+    assert not list(store.blobs.all())
+
+
+def test_weak_names_of_a_state_join_nothing(store: Store, trickster: Serve) -> None:
+    url = trickster(lambda number, start, _: answer("200 OK", b"A" * 100, Content_Length=200, ETag='W/"1"'))
+    with pytest.raises(CCImagesError, match="broke off"):
+        fetched(store, url)
+    assert set(Trickster.seen) == {""}
+
+
+def test_a_download_that_was_whole_when_its_process_was_killed_is_not_fetched_again(store: Store, server: str) -> None:
+    partial = store.root / "partial" / DIGEST
+    partial.mkdir(parents=True)
+    (partial / "data").write_bytes(CONTENT)
+    assert fetched(store, f"{server}/tool", DIGEST) == CONTENT
+    assert [wanted for _, wanted in Server.requests] == ["bytes=8000-"]
+
+
+def test_a_redirection_says_nothing_of_a_signature(store: Store, trickster: Serve) -> None:
+    url = trickster(lambda number, start, _: answer("302 Found", Location="gopher://h/x?sig=GEHEIM"))
+    with pytest.raises(CCImagesError, match="cannot be fetched: 302 Found") as caught:
+        fetched(store, url)
+    assert "GEHEIM" not in str(caught.value.message) + caught.value.hint
+
+
+def test_a_length_that_is_no_number_is_none(store: Store, trickster: Serve) -> None:
+    assert fetched(store, trickster(lambda *_: answer("200 OK", b"abc", Content_Length="abc"))) == b"abc"
+
+
+def test_a_login_in_the_address_goes_in_a_header(store: Store, trickster: Serve) -> None:
+    def asked(number: int, start: int, handler: BaseHTTPRequestHandler) -> bytes:
+        return answer("200 OK", handler.headers.get("Authorization", "none").encode())
+
+    url = trickster(asked).replace("http://", "http://us%40er:geheim@").replace("/x", "/größe x".replace(" ", "%20"))
+    assert fetched(store, url) == b"Basic " + base64.b64encode(b"us@er:geheim")
+
+
+@pytest.mark.parametrize(
+    "url", ["mirror.invalid/x?sig=geheim", "http://[::1/x?sig=geheim", "http://127.0.0.1:x/?sig=geheim"]
+)
+def test_an_address_that_is_none_has_a_message_without_its_signature(store: Store, url: str) -> None:
+    with pytest.raises(CCImagesError) as caught:
+        fetched(store, url)
+    assert "geheim" not in caught.value.message + caught.value.hint
+
+
+def test_a_signature_may_stand_behind_a_hash() -> None:
+    artifact = Artifact(url="https://h.invalid/y.tgz#sig=GEHEIM")
+    assert (artifact.shown, artifact.basename) == ("https://h.invalid/y.tgz", "y.tgz")
+    assert Artifact(url="https://h.invalid/d/..").basename not in ("..", "")

@@ -44,6 +44,13 @@ def test_a_child_is_tested_by_what_its_parents_elements_claim(elements: Elements
     assert own_checks([parent, child]) == {}
 
 
+def test_a_parent_may_drop_what_its_own_disk_claims(elements: Elements) -> None:
+    parent = Image(name="P", elements=("os",), disk=("low",), checks={"units": {"a.service": {"dropped": ""}}})
+    child = image("C")
+    assert "a.service" not in Claims(elements).complete(parent, [parent]).checks["units"]
+    assert Claims(elements).complete(child, [parent, child]).checks == {}
+
+
 def test_dropping_what_nobody_claims_is_a_mistake(elements: Elements, tmp_path: Path) -> None:
     one = image("One", "low", checks={"packages": {"vim": {"dropped": ""}}, "files": {"/x": {"dropped": ""}}})
     with pytest.raises(UserError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,31 @@ def test_an_element_stands_after_those_that_it_depends_on() -> None:
     ordered = Elements(FOLDERS).in_order(["cc-debian12", "vm", "block-device-efi"])
     assert sorted(ordered) == list(Elements(FOLDERS).closure(["cc-debian12", "vm", "block-device-efi"]))
     assert ordered.index("cc-ssh") < ordered.index("cc-common") < ordered.index("cc-debian")
+
+
+def test_what_an_element_needs_is_in_order_though_another_stands_for_it(tmp_path: Path) -> None:
+    element(tmp_path, "a", element_deps="x\nz\n")
+    element(tmp_path, "x", element_deps="y\n")
+    element(tmp_path, "y")
+    element(tmp_path, "z", element_provides="x\noperating-system\n")
+    elements = Elements((tmp_path,))
+    assert sorted(elements.in_order(["a"])) == list(elements.closure(["a"]))
+
+
+def test_what_a_settings_file_leaves_in_the_background_ends(tmp_path: Path) -> None:
+    (element(tmp_path, "x") / "environment.d").mkdir()
+    (tmp_path / "x" / "environment.d" / "10-x.bash").write_text(
+        "( while :; do :; done ) > /dev/null &\nexport DIB_M=m\n"
+    )
+    mark = f"CC_MARK={tmp_path}"
+    Elements((tmp_path,)).default(["x"], "DIB_M", {"CC_MARK": str(tmp_path)}, "amd64")
+    time.sleep(0.1)
+    left = [path for path in Path("/proc").glob("[0-9]*/environ") if mark.encode() in _read(path)]
+    assert not left
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -170,3 +170,11 @@ def test_a_killed_git_does_not_lock_the_mirror_for_ever(repository: Path, store:
     ref = next((store.root / "sources").glob("third.*.git/refs/cc-images/*"))
     ref.with_name(f"{ref.name}.lock").touch()
     assert text(sources.update(source(repository), store)[0]) == "two"
+
+
+def test_a_fetch_is_put_in_place_whole(repository: Path, store: Store) -> None:
+    """Loose objects of a killed fetch would be a commit without its files, and a pinned one is not asked for again."""
+    sources.update(source(repository), store)
+    objects = next((store.root / "sources").glob("third.*.git/objects"))
+    assert list(objects.glob("pack/*.pack"))
+    assert not list(objects.glob("??/*"))
