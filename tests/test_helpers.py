@@ -165,7 +165,7 @@ def test_mounting_asks_for_credentials_first(tmp_path: Path) -> None:
     assert (said.returncode, "no credentials" in said.stderr) == (1, True)
     (tmp_path / "openrc").write_text("export OS_AUTH_URL=https://x.invalid\n")
     said = subprocess.run([program, "box", f"{tmp_path}/at"], env=environment, capture_output=True, text=True)
-    words = f"https://x.invalid mount --daemon --vfs-cache-mode writes :swift,env_auth:box {tmp_path}/at\n"
+    words = f"https://x.invalid mount --daemon --vfs-cache-mode writes :swift:box {tmp_path}/at\n"
     assert said.stdout == words
 
 
