@@ -5,6 +5,7 @@
     layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
+    partial/<artifact>/                 unfinished downloads, which the next try goes on with
     caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
     sources/                            git mirrors and checkouts of third-party elements

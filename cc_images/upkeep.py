@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -100,7 +101,21 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
     for path in sorted((store.root / "quarantine").glob("*")):
         holding = Holding(kind=Kind.STRAY, name="quarantine", version=path.name, size=_size(path), used=0)
         items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
-    return items
+    return items + [_unfinished(store, folder) for folder in sorted((store.root / "partial").glob("*"))]
+
+
+def _unfinished(store: Store, folder: Path) -> Item:
+    """Return an unfinished download; its artifact's lock tells whether somebody goes on with it now."""
+    size = sum(_size(path) for path in folder.glob("*"))
+    lock, in_use = store.lock_path(f"artifact {folder.name}"), ""
+    if lock.exists():
+        if (descriptor := try_lock(lock)) is None:
+            in_use = "a running download"
+        else:
+            os.close(descriptor)
+    kind, name = Kind.STRAY, "unfinished download"
+    holding = Holding(kind=kind, name=name, version=folder.name, size=size, used=_changed(folder), in_use=in_use)
+    return Item(holding, lambda: _drop_unfinished(store, folder))
 
 
 def _in_use(store: Store) -> dict[str, str]:
@@ -132,6 +147,13 @@ def _drop(store: Store, blob: Path, note: Path) -> int:
             return 0
         note.unlink(missing_ok=True)
         return store.blobs.remove(blob.name)
+
+
+def _drop_unfinished(store: Store, folder: Path) -> int:
+    with store.lock(f"artifact {folder.name}"):
+        size = sum(_size(path) for path in folder.glob("*"))
+        shutil.rmtree(folder, ignore_errors=True)
+        return size
 
 
 def _unlink(path: Path) -> int:

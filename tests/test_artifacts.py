@@ -19,6 +19,7 @@ from cc_images import artifacts
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Artifact
 from cc_images.store import Store
+from cc_images.upkeep import prune
 
 CONTENT = b"firmware" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -330,3 +331,13 @@ def test_a_signature_may_stand_behind_a_hash() -> None:
     artifact = Artifact(url="https://h.invalid/y.tgz#sig=GEHEIM")
     assert (artifact.shown, artifact.basename) == ("https://h.invalid/y.tgz", "y.tgz")
     assert Artifact(url="https://h.invalid/d/..").basename not in ("..", "")
+
+
+def test_unfinished_downloads_make_room_unless_somebody_goes_on_with_them(store: Store, server: str) -> None:
+    with pytest.raises(CCImagesError):
+        fetched(store, f"{server}/short", DIGEST)
+    with store.lock(f"artifact {DIGEST}"):
+        assert prune(store, keep=9, cap=None, dry_run=False) == []
+    ((gone, _, freed),) = prune(store, keep=9, cap=None, dry_run=False)
+    assert (gone.name, gone.version, freed > 0) == ("unfinished download", DIGEST, True)
+    assert unfinished(store) == []
