@@ -113,15 +113,13 @@ def _emulation(arches: list[Arch]) -> Iterator[Finding]:
     for arch in arches:
         if arch.machine == platform.machine():
             continue
-        registered = Path(f"/proc/sys/fs/binfmt_misc/qemu-{arch.machine}").exists()
-        remedy = "install the packages qemu-user-static and binfmt-support"
-        text = (
-            f"binfmt_misc runs {arch.machine} programs"
-            if registered
-            else f"programs for {arch.machine} do not run here"
-        )
-        state = State.FINE if registered else State.LACK
-        yield Finding(subject=f"builds for {arch}", state=state, text=text, remedy="" if registered else remedy)
+        subject = f"builds for {arch}"
+        if emulation.runs_programs(arch):
+            yield Finding(subject=subject, state=State.FINE, text=f"binfmt_misc runs {arch.machine} programs")
+        else:
+            text = f"programs for {arch.machine} do not run here: {arch} is left out unless -a names it"
+            remedy = "install the packages qemu-user-static and binfmt-support"
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
 
 
 def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
@@ -130,7 +128,8 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
     subject = f"boot tests of {arch}"
     if missing := emulation.lacking(arch, firmware):
         remedy = "install them, or push with --no-boot-test"
-        yield Finding(subject=subject, state=State.LACK, text=f"missing: {', '.join(missing)}", remedy=remedy)
+        state = State.LACK if emulation.runs_programs(arch) else State.SLOW  # nobody waits for it here
+        yield Finding(subject=subject, state=state, text=f"missing: {', '.join(missing)}", remedy=remedy)
     elif emulation.accelerated(arch, store.root / emulation.MEMORY, anew=True):
         yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")
     else:

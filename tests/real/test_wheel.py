@@ -25,6 +25,9 @@ def test_the_wheel_carries_catalogue_elements_and_toolbox(tmp_path: Path) -> Non
     assert "cc-debian12" in run(cc_images, "list", cwd=empty)
     assert "build                    run     never built" in run(cc_images, "plan", "cc-debian12", cwd=empty)
     data = next((tmp_path / "venv/lib").glob("python*/site-packages/cc_images"))
-    for hook in [data / "data/elements/cc-common/cleanup.d/90-cc-hygiene", data / "toolbox/kpartx"]:
+    for hook in [data / "data/elements/cc-hygiene/cleanup.d/90-cc-hygiene", data / "toolbox/kpartx"]:
         assert hook.stat().st_mode & 0o111, f"{hook.name} is executable"
+    static = data / "data/elements/cc-openstack/static"
+    assert (static / "usr/bin/cc-openrc").stat().st_mode & 0o111
+    assert (data / "data/elements/cc-ssh/checks.yaml").is_file()
     assert list(empty.iterdir()) == []
