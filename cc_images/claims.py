@@ -29,6 +29,7 @@ class Claims:
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
         self._of_element = functools.cache(self._read)
+        self._of_elements = functools.cache(self._together)
 
     def complete(self, image: Image, lineage: Sequence[Image]) -> Image:
         """Return an image with all that it is tested by as its checks; `lineage` are its ancestors and itself.
@@ -37,12 +38,8 @@ class Claims:
         UserError for a file of claims that is wrong, for what drops a check that nobody has, and for a missing element.
         """
         content = dict.fromkeys(name for each in lineage for name in each.elements)
-        claimed: Checks = {}
-        problems: list[str] = []
-        for name in self._elements.in_order((*content, *image.disk)):
-            own = self._of_element(name)
-            problems += [f"elements/{name}/{CHECKS}: {each}" for each in needless(claimed, own)]
-            claimed = merged(claimed, own)
+        claimed, wrong = self._of_elements((*content, *image.disk))
+        problems = [*wrong]
         for ancestor in lineage:
             if ancestor is lineage[-1]:  # an ancestor may drop what its own disk's elements claim
                 problems += [f"images.yaml: {image.name}.{each}" for each in needless(claimed, ancestor.checks)]
@@ -50,6 +47,16 @@ class Claims:
         if problems:
             raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason="checks")
         return replace(image, checks=claimed)
+
+    def _together(self, wanted: tuple[str, ...]) -> tuple[Checks, tuple[str, ...]]:
+        """Return what some elements and those that they need claim together, and what is wrong with it."""
+        claimed: Checks = {}
+        problems: list[str] = []
+        for name in self._elements.in_order(wanted):
+            own = self._of_element(name)
+            problems += [f"elements/{name}/{CHECKS}: {each}" for each in needless(claimed, own)]
+            claimed = merged(claimed, own)
+        return claimed, tuple(problems)
 
     def _read(self, name: str) -> Checks:
         file = self._elements.path(name) / CHECKS
