@@ -27,6 +27,9 @@ PHASES = ("root", "extra-data", "pre-install", "install", "post-install", "post-
           "finalise", "cleanup")  # fmt: skip
 """dib's hook phases in the order in which it runs them."""
 
+MINUTE = 60.0
+"""Seconds of a minute of a build's timeout."""
+
 EPOCH = 1_700_000_000
 """Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
 
@@ -131,7 +134,7 @@ def build(
             [*argv, *first, *order.elements, *extra, "cc-build"],
             environment,
             log=log,
-            timeout=order.timeout * 60,
+            timeout=order.timeout * MINUTE,
             stop=stop,
             on_line=phases.feed,
         )

@@ -318,7 +318,7 @@ def test_a_store_that_fills_up_at_any_moment_keeps_no_wrong_result(family: Proje
     filler = family.store / "filler"
     try:
         for pattern in FULL_AT:
-            run = Watched(family.start("-b", "-f", "cc-tiny", "cc-kid-a", DIB_TINY_LINGER="1"))
+            run = Watched(family.start("-b", "-f", "cc-tiny", "cc-kid-a", DIB_TINY_LINGER="0.3"))
             run.wait_for(pattern)
             free = shutil.disk_usage(family.store).free
             subprocess.run(["fallocate", "--length", str(free - (2 << 20)), filler], check=False)
