@@ -46,7 +46,7 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
     for tag, image in found.items():
         for parent in image.depends:
             if parent not in found:
-                names = [other.name for other in found.values()]
+                names = [other.name for other in found.values() if other is not image]
                 close = difflib.get_close_matches(parent, [name.lower() for name in names], n=1)
                 hint = f" (did you mean {found[close[0]].name}?)" if close else ""
                 where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
@@ -186,7 +186,7 @@ def _artifact(section: Section) -> Artifact:
         ),
         object=section.text("object"),
         site=section.text("site"),
-        sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case"),
+        sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case, as sha256sum prints them"),
         filename=section.text("filename", NAME, "a file's name without folders"),
     )
     if bool(artifact.url) == bool(artifact.object):

@@ -207,10 +207,9 @@ def _missing(name: str, user: str) -> str:
 
 
 def _similar(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"did you mean {close[0]}?"
-        if close
-        else "make it in the folder elements, or name the right ones with elements: ([] for none of its own)"
+    other = {each.lower(): each for each in known}
+    close = [other[each] for each in difflib.get_close_matches(name.lower(), other, n=1)]
+    return (f"did you mean {close[0]}? Or " if close else "") + (
+        "make it in the folder elements, or name the right ones with elements: ([] for none of its own)"
         " in images.yaml, or add the repository that has it to third-party.yaml"
     )

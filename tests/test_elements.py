@@ -57,7 +57,7 @@ def test_a_missing_element_names_who_wants_it_and_what_is_near(tmp_path: Path) -
     element(tmp_path, "cc-thing", element_deps="debian-minmal\n")
     with pytest.raises(UserError, match=r"debian-minmal .* \(element cc-thing depends on it\)") as caught:
         Elements((tmp_path, own_elements())).closure(["cc-thing"])
-    assert caught.value.hint == "did you mean debian-minimal?"
+    assert caught.value.hint.startswith("did you mean debian-minimal? Or make it")
 
 
 def test_without_an_operating_system_nothing_can_be_built() -> None:
@@ -126,7 +126,8 @@ def test_dib_lint_finds_nothing_in_our_elements(folder: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert said.returncode == 0, said.stdout
+    wrong = [line for line in said.stdout.splitlines() if not line.startswith(("Parsing", "Checking"))]
+    assert said.returncode == 0, "\n".join(wrong)
 
 
 def test_where_a_build_will_fetch_from_is_read_from_the_elements() -> None:
