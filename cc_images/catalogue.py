@@ -20,6 +20,9 @@ OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "
 }
 """`DIB_*` variables that the sandbox decides; they are not handed down from the user's environment."""
 
+SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TMP_DIR", "USER"}
+"""Variables that builds have from the sandbox; no artifact may take their place."""
+
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What archive names end with."""
 
@@ -131,6 +134,8 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
     )
+    for variable in image.artifacts.keys() & SANDBOXS:
+        section.problem(f"artifacts.{variable}", "is a variable that the sandbox decides; choose another name")
     for variable in image.environment:
         if not variable.startswith("DIB_") or variable in OURS:
             section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")

@@ -202,6 +202,7 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {properties: {min_ram: much}}", ["A.properties.min_ram: 'much' is not a whole number"]),
         ("A: {properties: {visibility: public}}", ["A.properties.visibility: is set by cc-images"]),
         ("A: {properties: {build-key: x}}", ["A.properties.build-key: is set by cc-images"]),
+        ("A: {artifacts: {PATH: {url: https://x.invalid/x}}}", ["A.artifacts.PATH: is a variable that the sandbox"]),
         ("A: {artifacts: {X: {url: server/x?sig=1}}}", ["is not an address that begins with https://"]),
     ],
 )
