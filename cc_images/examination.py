@@ -25,13 +25,13 @@ from cc_images.emulation import Machine
 from cc_images.errors import UserError
 from cc_images.guest import Guest
 from cc_images.model import Arch, Build, Firmware, Format, Image, Json, Level, Output
-from cc_images.outlook import known_folders, with_claims
 from cc_images.plan import Request
 from cc_images.planning import boot_job
 from cc_images.runs import Run
 from cc_images.selection import select
 from cc_images.session import stopped_by_signals
 from cc_images.store import Store
+from cc_images.supply import known_folders, with_claims
 
 MOST_FOR_A_SOCKET = 90
 """Characters of a folder in which a socket may lie; see unix(7)."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from cc_images import emulation, sources, upstream
+from cc_images import emulation, supply, upstream
 from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
-from cc_images.claims import Claims, own_checks
 from cc_images.config import Config
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
@@ -96,7 +95,7 @@ def look(
     if not request.build:
         stored = [next(store.builds(image.tag, arch), None) for image, arch in chosen]
         if all(stored):
-            chosen, unclaimed = with_claims(chosen, config, Elements(known_folders(config, store)))
+            chosen, unclaimed = supply.with_claims(chosen, config, Elements(supply.known_folders(config, store)))
             candidates = tuple(
                 Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
@@ -113,12 +112,12 @@ def look(
                 now=now,
                 passes=_passes(candidates, store),
             )
-    third = third_party(config, store, offline=offline, stop=stop)
+    third = supply.third_party(config, store, offline=offline, stop=stop)
     folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
     elements = Elements(folders)
     blueprints = Blueprints(config, elements)
     drawn = _draw(blueprints, chosen)
-    complete, _ = with_claims(chosen, config, elements)
+    complete, _ = supply.with_claims(chosen, config, elements)
     drawn = [(image, arch, drawn) for (image, arch), (_, _, drawn) in zip(complete, drawn, strict=True)]
     layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
     world = _World(store)
@@ -146,7 +145,7 @@ def look(
             *config.notes,
             *notes,
             *_untested(request),
-            *_as_of(third, offline),
+            *supply.as_of(third, offline),
             *_in_one_go(drawn),
             *_damaged(candidates, store),
             *world.notes(),
@@ -156,13 +155,6 @@ def look(
         moved=world.moved,
         details=details,
     )
-
-
-def third_party(
-    config: Config, store: Store, *, offline: bool, stop: threading.Event | None = None
-) -> dict[str, sources.Checkout]:
-    """Return the third-party elements by the names of their sources, brought up to date unless `offline`."""
-    return {source.name: sources.update(source, store, offline=offline, stop=stop) for source in config.sources}
 
 
 def _buildable(
@@ -185,33 +177,6 @@ def _buildable(
     ]
 
 
-def known_folders(config: Config, store: Store) -> tuple[Path, ...]:
-    """Return the folders of elements as far as they are here; nothing is fetched."""
-    fetched = [folder for source in config.sources if (folder := sources.last(source, store)) is not None]
-    return (*config.elements, *fetched, own_elements())
-
-
-def with_claims(
-    chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements
-) -> tuple[list[tuple[Image, Arch]], list[str]]:
-    """Return the images with what their elements claim among their checks, and which have elements that are not here.
-
-    Raises UserError for claims that are wrong.
-    """
-    claims = Claims(elements)
-    completed: list[tuple[Image, Arch]] = []
-    told: dict[str, None] = {}
-    for image, arch in chosen:
-        try:
-            completed.append((claims.complete(image, config.lineage(image)), arch))
-        except UserError as error:
-            if error.reason != "missing-element":
-                raise
-            completed.append((replace(image, checks=own_checks(config.lineage(image))), arch))
-            told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
-    return completed, list(told)
-
-
 def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[tuple[Image, Arch, Blueprint]]:
     """Return the blueprints of all images. Raises UserError with every element that is missing."""
     drawn: list[tuple[Image, Arch, Blueprint]] = []
@@ -229,15 +194,6 @@ def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[
 def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
     builds = [build for each in candidates for build in (each.match, each.newest) if build is not None]
     return store.passes({output.digest for build in builds for output in build.outputs.values()})
-
-
-def _as_of(third: Mapping[str, sources.Checkout], offline: bool) -> list[str]:
-    """Say which copies of third-party elements are used without asking."""
-    return [
-        f"--offline: elements {name} at commit {each.commit[:12]}, as fetched {each.fetched:%Y-%m-%d %H:%M} UTC"
-        for name, each in third.items()
-        if offline
-    ]
 
 
 def _untested(request: Request) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import blueprints, config, dib, outlook
+from cc_images import blueprints, config, dib, outlook, supply
 from cc_images.elements import Elements
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.plan import BuildJob, Request
@@ -272,8 +272,8 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     (project.root / "elements/os/install.d/10-os").write_text(f"{file}\n")
     loaded = config.load(project.environ, project.root)
     store = Store(project.root / "store")
-    outlook.third_party(loaded, store, offline=False)
-    folders = outlook.known_folders(loaded, store)
+    supply.third_party(loaded, store, offline=False)
+    folders = supply.known_folders(loaded, store)
     drawn = blueprints.Blueprints(loaded, Elements(folders)).build(loaded.images["child"], Arch.AMD64)
     assert drawn.obstacle == obstacle
     assert drawn.job.base is None

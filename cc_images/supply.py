@@ -1,0 +1,62 @@
+"""The supply of elements for a request: where they are, third-party ones brought up to date, and what they claim.
+
+Decides nothing; whatever is worth knowing of it is returned as sentences for the user.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cc_images import sources
+from cc_images.claims import Claims, own_checks
+from cc_images.config import Config
+from cc_images.elements import Elements, own_elements
+from cc_images.errors import UserError
+from cc_images.model import Arch, Image
+from cc_images.store import Store
+
+
+def third_party(
+    config: Config, store: Store, *, offline: bool, stop: threading.Event | None = None
+) -> dict[str, sources.Checkout]:
+    """Return the third-party elements by the names of their sources, brought up to date unless `offline`."""
+    return {source.name: sources.update(source, store, offline=offline, stop=stop) for source in config.sources}
+
+
+def known_folders(config: Config, store: Store) -> tuple[Path, ...]:
+    """Return the folders of elements as far as they are here; nothing is fetched."""
+    fetched = [folder for source in config.sources if (folder := sources.last(source, store)) is not None]
+    return (*config.elements, *fetched, own_elements())
+
+
+def with_claims(
+    chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements
+) -> tuple[list[tuple[Image, Arch]], list[str]]:
+    """Return the images with what their elements claim among their checks, and which have elements that are not here.
+
+    Raises UserError for claims that are wrong.
+    """
+    claims = Claims(elements)
+    completed: list[tuple[Image, Arch]] = []
+    told: dict[str, None] = {}
+    for image, arch in chosen:
+        try:
+            completed.append((claims.complete(image, config.lineage(image)), arch))
+        except UserError as error:
+            if error.reason != "missing-element":
+                raise
+            completed.append((replace(image, checks=own_checks(config.lineage(image))), arch))
+            told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
+    return completed, list(told)
+
+
+def as_of(third: Mapping[str, sources.Checkout], offline: bool) -> list[str]:
+    """Say which copies of third-party elements are used without asking."""
+    return [
+        f"--offline: elements {name} at commit {each.commit[:12]}, as fetched {each.fetched:%Y-%m-%d %H:%M} UTC"
+        for name, each in third.items()
+        if offline
+    ]
