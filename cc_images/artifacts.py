@@ -254,6 +254,8 @@ def _translated(artifact: Artifact) -> Iterator[None]:
     """Turn what the network and a server do into our error; addresses may hold a signature, so they are not quoted."""
     try:
         yield
+    except http.client.InvalidURL:
+        raise _no_address(artifact) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise CCImagesError(
@@ -262,12 +264,16 @@ def _translated(artifact: Artifact) -> Iterator[None]:
             reason="fetch",
             temporary=True,
         ) from None
-    except ValueError:  # an address that is none
-        raise CCImagesError(
-            f"artifact {artifact.shown} cannot be fetched: its address is wrong",
-            hint="check its url in images.yaml, and the variables of mirrors",
-            reason="fetch",
-        ) from None
+    except ValueError:  # only now: what is wrong with a certificate is an OSError and a ValueError
+        raise _no_address(artifact) from None
+
+
+def _no_address(artifact: Artifact) -> CCImagesError:
+    return CCImagesError(
+        f"artifact {artifact.shown} cannot be fetched: its address is wrong",
+        hint="check its url in images.yaml, and the variables of mirrors",
+        reason="fetch",
+    )
 
 
 def _without_login(url: str) -> tuple[str, dict[str, str]]:

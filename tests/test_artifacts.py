@@ -325,6 +325,7 @@ def test_an_address_that_is_none_has_a_message_without_its_signature(store: Stor
     with pytest.raises(CCImagesError) as caught:
         fetched(store, url)
     assert "geheim" not in caught.value.message + caught.value.hint
+    assert not caught.value.temporary
 
 
 def test_a_signature_may_stand_behind_a_hash() -> None:
