@@ -30,7 +30,8 @@ LAYERS: list[dict[str, set[str]]] = [
     {
         "document": set(),
         "catalogue": {"document"},
-        "artifacts": {"blobs", "cloud", "files", "store"},
+        "artifacts": {"blobs", "files", "origins", "store"},
+        "origins": {"blobs", "cloud"},
         "claims": {"catalogue", "document", "elements"},
         "config": {"catalogue", "document"},
         "process": set(),
