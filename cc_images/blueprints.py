@@ -9,20 +9,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cc_images import dib
+from cc_images import dib, foreign, twins
 from cc_images.config import Config
 from cc_images.elements import Elements
 from cc_images.errors import UserError
 from cc_images.layering import Inheritance, inherit, obstacle
 from cc_images.making import local_paths
 from cc_images.model import Arch, Artifact, Image, Json
-from cc_images.plan import Base, BuildJob, LayerJob
+from cc_images.plan import Base, BuildJob, LayerJob, TwinsJob
 from cc_images.recipe import Recipe
 
 _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
@@ -31,12 +32,16 @@ _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """A job, and the recipe of what it makes. `obstacle` says why it does not start from its parent's tree."""
+    """A job, and the recipe of what it makes.
+
+    `obstacle` says why it does not start from its parent's tree, `slow` why all its programs are emulated.
+    """
 
     job: BuildJob
     recipe: Recipe
     on_parent: bool = False
     obstacle: str = ""
+    slow: str = ""
 
 
 class Blueprints:
@@ -45,12 +50,14 @@ class Blueprints:
     def __init__(self, config: Config, elements: Elements) -> None:
         self._config = config
         self._elements = elements
-        self._tools = {tree: dib.tools(tree) for tree in (False, True)}
+        self._tools = functools.cache(dib.tools)
         self._children: dict[str, list[Image]] = {}
         for image in config.images.values():
             if image.depends and image.layer:
                 self._children.setdefault(image.depends[0], []).append(image)
         self._layers: dict[tuple[str, Arch], Blueprint] = {}
+        self._made: dict[str, Blueprint] = {}
+        """Every layer's blueprint so far, by what is asked of it."""
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(_stamp)
 
@@ -60,11 +67,13 @@ class Blueprints:
         job = BuildJob(disk=image.disk, **self._common(image, arch))
         recipe = self._recipe(job, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
+        twin = self._twins(image, arch)
         return Blueprint(
-            job=replace(self._started(job, start), asked=recipe.asked),
+            job=replace(self._started(job, start), asked=recipe.asked, twins=_asked(twin)),
             recipe=recipe,
             on_parent=isinstance(below, Blueprint),
             obstacle=below if isinstance(below, str) else "",
+            slow=twin if isinstance(twin, str) else "",
         )
 
     def layer(self, image: Image, arch: Arch) -> Blueprint:
@@ -73,16 +82,68 @@ class Blueprints:
             below = self._below(image, arch)
             job = LayerJob(disk=(), **self._common(image, arch))
             recipe = self._recipe(job, below)
-            self._layers[image.tag, arch] = Blueprint(
-                job=replace(self._started(job, below), asked=recipe.asked), recipe=recipe
-            )
+            started = replace(self._started(job, below), asked=recipe.asked, twins=_asked(self._twins(image, arch)))
+            self._layers[image.tag, arch] = self._made[recipe.asked] = Blueprint(job=started, recipe=recipe)
         return self._layers[image.tag, arch]
 
+    def _twins(self, image: Image, arch: Arch) -> Blueprint | str:
+        """Return the twins of the programs in an image, or why it has none; empty where its programs are native."""
+        if not foreign.is_foreign(arch):
+            return ""
+        if not twins.wanted():
+            return f"{twins.SWITCH}=no"
+        if why := foreign.why_no_twins(arch):
+            return why
+        names = self._elements.closure(self._content(image))
+        artifacts = {name: artifact.basename for name, artifact in self._artifacts(image, arch).items()}
+        environment = self._environment(image)
+        if "ubuntu-minimal" in names:  # whose mirrors of other architectures have those only
+            environment.pop("DIB_DISTRIBUTION_MIRROR", None)
+        known = {
+            name: self._elements.default(names, name, environment | artifacts, foreign.TWINS_ON)
+            for name in twins.VARIABLES
+        }
+        release = twins.release(known)
+        if release is None:
+            return f"there are no twins for {known['DISTRO_NAME'] or 'the distribution of'} {image.tag}"
+        return self._twins_of(release, arch, self._artifacts(image, arch))
+
+    def _twins_of(self, release: twins.Release, arch: Arch, artifacts: Mapping[str, Artifact]) -> Blueprint:
+        """Return the blueprint of a release's twins; of the artifacts, packages with keyrings go into it."""
+        keyrings = {name: each for name, each in artifacts.items() if twins.is_keyring(each.basename)}
+        job = TwinsJob(
+            name=release.tag,
+            tag=release.tag,
+            arch=arch,
+            version="",
+            asked="",
+            content=(),
+            disk=(),
+            environment=release.as_environment(),
+            packages=(),
+            artifacts=keyrings,
+            timeout=twins.TIMEOUT,
+            scratch=twins.SCRATCH,
+        )
+        recipe = Recipe(
+            name=job.name,
+            arch=arch,
+            content=(),
+            disk=(),
+            elements={},
+            environment=job.environment,
+            packages=(),
+            artifacts={name: each.sha256 or each.identity for name, each in keyrings.items()},
+            files={},
+            tools={"twins": twins.digest(), "emulator": foreign.emulator_digest(arch)},
+        )
+        return self._made.setdefault(recipe.asked, Blueprint(job=replace(job, asked=recipe.asked), recipe=recipe))
+
     def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
-        """Return the layers that a build or layer starts from, the nearest first."""
-        found: list[Blueprint] = []
+        """Return the layers that a build or layer relies on: those it starts from, the nearest first, and twins."""
+        found = [self._made[blueprint.job.twins]] if blueprint.job.twins else []
         while blueprint.job.base is not None:
-            blueprint = self._layers[blueprint.job.base.tag, blueprint.job.arch]
+            blueprint = self._made[blueprint.job.base.asked]
             found.append(blueprint)
         return found
 
@@ -201,9 +262,13 @@ class Blueprints:
             packages=job.packages,
             artifacts=self._identities(image, job.arch),
             files={variable: self._stamps(path) for variable, path in named.items()},
-            tools=self._tools[isinstance(job, LayerJob)],
+            tools=self._tools(job.arch, isinstance(job, LayerJob)),
             parent=below.job.asked if isinstance(below, Blueprint) else "",
         )
+
+
+def _asked(made: Blueprint | str) -> str:
+    return made.job.asked if isinstance(made, Blueprint) else ""
 
 
 def nothing_to_build(image: Image, arch: Arch) -> BuildJob:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images import emulation, process, sandbox
+from cc_images import emulation, foreign, process, sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
@@ -110,16 +110,18 @@ def _root() -> Finding:
 
 
 def _emulation(arches: list[Arch]) -> Iterator[Finding]:
-    for arch in arches:
-        if arch.machine == platform.machine():
-            continue
-        subject = f"builds for {arch}"
-        if emulation.runs_programs(arch):
-            yield Finding(subject=subject, state=State.FINE, text=f"binfmt_misc runs {arch.machine} programs")
-        else:
+    for arch in filter(foreign.is_foreign, arches):
+        subject, emulator = f"builds for {arch}", foreign.USER_EMULATORS[arch]
+        if not foreign.runs_programs(arch):
             text = f"programs for {arch.machine} do not run here: {arch} is left out unless -a names it"
-            remedy = "install the packages qemu-user-static and binfmt-support"
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"install {emulator.package}")
+        elif why := foreign.why_no_twins(arch):
+            text = f"by plain emulation, many times slower: {why}"
+            remedy = "install gcc" if "compiler" in why else ""
             yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
+        else:
+            text = f"{emulator.program}, and native twins for Debian's and Ubuntu's programs"
+            yield Finding(subject=subject, state=State.FINE, text=text)
 
 
 def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
@@ -128,7 +130,7 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
     subject = f"boot tests of {arch}"
     if missing := emulation.lacking(arch, firmware):
         remedy = "install them, or push with --no-boot-test"
-        state = State.LACK if emulation.runs_programs(arch) else State.SLOW  # nobody waits for it here
+        state = State.LACK if foreign.runs_programs(arch) else State.SLOW  # nobody waits for it here
         yield Finding(subject=subject, state=state, text=f"missing: {', '.join(missing)}", remedy=remedy)
     elif emulation.accelerated(arch, store.root / emulation.MEMORY, anew=True):
         yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import process
+from cc_images import foreign, process, twins
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
 from cc_images.model import Arch
@@ -156,10 +156,11 @@ def packages(out: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def tools(tree: bool = False) -> dict[str, str]:
+def tools(arch: Arch, tree: bool = False) -> dict[str, str]:
     """Return what identifies the programs that change what a build results in: dib's version, the others' digests.
 
-    `tree` leaves out what matters to disks only.
+    `tree` leaves out what matters to disks only. For another architecture than this host's, its emulator is among them,
+    and what may stand in for the image's programs.
     """
     found = {"diskimage-builder": version()}
     for name in ("mmdebstrap", "debootstrap", *(() if tree else ("mke2fs",))):
@@ -168,7 +169,11 @@ def tools(tree: bool = False) -> dict[str, str]:
     if not tree:
         settings = Path("/etc/mke2fs.conf")
         found["mke2fs.conf"] = _sha256(settings.read_bytes()) if settings.is_file() else "missing"
-    toolbox = sorted(path for path in TOOLBOX.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    if foreign.is_foreign(arch):
+        found |= {"emulator": foreign.emulator_digest(arch), "twins": twins.digest()}
+    left_out = {"__pycache__", twins.FILES.name}
+    toolbox = sorted(path for path in TOOLBOX.rglob("*") if path.is_file())
+    toolbox = [path for path in toolbox if not left_out & {*path.relative_to(TOOLBOX).parts}]
     names = (f"{path.relative_to(TOOLBOX)}\0".encode() + path.read_bytes() for path in toolbox)
     found["toolbox"] = _sha256(b"\0".join(names))
     return found

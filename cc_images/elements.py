@@ -147,7 +147,9 @@ class Elements:
         """
         files = [file for name in names for file in (self._paths[name] / "environment.d").glob("*") if file.is_file()]
         texts = [file.read_text(errors="replace") for file in sorted(files, key=lambda file: file.name)]
-        script = "\n".join(("enable -n kill", *texts, f"printf '\\n%s' \"${{{variable}:-}}\""))
+        script = "\n".join(
+            ("enable -n kill", *texts, f"value=${{{variable}:-}}; printf '\\n%s' \"${{value//$'\\n'/$'\\x1f'}}\"")
+        )
         shell = subprocess.Popen(
             [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
             env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
@@ -165,7 +167,7 @@ class Elements:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
-        return said.rpartition("\n")[2].strip()
+        return said.rpartition("\n")[2].replace("\x1f", "\n").strip()
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

@@ -13,12 +13,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError
 from cc_images.files import write_json
 from cc_images.model import Arch, Firmware, Json
 
@@ -134,26 +134,6 @@ def uefi(arch: Arch) -> tuple[Path, Path | None]:
         hint=f"install the package {EMULATORS[arch].uefi_package}",
         reason="missing-tool",
     )
-
-
-INTERPRETERS = Path("/proc/sys/fs/binfmt_misc")
-"""Where the kernel shows what runs foreign programs; see binfmt_misc in its documentation."""
-
-
-def runs_programs(arch: Arch) -> bool:
-    """Say whether this host can run an architecture's programs, as a build for it must."""
-    return arch.machine == os.uname().machine or (INTERPRETERS / f"qemu-{arch.machine}").exists()
-
-
-def require_programs(arches: Collection[Arch]) -> None:
-    """Raise UserError for an architecture whose programs this host cannot run."""
-    for arch in sorted(arches):
-        if not runs_programs(arch):
-            raise UserError(
-                f"this host cannot run programs for {arch}, which a build for it must",
-                hint=f"install qemu-user-static and binfmt-support, build on an {arch} host, or choose with -a",
-                reason="no-emulation",
-            )
 
 
 def lacking(arch: Arch, firmware: tuple[Firmware, ...]) -> list[str]:

@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
-from cc_images import dib, upstream
+from cc_images import dib, foreign, twins, upstream
 from cc_images.caches import Caches, Generation
 from cc_images.elements import Elements
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
 from cc_images.model import Arch, Artifact, Build, Json, Layer
-from cc_images.plan import Base, BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob
+from cc_images.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, TwinsJob
 from cc_images.recipe import key_of, merged
 from cc_images.runs import Run
 from cc_images.sandbox import TOOLBOX, Sandbox, remove
@@ -111,7 +111,8 @@ class Workshop:
                     if layer.asked == job.asked and layer.run not in job.known and not self.moved(layer):
                         return layer, False
             workspace = self.run.workspace(f"layer.{job.tag}", job.arch)
-            tree, timings, seen = self.make(task, job, workspace, log)
+            make = self._make_twins if isinstance(job, TwinsJob) else self.make
+            tree, timings, seen = make(task, job, workspace, log)
             sealed = self.store.blobs.seal(tree, sha512=False)
             details = self.details(job.asked) | {"timings": dict(timings)}
             layer = Layer(
@@ -152,6 +153,7 @@ class Workshop:
             tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
             cores=self.cores,
             cache_seed=cache.path if cache else None,
+            **self._interpreter(task, job, workspace, log),
         )
         tree = isinstance(job, LayerJob)
         # a layer must not know what is not in its recipe
@@ -170,8 +172,38 @@ class Workshop:
         made, timings = dib.build(
             order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
         )
+        if sandbox.twins is not None:
+            log.write(twins.started(sandbox.twins).encode())
         self._keep_downloads(job, cache, sandbox.out, log)
         return made, timings, merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
+
+    def _make_twins(
+        self, task: str, job: LayerJob, workspace: Path, log: BinaryIO
+    ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
+        """Do for the twins of a release's programs what `make` does for what dib makes."""
+        self._require_room()
+        remove(workspace)
+        keyrings = [*self._place_artifacts(job, workspace).values()]
+        sandbox = Sandbox(
+            workspace=workspace,
+            guards=self.run.work / "guards",
+            visible=tuple(place for path in map(Path, keyrings) for place in dict.fromkeys((path, path.resolve()))),
+            tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
+            cores=self.cores,
+        )
+        self.progress.step(task, "unpacking programs")
+        made = twins.make(job.arch, {**self.network, **job.environment}, keyrings, sandbox, log=log, stop=self.stop)
+        return made, {}, upstream.seen(sandbox.out)
+
+    def _interpreter(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> dict[str, Any]:
+        """Return what a sandbox needs to run the programs of another architecture; nothing for this host's own."""
+        if not foreign.is_foreign(job.arch):
+            return {}
+        if not job.twins:
+            return {"interpreter": foreign.registration(job.arch)}
+        _, file = self._stored_layer(task, job.twins, job, log)
+        folder = workspace / "twins"
+        return {"interpreter": foreign.registration(job.arch, twins.unpack(file, folder)), "twins": folder}
 
     def _require_room(self) -> None:
         if (free := self.store.free_bytes()) < LEAST_FREE:
@@ -185,7 +217,7 @@ class Workshop:
         """Return what a build starts from; the element that unpacks its layer is written into the workspace."""
         if job.base is None:
             return Start(folders=self.folders)
-        layer, file = self._foundation(task, job.base, job, log)
+        layer, file = self._stored_layer(task, job.base.asked, job, log)
         elements = Elements(self.folders)
         generated = workspace / "elements"
         generated.mkdir(parents=True)
@@ -215,16 +247,16 @@ class Workshop:
             self.run.keep(f"cache {job.tag} {type(job).__name__}", found.descriptor)
         return found
 
-    def _foundation(self, task: str, base: Base, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:
-        """Return the layer that a build starts from, and its file, read and found right; else make it anew.
+    def _stored_layer(self, task: str, asked: str, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:
+        """Return a layer that a build relies on, and its file, read and found right; else make it anew.
 
         Of stored ones those serve that the plan found fresh, and those that were made since.
         """
-        wanted = self.layers[base.asked]
+        wanted = self.layers[asked]
         for _ in range(2):
-            for layer in self.store.layers(base.tag, job.arch):
+            for layer in self.store.layers(wanted.tag, job.arch):
                 stale = layer.run in wanted.known and layer.run != wanted.serves
-                if layer.asked != base.asked or stale:
+                if layer.asked != asked or stale:
                     continue
                 with suppress(FileNotFoundError):
                     file = self.run.use(self.store.blobs.path(layer.digest))
@@ -234,7 +266,7 @@ class Workshop:
             self.progress.step(task, "its layer is missing or damaged: making it anew")
             self.layer(task, replace(wanted, version=job.version, force=False), log)
         raise CCImagesError(
-            f"the layer of {base.tag} vanished twice while it was made",
+            f"the layer of {wanted.tag} vanished twice while it was made",
             hint="look for what removes files from the store",
             reason="gone",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from cc_images import emulation, supply, upstream
+from cc_images import foreign, supply, upstream
 from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
 from cc_images.config import Config
 from cc_images.elements import Elements, own_elements
@@ -147,6 +147,7 @@ def look(
             *_untested(request),
             *supply.as_of(third, offline),
             *_in_one_go(drawn),
+            *_slowly(drawn),
             *_damaged(candidates, store),
             *world.notes(),
         ),
@@ -166,7 +167,7 @@ def _buildable(
     kept: list[tuple[Image, Arch]] = []
     left: dict[Arch, None] = {}
     for image, arch in chosen:
-        if emulation.runs_programs(arch) or (not request.build and any(store.builds(image.tag, arch))):
+        if foreign.runs_programs(arch) or (not request.build and any(store.builds(image.tag, arch))):
             kept.append((image, arch))
         else:
             left[arch] = None
@@ -216,6 +217,12 @@ def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
     """Say which images cannot start from their parent's tree, and why; not those whose entry forbids it."""
     found = {image.tag: blueprint.obstacle for image, _, blueprint in drawn if image.layer and blueprint.obstacle}
     return [f"{tag} is built in one go, not from its parent's tree: {why}" for tag, why in found.items()]
+
+
+def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
+    """Say for which architectures every single program will be emulated, and why."""
+    reasons = {(arch, blueprint.slow): None for _, arch, blueprint in drawn if blueprint.slow}
+    return [f"{arch} is built by plain emulation, many times slower: {why}" for arch, why in reasons]
 
 
 class _World:

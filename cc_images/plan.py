@@ -104,6 +104,8 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """That of them which serves, if any: upstream has not moved since."""
+    twins: str = ""
+    """What is asked of the twins of its programs, if its architecture is not this host's and they have any."""
 
     def tmpfs_mib(self, share: int) -> int:
         """Return the MiB of memory for the scratch folder, of which `share` may be used; 0: it lies on disk."""
@@ -113,6 +115,14 @@ class BuildJob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerJob(BuildJob):
     """Run dib once for the root tree alone, and keep it in the store as a layer. `disk` is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinsJob(LayerJob):
+    """Unpack the programs of a release for this host, twins of those in images of `arch`; kept as a layer, too.
+
+    `environment` says which release (`twins.Release`); there are no elements.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +172,13 @@ class PushJob:
     """The boot test that it should have passed."""
 
 
-Job = FetchJob | BuildJob | LayerJob | ConvertJob | BootJob | PushJob
+Job = FetchJob | BuildJob | LayerJob | TwinsJob | ConvertJob | BootJob | PushJob
 
 RESOURCES: Mapping[type[Job], Resource] = {
     FetchJob: Resource.FETCH,
     BuildJob: Resource.BUILD,
     LayerJob: Resource.BUILD,
+    TwinsJob: Resource.BUILD,
     ConvertJob: Resource.CONVERT,
     BootJob: Resource.BOOT,
     PushJob: Resource.PUSH,

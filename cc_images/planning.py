@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from cc_images.errors import UserError
 from cc_images.model import Arch, Artifact, Build, Format, Image, Layer, Site
-from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task
+from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task, TwinsJob
 from cc_images.properties import NUMBERS
 from cc_images.recipe import key_of
 
@@ -158,10 +158,32 @@ def _layers(
     version: str,
     now: datetime,
 ) -> list[Task]:
-    """Return the tasks that make the layer which a job starts from, that layer's own before it; none when stored."""
-    if job.base is None:
-        return []
-    foundation = foundations[job.base.asked]
+    """Return the tasks that make the layers which a job relies on, theirs before them; none for those stored."""
+    tasks: dict[str, Task] = {}
+    for asked in _relies_on(job):
+        tasks |= {each.id: each for each in _layer(foundations[asked], foundations, forced, request, version, now)}
+    return [*tasks.values()]
+
+
+def _relies_on(job: BuildJob) -> tuple[str, ...]:
+    """Return what is asked of the layers that a job needs: its twins, and the tree that it starts from."""
+    return tuple(asked for asked in (job.twins, job.base.asked if job.base else "") if asked)
+
+
+def _needed(job: BuildJob, layers: Sequence[Task]) -> list[str]:
+    """Return those of the tasks that make what a job relies on itself."""
+    return [task.id for task in layers if isinstance(task.job, LayerJob) and task.job.asked in _relies_on(job)]
+
+
+def _layer(
+    foundation: Foundation,
+    foundations: Mapping[str, Foundation],
+    forced: Set[tuple[str, Arch]],
+    request: Request,
+    version: str,
+    now: datetime,
+) -> list[Task]:
+    """Return the task that makes a layer, after those that it needs; none when a stored one serves."""
     layer = foundation.job
     force = (layer.tag, layer.arch) in forced
     if force:
@@ -175,10 +197,10 @@ def _layers(
     below = _layers(layer, foundations, forced, request, version, now)
     fetches = [_fetch(artifact) for artifact in layer.artifacts.values()]
     task = Task(
-        id=f"layer {layer.tag} {layer.arch}",
+        id=f"{'twins' if isinstance(layer, TwinsJob) else 'layer'} {layer.tag} {layer.arch}",
         job=replace(layer, version=version, force=force),
         reason=reason,
-        needs=tuple(dict.fromkeys(each.id for each in (*below[-1:], *fetches))),
+        needs=tuple(dict.fromkeys((*_needed(layer, below), *(each.id for each in fetches)))),
     )
     return [*below, *fetches, task]
 
@@ -204,7 +226,7 @@ def _build(
         id=f"build {candidate.label}",
         job=replace(job, version=version, force=replaces),
         reason=reason,
-        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *(task.id for task in layers[-1:]), *parents])),
+        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *_needed(job, layers), *parents])),
     )
     convert = ConvertJob(
         name=image.name,

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,10 @@ class Sandbox:
     cores: int = 1
     cache_seed: Path | None = None
     """What dib's cache has in it at the start; it is only read. What the command adds is left in `out/cache`."""
+    interpreter: Mapping[str, str | bool] | None = None
+    """What runs programs of another architecture, while the sandbox lives; see `foreign.registration`."""
+    twins: Path | None = None
+    """The native twins that are shown in the image's tree."""
 
     @property
     def scratch(self) -> Path:
@@ -90,9 +95,13 @@ class Sandbox:
             "DIB_PYTHON_EXEC": str(TOOLBOX / "python"),
             "CC_IMAGES_CORES": str(self.cores),
             "CC_IMAGES_CACHE_SEED": str(self.cache_seed or ""),
+            "CC_IMAGES_BEGAN": str(int(time.time())),
+            "CC_IMAGES_EMULATED": "yes" if self.interpreter else "",
+            "CC_IMAGES_INTERPRETERS": "",
+            "CC_IMAGES_TWINS": str(self.twins or ""),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
-            for name in ("mount", "umount", "losetup", "qemu-img", "tar")
+            for name in ("mount", "umount", "losetup", "qemu-img", "tar", "chroot", "apt-get", "mmdebstrap")
         }
 
     def run(
@@ -133,6 +142,7 @@ class Sandbox:
                     "cache": env["DIB_IMAGE_CACHE"],
                     "cache_seed": str(self.cache_seed or ""),
                     "tmpfs_mib": self.tmpfs_mib,
+                    "interpreter": self.interpreter,
                     "owner": [os.getuid(), os.getgid()],
                 }
             )

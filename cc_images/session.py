@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from cc_images import emulation, engine, guest, interior, sandbox
+from cc_images import emulation, engine, foreign, guest, interior, sandbox
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import Progress, Workshop
@@ -137,7 +137,7 @@ def _require_host(plan: Plan) -> None:
     jobs = [task.job for task in plan.tasks if not task.cached]
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
         sandbox.require_host()
-        emulation.require_programs({job.arch for job in builds})
+        foreign.require_programs({job.arch for job in builds})
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
         interior.require_host()

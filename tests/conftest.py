@@ -26,7 +26,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let plans not depend on whether the machine of the tests can run foreign programs."""
     if not request.node.get_closest_marker("real"):
-        monkeypatch.setattr("cc_images.emulation.runs_programs", lambda arch: True)
+        monkeypatch.setattr("cc_images.foreign.runs_programs", lambda arch: True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import emulation, outlook
+from cc_images import foreign, outlook
 from cc_images.config import Config, load
 from cc_images.errors import UserError
 from cc_images.model import Arch
@@ -74,7 +74,7 @@ def test_variants_are_for_bare_metal_and_start_from_their_base(config: Config, t
 def test_what_this_host_cannot_build_is_left_out_unless_it_is_named(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cc_images.emulation.runs_programs", lambda arch: arch is Arch.AMD64)
+    monkeypatch.setattr("cc_images.foreign.runs_programs", lambda arch: arch is Arch.AMD64)
     seen, jobs = planned(config, tmp_path, "cc-debian12")
     assert {job.arch for job in jobs if type(job) is BuildJob} == {Arch.AMD64}
     assert [note for note in seen.notes if note.startswith("arm64 is left out: this host cannot run its programs")]
@@ -82,4 +82,4 @@ def test_what_this_host_cannot_build_is_left_out_unless_it_is_named(
     plan = outlook.look(named, config, Store(tmp_path / "store"), now=TODAY, offline=True).plan("20261121T000000Z")
     assert {task.job.arch for task in plan.tasks if isinstance(task.job, BuildJob)} == {Arch.ARM64}
     with pytest.raises(UserError, match="this host cannot run programs for arm64"):
-        emulation.require_programs({Arch.ARM64})
+        foreign.require_programs({Arch.ARM64})

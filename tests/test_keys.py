@@ -176,7 +176,7 @@ def test_dibs_version_and_the_tools_of_the_host_move_all_keys(
     with monkeypatch.context() as patch:
         patch.setattr(dib, "version", lambda: "99")
         assert not set(project.keys().values()) & set(before.values())
-    monkeypatch.setattr(dib.shutil, "which", lambda name, path: "/bin/true")  # type: ignore[attr-defined]
+    monkeypatch.setattr(dib.shutil, "which", lambda name, path=None: "/bin/true")  # type: ignore[attr-defined]
     assert not set(project.keys().values()) & set(before.values())
 
 

@@ -73,7 +73,7 @@ def stored(store: Store, run: str, content: bytes, state: str) -> Layer:
 def started_from(made: Shop, tmp_path: Path) -> bytes:
     assert CHILD.base is not None
     with (tmp_path / "log").open("wb") as log:
-        return made._foundation("build c", CHILD.base, CHILD, log)[1].read_bytes()
+        return made._stored_layer("build c", CHILD.base.asked, CHILD, log)[1].read_bytes()
 
 
 def test_a_build_starts_from_the_layer_that_serves(store: Store, tmp_path: Path) -> None:

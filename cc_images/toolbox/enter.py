@@ -22,8 +22,15 @@ import socket
 import stat
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cc_images.toolbox import interpreters
+else:
+    sys.path.insert(0, str(Path(__file__).parent))
+    import interpreters
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x04000000, 0x08000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
@@ -131,12 +138,17 @@ def make_dev() -> None:
 
 def inside(spec: dict[str, Any]) -> int:
     """Be PID 1: make the view, run the command, reap, hand its output to the user who asked."""
+    namespace: int | None = spec["namespace"]
     check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS), "unshare")
     make_view(spec)
     for folder in spec["folders"]:
         os.makedirs(folder, exist_ok=True)
     show_cache(spec["cache"], spec["cache_seed"], spec["scratch"])
+    if namespace is not None:
+        place = spec["scratch"] + "/interpreters"
+        bind(namespace, place)
+        spec["env"]["CC_IMAGES_INTERPRETERS"] = place
     # git in dib's cache, whose files belong to the user who runs cc-images; its helpers do not read the environment
     Path(spec["env"]["HOME"], ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
     child = os.fork()
@@ -220,6 +232,7 @@ def guard(spec: dict[str, Any]) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # only the closing of standard input ends a sandbox
     fcntl.flock(os.open(spec["guards"], os.O_RDWR | os.O_CREAT, 0o666), fcntl.LOCK_SH)  # until this process ends
+    spec["namespace"], release = register(spec["interpreter"])
     check(libc.unshare(CLONE_NEWPID), "unshare")
     first = os.fork()
     if first == 0:
@@ -236,9 +249,22 @@ def guard(spec: dict[str, Any]) -> int:
     if stopped:
         os.kill(first, signal.SIGKILL)
     _, status = os.waitpid(first, 0)  # returns when every process of the namespace is gone
+    release()
     shutil.rmtree(spec["scratch"], ignore_errors=True)  # its mounts were private and died with the namespace
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def register(wanted: dict[str, Any] | None) -> tuple[int | None, Callable[[], None]]:
+    """Register the interpreter of another architecture's programs, if any is wanted.
+
+    Return a descriptor of the user namespace that knows it, or None where all do, and what takes it away.
+    """
+    if wanted is None:
+        return None, lambda: None
+    name, what = wanted["name"], interpreters.entry(*(wanted[each] for each in ("name", "magic", "mask", "path")))
+    namespace = interpreters.private(what) if wanted["private"] else None
+    return namespace, (lambda: None) if namespace is not None else interpreters.shared(name, what)
 
 
 def guarded(step: Any, spec: dict[str, Any]) -> int:

@@ -1,0 +1,215 @@
+"""What runs programs of another architecture in a sandbox, registered with binfmt_misc and taken away again.
+
+Two ways, the first where the kernel can (Linux >= 6.7):
+
+private   A user namespace has a binfmt_misc of its own. A keeper makes such a namespace, in which every user is who
+          they are outside, and registers the interpreter there. Only what is started below a chroot joins it (see
+          `chroot` and `apt-get` beside this file): dib itself has to mount, which is root's outside. The host's own
+          binfmt_misc is not touched, and when the keeper ends all is gone.
+shared    Else the interpreter is registered for the whole host. Sandboxes with the same one share the entry; each has
+          a keeper that holds a shared lock as long as its sandbox lives, and the last one takes the entry away. The
+          entry is in front of the host's own, which comes back into effect untouched. A keeper outlives its guard,
+          and the guard takes away what a killed keeper has left; what both have left, the next sandbox does.
+
+The standard library only; knows nothing of cc_images.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+MS_REC, MS_PRIVATE = 16384, 1 << 18
+PR_SET_PDEATHSIG = 1
+
+REGISTRY = Path("/proc/sys/fs/binfmt_misc")
+USERS = Path("/run/cc-images")
+"""A file for each shared entry, locked by those who use it."""
+PREFIX = "cc-images-"
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result: int, what: str) -> None:
+    """Raise OSError with the C library's errno when a call has failed."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def close(*descriptors: int) -> None:
+    """Close files."""
+    for each in descriptors:
+        os.close(each)
+
+
+def entry(name: str, magic: str, mask: str, interpreter: str) -> bytes:
+    """Return what binfmt_misc is told: flags P (argv[0] is kept) and F (works in every root); digits in hexadecimal."""
+    escaped = [b"".join(b"\\x%02x" % byte for byte in bytes.fromhex(digits)) for digits in (magic, mask)]
+    return b":%s:M::%s:%s:%s:PF" % (name.encode(), escaped[0], escaped[1], interpreter.encode())
+
+
+# -- private -----------------------------------------------------------------------------------------------------------
+
+
+def private(what: bytes) -> int | None:
+    """Return a descriptor of a user namespace that has the entry, or None where the kernel has no such thing.
+
+    A child of this process keeps it, and ends with it.
+    """
+    ready, asked = os.pipe()
+    answer, go = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        close(ready, go)
+        with suppress(OSError):
+            check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+            os.setsid()
+            check(libc.unshare(CLONE_NEWUSER), "unshare")
+            os.write(asked, b"u")
+            os.read(answer, 1)  # until the identities are mapped
+            check(libc.unshare(CLONE_NEWNS), "unshare")
+            check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+            attach(REGISTRY)
+            (REGISTRY / "register").write_bytes(what)
+            os.write(asked, b"r")
+            while True:
+                signal.pause()
+        os._exit(1)
+    close(asked, answer)
+    try:
+        if os.read(ready, 1) == b"u":
+            for identities in ("uid_map", "gid_map"):
+                Path(f"/proc/{keeper}/{identities}").write_text(f"0 0 {2**32 - 1}\n")
+            os.write(go, b"g")
+            if os.read(ready, 1) == b"r":
+                return os.open(f"/proc/{keeper}/ns/user", os.O_RDONLY)
+    except OSError:
+        pass
+    finally:
+        close(ready, go)
+    with suppress(ProcessLookupError):
+        os.kill(keeper, signal.SIGKILL)
+    os.waitpid(keeper, 0)
+    return None
+
+
+def attach(registry: Path) -> None:
+    """Mount binfmt_misc in this mount namespace."""
+    check(libc.mount(b"binfmt_misc", str(registry).encode(), b"binfmt_misc", ctypes.c_ulong(0), None), "binfmt_misc")
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def shared(name: str, what: bytes) -> Callable[[], None]:
+    """Register the entry for the host; return what takes it away. It goes, too, when this process and its children end.
+
+    Makes a mount namespace for this process where the host has not mounted binfmt_misc. Raises OSError when the kernel
+    refuses.
+    """
+    if not (REGISTRY / "register").exists():
+        check(libc.unshare(CLONE_NEWNS), "unshare")
+        check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+        attach(REGISTRY)
+    sweep()
+    done, told = os.pipe()
+    alive, own_end = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        close(done, own_end)
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        code = 1
+        try:
+            with using(name, what):
+                os.write(told, b"r")
+                os.read(alive, 1)  # until the process that asked has ended
+            code = 0
+        except OSError as error:
+            os.write(told, str(error).encode())
+        finally:
+            os._exit(code)
+    close(told, alive)
+    answer = os.read(done, 1000)
+    os.close(done)
+    if answer != b"r":
+        raise OSError(f"binfmt_misc: {answer.decode() or 'the keeper of the entry was killed'}")
+
+    def release() -> None:
+        os.close(own_end)
+        os.waitpid(keeper, 0)
+        sweep()
+
+    return release
+
+
+@contextmanager
+def using(name: str, what: bytes) -> Iterator[None]:
+    """Have the entry registered while the context lasts, together with others who use it."""
+    with alone():
+        users = os.open(USERS / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not (REGISTRY / name).exists():
+            (REGISTRY / "register").write_bytes(what)
+    try:
+        yield
+    finally:
+        with alone():
+            os.close(users)
+            take_away(name)
+
+
+def sweep() -> list[str]:
+    """Take away the entries that nobody uses any more, and return their names."""
+    with alone():
+        return [each.name for each in REGISTRY.glob(f"{PREFIX}*") if take_away(each.name)]
+
+
+def take_away(name: str) -> bool:
+    """Take an entry away unless somebody uses it. The caller is `alone`."""
+    users = os.open(USERS / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        with suppress(FileNotFoundError):
+            (REGISTRY / name).write_bytes(b"-1")
+        (USERS / name).unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(users)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep others from looking at, or changing, who uses which entry."""
+    USERS.mkdir(mode=0o755, exist_ok=True)
+    lock = os.open(USERS / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def left(registry: Path = REGISTRY, users: Path = USERS) -> list[str]:
+    """Return the entries that nobody uses any more: what killed keepers have left. Changes nothing."""
+    found: list[str] = []
+    for each in sorted(registry.glob(f"{PREFIX}*")):
+        with suppress(OSError):
+            lock = os.open(users / each.name, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(each.name)
+            finally:
+                os.close(lock)
+    return found

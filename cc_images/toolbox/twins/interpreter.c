@@ -1,0 +1,258 @@
+/* The interpreter of another architecture's programs on an x86-64 host, while images for it are built.
+ *
+ * binfmt_misc hands it every such program (flags P and F, so argv is: this program, the path, argv[0], arguments).
+ * In the root directory that it is run in, which usually is an image's tree, it looks for the program's native twin:
+ * the same program of the same package and version, for the host (see make.py and `programs`). In this order:
+ *
+ *   1. ROOT/native/<path>, the path with all links resolved: the twin whatever its arguments are;
+ *   2. ROOT/scripts/<name>/<arguments>: perl and python, for known scripts only;
+ *   3. the emulator.
+ *
+ * A twin is of the same version as the program when both files have the same time: dpkg-deb gives all that a build
+ * made the time of the package's changelog (SOURCE_DATE_EPOCH), whatever the architecture. Any other twin is not used.
+ * Nor is one when variables speak to the dynamic loader: they name the image's libraries, or are ldd's.
+ *
+ * Where there is no ROOT, all programs are emulated, as with the distribution's own registration of QEMU. The emulator
+ * is ROOT/qemu, or QEMU at its own path, or the copy of it in this file.
+ *
+ * No C library: this runs before each of ten thousands of programs, and the start of a static glibc takes longer than
+ * all that is done here.
+ */
+#include <asm/stat.h>
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/limits.h>
+#include <stddef.h>
+
+#ifndef ROOT
+#define ROOT "/.cc"
+#endif
+#define MAX_LINKS 40                    /* as the kernel's */
+#define MAX_ARGUMENTS 3                 /* by which a script is known */
+#define EINVAL 22
+#define X_OK 1
+#define MFD_CLOEXEC 1
+#define CANNOT_RUN 126                  /* a shell's exit code for what it cannot execute */
+
+/* QEMU and MACHINE come from the command line of the compiler */
+__asm__(".section .rodata\n"
+        "qemu_start: .incbin \"" QEMU "\"\n"
+        "qemu_end: .text\n");
+extern const char qemu_start[], qemu_end[];
+
+static long call5(long number, long a, long b, long c, long d, long e)
+{
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+#define call(number, a, b, c) call5(number, (long)(a), (long)(b), (long)(c), 0, 0)
+
+void *memcpy(void *to, const void *from, size_t count)
+{
+    char *t = to;
+    for (const char *f = from; count--; ) *t++ = *f++;
+    return to;
+}
+
+static size_t length(const char *text)
+{
+    size_t n = 0;
+    while (text[n]) n++;
+    return n;
+}
+
+static int begins(const char *text, const char *with)
+{
+    while (*with) if (*text++ != *with++) return 0;
+    return 1;
+}
+
+static int equal(const char *one, const char *other)
+{
+    return begins(one, other) && !one[length(other)];
+}
+
+/* A text that grows; once it did not fit, it stays `broken`. */
+struct text { char at[PATH_MAX]; size_t used; int broken; };
+
+static void add(struct text *text, const char *more, size_t count)
+{
+    if (text->used + count + 1 > sizeof text->at) { text->broken = 1; return; }
+    memcpy(text->at + text->used, more, count);
+    text->used += count;
+    text->at[text->used] = 0;
+}
+
+static void append(struct text *text, const char *more) { add(text, more, length(more)); }
+
+static void cut(struct text *text, size_t used) { text->used = used; text->at[used] = 0; }
+
+static const char *variable(char **environment, const char *name_and_equals)
+{
+    for (; *environment; environment++)
+        if (begins(*environment, name_and_equals)) return *environment + length(name_and_equals);
+    return 0;
+}
+
+static int runs(const char *path) { return call(__NR_access, path, X_OK, 0) == 0; }
+
+/* realpath(3) in the current root; 0 when there is no such file */
+static int resolve(const char *path, struct text *real)
+{
+    static struct text rest, before;
+    static char link[PATH_MAX];
+    int links = 0;
+    if (*path != '/') {
+        long n = call(__NR_getcwd, rest.at, sizeof rest.at - 1, 0);     /* counts the NUL */
+        if (n <= 0 || *rest.at != '/') return 0;
+        cut(&rest, n - 1);
+        append(&rest, "/");
+    }
+    append(&rest, path);
+    char *at = rest.at;
+    for (;;) {
+        while (*at == '/') at++;
+        if (!*at) break;
+        char *end = at;
+        while (*end && *end != '/') end++;
+        size_t parent = real->used;
+        if (end - at == 2 && begins(at, "..")) {
+            while (real->used && real->at[--real->used] != '/') ;
+            cut(real, real->used);
+        } else if (end - at != 1 || *at != '.') {
+            append(real, "/");
+            add(real, at, end - at);
+            if (real->broken || rest.broken) return 0;
+            long n = call(__NR_readlink, real->at, link, sizeof link - 1);
+            if (n >= 0) {
+                link[n] = 0;
+                if (++links > MAX_LINKS) return 0;
+                cut(&before, 0);
+                append(&before, end);
+                cut(&rest, 0);
+                append(&rest, link);
+                append(&rest, before.at);
+                if (rest.broken || before.broken) return 0;
+                cut(real, *link == '/' ? 0 : parent);
+                end = rest.at;
+            } else if (n != -EINVAL) {                                  /* EINVAL: it is no link */
+                return 0;
+            }
+        }
+        at = end;
+    }
+    return real->used > 0;
+}
+
+/* Whether two files are of the same version of their package, and both there. */
+static int same_version(const char *one, const char *other)
+{
+    struct stat a, b;
+    return call(__NR_stat, one, &a, 0) == 0 && call(__NR_stat, other, &b, 0) == 0 && a.st_mtime == b.st_mtime;
+}
+
+/* The twin that is known by the first arguments: each after a '+', with '!' for '/' and '+' for a space. */
+static int script(const char *name, char **arguments, struct text *twin)
+{
+    append(twin, ROOT "/scripts/");
+    append(twin, name);
+    if (twin->broken || !runs(twin->at)) return 0;
+    append(twin, "/");
+    for (int i = 0; i < MAX_ARGUMENTS && arguments[i]; i++) {
+        if (i) append(twin, "+");
+        for (const char *c = arguments[i]; *c; c++) add(twin, *c == '/' ? "!" : *c == ' ' ? "+" : c, 1);
+        if (twin->broken) return 0;
+        if (runs(twin->at)) return 1;
+    }
+    return 0;
+}
+
+/* One line for people who look for programs that need a twin: kind, path, first two arguments. */
+static void note(const char *kind, const char *path, char **arguments)
+{
+    static struct text line;
+    long log = call(__NR_open, ROOT "/log", O_WRONLY | O_APPEND | O_CLOEXEC, 0);
+    if (log < 0) return;
+    append(&line, kind);
+    append(&line, path);
+    for (int i = 0; i < 2 && arguments[i]; i++) { append(&line, " "); append(&line, arguments[i]); }
+    append(&line, "\n");
+    call(__NR_write, log, line.at, line.used);
+    call(__NR_close, log, 0, 0);
+}
+
+/* Start the native twin of `path` if there is one; return if there is none. */
+static void run_twin(const char *path, char **argv, char **environment, size_t variables)
+{
+    static struct text real, twin;
+    char *extended[variables + 3];
+    if (variable(environment, "LD_PRELOAD=") || variable(environment, "LD_LIBRARY_PATH=")
+        || variable(environment, "LD_TRACE_LOADED_OBJECTS=") || !runs(ROOT "/native") || !resolve(path, &real))
+        return;
+    const char *name = real.at + real.used;
+    while (name > real.at && name[-1] != '/') name--;
+    char **arguments = *argv ? argv + 1 : argv;
+
+    append(&twin, ROOT "/native");
+    append(&twin, begins(real.at, "/usr/") ? "" : "/usr");              /* roots with a /bin of its own */
+    append(&twin, real.at);
+    if (twin.broken || !runs(twin.at)) {
+        twin.broken = 0;
+        cut(&twin, 0);
+        if (!script(name, arguments, &twin)) { note("emulated ", real.at, arguments); return; }
+    }
+    if (!same_version(real.at, twin.at)) { note("version ", real.at, arguments); return; }
+
+    memcpy(extended, environment, variables * sizeof *environment);
+    if (begins(name, "apt")) {                                          /* asks its configuration for the architecture */
+        const char *own = variable(environment, "APT_CONFIG=");
+        if (own && !equal(own, ROOT "/apt.conf")) { note("configured ", real.at, arguments); return; }
+        if (!own) extended[variables++] = "APT_CONFIG=" ROOT "/apt.conf";
+    }
+    if (equal(name, "bash")) {                                          /* has it compiled in, and tells its children */
+        if (!variable(environment, "HOSTTYPE=")) extended[variables++] = "HOSTTYPE=" MACHINE;
+        if (!variable(environment, "MACHTYPE=")) extended[variables++] = "MACHTYPE=" MACHINE "-unknown-linux-gnu";
+    }
+    extended[variables] = 0;
+    note("native ", real.at, arguments);
+    call(__NR_execve, twin.at, argv, extended);
+}
+
+static void emulate(const char *path, char **argv, long argc, char **environment)
+{
+    char *with[argc + 4];
+    with[0] = "qemu-" MACHINE;
+    with[1] = "-0";
+    with[2] = argc ? argv[0] : "";
+    with[3] = (char *)path;
+    for (long i = 1; i <= argc; i++) with[3 + i] = argv[i];             /* the NULL too */
+    if (!argc) with[4] = 0;
+    call(__NR_execve, ROOT "/qemu", with, environment);
+    call(__NR_execve, QEMU, with, environment);
+    long copy = call(__NR_memfd_create, "qemu", MFD_CLOEXEC, 0), count;
+    for (const char *at = qemu_start; copy >= 0 && at < qemu_end; at += count)
+        if ((count = call(__NR_write, copy, at, qemu_end - at)) <= 0) return;
+    call5(__NR_execveat, copy, (long)"", (long)with, (long)environment, AT_EMPTY_PATH);
+}
+
+__attribute__((used)) void start(long *stack)
+{
+    static const char usage[] = "interpreter: binfmt_misc runs this, with the flags P and F\n";
+    static const char failure[] = "interpreter: the emulator cannot be started\n";
+    long argc = stack[0];
+    char **argv = (char **)(stack + 1), **environment = argv + argc + 1;
+    size_t variables = 0;
+    while (environment[variables]) variables++;
+    if (argc < 3) {
+        call(__NR_write, 2, usage, sizeof usage - 1);
+    } else {
+        run_twin(argv[1], argv + 2, environment, variables);
+        emulate(argv[1], argv + 2, argc - 2, environment);
+        call(__NR_write, 2, failure, sizeof failure - 1);
+    }
+    call(__NR_exit_group, CANNOT_RUN, 0, 0);
+}
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n hlt\n");

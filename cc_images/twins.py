@@ -1,0 +1,196 @@
+"""Native twins: a release's programs for this host, which stand in for those of an image of another architecture.
+
+Decides what they are made from; `toolbox/twins/make.py` makes them in a sandbox, and says how they work. They are kept
+in the store as a layer. What they put out is what the image's own programs would, so they are in no image's key: but
+for the list of programs and the interpreter, whose files are (`digest`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images import process
+from cc_images.errors import CCImagesError
+from cc_images.foreign import TWINS_ON, USER_EMULATORS
+from cc_images.model import Arch
+from cc_images.sandbox import TOOLBOX, Sandbox, outside
+
+FILES = TOOLBOX / "twins"
+
+SWITCH = "CC_IMAGES_TWINS"
+"""The variable of the user's that forbids twins, with the value `no`."""
+
+TIMEOUT = 30
+"""Minutes that making them may take: a download and an unpacking."""
+
+SHOWN = 40
+"""Programs without a twin that a build's log names, the most frequent first."""
+
+SCRATCH = 1
+"""GiB that making them takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What twins are made from: a distribution's release, apt's sources for it, and options of mmdebstrap."""
+
+    distro: str
+    suite: str
+    sources: tuple[str, ...]
+    options: str = ""
+
+    @property
+    def tag(self) -> str:
+        """How the twins are called in plans and in the store."""
+        return f"{self.distro}-{self.suite}"
+
+    def as_environment(self) -> dict[str, str]:
+        """Return what says all this, in dib's variables."""
+        return {
+            "DISTRO_NAME": self.distro,
+            "DIB_RELEASE": self.suite,
+            "DIB_APT_SOURCES_CONF": "\n".join(self.sources),
+            "DIB_MMDEBSTRAP_EXTRA_ARGS": self.options,
+        }
+
+
+def release(variables: Mapping[str, str]) -> Release | None:
+    """Return the release that an image's elements bootstrap, by their variables; None for one that has no twins.
+
+    The sources are those that dib's debian-minimal and ubuntu-minimal write (root.d/75-…-baseinstall).
+    """
+    suite, mirror = variables["DIB_RELEASE"], variables["DIB_DISTRIBUTION_MIRROR"]
+    components = variables["DIB_DEBIAN_COMPONENTS"].replace(",", " ")
+    if not (suite and mirror):
+        return None
+    match variables["DISTRO_NAME"]:
+        case "debian":
+            lines = variables["DIB_APT_SOURCES_CONF"].splitlines()
+            sources = [line.partition(":")[2] for line in lines if ":deb" in line]
+        case "ubuntu":
+            pockets = [name for name in variables["DIB_UBUNTU_MIRROR_DISTS"].split(",") if name]
+            sources = [
+                f"deb {mirror} {each} {components}" for each in (suite, *(f"{suite}-{name}" for name in pockets))
+            ]
+        case _:
+            return None
+    return Release(
+        distro=variables["DISTRO_NAME"],
+        suite=suite,
+        sources=tuple(sources),
+        options=variables["DIB_MMDEBSTRAP_EXTRA_ARGS"],
+    )
+
+
+VARIABLES = (
+    "DISTRO_NAME",
+    "DIB_RELEASE",
+    "DIB_DISTRIBUTION_MIRROR",
+    "DIB_DEBIAN_COMPONENTS",
+    "DIB_APT_SOURCES_CONF",
+    "DIB_UBUNTU_MIRROR_DISTS",
+    "DIB_MMDEBSTRAP_EXTRA_ARGS",
+)
+"""What `release` wants to know, as it would be in a build for TWINS_ON."""
+
+
+def is_keyring(name: str) -> bool:
+    """Say whether an artifact is a package with the keys that a distribution's repositories are signed with."""
+    return re.fullmatch(r"[a-z0-9+.-]+-keyring_[^/]*\.deb", name) is not None
+
+
+def wanted() -> bool:
+    """Say whether the user allows twins."""
+    return os.environ.get(SWITCH, "").lower() not in ("no", "0", "false", "off")
+
+
+def digest() -> str:
+    """Return the sha256 of all that makes and starts twins: the list of programs above all."""
+    files = sorted(path for path in FILES.iterdir() if path.is_file())
+    return hashlib.sha256(b"\0".join(f"{path.name}\0".encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def make(
+    arch: Arch,
+    environment: Mapping[str, str],
+    keyrings: list[str],
+    sandbox: Sandbox,
+    *,
+    log: BinaryIO,
+    stop: threading.Event,
+) -> Path:
+    """Make the twins of a release's programs for `arch` in `sandbox`; return the file, a zstd tar.
+
+    `environment` is what `Release.as_environment` returned. Raises CCImagesError.
+    """
+    emulator = USER_EMULATORS[arch].path
+    assert emulator is not None, "the host was found able to run these programs"
+    order = {
+        "suite": environment["DIB_RELEASE"],
+        "sources": environment["DIB_APT_SOURCES_CONF"].splitlines(),
+        "options": environment["DIB_MMDEBSTRAP_EXTRA_ARGS"],
+        "keyrings": keyrings,
+        "arch": arch.value,
+        "machine": arch.machine,
+        "emulator": str(emulator),
+        "cores": sandbox.cores,
+        "work": str(sandbox.scratch / "twins"),
+        "out": str(sandbox.out),
+    }
+    sandbox.out.mkdir(parents=True, exist_ok=True)
+    note = sandbox.workspace / "order.json"  # not an argument: a mirror's address may hold a password
+    note.touch(mode=0o600)
+    note.write_text(json.dumps(order))
+    try:
+        sandbox.run(
+            [sys.executable, "-I", str(FILES / "make.py"), str(note)],
+            {},
+            log=log,
+            timeout=TIMEOUT * 60.0,
+            stop=stop,
+            on_line=lambda line: None,
+        )
+    except process.CommandFailed as error:
+        last = next((line for line in reversed(error.tail) if line.startswith(("E: ", "Err:"))), error.message)
+        called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
+        failure = CCImagesError(
+            f"the programs of {called} for {TWINS_ON} could not be had as twins: {last}",
+            hint=f"read the log; {SWITCH}=no builds by plain emulation, much slower",
+            reason="twins",
+        )
+        failure.tail = error.tail
+        raise failure from error
+    finally:
+        note.unlink(missing_ok=True)
+    return sandbox.out / "disk.tar"
+
+
+def unpack(file: Path, folder: Path) -> Path:
+    """Unpack twins into a folder, in which builds see them; return their interpreter."""
+    folder.mkdir(parents=True)
+    tar = shutil.which("tar") or "tar"
+    process.run([tar, "--zstd", "--no-same-owner", "-C", str(folder), "-xf", str(file)], env=outside())
+    log = folder / "log"
+    log.touch()
+    log.chmod(0o666)  # programs note their start in it, whoever they run as
+    return folder / "interpreter"
+
+
+def started(folder: Path) -> str:
+    """Return what builds with these twins have started, in words: how many native, and the most frequent others."""
+    lines = (folder / "log").read_text(errors="replace").splitlines()
+    kinds = Counter(line.partition(" ")[0] for line in lines)
+    others = Counter(line for line in lines if not line.startswith("native "))
+    shown = "".join(f"{count:6} {line}\n" for line, count in others.most_common(SHOWN))
+    return f"programs started: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}\n{shown}"
