@@ -95,11 +95,11 @@ class Project:
         command = [sys.executable, "-m", "cc_images", *words]
         return cost(command, self.folder, CC_IMAGES_STORE=str(self.folder / store), **self.environment)
 
-    def plain(self, name: str, elements: tuple[str, ...], package: str = "") -> Cost:
+    def plain(self, name: str, elements: tuple[str, ...], package: str = "", arch: str = "amd64") -> Cost:
         """Run plain dib."""
         folders = [str(self.folder / "elements"), str(REPOSITORY / "elements")]
-        command = [sys.executable, "-m", "bench.plain", str(self.folder / name), ",".join(elements), package, *folders]
-        return cost(command, self.folder, **self.environment)
+        command = [sys.executable, "-m", "bench.plain", str(self.folder / name), ",".join(elements), package, arch]
+        return cost([*command, *folders], self.folder, **self.environment)
 
 
 def conversion(project: Project) -> None:

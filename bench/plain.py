@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from cc_images import foreign
 from cc_images.elements import own_elements
+from cc_images.model import Arch
 from cc_images.sandbox import Sandbox, remove
 
 REPOSITORY = Path(__file__).parent.parent
@@ -29,10 +31,21 @@ def plain(
     folders: Sequence[Path],
     options: Sequence[str] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
+    arch: Arch = Arch.AMD64,
 ) -> None:
-    """Build one image as `<out>.qcow2` from nothing; `options` are more words for disk-image-create."""
+    """Build one image as `<out>.qcow2` from nothing; `options` are more words for disk-image-create.
+
+    QEMU runs the programs of another architecture than this host's.
+    """
     workspace = Path(tempfile.mkdtemp(dir=out.parent))
-    sandbox = Sandbox(workspace=workspace, guards=workspace / "guards", visible=(*folders,), tmpfs_mib=8 << 10, cores=1)
+    sandbox = Sandbox(
+        workspace=workspace,
+        guards=workspace / "guards",
+        visible=(*folders,),
+        tmpfs_mib=8 << 10,
+        cores=1,
+        interpreter=foreign.registration(arch) if foreign.is_foreign(arch) else None,
+    )
     variables = {
         **{name: value for name, value in os.environ.items() if name.startswith("DIB_")},
         "ELEMENTS_PATH": ":".join(map(str, (*folders, own_elements()))),
@@ -41,11 +54,11 @@ def plain(
         "DIB_PYTHON_EXEC": sys.executable,
         **environment,
     }
-    argv = ["disk-image-create", *options, "-o", str(sandbox.out / "image")]
+    argv = ["disk-image-create", "-a", arch, *options, "-o", str(sandbox.out / "image")]
     if packages:
         argv += ["-p", ",".join(packages)]
     with (workspace / "log").open("wb") as log:
-        sandbox.run([*argv, *elements], variables, log=log, timeout=7200, stop=threading.Event(),
+        sandbox.run([*argv, *elements], variables, log=log, timeout=14400, stop=threading.Event(),
                     on_line=lambda line: None)  # fmt: skip
     (sandbox.out / "image.qcow2").rename(out.with_suffix(".qcow2"))
     shutil.copy(workspace / "log", out.with_suffix(".log"))
@@ -53,7 +66,6 @@ def plain(
 
 
 if __name__ == "__main__":
-    target, names, extra, *places = sys.argv[1:]
-    plain(
-        Path(target), names.split(","), [word for word in extra.split(",") if word], [Path(place) for place in places]
-    )
+    target, names, extra, wanted, *places = sys.argv[1:]
+    more = [word for word in extra.split(",") if word]
+    plain(Path(target), names.split(","), more, [Path(place) for place in places], arch=Arch(wanted))

@@ -39,6 +39,8 @@ class Emulator:
     program: str
     package: str
     machine: str
+    cpu: str
+    """What software emulates. Not simply the largest: QEMU computes arm64's pointer authentication in software, too."""
     uefi: tuple[tuple[str, str], ...]
     """Firmware code and variables; the first pair that exists is used. Without variables it is one file for `-bios`."""
     uefi_package: str
@@ -60,6 +62,7 @@ EMULATORS: Mapping[Arch, Emulator] = {
         program="qemu-system-x86_64",
         package="qemu-system-x86",
         machine="q35",
+        cpu="max",
         uefi=(
             ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
             ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
@@ -74,6 +77,7 @@ EMULATORS: Mapping[Arch, Emulator] = {
         program="qemu-system-aarch64",
         package="qemu-system-arm",
         machine="virt",
+        cpu="cortex-a72",
         uefi=(
             ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
             ("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", ""),
@@ -192,6 +196,8 @@ def probe(arch: Arch, *, accelerate: bool) -> bool:
 
 def _engine(emulator: Emulator, accelerate: bool) -> list[str]:
     speed = (
-        ["-accel", "kvm", "-cpu", "host"] if accelerate else ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"]
+        ["-accel", "kvm", "-cpu", "host"]
+        if accelerate
+        else ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", emulator.cpu]
     )
     return ["-machine", emulator.machine, *speed]

@@ -9,19 +9,17 @@
  *   3. the emulator.
  *
  * A twin is of the same version as the program when both files have the same time: dpkg-deb gives all that a build
- * made the time of the package's changelog (SOURCE_DATE_EPOCH), whatever the architecture. Any other twin is not used.
- * Nor is one when variables speak to the dynamic loader: they name the image's libraries, or are ldd's.
+ * made the time of the newest entry in the package's changelog (SOURCE_DATE_EPOCH), whatever the architecture. The
+ * entries of rebuilds (binNMUs) are written for each architecture, within seconds. Any other twin is not used. Nor is
+ * one when variables speak to the dynamic loader: they name the image's libraries, or are ldd's.
  *
  * Where there is no ROOT, all programs are emulated, as with the distribution's own registration of QEMU. The emulator
  * is ROOT/qemu, or QEMU at its own path, or the copy of it in this file.
  *
  * No C library: this runs before each of ten thousands of programs, and the start of a static glibc takes longer than
- * all that is done here.
+ * all that is done here. Nor its headers, so that a compiler is all that is needed; the numbers are the kernel's
+ * (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/linux) and never change.
  */
-#include <asm/stat.h>
-#include <asm/unistd.h>
-#include <linux/fcntl.h>
-#include <linux/limits.h>
 #include <stddef.h>
 
 #ifndef ROOT
@@ -29,10 +27,21 @@
 #endif
 #define MAX_LINKS 40                    /* as the kernel's */
 #define MAX_ARGUMENTS 3                 /* by which a script is known */
+#define APT_DUMP "/tmp/apt.conf."          /* all of its configuration, which apt writes for those it starts */
+#define REBUILT 120                     /* seconds between the entries of one rebuild, at most */
+#define CANNOT_RUN 126                  /* a shell's exit code for what it cannot execute */
+
+enum { WRITE = 1, OPEN = 2, CLOSE = 3, STAT = 4, ACCESS = 21, EXECVE = 59, GETCWD = 79, READLINK = 89, EXIT_GROUP = 231,
+       MEMFD_CREATE = 319, EXECVEAT = 322 };
+#define PATH_MAX 4096
 #define EINVAL 22
 #define X_OK 1
+#define O_WRONLY 1
+#define O_APPEND 02000
+#define O_CLOEXEC 02000000
 #define MFD_CLOEXEC 1
-#define CANNOT_RUN 126                  /* a shell's exit code for what it cannot execute */
+#define AT_EMPTY_PATH 0x1000
+struct stat { long other[11], st_mtime, more[6]; };
 
 /* QEMU and MACHINE come from the command line of the compiler */
 __asm__(".section .rodata\n"
@@ -97,7 +106,7 @@ static const char *variable(char **environment, const char *name_and_equals)
     return 0;
 }
 
-static int runs(const char *path) { return call(__NR_access, path, X_OK, 0) == 0; }
+static int runs(const char *path) { return call(ACCESS, path, X_OK, 0) == 0; }
 
 /* realpath(3) in the current root; 0 when there is no such file */
 static int resolve(const char *path, struct text *real)
@@ -106,7 +115,7 @@ static int resolve(const char *path, struct text *real)
     static char link[PATH_MAX];
     int links = 0;
     if (*path != '/') {
-        long n = call(__NR_getcwd, rest.at, sizeof rest.at - 1, 0);     /* counts the NUL */
+        long n = call(GETCWD, rest.at, sizeof rest.at - 1, 0);     /* counts the NUL */
         if (n <= 0 || *rest.at != '/') return 0;
         cut(&rest, n - 1);
         append(&rest, "/");
@@ -126,7 +135,7 @@ static int resolve(const char *path, struct text *real)
             append(real, "/");
             add(real, at, end - at);
             if (real->broken || rest.broken) return 0;
-            long n = call(__NR_readlink, real->at, link, sizeof link - 1);
+            long n = call(READLINK, real->at, link, sizeof link - 1);
             if (n >= 0) {
                 link[n] = 0;
                 if (++links > MAX_LINKS) return 0;
@@ -151,7 +160,9 @@ static int resolve(const char *path, struct text *real)
 static int same_version(const char *one, const char *other)
 {
     struct stat a, b;
-    return call(__NR_stat, one, &a, 0) == 0 && call(__NR_stat, other, &b, 0) == 0 && a.st_mtime == b.st_mtime;
+    if (call(STAT, one, &a, 0) || call(STAT, other, &b, 0)) return 0;
+    long apart = a.st_mtime - b.st_mtime;
+    return -REBUILT < apart && apart < REBUILT;
 }
 
 /* The twin that is known by the first arguments: each after a '+', with '!' for '/' and '+' for a space. */
@@ -174,14 +185,15 @@ static int script(const char *name, char **arguments, struct text *twin)
 static void note(const char *kind, const char *path, char **arguments)
 {
     static struct text line;
-    long log = call(__NR_open, ROOT "/log", O_WRONLY | O_APPEND | O_CLOEXEC, 0);
+    long log = call(OPEN, ROOT "/log", O_WRONLY | O_APPEND | O_CLOEXEC, 0);
     if (log < 0) return;
     append(&line, kind);
     append(&line, path);
     for (int i = 0; i < 2 && arguments[i]; i++) { append(&line, " "); append(&line, arguments[i]); }
+    for (char *c = line.at; *c; c++) if (*c < ' ') *c = ' ';
     append(&line, "\n");
-    call(__NR_write, log, line.at, line.used);
-    call(__NR_close, log, 0, 0);
+    call(WRITE, log, line.at, line.used);
+    call(CLOSE, log, 0, 0);
 }
 
 /* Start the native twin of `path` if there is one; return if there is none. */
@@ -209,7 +221,7 @@ static void run_twin(const char *path, char **argv, char **environment, size_t v
     memcpy(extended, environment, variables * sizeof *environment);
     if (begins(name, "apt")) {                                          /* asks its configuration for the architecture */
         const char *own = variable(environment, "APT_CONFIG=");
-        if (own && !equal(own, ROOT "/apt.conf")) { note("configured ", real.at, arguments); return; }
+        if (own && !equal(own, ROOT "/apt.conf") && !begins(own, APT_DUMP)) { note("configured ", real.at, arguments); return; }
         if (!own) extended[variables++] = "APT_CONFIG=" ROOT "/apt.conf";
     }
     if (equal(name, "bash")) {                                          /* has it compiled in, and tells its children */
@@ -218,7 +230,7 @@ static void run_twin(const char *path, char **argv, char **environment, size_t v
     }
     extended[variables] = 0;
     note("native ", real.at, arguments);
-    call(__NR_execve, twin.at, argv, extended);
+    call(EXECVE, twin.at, argv, extended);
 }
 
 static void emulate(const char *path, char **argv, long argc, char **environment)
@@ -230,12 +242,12 @@ static void emulate(const char *path, char **argv, long argc, char **environment
     with[3] = (char *)path;
     for (long i = 1; i <= argc; i++) with[3 + i] = argv[i];             /* the NULL too */
     if (!argc) with[4] = 0;
-    call(__NR_execve, ROOT "/qemu", with, environment);
-    call(__NR_execve, QEMU, with, environment);
-    long copy = call(__NR_memfd_create, "qemu", MFD_CLOEXEC, 0), count;
+    call(EXECVE, ROOT "/qemu", with, environment);
+    call(EXECVE, QEMU, with, environment);
+    long copy = call(MEMFD_CREATE, "qemu", MFD_CLOEXEC, 0), count;
     for (const char *at = qemu_start; copy >= 0 && at < qemu_end; at += count)
-        if ((count = call(__NR_write, copy, at, qemu_end - at)) <= 0) return;
-    call5(__NR_execveat, copy, (long)"", (long)with, (long)environment, AT_EMPTY_PATH);
+        if ((count = call(WRITE, copy, at, qemu_end - at)) <= 0) return;
+    call5(EXECVEAT, copy, (long)"", (long)with, (long)environment, AT_EMPTY_PATH);
 }
 
 __attribute__((used)) void start(long *stack)
@@ -247,12 +259,12 @@ __attribute__((used)) void start(long *stack)
     size_t variables = 0;
     while (environment[variables]) variables++;
     if (argc < 3) {
-        call(__NR_write, 2, usage, sizeof usage - 1);
+        call(WRITE, 2, usage, sizeof usage - 1);
     } else {
         run_twin(argv[1], argv + 2, environment, variables);
         emulate(argv[1], argv + 2, argc - 2, environment);
-        call(__NR_write, 2, failure, sizeof failure - 1);
+        call(WRITE, 2, failure, sizeof failure - 1);
     }
-    call(__NR_exit_group, CANNOT_RUN, 0, 0);
+    call(EXIT_GROUP, CANNOT_RUN, 0, 0);
 }
 __asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n hlt\n");

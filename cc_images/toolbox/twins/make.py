@@ -79,7 +79,7 @@ def listed(text: str) -> tuple[list[str], list[Program]]:
             raise ValueError(f"line {number}: a program is a path below a group")
         else:
             programs.append(Program(pattern=words[0], arguments=words[1:]))
-    return packages, programs
+    return [*dict.fromkeys(packages)], programs
 
 
 def unpack(order: Order, packages: list[str]) -> Path:

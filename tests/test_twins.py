@@ -1,0 +1,329 @@
+"""Native twins: the list of programs, how they are moved, what the interpreter starts, and what is planned for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cc_images import foreign, twins
+from cc_images.foreign import USER_EMULATORS
+from cc_images.model import Arch
+from cc_images.toolbox import interpreters
+from cc_images.toolbox.twins import make
+
+SAME, LATER = 1_600_000_000, 1_600_000_000 + 3600
+
+
+# -- the list --------------------------------------------------------------------------------------------------------
+
+
+def listed() -> tuple[list[str], list[make.Program]]:
+    return make.listed((twins.FILES / "programs").read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("/usr/bin/sed\n", "line 1: a program is a path below a group"),
+        ("[sed] text in, text out\nusr/bin/sed\n", "line 2: a program is a path below a group"),
+        ("[sed]\n/usr/bin/sed\n", "line 1: a group needs packages and a reason"),
+        ("[] text in, text out\n/usr/bin/sed\n", "line 1: a group needs packages and a reason"),
+    ],
+)
+def test_every_program_has_a_package_and_a_reason(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make.listed(text)
+
+
+def test_the_list_is_whole_and_names_nothing_that_tells_the_architecture() -> None:
+    packages, programs = listed()
+    assert len(packages) == len(set(packages))
+    names = {program["pattern"].rpartition("/")[2] for program in programs if not program["arguments"]}
+    assert {"bash", "sed", "dpkg", "apt-get"} <= names
+    telling = {"uname", "arch", "ldconfig", "ldd", "gcc", "systemctl", "grub-install", "useradd", "stdbuf", "lscpu"}
+    assert not names & telling
+    assert not [name for name in names if name.startswith(("python", "perl"))], "those run for known scripts only"
+    assert all(program["pattern"].startswith("/usr/") for program in programs), "paths with all links resolved"
+    assert all(len(program["arguments"]) <= 5 for program in programs)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_programs_are_found_below_usr_and_outside(tmp_path: Path, merged: bool) -> None:
+    (tmp_path / "usr" / "bin").mkdir(parents=True)
+    if merged:
+        (tmp_path / "bin").symlink_to("usr/bin")
+    else:
+        (tmp_path / "bin").mkdir()
+    (tmp_path / "usr/bin/awk").symlink_to("mawk")
+    for name in ("usr/bin/mawk", "bin/sed"):
+        (tmp_path / name).write_text("")
+    assert [name for name, _ in make.found(tmp_path, "/usr/bin/sed")] == ["/usr/bin/sed"]
+    assert [name for name, _ in make.found(tmp_path, "/usr/bin/*awk")] == ["/usr/bin/mawk"], "no links"
+
+
+# -- how they are moved ----------------------------------------------------------------------------------------------
+
+
+def program(path: Path, text: str, time: int = SAME) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    os.utime(path, (time, time))
+    return path
+
+
+def test_paths_and_architecture_are_replaced_and_nothing_moves(tmp_path: Path) -> None:
+    libraries = b"\x7fELF \0/usr/lib/x86_64-linux-gnu/perl\0/lib64/ld-linux-x86-64.so.2\0amd64\0amd64v2\0"
+    for name in ("native/usr/bin/dpkg", "native/usr/bin/sed", "lib/libapt-pkg.so.6.0", "native/usr/bin/egrep"):
+        program(tmp_path / name, "")
+        (tmp_path / name).write_bytes(libraries if "egrep" not in name else b"#!/bin/sh /usr/lib/x86_64-linux-gnu")
+        os.utime(tmp_path / name, (SAME, SAME))
+    assert make.relocate(tmp_path, "arm64") == 3, "scripts stay as they are"
+    moved = b"\x7fELF \0/.cc/lib/x86_64-linux-gnu/perl\0/.cc/ld-linux-x86-64.so.2\0\0\0amd64\0amd64v2\0"
+    assert (tmp_path / "native/usr/bin/sed").read_bytes() == moved
+    for name in ("native/usr/bin/dpkg", "lib/libapt-pkg.so.6.0"):
+        assert (tmp_path / name).read_bytes() == moved.replace(b"amd64\0", b"arm64\0"), "as long as before"
+        assert (tmp_path / name).stat().st_mtime == SAME, "by which its version is told"
+
+
+def test_programs_whose_architecture_cannot_be_replaced_stay_emulated(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "twins"
+    for name in ("usr/bin/dpkg", "usr/bin/sed", "usr/lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libz.so"):
+        program(tree / name, name)
+    wanted = [make.Program(pattern=f"/usr/bin/{name}", arguments=[]) for name in ("dpkg", "sed")]
+    (out / "lib").mkdir(parents=True)
+    make.collect(tree, wanted, out, "ppc64el")
+    assert sorted(path.name for path in (out / "native/usr/bin").iterdir()) == ["sed"]
+    assert sorted(path.name for path in (out / "lib/x86_64-linux-gnu").iterdir()) == ["libc.so.6", "libz.so"]
+
+
+# -- what the interpreter starts -------------------------------------------------------------------------------------
+
+COMPILER = shutil.which("cc")
+needs_compiler = pytest.mark.skipif(
+    COMPILER is None or os.uname().machine != "x86_64", reason="the interpreter is compiled, for x86-64 hosts"
+)
+
+
+EMULATED = "-0 prog "
+"""What stands for the emulator is echo, so this is how emulated programs begin."""
+
+
+class Root:
+    """A folder that stands for an image's root and the twins in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.twins = folder / "twins"
+        emulator = shutil.copy("/bin/echo", folder / "emulator")
+        words = ["cc", "-O2", "-Wall", "-Werror", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
+        words += ["-fno-tree-loop-distribute-patterns", "-Wl,-z,noexecstack", f'-DROOT="{self.twins}"']
+        words += [f'-DQEMU="{emulator}"', '-DMACHINE="aarch64"', "-o", str(folder / "interpreter")]
+        subprocess.run([*words, str(twins.FILES / "interpreter.c")], check=True)
+
+    def guest(self, name: str, time: int = SAME) -> Path:
+        """Make a program of the image; nobody reads what is in it."""
+        return program(self.folder / "root" / name, "of another architecture", time)
+
+    def twin(self, path: Path, time: int = SAME, place: str = "native/usr") -> None:
+        """Make a program's twin, which says what it is given."""
+        script = (
+            '#!/bin/sh\necho "native $*"\n[ -z "$SHOW" ] || env | grep -E "^(APT_CONFIG|HOSTTYPE|MACHTYPE)=" | sort\n'
+        )
+        program(self.twins / f"{place}{path}", script, time)
+
+    def run(self, path: Path | str, *arguments: str, name: str = "prog", cwd: Path | None = None, **more: str) -> str:
+        """Start a program as binfmt_misc does with the flag P."""
+        command = [str(self.folder / "interpreter"), str(path), name, *arguments]
+        environment = {"PATH": os.environ["PATH"], **more}
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root(tmp_path)
+
+
+@needs_compiler
+def test_a_twin_of_the_same_version_runs_and_any_other_program_is_emulated(root: Root) -> None:
+    sed, other = root.guest("bin/sed"), root.guest("bin/other")
+    assert root.run(sed, "-n", "p") == f"-0 prog {sed} -n p", "without twins"
+    root.twin(sed)
+    assert root.run(sed, "-n", "a b") == "native -n a b"
+    assert root.run(other, "-n") == f"-0 prog {other} -n"
+    assert root.run(root.folder / "missing") == f"-0 prog {root.folder}/missing", "who says what is wrong"
+
+
+@needs_compiler
+@pytest.mark.parametrize(("apart", "native"), [(0, True), (53, True), (-53, True), (3600, False), (-3600, False)])
+def test_the_version_is_told_by_the_time_of_the_file(root: Root, apart: int, native: bool) -> None:
+    sed = root.guest("bin/sed", SAME + apart)
+    root.twin(sed)
+    assert root.run(sed).startswith("native" if native else EMULATED)
+
+
+@needs_compiler
+def test_links_and_relative_paths_lead_to_the_twin(root: Root) -> None:
+    mawk = root.guest("usr/bin/mawk")
+    root.twin(mawk)
+    (mawk.parent / "awk").symlink_to("../share/../bin/mawk")
+    (mawk.parents[1] / "share").mkdir()
+    (root.folder / "root/bin").symlink_to("usr/bin")
+    (mawk.parent / "loop").symlink_to("loop")
+    for path in ("bin/awk", "./usr//bin/./awk", "usr/bin/../bin/awk"):
+        assert root.run(root.folder / "root" / path) == "native"
+        assert root.run(path, cwd=root.folder / "root") == "native"
+    assert root.run(mawk.parent / "loop").startswith(EMULATED)
+    assert root.run("/" + "x/" * 3000).startswith(EMULATED), "longer than a path may be"
+
+
+@needs_compiler
+@pytest.mark.parametrize("variable", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_TRACE_LOADED_OBJECTS"])
+def test_what_the_loader_is_told_concerns_the_images_libraries(root: Root, variable: str) -> None:
+    sed = root.guest("bin/sed")
+    root.twin(sed)
+    (root.twins / "log").touch()
+    root.run(sed, **{variable: ""})
+    assert (root.twins / "log").read_text() == "", "no twin was thought of"
+
+
+@needs_compiler
+def test_scripts_are_known_by_their_first_arguments(root: Root) -> None:
+    perl = root.guest("usr/bin/perl")
+    program(root.twins / "bin/perl", '#!/bin/sh\necho "native $*"\n')
+    link = root.twins / "scripts/perl/-w+!usr!share!frontend"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../bin/perl")
+    (root.twins / "native").mkdir()
+    assert root.run(perl, "-w", "/usr/share/frontend", "configure") == "native -w /usr/share/frontend configure"
+    for arguments in (["-w", "/usr/share/other"], ["/usr/share/frontend"], ["-w"], [], ["x" * 5000], ["-w", "../perl"]):
+        assert root.run(perl, *arguments).startswith(EMULATED)
+    os.utime(perl, (LATER, LATER))
+    assert root.run(perl, "-w", "/usr/share/frontend").startswith(EMULATED), "another version"
+
+
+@needs_compiler
+def test_apt_and_bash_are_told_the_architecture(root: Root) -> None:
+    apt, bash = root.guest("usr/bin/apt-get"), root.guest("bin/bash")
+    root.twin(apt)
+    root.twin(bash)
+    mine = f"{root.twins}/apt.conf"
+    assert root.run(apt, SHOW="1") == f"native \nAPT_CONFIG={mine}"
+    assert root.run(apt, SHOW="1", APT_CONFIG=mine) == f"native \nAPT_CONFIG={mine}"
+    assert root.run(apt, APT_CONFIG="/tmp/apt.conf.x1y2z3") == "native", "what apt itself has written"
+    assert root.run(apt, APT_CONFIG="/etc/own").startswith(EMULATED), "a configuration of the image's own"
+    assert root.run(bash, SHOW="1") == "native \nHOSTTYPE=aarch64\nMACHTYPE=aarch64-unknown-linux-gnu"
+    assert "HOSTTYPE=mine" in root.run(bash, SHOW="1", HOSTTYPE="mine")
+
+
+@needs_compiler
+def test_the_log_has_a_line_for_each_start(root: Root) -> None:
+    sed, old = root.guest("bin/sed"), root.guest("bin/old", LATER)
+    root.twin(sed)
+    root.twin(old)
+    (root.twins / "log").touch()
+    root.run(sed, "s/a/b/\ns/b/c/", "file", "more")
+    root.run(old)
+    root.run(root.guest("bin/other"), "x")
+    lines = (root.twins / "log").read_text().splitlines()
+    assert lines == [f"native {sed} s/a/b/ s/b/c/ file", f"version {old}", f"emulated {sed.parent}/other x"]
+    said = twins.started(root.twins)
+    assert said.startswith("programs started: 1 native, 1 version, 1 emulated\n")
+    assert f"     1 emulated {sed.parent}/other x\n" in said
+
+
+@needs_compiler
+def test_the_emulator_is_in_the_interpreter_too(root: Root) -> None:
+    (root.folder / "emulator").unlink()
+    assert root.run(root.guest("bin/sed"), "x").startswith(EMULATED), "where no root has it"
+
+
+# -- what binfmt_misc is told ----------------------------------------------------------------------------------------
+
+
+def test_an_entry_names_the_header_of_the_programs(tmp_path: Path) -> None:
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_bytes(b"interpreter")
+    told: dict[str, Any] = {**foreign.registration(Arch.ARM64, interpreter)}
+    what = interpreters.entry(*(told[each] for each in ("name", "magic", "mask", "path")))
+    name, kind, offset, magic, mask, path, flags = what.decode().split(":")[1:]
+    assert (kind, offset, path, flags) == ("M", "", str(interpreter), "PF")
+    assert name.startswith("cc-images-aarch64-")
+    assert len(what) < 1920, "MAX_REGISTER_LENGTH of the kernel's fs/binfmt_misc.c"
+    header = bytes(int(byte, 16) for byte in magic.split("\\x")[1:])
+    bits = bytes(int(byte, 16) for byte in mask.split("\\x")[1:])
+    assert len(header) == len(bits) == 20
+    assert header[:4] == b"\x7fELF"
+    mine = Path("/proc/self/exe").read_bytes()[:20]
+    matches = bytes(a & b for a, b in zip(mine, bits, strict=True)) == bytes(
+        a & b for a, b in zip(header, bits, strict=True)
+    )
+    assert matches == (os.uname().machine == "aarch64"), "not this host's own programs"
+
+
+def test_every_architecture_has_its_emulator() -> None:
+    assert set(USER_EMULATORS) == set(Arch)
+    assert {len(each.magic) for each in USER_EMULATORS.values()} == {40}
+    assert {len(each.mask) for each in USER_EMULATORS.values()} == {40}
+
+
+def test_entries_that_nobody_uses_are_told_from_those_in_use(tmp_path: Path) -> None:
+    registry, users = tmp_path / "registry", tmp_path / "users"
+    for folder in (registry, users):
+        folder.mkdir()
+        for name in ("cc-images-aarch64-left", "cc-images-aarch64-used", "qemu-aarch64"):
+            (folder / name).touch()
+    held = subprocess.Popen(
+        ["flock", "--shared", str(users / "cc-images-aarch64-used"), "sh", "-c", "echo; read x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert held.stdout is not None
+    held.stdout.readline()
+    try:
+        assert interpreters.left(registry, users) == ["cc-images-aarch64-left"]
+    finally:
+        held.communicate()
+    assert interpreters.left(registry, users) == ["cc-images-aarch64-left", "cc-images-aarch64-used"]
+
+
+# -- what is planned -------------------------------------------------------------------------------------------------
+
+VARIABLES = {
+    "DISTRO_NAME": "debian",
+    "DIB_RELEASE": "bookworm",
+    "DIB_DISTRIBUTION_MIRROR": "http://mirror.example/debian",
+    "DIB_DEBIAN_COMPONENTS": "main",
+    "DIB_APT_SOURCES_CONF": "default:deb http://mirror.example/debian bookworm main\nno line of a source\n"
+    "security:deb [arch=amd64] http://mirror.example/security bookworm-security main",
+    "DIB_UBUNTU_MIRROR_DISTS": "",
+    "DIB_MMDEBSTRAP_EXTRA_ARGS": "--aptopt=x",
+}
+
+
+def test_twins_are_made_from_the_sources_of_the_image() -> None:
+    debian = twins.release(VARIABLES)
+    assert debian is not None
+    assert debian.sources == (
+        "deb http://mirror.example/debian bookworm main",
+        "deb [arch=amd64] http://mirror.example/security bookworm-security main",
+    )
+    assert debian.tag == "debian-bookworm"
+    assert debian.as_environment()["DIB_MMDEBSTRAP_EXTRA_ARGS"] == "--aptopt=x"
+    ubuntu = twins.release(
+        VARIABLES
+        | {"DISTRO_NAME": "ubuntu", "DIB_RELEASE": "noble", "DIB_DEBIAN_COMPONENTS": "main,universe"}
+        | {"DIB_UBUNTU_MIRROR_DISTS": "updates,security"}
+    )
+    assert ubuntu is not None
+    mirror = VARIABLES["DIB_DISTRIBUTION_MIRROR"]
+    assert ubuntu.sources == tuple(
+        f"deb {mirror} {suite} main universe" for suite in ("noble", "noble-updates", "noble-security")
+    )
+    assert twins.release(VARIABLES | {"DISTRO_NAME": "centos"}) is None
+    assert twins.release(VARIABLES | {"DIB_RELEASE": ""}) is None
