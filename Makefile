@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine: `make image` and `make test`. Both set up first, once.
 #
 # setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
-# environment in .venv with cc-images and its development tools. Nothing else on the host is changed.
+# environment in .venv with cc-images and its development tools. `make image ARCH=arm64` on another host, and `make test`,
+# install QEMU for arm64 and a C compiler besides. Nothing else on the host is changed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,9 @@ BIN := $(VENV)/bin
 TAG ?= cc-debian12
 TAGS ?= cc-debian12 cc-debian12-cuda cc-debian13 cc-ubuntu22.04 cc-ubuntu24.04
 # this host's own architecture, by Debian's name
-ARCH ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+ARCH ?= $(HOST)
+FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup image images test check sites bench clean
@@ -23,10 +26,14 @@ $(VENV)/.ready: pyproject.toml script/setup
 	script/setup $(VENV) $(PYTHON)
 	touch $@
 
-image: setup  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
+$(VENV)/.foreign: $(VENV)/.ready script/setup
+	script/setup --foreign
+	touch $@
+
+image: setup $(FOREIGN)  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
 
-images: setup  ## the same with the images of TAGS, by default all that the README says are built and booted
+images: setup $(FOREIGN)  ## the same with the images of TAGS, by default all that the README says are built and booted
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAGS)
 
 check: setup  ## lint, types, layers, unit tests: under a minute
@@ -35,17 +42,18 @@ check: setup  ## lint, types, layers, unit tests: under a minute
 	$(BIN)/mypy
 	$(BIN)/pytest -q --ignore=tests/real
 
-test: check  ## everything, real builds and boots included
+test: check $(VENV)/.foreign  ## everything, real builds and boots included
 	$(BIN)/pytest tests/real
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
 	$(BIN)/python -m tests.testbed $(or $(FOLDER),$(shell mktemp -d))
 
-bench: setup  ## measure what the README claims
+bench: setup $(VENV)/.foreign  ## measure what the README claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
 	PYTHONPATH=. $(BIN)/python -m bench.cache
 	PYTHONPATH=. $(BIN)/python -m bench.boot
+	PYTHONPATH=. $(BIN)/python -m bench.arm64
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

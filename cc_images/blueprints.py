@@ -105,7 +105,7 @@ class Blueprints:
         }
         release = twins.release(known)
         if release is None:
-            return f"there are no twins for {known['DISTRO_NAME'] or 'the distribution of'} {image.tag}"
+            return f"twins are made for Debian and Ubuntu, and {image.tag} is {known['DISTRO_NAME'] or 'neither'}"
         return self._twins_of(release, arch, self._artifacts(image, arch))
 
     def _twins_of(self, release: twins.Release, arch: Arch, artifacts: Mapping[str, Artifact]) -> Blueprint:

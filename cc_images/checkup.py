@@ -120,7 +120,7 @@ def _emulation(arches: list[Arch]) -> Iterator[Finding]:
             remedy = "install gcc" if "compiler" in why else ""
             yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
         else:
-            text = f"{emulator.program}, and native twins for Debian's and Ubuntu's programs"
+            text = f"{emulator.path}, and native twins for Debian's and Ubuntu's programs"
             yield Finding(subject=subject, state=State.FINE, text=text)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,10 @@ TWINS_ON = Arch.AMD64
 
 SEARCH = "/usr/local/bin:/usr/bin:/bin"
 
-COMPILERS = "cc"
+COMPILER = "cc"
+
+PT_INTERP = 3
+"""The kind of a program header that names the dynamic loader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class UserEmulator:
     digits: class, byte order, kind (executable or shared object) and `e_machine`; see elf(5).
     """
 
-    program: str
+    programs: tuple[str, ...]
+    """Its names: with the ending `-static` where the distribution has others, too."""
     package: str
     magic: str
     mask: str = "ffffffffffffff00fffffffffffffffffeffffff"
@@ -43,18 +48,34 @@ class UserEmulator:
     @property
     def path(self) -> Path | None:
         """Where it is on this host."""
-        found = shutil.which(self.program, path=SEARCH)
-        return Path(found).resolve() if found else None
+        found = (shutil.which(program, path=SEARCH) for program in self.programs)
+        return next((path for each in found if each and _is_static(path := Path(each).resolve())), None)
 
 
 USER_EMULATORS: Mapping[Arch, UserEmulator] = {
     Arch.AMD64: UserEmulator(
-        program="qemu-x86_64-static", package="qemu-user-static", magic="7f454c4602010100000000000000000002003e00"
+        programs=("qemu-x86_64-static", "qemu-x86_64"),
+        package="qemu-user-static",
+        magic="7f454c4602010100000000000000000002003e00",
     ),
     Arch.ARM64: UserEmulator(
-        program="qemu-aarch64-static", package="qemu-user-static", magic="7f454c460201010000000000000000000200b700"
+        programs=("qemu-aarch64-static", "qemu-aarch64"),
+        package="qemu-user-static",
+        magic="7f454c460201010000000000000000000200b700",
     ),
 }
+
+
+def _is_static(path: Path) -> bool:
+    """Say whether a program is linked statically: nothing in its program headers names a dynamic loader (elf(5))."""
+    with path.open("rb") as file:
+        header = file.read(64)
+        if len(header) < 64 or not header.startswith(b"\x7fELF\x02\x01"):
+            return False
+        start, (size, count) = struct.unpack_from("<Q", header, 32)[0], struct.unpack_from("<HH", header, 54)
+        file.seek(start)
+        table = file.read(size * count)
+    return all(struct.unpack_from("<I", table, at)[0] != PT_INTERP for at in range(0, len(table), size))
 
 
 def is_foreign(arch: Arch) -> bool:
@@ -82,7 +103,7 @@ def why_no_twins(arch: Arch) -> str:
     """Return why programs of another architecture have no native twins on this host; empty when they may have."""
     if TWINS_ON.machine != HERE:
         return f"twins are made on {TWINS_ON} hosts only"
-    if shutil.which(COMPILERS, path=SEARCH) is None:
+    if shutil.which(COMPILER, path=SEARCH) is None:
         return "there is no C compiler (package gcc)"
     return "" if runs_programs(arch) else "there is no emulator for what has no twin"
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +17,10 @@ from pathlib import Path
 from cc_images import process
 from cc_images.errors import CCImagesError
 from cc_images.files import try_lock
-from cc_images.sandbox import as_root
+from cc_images.sandbox import TOOLBOX, as_root
+
+REGISTRY = Path("/proc/sys/fs/binfmt_misc")
+"""Where the kernel lists what runs programs of other kinds than its own."""
 
 MOVING = ("PWD", "OLDPWD", "_")
 """Variables that say where a shell is, not whose it is."""
@@ -41,11 +46,11 @@ def dead_runs(root: Path) -> list[Path]:
 
 
 def find(folders: Sequence[Path]) -> list[Leftover]:
-    """Return what points into the folders, in the order in which it can be removed."""
+    """Return what points into the folders, in the order in which it can be removed; and interpreters without users."""
     marks = list(dict.fromkeys(f"{name}/" for folder in folders for name in (folder, folder.resolve())))
     if not marks:
-        return []
-    return [*_processes(marks), *_mounts(marks), *_loops(marks)]
+        return _interpreters()
+    return [*_processes(marks), *_mounts(marks), *_loops(marks), *_interpreters()]
 
 
 def remove(leftover: Leftover) -> str:
@@ -87,6 +92,15 @@ def _mounts(marks: Sequence[str]) -> list[Leftover]:
         if any(f"{place}/".startswith(mark) for mark in marks):
             places.append(place)
     return [Leftover(what=f"mount {place}", command=("umount", "--", place)) for place in reversed(places)]
+
+
+def _interpreters() -> list[Leftover]:
+    """Return the entries of the host's binfmt_misc whose sandboxes are gone; see `toolbox/interpreters.py`."""
+    if not any(REGISTRY.glob("cc-images-*")):
+        return []
+    program = (sys.executable, "-I", str(TOOLBOX / "interpreters.py"))
+    said = subprocess.run([*as_root(), *program, "left"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return [Leftover(what=f"binfmt_misc entry {name}", command=program) for name in said.stdout.split()]
 
 
 def _loops(marks: Sequence[str]) -> list[Leftover]:

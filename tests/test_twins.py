@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cc_images import foreign, twins
+from cc_images import dib, foreign, outlook, twins
+from cc_images.config import Config, load
 from cc_images.foreign import USER_EMULATORS
-from cc_images.model import Arch
+from cc_images.model import Arch, Layer
+from cc_images.plan import Plan, Request, Task, TwinsJob
+from cc_images.store import Store
 from cc_images.toolbox import interpreters
 from cc_images.toolbox.twins import make
 
@@ -137,9 +142,9 @@ class Root:
         )
         program(self.twins / f"{place}{path}", script, time)
 
-    def run(self, path: Path | str, *arguments: str, name: str = "prog", cwd: Path | None = None, **more: str) -> str:
+    def run(self, path: Path | str, *arguments: str, cwd: Path | None = None, **more: Any) -> str:
         """Start a program as binfmt_misc does with the flag P."""
-        command = [str(self.folder / "interpreter"), str(path), name, *arguments]
+        command = [str(self.folder / "interpreter"), str(path), "prog", *arguments]
         environment = {"PATH": os.environ["PATH"], **more}
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True).stdout.strip()
 
@@ -188,7 +193,7 @@ def test_what_the_loader_is_told_concerns_the_images_libraries(root: Root, varia
     sed = root.guest("bin/sed")
     root.twin(sed)
     (root.twins / "log").touch()
-    root.run(sed, **{variable: ""})
+    root.run(sed, cwd=None, **{variable: ""})
     assert (root.twins / "log").read_text() == "", "no twin was thought of"
 
 
@@ -327,3 +332,105 @@ def test_twins_are_made_from_the_sources_of_the_image() -> None:
     )
     assert twins.release(VARIABLES | {"DISTRO_NAME": "centos"}) is None
     assert twins.release(VARIABLES | {"DIB_RELEASE": ""}) is None
+
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.fixture
+def amd64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this be an amd64 host that can make twins."""
+    monkeypatch.setattr(foreign, "HERE", "x86_64")
+    monkeypatch.setattr(foreign, "why_no_twins", lambda arch: "")
+    monkeypatch.setattr(foreign, "emulator_digest", lambda arch: "digest")
+    monkeypatch.delenv(twins.SWITCH, raising=False)
+
+
+def look(tmp_path: Path, *tags: str, arches: tuple[Arch, ...] = (Arch.ARM64,)) -> outlook.Outlook:
+    request = Request(tags=tags, build=True, arches=arches)
+    return outlook.look(request, configured(tmp_path), Store(tmp_path / "store"), now=NOW, offline=True)
+
+
+def configured(tmp_path: Path) -> Config:
+    return load({"HOME": str(tmp_path)}, tmp_path)
+
+
+def tasks(seen: outlook.Outlook) -> dict[str, Task]:
+    plan: Plan = seen.plan("20261121T000000Z")
+    return {task.id: task for task in plan.tasks}
+
+
+def test_twins_come_before_what_needs_them_and_once_a_release(tmp_path: Path, amd64: None) -> None:
+    found = tasks(look(tmp_path, "cc-debian12", "cc-debian12-cuda", "cc-debian13"))
+    mine, theirs = "twins debian-bookworm arm64", "twins debian-trixie arm64"
+    assert [name for name in found if name.startswith("twins")] == [mine, theirs]
+    assert found["layer cc-debian12 arm64"].needs == (mine,)
+    assert set(found["build cc-debian12 arm64"].needs) == {mine, "layer cc-debian12 arm64"}
+    assert set(found["build cc-debian12-cuda arm64"].needs) == {mine, "layer cc-debian12 arm64"}
+    assert theirs in found["layer cc-debian13 arm64"].needs
+    job = found[mine].job
+    assert isinstance(job, TwinsJob)
+    assert "bookworm-security" in job.environment["DIB_APT_SOURCES_CONF"]
+
+
+def test_programs_of_this_host_need_no_twins(tmp_path: Path, amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [name for name in tasks(look(tmp_path, "cc-debian12", arches=(Arch.AMD64,))) if "twins" in name]
+    monkeypatch.setattr(foreign, "HERE", "aarch64")
+    seen = look(tmp_path, "cc-debian12")
+    assert not [name for name in tasks(seen) if "twins" in name]
+    assert not [note for note in seen.notes if "emulation" in note]
+
+
+def test_stored_twins_serve_and_a_forced_build_keeps_them(tmp_path: Path, amd64: None) -> None:
+    found = tasks(look(tmp_path, "cc-debian12"))
+    store = Store(tmp_path / "store")
+    staged = store.root / "staged"
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"twins")
+    blob = store.blobs.add(staged)
+    job = found["twins debian-bookworm arm64"].job
+    assert isinstance(job, TwinsJob)
+    store.record_layer(
+        Layer(tag=job.tag, arch=job.arch, run="20261120T000000Z", asked=job.asked, key="k", digest=blob.digest,
+              size=blob.size, upstream={"http://mirror.example/InRelease": "today"}), {}
+    )  # fmt: skip
+    assert not [name for name in tasks(look(tmp_path, "cc-debian12")) if "twins" in name]
+    forced = Request(tags=("cc-debian12",), build=True, force=True, arches=(Arch.ARM64,))
+    seen = outlook.look(forced, configured(tmp_path), store, now=NOW, offline=True)
+    assert not [name for name in tasks(seen) if "twins" in name], "-f is for the named images only"
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ("cc-debian12", "CC_IMAGES_TWINS=no"),
+        ("cc-centos9-stream", "for Debian and Ubuntu, and cc-centos9-stream is"),
+    ],
+)
+def test_the_plan_says_why_all_is_emulated(
+    tmp_path: Path, amd64: None, monkeypatch: pytest.MonkeyPatch, tag: str, reason: str
+) -> None:
+    if tag == "cc-debian12":
+        monkeypatch.setenv(twins.SWITCH, "no")
+    seen = look(tmp_path, tag)
+    assert not [name for name in tasks(seen) if "twins" in name]
+    (note,) = [note for note in seen.notes if "emulation" in note]
+    assert note.startswith("arm64 is built by plain emulation, many times slower: ")
+    assert re.search(reason, note)
+
+
+def test_a_host_without_a_compiler_emulates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "HERE", "x86_64")
+    monkeypatch.setattr(foreign.shutil, "which", lambda name, path=None: None)  # type: ignore[attr-defined]
+    assert foreign.why_no_twins(Arch.ARM64) == "there is no C compiler (package gcc)"
+    monkeypatch.setattr(foreign, "HERE", "ppc64le")
+    assert foreign.why_no_twins(Arch.ARM64) == "twins are made on amd64 hosts only"
+
+
+def test_only_keys_of_other_architectures_have_what_emulates_them(amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    native, other = dib.tools(Arch.AMD64), dib.tools(Arch.ARM64)
+    assert not {"emulator", "twins"} & native.keys()
+    assert other["emulator"] == "digest"
+    monkeypatch.setattr(twins, "digest", lambda: "another list of programs")
+    assert dib.tools(Arch.AMD64) == native
+    assert dib.tools(Arch.ARM64) != other

@@ -24,7 +24,7 @@ OTHER = Arch.ARM64 if os.uname().machine == "x86_64" else Arch.AMD64
 EMULATOR = foreign.USER_EMULATORS[OTHER].path
 
 pytestmark = pytest.mark.skipif(
-    EMULATOR is None, reason=f"needs {foreign.USER_EMULATORS[OTHER].program} (package qemu-user-static)"
+    EMULATOR is None, reason=f"needs {foreign.USER_EMULATORS[OTHER].programs[0]} (package qemu-user-static)"
 )
 
 CODE = {
@@ -216,7 +216,9 @@ def test_doctor_takes_away_what_nobody_uses(host: Host, tmp_path: Path) -> None:
     (tmp_path / "images.yaml").write_text("CC-One: {elements: [debian-minimal], disk: []}\n")
     (tmp_path / "sites.yaml").write_text("local: {directory: site}\n")
     (tmp_path / "third-party.yaml").write_text("")
-    settings = f"cd {tmp_path} && CC_IMAGES_STORE={tmp_path}/store PYTHONPATH={REPOSITORY} {sys.executable} -m cc_images"
+    settings = (
+        f"cd {tmp_path} && CC_IMAGES_STORE={tmp_path}/store PYTHONPATH={REPOSITORY} {sys.executable} -m cc_images"
+    )
     assert f"binfmt_misc entry {name}" in host.do(f"{settings} doctor --dry-run || true")
     assert host.registry().keys() == {*before, name}
     assert f"binfmt_misc entry {name}: removed" in host.do(f"{settings} doctor || true")

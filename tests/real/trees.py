@@ -43,6 +43,13 @@ def names(place: str) -> list[str]:
     return sorted(found)
 
 
+def machine(path: Path) -> int:
+    """Return for which machine a program or library is: e_machine of its ELF header, or 0 for other files."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    return int.from_bytes(header[18:20], "little") if header.startswith(b"\x7fELF") and len(header) == 20 else 0
+
+
 def entry(path: Path) -> dict[str, Any]:
     status = path.lstat()
     content = ""
@@ -58,6 +65,7 @@ def entry(path: Path) -> dict[str, Any]:
         "mode": oct(status.st_mode),
         "owner": f"{status.st_uid}:{status.st_gid}",
         "attributes": attributes,
+        "machine": machine(path) if stat.S_ISREG(status.st_mode) else 0,
         "content": content,
     }
 
