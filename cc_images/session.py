@@ -94,7 +94,7 @@ def run(
             clouds={site.name: site.cloud for site in config.sites if site.cloud},
             variables=lambda tag: config.variables(config.images[tag]),
             cores=max(1, _cores() // request.jobs),
-            guest_cores=_guest_cores(),
+            host_cores=_cores(),
             guests_at_once=_guests_at_once(),
             tmpfs_mib=tmpfs_mib,
             offline=offline,
@@ -169,15 +169,11 @@ def _takes(task: Task, tmpfs_mib: int) -> dict[Resource, int]:
         case BuildJob():
             return {Resource.MEMORY: task.job.tmpfs_mib(tmpfs_mib) or BUILD_MIB}
         case BootJob():
-            guests = min(len(task.job.firmware), _guests_at_once())
+            at_once = _guests_at_once()
+            guests = task.job.guests(at_once)
             memory = guests * (task.job.memory_mib + GUEST_MIB)
-            return {Resource.CORES: guests * _guest_cores(), Resource.MEMORY: memory}
+            return {Resource.CORES: guests * task.job.guest_cores(_cores(), at_once), Resource.MEMORY: memory}
     return {}
-
-
-def _guest_cores() -> int:
-    """Return the cores of one guest: one core each for two guests is faster than two for one after the other."""
-    return 2 if _cores() >= 4 else 1
 
 
 def _guests_at_once() -> int:

@@ -67,7 +67,7 @@ def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
           environment: dict[str, str] | None = None) -> Verdict | None:  # fmt: skip
     run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
     shop: Any = SimpleNamespace(
-        store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
+        store=store, run=run, variables=lambda tag: environment or {}, network={}, host_cores=2, guests_at_once=2,
         stop=threading.Event(),
         progress=SimpleNamespace(step=lambda task, doing: None),
     )  # fmt: skip
@@ -153,3 +153,12 @@ def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build)
     store.note_boot(old, "checks", {})
     (recorded,) = store.builds("cc-x", Arch.AMD64)
     assert set(recorded.outputs) == {Format.QCOW2, Format.RAW}
+
+
+@pytest.mark.parametrize(
+    ("firmware", "cores", "at_once", "each"),
+    [(2, 1, 2, 1), (2, 2, 2, 1), (2, 4, 2, 2), (2, 64, 2, 2), (1, 2, 2, 2), (1, 1, 2, 1), (2, 2, 1, 2)],
+)
+def test_guests_share_the_cores(firmware: int, cores: int, at_once: int, each: int) -> None:
+    job = replace(JOB, firmware=(*Firmware,)[:firmware])
+    assert job.guest_cores(cores, at_once) == each
