@@ -1,7 +1,7 @@
 """Measure what another architecture costs: cc-debian12 for arm64 against amd64 on this amd64 host, both in this run.
 
 Prints CPU seconds (user and system, of all processes) and wall seconds of both sides, their ratio and the goal. Takes
-about 8 minutes on 2 cores. With `--plain` the other side is plain `disk-image-create` with plain QEMU, for half an hour.
+about 8 minutes on 2 cores. With `--plain` the other side is plain `disk-image-create` with plain QEMU: half an hour.
 """
 
 from __future__ import annotations

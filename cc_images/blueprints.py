@@ -141,11 +141,14 @@ class Blueprints:
 
     def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
         """Return the layers that a build or layer relies on: those it starts from, the nearest first, and twins."""
-        found = [self._made[blueprint.job.twins]] if blueprint.job.twins else []
+        found = self._twins_for(blueprint)
         while blueprint.job.base is not None:
             blueprint = self._made[blueprint.job.base.asked]
-            found.append(blueprint)
+            found += [blueprint, *self._twins_for(blueprint)]
         return found
+
+    def _twins_for(self, blueprint: Blueprint) -> list[Blueprint]:
+        return [self._made[blueprint.job.twins]] if blueprint.job.twins else []
 
     def files(self, recipe: Recipe) -> Json:
         """Return the files of a recipe's elements, for people who ask why its key has moved."""

@@ -118,7 +118,10 @@ def emulator_digest(arch: Arch) -> str:
 
 
 def registration(arch: Arch, interpreter: Path | None = None) -> dict[str, str | bool]:
-    """Return what the sandbox is told to register: an interpreter of the given kind, or QEMU itself."""
+    """Return what the sandbox is told to register: the interpreter that starts twins, or QEMU itself.
+
+    QEMU is registered for the whole host: without twins, what bootstraps may be rpm, which does a chroot of its own.
+    """
     emulator = USER_EMULATORS[arch]
     path = interpreter or emulator.path
     assert path is not None, "the host was found able to run these programs"
@@ -128,5 +131,5 @@ def registration(arch: Arch, interpreter: Path | None = None) -> dict[str, str |
         "magic": emulator.magic,
         "mask": emulator.mask,
         "path": str(path),
-        "private": True,
+        "private": interpreter is not None,
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,8 +18,8 @@ from cc_images.errors import CCImagesError
 from cc_images.files import try_lock
 from cc_images.sandbox import TOOLBOX, as_root
 
-REGISTRY = Path("/proc/sys/fs/binfmt_misc")
-"""Where the kernel lists what runs programs of other kinds than its own."""
+USED = Path("/run/cc-images")
+"""Where each interpreter that sandboxes have registered for the whole host has a file."""
 
 MOVING = ("PWD", "OLDPWD", "_")
 """Variables that say where a shell is, not whose it is."""
@@ -96,11 +95,17 @@ def _mounts(marks: Sequence[str]) -> list[Leftover]:
 
 def _interpreters() -> list[Leftover]:
     """Return the entries of the host's binfmt_misc whose sandboxes are gone; see `toolbox/interpreters.py`."""
-    if not any(REGISTRY.glob("cc-images-*")):
+    if not any(USED.glob("cc-images-*")):
         return []
     program = (sys.executable, "-I", str(TOOLBOX / "interpreters.py"))
-    said = subprocess.run([*as_root(), *program, "left"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return [Leftover(what=f"binfmt_misc entry {name}", command=program) for name in said.stdout.split()]
+    said: list[str] = []
+    try:
+        process.run(
+            [*as_root(), *program, "left"], env={"PATH": os.environ.get("PATH", os.defpath)}, on_line=said.append
+        )
+    except CCImagesError as error:
+        return [Leftover(what=f"binfmt_misc may have entries of ours: {error.message}", command=program)]
+    return [Leftover(what=f"binfmt_misc entry {name}", command=program) for line in said for name in line.split()]
 
 
 def _loops(marks: Sequence[str]) -> list[Leftover]:

@@ -169,11 +169,13 @@ class Workshop:
             layer=start.file,
             tree=tree,
         )
-        made, timings = dib.build(
-            order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
-        )
-        if sandbox.twins is not None:
-            log.write(twins.started(sandbox.twins).encode())
+        try:
+            made, timings = dib.build(
+                order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
+            )
+        finally:
+            if sandbox.twins is not None:
+                log.write(twins.started(sandbox.twins).encode())
         self._keep_downloads(job, cache, sandbox.out, log)
         return made, timings, merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
 
@@ -184,15 +186,16 @@ class Workshop:
         self._require_room()
         remove(workspace)
         keyrings = [*self._place_artifacts(job, workspace).values()]
+        named = [*map(Path, keyrings), *twins.keyring_files(job.environment)]
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=tuple(place for path in map(Path, keyrings) for place in dict.fromkeys((path, path.resolve()))),
+            visible=tuple(place for path in named for place in dict.fromkeys((path, path.resolve()))),
             tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
             cores=self.cores,
         )
         self.progress.step(task, "unpacking programs")
-        made = twins.make(job.arch, {**self.network, **job.environment}, keyrings, sandbox, log=log, stop=self.stop)
+        made = twins.make(job.arch, job.environment, keyrings, sandbox, network=self.network, log=log, stop=self.stop)
         return made, {}, upstream.seen(sandbox.out)
 
     def _interpreter(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> dict[str, Any]:

@@ -197,12 +197,21 @@ def _layer(
     below = _layers(layer, foundations, forced, request, version, now)
     fetches = [_fetch(artifact) for artifact in layer.artifacts.values()]
     task = Task(
-        id=f"{'twins' if isinstance(layer, TwinsJob) else 'layer'} {layer.tag} {layer.arch}",
+        id=_name(layer, foundations),
         job=replace(layer, version=version, force=force),
         reason=reason,
         needs=tuple(dict.fromkeys((*_needed(layer, below), *(each.id for each in fetches)))),
     )
     return [*below, *fetches, task]
+
+
+def _name(layer: LayerJob, foundations: Mapping[str, Foundation]) -> str:
+    """Return the id of the task that makes a layer. A release may have several twins, by sources and options."""
+    if not isinstance(layer, TwinsJob):
+        return f"layer {layer.tag} {layer.arch}"
+    alike = [each.job for each in foundations.values() if isinstance(each.job, TwinsJob)]
+    several = sum((job.tag, job.arch) == (layer.tag, layer.arch) for job in alike) > 1
+    return f"twins {layer.tag} {layer.arch}" + (f" {layer.asked[:6]}" if several else "")
 
 
 def _build(

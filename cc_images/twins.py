@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,9 +24,13 @@ from cc_images import process
 from cc_images.errors import CCImagesError
 from cc_images.foreign import TWINS_ON, USER_EMULATORS
 from cc_images.model import Arch
+from cc_images.recipe import without_secrets
 from cc_images.sandbox import TOOLBOX, Sandbox, outside
 
 FILES = TOOLBOX / "twins"
+
+_ARCH = re.compile(r"\barch=[a-z0-9,]+")
+_KEYRING = re.compile(r"--keyring=(\S+)")
 
 SWITCH = "CC_IMAGES_TWINS"
 """The variable of the user's that forbids twins, with the value `no`."""
@@ -77,7 +81,8 @@ def release(variables: Mapping[str, str]) -> Release | None:
     match variables["DISTRO_NAME"]:
         case "debian":
             lines = variables["DIB_APT_SOURCES_CONF"].splitlines()
-            sources = [line.partition(":")[2] for line in lines if ":deb" in line]
+            # a line for one architecture is for the image's
+            sources = [_ARCH.sub(f"arch={TWINS_ON}", line.partition(":")[2]) for line in lines if ":deb" in line]
         case "ubuntu":
             pockets = [name for name in variables["DIB_UBUNTU_MIRROR_DISTS"].split(",") if name]
             sources = [
@@ -89,8 +94,17 @@ def release(variables: Mapping[str, str]) -> Release | None:
         distro=variables["DISTRO_NAME"],
         suite=suite,
         sources=tuple(sources),
-        options=variables["DIB_MMDEBSTRAP_EXTRA_ARGS"],
+        options=" ".join(_options(variables)),
     )
+
+
+def _options(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield what dib's element debootstrap tells mmdebstrap (root.d/08-debootstrap)."""
+    if keyring := variables["DIB_APT_KEYRING"] or variables["DIB_DEBIAN_KEYRING"]:
+        yield f"--keyring={keyring}"
+    if "--no-check-gpg" in variables["DIB_DEBOOTSTRAP_EXTRA_ARGS"]:
+        yield "--skip=check/signed-by"
+    yield variables["DIB_MMDEBSTRAP_EXTRA_ARGS"]
 
 
 VARIABLES = (
@@ -101,8 +115,17 @@ VARIABLES = (
     "DIB_APT_SOURCES_CONF",
     "DIB_UBUNTU_MIRROR_DISTS",
     "DIB_MMDEBSTRAP_EXTRA_ARGS",
+    "DIB_APT_KEYRING",
+    "DIB_DEBIAN_KEYRING",
+    "DIB_DEBOOTSTRAP_EXTRA_ARGS",
 )
 """What `release` wants to know, as it would be in a build for TWINS_ON."""
+
+
+def keyring_files(environment: Mapping[str, str]) -> list[Path]:
+    """Return the keyrings of this host that a release's options name."""
+    named = map(Path, _KEYRING.findall(environment["DIB_MMDEBSTRAP_EXTRA_ARGS"]))
+    return [path for path in named if path.exists()]
 
 
 def is_keyring(name: str) -> bool:
@@ -127,6 +150,7 @@ def make(
     keyrings: list[str],
     sandbox: Sandbox,
     *,
+    network: Mapping[str, str],
     log: BinaryIO,
     stop: threading.Event,
 ) -> Path:
@@ -149,27 +173,30 @@ def make(
         "out": str(sandbox.out),
     }
     sandbox.out.mkdir(parents=True, exist_ok=True)
-    note = sandbox.workspace / "order.json"  # not an argument: a mirror's address may hold a password
+    note = sandbox.workspace / "order.json"
     note.touch(mode=0o600)
     note.write_text(json.dumps(order))
     try:
         sandbox.run(
             [sys.executable, "-I", str(FILES / "make.py"), str(note)],
-            {},
+            network,
             log=log,
             timeout=TIMEOUT * 60.0,
             stop=stop,
             on_line=lambda line: None,
         )
     except process.CommandFailed as error:
-        last = next((line for line in reversed(error.tail) if line.startswith(("E: ", "Err:"))), error.message)
+        tail = tuple(map(without_secrets, error.tail))
+        last = next(
+            (line for line in reversed(tail) if line.startswith(("E: ", "Err:"))), without_secrets(error.message)
+        )
         called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
         failure = CCImagesError(
             f"the programs of {called} for {TWINS_ON} could not be had as twins: {last}",
             hint=f"read the log; {SWITCH}=no builds by plain emulation, much slower",
             reason="twins",
         )
-        failure.tail = error.tail
+        failure.tail = tail
         raise failure from error
     finally:
         note.unlink(missing_ok=True)
@@ -180,7 +207,10 @@ def unpack(file: Path, folder: Path) -> Path:
     """Unpack twins into a folder, in which builds see them; return their interpreter."""
     folder.mkdir(parents=True)
     tar = shutil.which("tar") or "tar"
-    process.run([tar, "--zstd", "--no-same-owner", "-C", str(folder), "-xf", str(file)], env=outside())
+    process.run(
+        [tar, "--zstd", "--no-same-owner", "--same-permissions", "-C", str(folder), "-xf", str(file)], env=outside()
+    )
+    folder.chmod(0o755)
     log = folder / "log"
     log.touch()
     log.chmod(0o666)  # programs note their start in it, whoever they run as
@@ -189,7 +219,7 @@ def unpack(file: Path, folder: Path) -> Path:
 
 def started(folder: Path) -> str:
     """Return what builds with these twins have started, in words: how many native, and the most frequent others."""
-    lines = (folder / "log").read_text(errors="replace").splitlines()
+    lines = [without_secrets(line) for line in (folder / "log").read_text(errors="replace").splitlines()]
     kinds = Counter(line.partition(" ")[0] for line in lines)
     others = Counter(line for line in lines if not line.startswith("native "))
     shown = "".join(f"{count:6} {line}\n" for line, count in others.most_common(SHOWN))

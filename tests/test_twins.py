@@ -20,6 +20,7 @@ from cc_images.plan import Plan, Request, Task, TwinsJob
 from cc_images.store import Store
 from cc_images.toolbox import interpreters
 from cc_images.toolbox.twins import make
+from tests.conftest import REPOSITORY, write_files
 
 SAME, LATER = 1_600_000_000, 1_600_000_000 + 3600
 
@@ -188,7 +189,9 @@ def test_links_and_relative_paths_lead_to_the_twin(root: Root) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("variable", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_TRACE_LOADED_OBJECTS"])
+@pytest.mark.parametrize(
+    "variable", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_TRACE_LOADED_OBJECTS", "LD_AUDIT", "PERL5LIB", "PYTHONPATH"]
+)
 def test_what_the_loader_is_told_concerns_the_images_libraries(root: Root, variable: str) -> None:
     sed = root.guest("bin/sed")
     root.twin(sed)
@@ -206,7 +209,17 @@ def test_scripts_are_known_by_their_first_arguments(root: Root) -> None:
     link.symlink_to("../../bin/perl")
     (root.twins / "native").mkdir()
     assert root.run(perl, "-w", "/usr/share/frontend", "configure") == "native -w /usr/share/frontend configure"
-    for arguments in (["-w", "/usr/share/other"], ["/usr/share/frontend"], ["-w"], [], ["x" * 5000], ["-w", "../perl"]):
+    for arguments in (
+        ["-w", "/usr/share/other"],
+        ["."],
+        [".."],
+        [""],
+        ["/usr/share/frontend"],
+        ["-w"],
+        [],
+        ["x" * 5000],
+        ["-w", "../perl"],
+    ):
         assert root.run(perl, *arguments).startswith(EMULATED)
     os.utime(perl, (LATER, LATER))
     assert root.run(perl, "-w", "/usr/share/frontend").startswith(EMULATED), "another version"
@@ -235,11 +248,20 @@ def test_the_log_has_a_line_for_each_start(root: Root) -> None:
     root.run(sed, "s/a/b/\ns/b/c/", "file", "more")
     root.run(old)
     root.run(root.guest("bin/other"), "x")
+    root.run(root.guest("bin/python3"), "-c", "import os\nimport re", "http://user:password@mirror/")
+    root.run(root.guest("bin/perl"), "http://user:password@mirror/")
     lines = (root.twins / "log").read_text().splitlines()
-    assert lines == [f"native {sed} s/a/b/ s/b/c/ file", f"version {old}", f"emulated {sed.parent}/other x"]
+    assert lines == [
+        f"native {sed}",
+        f"version {old}",
+        f"emulated {sed.parent}/other",
+        f"emulated {sed.parent}/python3 -c import os import re",
+        f"emulated {sed.parent}/perl http://user:password@mirror/",
+    ], "arguments, which may be secrets, only of those that run scripts"
     said = twins.started(root.twins)
-    assert said.startswith("programs started: 1 native, 1 version, 1 emulated\n")
-    assert f"     1 emulated {sed.parent}/other x\n" in said
+    assert said.startswith("programs started: 3 emulated, 1 native, 1 version\n")
+    assert f"     1 emulated {sed.parent}/other\n" in said
+    assert "password" not in said
 
 
 @needs_compiler
@@ -271,30 +293,36 @@ def test_an_entry_names_the_header_of_the_programs(tmp_path: Path) -> None:
     assert matches == (os.uname().machine == "aarch64"), "not this host's own programs"
 
 
+def test_a_colon_in_the_path_does_not_part_it() -> None:
+    assert interpreters.entry("name", "7f", "ff", "/a:b") == rb"|name|M||\x7f|\xff|/a:b|PF"
+
+
 def test_every_architecture_has_its_emulator() -> None:
     assert set(USER_EMULATORS) == set(Arch)
     assert {len(each.magic) for each in USER_EMULATORS.values()} == {40}
     assert {len(each.mask) for each in USER_EMULATORS.values()} == {40}
 
 
-def test_entries_that_nobody_uses_are_told_from_those_in_use(tmp_path: Path) -> None:
+def test_entries_that_nobody_uses_are_told_from_those_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, users = tmp_path / "registry", tmp_path / "users"
+    monkeypatch.setattr(interpreters, "USERS", tmp_path)
+    left, used = interpreters.own("cc-images-aarch64-left"), interpreters.own("cc-images-aarch64-used")
     for folder in (registry, users):
         folder.mkdir()
-        for name in ("cc-images-aarch64-left", "cc-images-aarch64-used", "qemu-aarch64"):
+        for name in (left, used, "cc-images-aarch64-of-a-container", "qemu-aarch64"):
             (folder / name).touch()
     held = subprocess.Popen(
-        ["flock", "--shared", str(users / "cc-images-aarch64-used"), "sh", "-c", "echo; read x"],
+        ["flock", "--shared", str(users / used), "sh", "-c", "echo; read x"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert held.stdout is not None
     held.stdout.readline()
     try:
-        assert interpreters.left(registry, users) == ["cc-images-aarch64-left"]
+        assert interpreters.left(registry, users) == [left]
     finally:
         held.communicate()
-    assert interpreters.left(registry, users) == ["cc-images-aarch64-left", "cc-images-aarch64-used"]
+    assert interpreters.left(registry, users) == [left, used]
 
 
 # -- what is planned -------------------------------------------------------------------------------------------------
@@ -305,9 +333,12 @@ VARIABLES = {
     "DIB_DISTRIBUTION_MIRROR": "http://mirror.example/debian",
     "DIB_DEBIAN_COMPONENTS": "main",
     "DIB_APT_SOURCES_CONF": "default:deb http://mirror.example/debian bookworm main\nno line of a source\n"
-    "security:deb [arch=amd64] http://mirror.example/security bookworm-security main",
+    "security:deb [arch=arm64 signed-by=/x] http://mirror.example/security bookworm-security main",
     "DIB_UBUNTU_MIRROR_DISTS": "",
     "DIB_MMDEBSTRAP_EXTRA_ARGS": "--aptopt=x",
+    "DIB_APT_KEYRING": "",
+    "DIB_DEBIAN_KEYRING": "",
+    "DIB_DEBOOTSTRAP_EXTRA_ARGS": "",
 }
 
 
@@ -316,10 +347,15 @@ def test_twins_are_made_from_the_sources_of_the_image() -> None:
     assert debian is not None
     assert debian.sources == (
         "deb http://mirror.example/debian bookworm main",
-        "deb [arch=amd64] http://mirror.example/security bookworm-security main",
+        "deb [arch=amd64 signed-by=/x] http://mirror.example/security bookworm-security main",
     )
     assert debian.tag == "debian-bookworm"
     assert debian.as_environment()["DIB_MMDEBSTRAP_EXTRA_ARGS"] == "--aptopt=x"
+    checked = twins.release(
+        VARIABLES | {"DIB_DEBIAN_KEYRING": "/own.gpg", "DIB_DEBOOTSTRAP_EXTRA_ARGS": "--no-check-gpg"}
+    )
+    assert checked is not None
+    assert checked.options == "--keyring=/own.gpg --skip=check/signed-by --aptopt=x"
     ubuntu = twins.release(
         VARIABLES
         | {"DISTRO_NAME": "ubuntu", "DIB_RELEASE": "noble", "DIB_DEBIAN_COMPONENTS": "main,universe"}
@@ -344,6 +380,30 @@ def amd64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign, "why_no_twins", lambda arch: "")
     monkeypatch.setattr(foreign, "emulator_digest", lambda arch: "digest")
     monkeypatch.delenv(twins.SWITCH, raising=False)
+
+
+KEYRING = """
+CC-A: {arch: [arm64], elements: [cc-debian12]}
+CC-B:
+  depends: [CC-A]
+  arch: [arm64]
+  elements: []
+  artifacts: {CUDA_KEYRING: {url: "http://x.example/cuda-keyring_1.1-1_all.deb", sha256: "%s"}}
+CC-C: {arch: [arm64], elements: [cc-debian12], environment: {DIB_MMDEBSTRAP_EXTRA_ARGS: "--aptopt=x"}}
+""" % ("0" * 64)
+
+
+def test_a_release_may_have_several_twins(tmp_path: Path, amd64: None) -> None:
+    write_files(tmp_path, images=KEYRING, sites="local: {directory: site}")
+    (tmp_path / "elements").symlink_to(REPOSITORY / "elements")
+    found = tasks(look(tmp_path, "cc-b"))
+    several = [name for name in found if name.startswith("twins debian-bookworm arm64 ")]
+    assert len(several) == 2, "the parent's layer is made with keys of its own"
+    assert len([need for need in found["build cc-b arm64"].needs if need in several]) == 1
+    assert found["layer cc-a arm64"].needs[0] in several
+    both = tasks(look(tmp_path, "cc-a", "cc-c"))
+    first, second = (both[name].needs for name in ("layer cc-a arm64", "build cc-c arm64"))
+    assert not set(first) & set(second), "each with its own"
 
 
 def look(tmp_path: Path, *tags: str, arches: tuple[Arch, ...] = (Arch.ARM64,)) -> outlook.Outlook:

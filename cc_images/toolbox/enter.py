@@ -262,9 +262,12 @@ def register(wanted: dict[str, Any] | None) -> tuple[int | None, Callable[[], No
     """
     if wanted is None:
         return None, lambda: None
-    name, what = wanted["name"], interpreters.entry(*(wanted[each] for each in ("name", "magic", "mask", "path")))
-    namespace = interpreters.private(what) if wanted["private"] else None
-    return namespace, (lambda: None) if namespace is not None else interpreters.shared(name, what)
+    told = wanted["magic"], wanted["mask"], interpreters.executable(wanted["path"])
+    namespace = interpreters.private(interpreters.entry(wanted["name"], *told)) if wanted["private"] else None
+    if namespace is not None:
+        return namespace, lambda: None
+    name = interpreters.own(wanted["name"])
+    return None, interpreters.shared(name, interpreters.entry(name, *told))
 
 
 def guarded(step: Any, spec: dict[str, Any]) -> int:

@@ -52,8 +52,18 @@ def close(*descriptors: int) -> None:
 
 def entry(name: str, magic: str, mask: str, interpreter: str) -> bytes:
     """Return what binfmt_misc is told: flags P (argv[0] is kept) and F (works in every root); digits in hexadecimal."""
-    escaped = [b"".join(b"\\x%02x" % byte for byte in bytes.fromhex(digits)) for digits in (magic, mask)]
-    return b":%s:M::%s:%s:%s:PF" % (name.encode(), escaped[0], escaped[1], interpreter.encode())
+    escaped = ["".join(f"\\x{byte:02x}" for byte in bytes.fromhex(digits)) for digits in (magic, mask)]
+    mark = next(each for each in ":|;~\t" if each not in interpreter)  # the first character separates the fields
+    return mark.join(("", name, "M", "", *escaped, interpreter, "PF")).encode()
+
+
+def executable(interpreter: str) -> str:
+    """Return a path at which the kernel may execute a file: a copy in memory where its file system forbids that."""
+    if not os.statvfs(interpreter).f_flag & os.ST_NOEXEC:
+        return interpreter
+    copy = os.memfd_create("interpreter")
+    os.write(copy, Path(interpreter).read_bytes())
+    return f"/proc/self/fd/{copy}"
 
 
 # -- private -----------------------------------------------------------------------------------------------------------
@@ -115,10 +125,7 @@ def shared(name: str, what: bytes) -> Callable[[], None]:
     Makes a mount namespace for this process where the host has not mounted binfmt_misc. Raises OSError when the kernel
     refuses.
     """
-    if not (REGISTRY / "register").exists():
-        check(libc.unshare(CLONE_NEWNS), "unshare")
-        check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
-        attach(REGISTRY)
+    see_registry()
     sweep()
     done, told = os.pipe()
     alive, own_end = os.pipe()
@@ -152,6 +159,26 @@ def shared(name: str, what: bytes) -> Callable[[], None]:
     return release
 
 
+def see_registry() -> None:
+    """Have binfmt_misc mounted: for this process alone, if the host has not."""
+    if not (REGISTRY / "register").exists():
+        check(libc.unshare(CLONE_NEWNS), "unshare")
+        check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+        attach(REGISTRY)
+
+
+def own(name: str) -> str:
+    """Return the name of an entry of this host's: containers share a kernel's registry, and not the locks."""
+    return f"{name}-{whose()}"
+
+
+def whose() -> str:
+    """Return what tells this host's folder of locks from all others below the same kernel."""
+    USERS.mkdir(mode=0o755, exist_ok=True)
+    status = USERS.stat()
+    return f"{status.st_dev:x}.{status.st_ino:x}"
+
+
 @contextmanager
 def using(name: str, what: bytes) -> Iterator[None]:
     """Have the entry registered while the context lasts, together with others who use it."""
@@ -169,9 +196,9 @@ def using(name: str, what: bytes) -> Iterator[None]:
 
 
 def sweep() -> list[str]:
-    """Take away the entries that nobody uses any more, and return their names."""
+    """Take away this host's entries that nobody uses any more, and return their names."""
     with alone():
-        return [each.name for each in REGISTRY.glob(f"{PREFIX}*") if take_away(each.name)]
+        return [each.name for each in REGISTRY.glob(f"{PREFIX}*-{whose()}") if take_away(each.name)]
 
 
 def take_away(name: str) -> bool:
@@ -193,7 +220,7 @@ def take_away(name: str) -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """Keep others from looking at, or changing, who uses which entry."""
-    USERS.mkdir(mode=0o755, exist_ok=True)
+    whose()
     lock = os.open(USERS / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -204,7 +231,8 @@ def alone() -> Iterator[None]:
 
 def left(registry: Path = REGISTRY, users: Path = USERS) -> list[str]:
     """Return the entries that nobody uses any more: what killed keepers have left. Changes nothing."""
-    return [each.name for each in sorted(registry.glob(f"{PREFIX}*")) if not _in_use(users / each.name)]
+    mine = sorted(registry.glob(f"{PREFIX}*-{whose()}"))
+    return [each.name for each in mine if not _in_use(users / each.name)]
 
 
 def _in_use(lock: Path) -> bool:
@@ -225,4 +253,5 @@ def _in_use(lock: Path) -> bool:
 
 
 if __name__ == "__main__":
+    see_registry()
     print(*(left() if sys.argv[1:] == ["left"] else sweep()))

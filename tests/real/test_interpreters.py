@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +57,8 @@ from cc_images.model import Arch
 
 folder, arch, private, script = Path(sys.argv[1]), Arch(sys.argv[2]), sys.argv[3] == "private", sys.argv[4]
 told = dict(foreign.registration(arch)) | {"private": private}
+if len(sys.argv) > 5:
+    told["path"] = sys.argv[5]
 box = sandbox.Sandbox(workspace=folder, guards=folder / "guards", interpreter=told, visible=(folder.parent,))
 folder.mkdir(exist_ok=True)
 with (folder / "log").open("wb") as log:
@@ -112,9 +113,9 @@ class Host:
         names = self.do(f"cd {interpreters.REGISTRY} && ls").split()
         return {name: self.do(f"cat {interpreters.REGISTRY}/{name}") for name in names if name != "register"}
 
-    def start(self, way: str, script: str, name: str = "box") -> subprocess.Popen[str]:
+    def start(self, way: str, script: str, name: str = "box", *interpreter: str) -> subprocess.Popen[str]:
         """Start a shell script in a sandbox that can run programs of the other architecture."""
-        words = [sys.executable, "-c", PROGRAM, str(self.folder / name), OTHER, way, script]
+        words = [sys.executable, "-c", PROGRAM, str(self.folder / name), OTHER, way, script, *interpreter]
         return subprocess.Popen(
             self.words(*words), env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True
         )
@@ -163,7 +164,18 @@ def test_programs_run_below_a_chroot_and_the_host_is_as_it_was(host: Host, way: 
     said, _ = box.communicate(timeout=60)
     assert box.returncode == 42, said
     assert host.registry() == before
-    assert not (interpreters.USERS / str(foreign.registration(OTHER)["name"])).exists()
+    assert not (interpreters.USERS / interpreters.own(str(foreign.registration(OTHER)["name"]))).exists()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_interpreter_may_lie_where_nothing_may_be_executed(host: Host, way: str) -> None:
+    place = host.folder / "a:b"
+    place.mkdir()
+    assert EMULATOR is not None
+    host.do(f"mount -t tmpfs -o noexec tmpfs '{place}' && cp {EMULATOR} '{place}/qemu'")
+    box = host.start(way, f"chroot {host.root} /program", "box", f"{place}/qemu")
+    said, _ = box.communicate(timeout=60)
+    assert box.returncode == 42, said
 
 
 def test_a_private_interpreter_is_never_seen_by_the_host(host: Host) -> None:
@@ -178,7 +190,7 @@ def test_a_private_interpreter_is_never_seen_by_the_host(host: Host) -> None:
 
 def test_sandboxes_share_an_entry_and_the_last_takes_it_away(host: Host) -> None:
     before = host.registry()
-    name = str(foreign.registration(OTHER)["name"])
+    name = interpreters.own(str(foreign.registration(OTHER)["name"]))
     first, second = host.busy("shared", "first"), host.busy("shared", "second")
     assert host.registry().keys() == {*before, name}
     for box, left in ((first, {*before, name}), (second, {*before})):
@@ -211,7 +223,8 @@ def test_a_kill_leaves_the_hosts_entries_as_they_were(host: Host, way: str, vict
 
 def test_doctor_takes_away_what_nobody_uses(host: Host, tmp_path: Path) -> None:
     before = host.registry()
-    name = f"{interpreters.PREFIX}{OTHER.machine}-left"
+    name = interpreters.own(f"{interpreters.PREFIX}{OTHER.machine}-left")
+    (interpreters.USERS / name).touch()
     host.do(f"printf '%s' '{host.entry(name).decode()}' > {interpreters.REGISTRY}/register")
     (tmp_path / "images.yaml").write_text("CC-One: {elements: [debian-minimal], disk: []}\n")
     (tmp_path / "sites.yaml").write_text("local: {directory: site}\n")
@@ -225,13 +238,11 @@ def test_doctor_takes_away_what_nobody_uses(host: Host, tmp_path: Path) -> None:
     assert host.registry() == before
 
 
-def test_another_version_of_the_kernel_says_what_it_refuses(tmp_path: Path) -> None:
-    script = textwrap.dedent(f"""
-        import sys
-        sys.path.insert(0, {str(REPOSITORY / "cc_images" / "toolbox")!r})
-        import interpreters
-        print(interpreters.private(b"no entry at all"))
-    """)
-    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30).stdout
-    assert said == "None\n", "so the shared way is taken"
-    assert shutil.which("nsenter")
+@pytest.mark.skipif(shutil.which("systemctl") is None, reason="needs systemctl (package systemd)")
+def test_systemctl_knows_that_it_is_in_a_chroot(host: Host) -> None:
+    if "private" not in WAYS:
+        pytest.skip("needs Linux >= 6.7")
+    box = host.start("private", "chroot / systemctl daemon-reload")
+    said, _ = box.communicate(timeout=60)
+    assert box.returncode == 0, said
+    assert "ignoring" in said

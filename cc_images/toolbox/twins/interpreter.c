@@ -11,7 +11,7 @@
  * A twin is of the same version as the program when both files have the same time: dpkg-deb gives all that a build
  * made the time of the newest entry in the package's changelog (SOURCE_DATE_EPOCH), whatever the architecture. The
  * entries of rebuilds (binNMUs) are written for each architecture, within seconds. Any other twin is not used. Nor is
- * one when variables speak to the dynamic loader: they name the image's libraries, or are ldd's.
+ * one when variables, or /etc/ld.so.preload, have programs load something of the image, or are ldd's.
  *
  * Where there is no ROOT, all programs are emulated, as with the distribution's own registration of QEMU. The emulator
  * is ROOT/qemu, or QEMU at its own path, or the copy of it in this file.
@@ -41,7 +41,9 @@ enum { WRITE = 1, OPEN = 2, CLOSE = 3, STAT = 4, ACCESS = 21, EXECVE = 59, GETCW
 #define O_CLOEXEC 02000000
 #define MFD_CLOEXEC 1
 #define AT_EMPTY_PATH 0x1000
-struct stat { long other[11], st_mtime, more[6]; };
+struct stat { long other[3]; unsigned mode, uid; long gid, rdev, size, blocks[2], atime[2], st_mtime, more[6]; };
+#define S_IFMT 0170000
+#define S_IFREG 0100000
 
 /* QEMU and MACHINE come from the command line of the compiler */
 __asm__(".section .rodata\n"
@@ -106,6 +108,13 @@ static const char *variable(char **environment, const char *name_and_equals)
     return 0;
 }
 
+static const char *last(const char *path)
+{
+    const char *at = path + length(path);
+    while (at > path && at[-1] != '/') at--;
+    return at;
+}
+
 static int runs(const char *path) { return call(ACCESS, path, X_OK, 0) == 0; }
 
 /* realpath(3) in the current root; 0 when there is no such file */
@@ -156,7 +165,14 @@ static int resolve(const char *path, struct text *real)
     return real->used > 0;
 }
 
-/* Whether two files are of the same version of their package, and both there. */
+/* Whether there is a file, which may be run. */
+static int runs_file(const char *path)
+{
+    struct stat found;
+    return runs(path) && !call(STAT, path, &found, 0) && (found.mode & S_IFMT) == S_IFREG;
+}
+
+/* Whether two files are of the same version of their package. */
 static int same_version(const char *one, const char *other)
 {
     struct stat a, b;
@@ -176,12 +192,12 @@ static int script(const char *name, char **arguments, struct text *twin)
         if (i) append(twin, "+");
         for (const char *c = arguments[i]; *c; c++) add(twin, *c == '/' ? "!" : *c == ' ' ? "+" : c, 1);
         if (twin->broken) return 0;
-        if (runs(twin->at)) return 1;
+        if (runs_file(twin->at)) return 1;
     }
     return 0;
 }
 
-/* One line for people who look for programs that need a twin: kind, path, first two arguments. */
+/* One line for people who look for programs that need a twin: kind, path, and what perl, python and the loader run. */
 static void note(const char *kind, const char *path, char **arguments)
 {
     static struct text line;
@@ -189,11 +205,23 @@ static void note(const char *kind, const char *path, char **arguments)
     if (log < 0) return;
     append(&line, kind);
     append(&line, path);
-    for (int i = 0; i < 2 && arguments[i]; i++) { append(&line, " "); append(&line, arguments[i]); }
+    const char *name = last(path);
+    int shown = begins(name, "perl") || begins(name, "python") || begins(name, "ld-linux") ? 2 : 0;
+    for (int i = 0; i < shown && arguments[i]; i++) { append(&line, " "); append(&line, arguments[i]); }
     for (char *c = line.at; *c; c++) if (*c < ' ') *c = ' ';
     append(&line, "\n");
     call(WRITE, log, line.at, line.used);
     call(CLOSE, log, 0, 0);
+}
+
+/* Whether a variable is set that makes programs load something of the image, or say what they would load. */
+static int loads(char **environment)
+{
+    static const char *const names[] = { "LD_", "GCONV_PATH=", "PERL5LIB=", "PERLLIB=", "PYTHONPATH=", "PYTHONHOME=",
+                                         "OPENSSL_MODULES=", "OPENSSL_ENGINES=" };
+    struct stat found;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) if (variable(environment, names[i])) return 1;
+    return !call(STAT, "/etc/ld.so.preload", &found, 0) && found.size > 0;
 }
 
 /* Start the native twin of `path` if there is one; return if there is none. */
@@ -201,11 +229,8 @@ static void run_twin(const char *path, char **argv, char **environment, size_t v
 {
     static struct text real, twin;
     char *extended[variables + 3];
-    if (variable(environment, "LD_PRELOAD=") || variable(environment, "LD_LIBRARY_PATH=")
-        || variable(environment, "LD_TRACE_LOADED_OBJECTS=") || !runs(ROOT "/native") || !resolve(path, &real))
-        return;
-    const char *name = real.at + real.used;
-    while (name > real.at && name[-1] != '/') name--;
+    if (!runs(ROOT "/native") || loads(environment) || !resolve(path, &real)) return;
+    const char *name = last(real.at);
     char **arguments = *argv ? argv + 1 : argv;
 
     append(&twin, ROOT "/native");

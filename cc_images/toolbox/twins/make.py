@@ -87,7 +87,11 @@ def unpack(order: Order, packages: list[str]) -> Path:
     tree = Path(order["work"], "tree")
     words = ["mmdebstrap", "--variant=extract", "--mode=root", f"--arch={HOST}", f"--include={','.join(packages)}"]
     words += ["--skip=cleanup/apt,output/dev", *keyrings(order), *shlex.split(order["options"])]
-    subprocess.run([*words, order["suite"], str(tree), *order["sources"]], check=True)
+    # the sources not as arguments, which every user of the host can see: a mirror's address may hold a password
+    sources = "".join(f"{line}\n" for line in order["sources"])
+    code = subprocess.run([*words, order["suite"], str(tree), "-"], input=sources, text=True).returncode
+    if code:
+        raise SystemExit(f"mmdebstrap ended with {code}")
     subprocess.run([str(HERE.parent / "elements/cc-build/cc-build/upstream"), str(tree), order["out"]], check=True)
     return tree
 
