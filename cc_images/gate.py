@@ -74,7 +74,7 @@ class Gate:
             secrets=secret_values({**variables, **self.shop.network}),
             admitted=interior.admitted_keys(variables),
             accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
-            cores=self.job.guest_cores(self.shop.host_cores, self.shop.guests_at_once),
+            cores=self.shop.guest_cores,
             at_once=self.shop.guests_at_once,
             log=log,
             stop=self.shop.stop,

@@ -75,8 +75,8 @@ class Workshop:
     clouds: Mapping[str, str] = field(default_factory=dict)
     """The clouds.yaml entry of each site that is a cloud."""
     cores: int = 1
-    host_cores: int = 1
-    """Cores of this host."""
+    guest_cores: int = 1
+    """Cores of one guest."""
     guests_at_once: int = 1
     tmpfs_mib: int = 0
     offline: bool = False

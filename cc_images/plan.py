@@ -12,9 +12,6 @@ from enum import StrEnum
 from cc_images.model import Arch, Artifact, Checks, Firmware, Format, Json
 from cc_images.recipe import redacted
 
-MOST_GUEST_CORES = 2
-"""Cores of one guest of a boot test, at most."""
-
 
 class Resource(StrEnum):
     """What a task occupies while it runs; a run has a limit for each."""
@@ -162,10 +159,6 @@ class BootJob:
     def guests(self, at_once: int) -> int:
         """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""
         return min(len(self.firmware), at_once)
-
-    def guest_cores(self, cores: int, at_once: int) -> int:
-        """Return the cores of each guest on a host with `cores`: one each for two is faster than two for one by one."""
-        return min(MOST_GUEST_CORES, max(1, cores // self.guests(at_once)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,7 @@ def run(
         announce(plan)
         limits = _limits(request)
         tmpfs_mib = _tmpfs_mib(request.jobs)
+        guest_cores = cores_of_guests(plan, _cores(), _guests_at_once())
         shop = Workshop(
             store=store,
             run=this_run,
@@ -94,7 +95,7 @@ def run(
             clouds={site.name: site.cloud for site in config.sites if site.cloud},
             variables=lambda tag: config.variables(config.images[tag]),
             cores=max(1, _cores() // request.jobs),
-            host_cores=_cores(),
+            guest_cores=guest_cores,
             guests_at_once=_guests_at_once(),
             tmpfs_mib=tmpfs_mib,
             offline=offline,
@@ -110,7 +111,7 @@ def run(
             worker.perform,
             executors,
             limits,
-            books={task.id: _takes(task, tmpfs_mib) for task in plan.tasks},
+            books={task.id: _takes(task, tmpfs_mib, guest_cores) for task in plan.tasks},
             observe=observe,
             stopping=stop.is_set,
             fail_fast=request.fail_fast,
@@ -163,17 +164,23 @@ def _limits(request: Request) -> dict[Resource, int]:
     }
 
 
-def _takes(task: Task, tmpfs_mib: int) -> dict[Resource, int]:
+def _takes(task: Task, tmpfs_mib: int, guest_cores: int) -> dict[Resource, int]:
     """Return what a task books of this host; builds, which `-t` limits, book no cores."""
     match task.job:
         case BuildJob():
             return {Resource.MEMORY: task.job.tmpfs_mib(tmpfs_mib) or BUILD_MIB}
         case BootJob():
-            at_once = _guests_at_once()
-            guests = task.job.guests(at_once)
+            guests = task.job.guests(_guests_at_once())
             memory = guests * (task.job.memory_mib + GUEST_MIB)
-            return {Resource.CORES: guests * task.job.guest_cores(_cores(), at_once), Resource.MEMORY: memory}
+            return {Resource.CORES: guests * guest_cores, Resource.MEMORY: memory}
     return {}
+
+
+def cores_of_guests(plan: Plan, cores: int, at_once: int) -> int:
+    """Return the cores of each guest: on few, one each for two guests is faster than two for one after the other."""
+    boots = [task.job for task in plan.tasks if isinstance(task.job, BootJob) and not task.cached]
+    alone = sum(job.guests(at_once) for job in boots) == 1
+    return min(2, cores) if alone or cores >= 4 else 1
 
 
 def _guests_at_once() -> int:

@@ -16,8 +16,9 @@ from cc_images.climb import Climb
 from cc_images.errors import CCImagesError
 from cc_images.gate import Gate
 from cc_images.model import Arch, Build, Firmware, Format, Level, Output
-from cc_images.plan import BootJob
+from cc_images.plan import BootJob, Plan, Task
 from cc_images.recipe import redacted
+from cc_images.session import cores_of_guests
 from cc_images.store import Store
 from cc_images.trial import Refused, Verdict
 
@@ -67,7 +68,7 @@ def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
           environment: dict[str, str] | None = None) -> Verdict | None:  # fmt: skip
     run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
     shop: Any = SimpleNamespace(
-        store=store, run=run, variables=lambda tag: environment or {}, network={}, host_cores=2, guests_at_once=2,
+        store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
         stop=threading.Event(),
         progress=SimpleNamespace(step=lambda task, doing: None),
     )  # fmt: skip
@@ -157,8 +158,9 @@ def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build)
 
 @pytest.mark.parametrize(
     ("firmware", "cores", "at_once", "each"),
-    [(2, 1, 2, 1), (2, 2, 2, 1), (2, 4, 2, 2), (2, 64, 2, 2), (1, 2, 2, 2), (1, 1, 2, 1), (2, 2, 1, 2)],
+    [([2], 1, 2, 1), ([2], 2, 2, 1), ([2], 4, 2, 2), ([1], 2, 2, 2), ([1], 1, 2, 1), ([2], 2, 1, 2), ([1, 1], 2, 2, 1)],
 )
-def test_guests_share_the_cores(firmware: int, cores: int, at_once: int, each: int) -> None:
-    job = replace(JOB, firmware=(*Firmware,)[:firmware])
-    assert job.guest_cores(cores, at_once) == each
+def test_a_guest_alone_gets_two_cores(firmware: list[int], cores: int, at_once: int, each: int) -> None:
+    jobs = [replace(JOB, firmware=(*Firmware,)[:count]) for count in firmware]
+    tasks = tuple(Task(id=str(number), job=job, reason="") for number, job in enumerate(jobs))
+    assert cores_of_guests(Plan(version="", tasks=tasks), cores, at_once) == each

@@ -108,6 +108,45 @@ def test_programs_whose_architecture_cannot_be_replaced_stay_emulated(tmp_path: 
     assert sorted(path.name for path in (out / "lib/x86_64-linux-gnu").iterdir()) == ["libc.so.6", "libz.so"]
 
 
+def deb(folder: Path, name: str, version: str, arch: str, time: int) -> Path:
+    """Make a package with one program, of a time."""
+    root = folder / f"{name}-{arch}"
+    program(root / "usr/bin" / name, arch, time)
+    (root / "DEBIAN").mkdir()
+    (root / "DEBIAN/control").write_text(
+        f"Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMaintainer: x\nDescription: x\n"
+    )
+    archive = folder / f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+    subprocess.run(["dpkg-deb", "--build", str(root), str(archive)], check=True, capture_output=True)
+    return archive
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_rebuilt_programs_get_the_times_of_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = {"same": ("1-1", "1-1"), "rebuilt": ("1:2-1", "1:2-1+b2"), "newer": ("1-1", "1-2"), "alone": ("1-1", "")}
+    tree, pool = tmp_path / "tree", tmp_path / "pool"
+    archives = tree / "var/cache/apt/archives"
+    archives.mkdir(parents=True)
+    pool.mkdir()
+    for name, (mine, theirs) in pairs.items():
+        shutil.copy(deb(pool, name, mine, "amd64", SAME), archives)
+        program(tree / "usr/bin" / name, "", SAME)
+        if theirs:
+            deb(pool, name, theirs, "arm64", LATER)
+    apt = program(
+        tmp_path / "apt-get",
+        f"#!/bin/sh\ncase $* in *--print-uris*) for each in {pool}/*_arm64.deb; do\n"
+        f"echo \"'http://m/x' $(basename $each) 1 SHA256:0\"; done ;;\n"
+        f"*) for each; do case $each in *:arm64=*) cp {pool}/${{each%%:*}}_*_arm64.deb . ;; esac; done; esac\n",
+    )
+    monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
+    (tmp_path / "work").mkdir()
+    order: Any = {"arch": "arm64", "work": str(tmp_path / "work")}
+    make.agree(order, tree, list(pairs))
+    left = {path.name: path.stat().st_mtime for path in (tree / "usr/bin").iterdir()}
+    assert left == {"same": SAME, "rebuilt": LATER}, "another source version has no twin, nor what is not there"
+
+
 # -- what the interpreter starts -------------------------------------------------------------------------------------
 
 COMPILER = shutil.which("cc")
@@ -166,7 +205,7 @@ def test_a_twin_of_the_same_version_runs_and_any_other_program_is_emulated(root:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("apart", "native"), [(0, True), (53, True), (-53, True), (3600, False), (-3600, False)])
+@pytest.mark.parametrize(("apart", "native"), [(0, True), (1, False), (-3600, False)])
 def test_the_version_is_told_by_the_time_of_the_file(root: Root, apart: int, native: bool) -> None:
     sed = root.guest("bin/sed", SAME + apart)
     root.twin(sed)

@@ -9,8 +9,8 @@
  *   3. the emulator.
  *
  * A twin is of the same version as the program when both files have the same time: dpkg-deb gives all that a build
- * made the time of the newest entry in the package's changelog (SOURCE_DATE_EPOCH), whatever the architecture. The
- * entries of rebuilds (binNMUs) are written for each architecture, within seconds. Any other twin is not used. Nor is
+ * made the time of the newest entry in the package's changelog (SOURCE_DATE_EPOCH). That is the same for every
+ * architecture, but for rebuilds (binNMUs), for which make.py sets it. Any other twin is not used. Nor is
  * one when variables, or /etc/ld.so.preload, have programs load something of the image, or are ldd's.
  *
  * Where there is no ROOT, all programs are emulated, as with the distribution's own registration of QEMU. The emulator
@@ -28,7 +28,6 @@
 #define MAX_LINKS 40                    /* as the kernel's */
 #define MAX_ARGUMENTS 3                 /* by which a script is known */
 #define APT_DUMP "/tmp/apt.conf."          /* all of its configuration, which apt writes for those it starts */
-#define REBUILT 120                     /* seconds between the entries of one rebuild, at most */
 #define CANNOT_RUN 126                  /* a shell's exit code for what it cannot execute */
 
 enum { WRITE = 1, OPEN = 2, CLOSE = 3, STAT = 4, ACCESS = 21, EXECVE = 59, GETCWD = 79, READLINK = 89, EXIT_GROUP = 231,
@@ -177,8 +176,7 @@ static int same_version(const char *one, const char *other)
 {
     struct stat a, b;
     if (call(STAT, one, &a, 0) || call(STAT, other, &b, 0)) return 0;
-    long apart = a.st_mtime - b.st_mtime;
-    return -REBUILT < apart && apart < REBUILT;
+    return a.st_mtime == b.st_mtime;
 }
 
 /* The twin that is known by the first arguments: each after a '+', with '!' for '/' and '+' for a space. */

@@ -20,13 +20,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
+from urllib.parse import unquote
 
 HERE = Path(__file__).parent
 ROOT = "/.cc"
@@ -34,7 +37,16 @@ TRIPLET = "x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 HOST = "amd64"
 
-DPKG = ("dpkg", "dpkg-deb", "dpkg-divert", "dpkg-query", "dpkg-split", "dpkg-statoverride", "dpkg-trigger")
+DPKG = (
+    "dpkg",
+    "dpkg-deb",
+    "dpkg-divert",
+    "dpkg-query",
+    "dpkg-realpath",
+    "dpkg-split",
+    "dpkg-statoverride",
+    "dpkg-trigger",
+)
 """Programs with the architecture compiled in, besides apt's library."""
 
 ELF = b"\x7fELF"
@@ -85,7 +97,8 @@ def listed(text: str) -> tuple[list[str], list[Program]]:
 def unpack(order: Order, packages: list[str]) -> Path:
     """Return the folder with the packages and what they depend on; note in `out` what the repositories held."""
     tree = Path(order["work"], "tree")
-    words = ["mmdebstrap", "--variant=extract", "--mode=root", f"--arch={HOST}", f"--include={','.join(packages)}"]
+    words = ["mmdebstrap", "--variant=extract", "--mode=root", f"--arch={HOST},{order['arch']}"]
+    words.append(f"--include={','.join(packages)}")
     words += ["--skip=cleanup/apt,output/dev", *keyrings(order), *shlex.split(order["options"])]
     # the sources not as arguments, which every user of the host can see: a mirror's address may hold a password
     sources = "".join(f"{line}\n" for line in order["sources"])
@@ -106,16 +119,69 @@ def keyrings(order: Order) -> list[str]:
     return options
 
 
-def versions(tree: Path) -> dict[str, str]:
-    """Return the versions of unpacked packages by name, from the archives that apt has left."""
-    known: dict[str, str] = {}
-    for archive in sorted((tree / "var/cache/apt/archives").glob("*.deb")):
-        said = subprocess.run(
-            ["dpkg-deb", "--show", "--showformat=${Package} ${Version}", str(archive)],
-            check=True, capture_output=True, text=True,
-        ).stdout.split()  # fmt: skip
-        known[said[0]] = said[1]
+def versions(archives: Iterable[Path]) -> dict[str, tuple[str, Path]]:
+    """Return the versions of packages, and their archives, by name."""
+    known: dict[str, tuple[str, Path]] = {}
+    for archive in sorted(archives):
+        said = output(["dpkg-deb", "--show", "--showformat=${Package} ${Version}", str(archive)]).split()
+        known[said[0]] = said[1], archive
     return known
+
+
+def output(words: list[str], folder: Path | None = None) -> str:
+    """Run a command and return what it says."""
+    return subprocess.run(words, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def agree(order: Order, tree: Path, packages: list[str]) -> None:
+    """Let the programs of the host's architecture have the times of those of the image's, if of one source version.
+
+    The times are equal but for packages of which one architecture was rebuilt without a change (binNMU), and has a
+    changelog of its own. Programs of packages that are of another source version there, or are not there, are removed.
+    """
+    mine = versions((tree / "var/cache/apt/archives").glob("*.deb"))
+    folder = Path(order["work"], "others")
+    folder.mkdir()
+    apt = ["apt-get", "-q", f"-oDir={tree}", f"-oAPT::Architecture={HOST}", "-oAPT::Sandbox::User=root"]
+    apt += [f"-oAPT::Architectures::={each}" for each in (HOST, order["arch"])]
+    wanted = [f"{name}:{order['arch']}" for name in packages if not is_everywhere(mine[name][1])]
+    listed = output([*apt, "download", "--print-uris", *wanted], folder)
+    theirs = {name: unquote(version) for name, version in re.findall(r" ([a-z0-9.+-]+)_([^_ ]+)_\S+\.deb ", listed)}
+    rebuilt = []
+    for name in (each.partition(":")[0] for each in wanted):
+        if source(mine[name][0]) != source(theirs.get(name, "")):
+            print(
+                f"{name} is {mine[name][0]} for {HOST} and {theirs.get(name)} for {order['arch']}: emulated", flush=True
+            )
+            for path in contents(mine[name][1]):
+                if (tree / path).is_file() and not (tree / path).is_symlink():
+                    (tree / path).unlink()
+        elif mine[name][0] != theirs[name]:
+            rebuilt.append(f"{name}:{order['arch']}={theirs[name]}")
+    if not rebuilt:
+        return
+    subprocess.run([*apt, "download", *rebuilt], cwd=folder, check=True)
+    for _, archive in versions(folder.glob("*.deb")).values():
+        for path, time in contents(archive).items():
+            if (tree / path).is_file() and not (tree / path).is_symlink():
+                os.utime(tree / path, (time, time))
+
+
+def is_everywhere(archive: Path) -> bool:
+    """Say whether a package is one for all architectures."""
+    return archive.name.endswith("_all.deb")
+
+
+def source(version: str) -> str:
+    """Return a version without the mark of a rebuild; see Debian Policy and the Developer's Reference, 5.10.2.1."""
+    return re.sub(r"\+b\d+$", "", version)
+
+
+def contents(archive: Path) -> dict[str, int]:
+    """Return the times, in seconds since 1970, of the files in a package, by their paths below the root."""
+    words = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as out, tarfile.open(fileobj=out.stdout, mode="r|") as tar:
+        return {each.name.removeprefix("./"): int(each.mtime) for each in tar if each.isfile()}
 
 
 def found(tree: Path, pattern: str) -> Iterator[tuple[str, Path]]:
@@ -189,6 +255,7 @@ def make(order: Order) -> None:
     Path(order["work"]).mkdir(parents=True)
     packages, programs = listed((HERE / "programs").read_text())
     tree = unpack(order, packages)
+    agree(order, tree, packages)
     twins = Path(order["work"], "twins")
     (twins / "lib").mkdir(parents=True)
     collect(tree, programs, twins, order["arch"])
@@ -197,7 +264,8 @@ def make(order: Order) -> None:
     (twins / "apt.conf").write_text(
         f'APT::Architecture "{order["arch"]}";\nAPT::Architectures {{ "{order["arch"]}"; }};\n'
     )
-    lines = [f"{name} {version}\n" for name, version in sorted(versions(tree).items())]
+    known = versions((tree / "var/cache/apt/archives").glob("*.deb"))
+    lines = [f"{name} {version}\n" for name, (version, _) in sorted(known.items())]
     (twins / "versions").write_text("".join(lines))
     packed = Path(order["out"], "disk.tar")
     tar = ["tar", "-C", str(twins), "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "-cf", "-", "."]
