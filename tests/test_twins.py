@@ -123,7 +123,8 @@ def deb(folder: Path, name: str, version: str, arch: str, time: int) -> Path:
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 def test_rebuilt_programs_get_the_times_of_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = {"same": ("1-1", "1-1"), "rebuilt": ("1:2-1", "1:2-1+b2"), "newer": ("1-1", "1-2"), "alone": ("1-1", "")}
+    pairs = {"same": ("1-1", "1-1"), "rebuilt": ("1:2-1", "1:2-1+b2"), "both": ("1-1+b1", "1-1+b1")}
+    pairs |= {"newer": ("1-1", "1-2"), "alone": ("1-1", "")}
     tree, pool = tmp_path / "tree", tmp_path / "pool"
     archives = tree / "var/cache/apt/archives"
     archives.mkdir(parents=True)
@@ -144,7 +145,7 @@ def test_rebuilt_programs_get_the_times_of_the_images(tmp_path: Path, monkeypatc
     order: Any = {"arch": "arm64", "work": str(tmp_path / "work")}
     make.agree(order, tree, list(pairs))
     left = {path.name: path.stat().st_mtime for path in (tree / "usr/bin").iterdir()}
-    assert left == {"same": SAME, "rebuilt": LATER}, "another source version has no twin, nor what is not there"
+    assert left == {"same": SAME, "rebuilt": LATER, "both": LATER}, "another source version has no twin, nor what is not there"
 
 
 # -- what the interpreter starts -------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def agree(order: Order, tree: Path, packages: list[str]) -> None:
             for path in contents(mine[name][1]):
                 if (tree / path).is_file() and not (tree / path).is_symlink():
                     (tree / path).unlink()
-        elif mine[name][0] != theirs[name]:
+        elif {mine[name][0], theirs[name]} != {source(mine[name][0])}:
             rebuilt.append(f"{name}:{order['arch']}={theirs[name]}")
     if not rebuilt:
         return
