@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TAG ?= cc-debian12
 TAGS ?= cc-debian12 cc-debian12-cuda cc-debian13 cc-ubuntu22.04 cc-ubuntu24.04
+ARM64_TAGS ?= cc-debian12 cc-debian13
 # this host's own architecture, by Debian's name
 HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 ARCH ?= $(HOST)
@@ -33,8 +34,9 @@ $(VENV)/.foreign: $(VENV)/.ready script/setup
 image: setup $(FOREIGN)  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
 
-images: setup $(FOREIGN)  ## the same with the images of TAGS, by default all that the README says are built and booted
+images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64; by default all that the README says are built
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAGS)
+	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
 check: setup  ## lint, types, layers, unit tests: under a minute
 	$(BIN)/ruff check .
