@@ -145,7 +145,7 @@ def test_rebuilt_programs_get_the_times_of_the_images(tmp_path: Path, monkeypatc
     order: Any = {"arch": "arm64", "work": str(tmp_path / "work")}
     make.agree(order, tree, list(pairs))
     left = {path.name: path.stat().st_mtime for path in (tree / "usr/bin").iterdir()}
-    assert left == {"same": SAME, "rebuilt": LATER, "both": LATER}, "another source version has no twin, nor what is not there"
+    assert left == {"same": SAME, "rebuilt": LATER, "both": LATER}, "other source versions have none"
 
 
 # -- what the interpreter starts -------------------------------------------------------------------------------------
