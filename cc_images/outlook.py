@@ -16,9 +16,10 @@ from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
 from cc_images.config import Config
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
+from cc_images.groundwork import Foundation, too_old
 from cc_images.model import Arch, Build, Image, Json, Layer, Site
 from cc_images.plan import LayerJob, Plan, Request
-from cc_images.planning import Candidate, Foundation, make_plan, too_old
+from cc_images.planning import Candidate, make_plan
 from cc_images.recipe import Recipe, differences
 from cc_images.selection import select, sites_of
 from cc_images.store import Store

@@ -6,14 +6,15 @@ arrives as Candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from cc_images.errors import UserError
-from cc_images.model import Arch, Artifact, Build, Format, Image, Layer, Site
-from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Request, Task, TwinsJob
+from cc_images.groundwork import Foundation, Groundwork, fetch, needed, too_old
+from cc_images.model import Arch, Build, Format, Image, Site
+from cc_images.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.properties import NUMBERS
 from cc_images.recipe import key_of
 
@@ -22,19 +23,6 @@ RULES = 2
 
 LEAST_MEMORY = 1024
 """MiB of a guest's memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foundation:
-    """A layer that builds may start from, and the stored one that serves."""
-
-    job: LayerJob
-    match: Layer | None
-    """The newest stored layer of this recipe whose upstream has not moved, as far as that is known."""
-    unsure: str = ""
-    """Why nobody can say whether upstream has moved since; empty when it was asked."""
-    changed: str = ""
-    """Why no stored layer serves, in a phrase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +70,7 @@ def make_plan(
     tasks: dict[str, Task] = {}
     made: dict[tuple[str, Arch], str] = {}
     forced = {(each.image.tag, each.arch) for each in candidates} if request.force and request.build else set()
+    ground = Groundwork(foundations=foundations, forced=forced, request=request, version=version, now=now)
     for candidate in candidates:
         image, arch = candidate.image, candidate.arch
         pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image)]
@@ -89,7 +78,7 @@ def make_plan(
         stored, reason = _stored(request, candidate, now)
         if stored is None:
             replaces = request.force and request.build
-            layers = _layers(candidate.job, foundations, forced, request, version, now)
+            layers = ground.layers(candidate.job)
             steps = [*layers, *_build(candidate, made, layers, wanted, version, reason, replaces)]
             made[image.tag, arch] = steps[-1].id
         else:
@@ -134,84 +123,12 @@ def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Buil
     return match, f"version {match.version} has this key ({match.key[:12]})"
 
 
-def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
-    """Return why something made at a time is not trusted, or an empty string. Age counts only where nobody can say."""
-    days = (now - created).total_seconds() / 86400
-    if not unsure or days <= request.max_age:
-        return ""
-    return f"is {days:.0f} days old, more than --max-age {request.max_age}, and {unsure}"
-
-
 def _what_changed(candidate: Candidate) -> str:
     if candidate.newest is None:
         return "never built"
     shown = ", ".join(candidate.changed[:3])
     more = f" and {len(candidate.changed) - 3} more" if len(candidate.changed) > 3 else ""
     return f"changed since {candidate.newest.version}: {shown}{more}"
-
-
-def _layers(
-    job: BuildJob,
-    foundations: Mapping[str, Foundation],
-    forced: Set[tuple[str, Arch]],
-    request: Request,
-    version: str,
-    now: datetime,
-) -> list[Task]:
-    """Return the tasks that make the layers which a job relies on, theirs before them; none for those stored."""
-    tasks: dict[str, Task] = {}
-    for asked in _relies_on(job):
-        tasks |= {each.id: each for each in _layer(foundations[asked], foundations, forced, request, version, now)}
-    return [*tasks.values()]
-
-
-def _relies_on(job: BuildJob) -> tuple[str, ...]:
-    """Return what is asked of the layers that a job needs: its twins, and the tree that it starts from."""
-    return tuple(asked for asked in (job.twins, job.base.asked if job.base else "") if asked)
-
-
-def _needed(job: BuildJob, layers: Sequence[Task]) -> list[str]:
-    """Return those of the tasks that make what a job relies on itself."""
-    return [task.id for task in layers if isinstance(task.job, LayerJob) and task.job.asked in _relies_on(job)]
-
-
-def _layer(
-    foundation: Foundation,
-    foundations: Mapping[str, Foundation],
-    forced: Set[tuple[str, Arch]],
-    request: Request,
-    version: str,
-    now: datetime,
-) -> list[Task]:
-    """Return the task that makes a layer, after those that it needs; none when a stored one serves."""
-    layer = foundation.job
-    force = (layer.tag, layer.arch) in forced
-    if force:
-        reason = "forced"
-    elif foundation.match is None:
-        reason = foundation.changed
-    elif old := too_old(foundation.match.created, foundation.unsure, request, now):
-        reason = f"the stored one {old}"
-    else:
-        return []
-    below = _layers(layer, foundations, forced, request, version, now)
-    fetches = [_fetch(artifact) for artifact in layer.artifacts.values()]
-    task = Task(
-        id=_name(layer, foundations),
-        job=replace(layer, version=version, force=force),
-        reason=reason,
-        needs=tuple(dict.fromkeys((*_needed(layer, below), *(each.id for each in fetches)))),
-    )
-    return [*below, *fetches, task]
-
-
-def _name(layer: LayerJob, foundations: Mapping[str, Foundation]) -> str:
-    """Return the id of the task that makes a layer. A release may have several twins, by sources and options."""
-    if not isinstance(layer, TwinsJob):
-        return f"layer {layer.tag} {layer.arch}"
-    alike = [each.job for each in foundations.values() if isinstance(each.job, TwinsJob)]
-    several = sum((job.tag, job.arch) == (layer.tag, layer.arch) for job in alike) > 1
-    return f"twins {layer.tag} {layer.arch}" + (f" {layer.asked[:6]}" if several else "")
 
 
 def _build(
@@ -228,14 +145,14 @@ def _build(
     The parent whose tree it starts from is one of `layers` when it must be made; the other parents only come first.
     """
     image, arch, job = candidate.image, candidate.arch, candidate.job
-    fetches = [_fetch(artifact) for artifact in job.artifacts.values()]
+    fetches = [fetch(artifact) for artifact in job.artifacts.values()]
     come_first = image.depends[1:] if candidate.on_parent else image.depends
     parents = [made[parent, arch] for parent in come_first if (parent, arch) in made]
     build = Task(
         id=f"build {candidate.label}",
         job=replace(job, version=version, force=replaces),
         reason=reason,
-        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *_needed(job, layers), *parents])),
+        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *needed(job, layers), *parents])),
     )
     convert = ConvertJob(
         name=image.name,
@@ -269,14 +186,6 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
     )
     reason = f"version {stored.version} lacks {', '.join(missing)}"
     return [Task(id=f"convert {candidate.label}", job=job, reason=reason)]
-
-
-def _fetch(artifact: Artifact) -> Task:
-    return Task(
-        id=f"fetch {artifact.basename} {artifact.identity}",
-        job=FetchJob(artifact=artifact),
-        reason="needed by a build",
-    )
 
 
 def trial(image: Image, arch: Arch) -> str:

@@ -23,7 +23,8 @@ LAYERS: list[dict[str, set[str]]] = [
         "inspection": {"model"},
         "recipe": {"model"},
         "plan": {"model", "recipe"},
-        "planning": {"errors", "model", "plan", "properties", "recipe"},
+        "groundwork": {"model", "plan"},
+        "planning": {"errors", "groundwork", "model", "plan", "properties", "recipe"},
         "pruning": set(),
     },
     # hands: any noun, and of the other hands only those named here
