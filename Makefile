@@ -35,7 +35,7 @@ image: setup $(FOREIGN)  ## build the default image (TAG=cc-debian12), boot it, 
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
 
 images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64; by default all that the README says are built
-	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAGS)
+	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
 check: setup  ## lint, types, layers, unit tests: under a minute

@@ -137,7 +137,12 @@ class Blueprints:
             files={},
             tools={"twins": twins.digest(), "emulator": foreign.emulator_digest(arch)},
         )
-        return self._made.setdefault(recipe.asked, Blueprint(job=replace(job, asked=recipe.asked), recipe=recipe))
+        # a release may have several twins, by options and keys, and each has its place in plans and in the store
+        others = {each.job.tag for asked, each in self._made.items() if asked != recipe.asked}
+        special = release.options or keyrings or release.tag in others
+        tag = f"{release.tag}-{recipe.asked[:6]}" if special else release.tag
+        made = Blueprint(job=replace(job, tag=tag, asked=recipe.asked), recipe=recipe)
+        return self._made.setdefault(recipe.asked, made)
 
     def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
         """Return the layers that a build or layer relies on: those it starts from, the nearest first, and twins."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images import emulation, foreign, process, sandbox
+from cc_images import emulation, foreign, process, sandbox, twins
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
@@ -113,8 +113,16 @@ def _emulation(arches: list[Arch]) -> Iterator[Finding]:
     for arch in filter(foreign.is_foreign, arches):
         subject, emulator = f"builds for {arch}", foreign.USER_EMULATORS[arch]
         if not foreign.runs_programs(arch):
-            text = f"programs for {arch.machine} do not run here: {arch} is left out unless -a names it"
+            text = f"programs for {arch.machine} do not run here: {arch} is left out, and refused where -a names it"
             yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"install {emulator.package}")
+        elif not _has_binfmt_misc():
+            text = "this kernel has no binfmt_misc, by which it starts an emulator"
+            yield Finding(
+                subject=subject, state=State.LACK, text=text, remedy="load the kernel's module: modprobe binfmt_misc"
+            )
+        elif not twins.wanted():
+            text = f"by plain emulation, many times slower: {twins.SWITCH}=no"
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"unset {twins.SWITCH}")
         elif why := foreign.why_no_twins(arch):
             text = f"by plain emulation, many times slower: {why}"
             remedy = "install gcc" if "compiler" in why else ""
@@ -122,6 +130,10 @@ def _emulation(arches: list[Arch]) -> Iterator[Finding]:
         else:
             text = f"{emulator.path}, and native twins for Debian's and Ubuntu's programs"
             yield Finding(subject=subject, state=State.FINE, text=text)
+
+
+def _has_binfmt_misc() -> bool:
+    return "binfmt_misc" in Path("/proc/filesystems").read_text().split() or _module("binfmt_misc")
 
 
 def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:

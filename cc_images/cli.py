@@ -211,7 +211,9 @@ def _size(text: str) -> int:
 
 
 def _arches(text: str) -> tuple[str, ...]:
-    known = ("amd64", "arm64")
+    from cc_images.model import Arch  # not for --help
+
+    known = tuple(Arch)
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     for word in words:
         if word not in known:

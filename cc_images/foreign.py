@@ -94,9 +94,14 @@ def require_programs(arches: Collection[Arch]) -> None:
         if not runs_programs(arch):
             raise UserError(
                 f"this host cannot run programs for {arch}, which a build for it must",
-                hint=f"install {USER_EMULATORS[arch].package}, build on an {arch} host, or choose with -a",
+                hint=remedy(arch),
                 reason="no-emulation",
             )
+
+
+def remedy(arch: Arch) -> str:
+    """Return what can be done on a host that cannot run an architecture's programs."""
+    return f"install {USER_EMULATORS[arch].package}, build on an {arch} host, or choose with -a"
 
 
 def why_no_twins(arch: Arch) -> str:
@@ -105,7 +110,7 @@ def why_no_twins(arch: Arch) -> str:
         return f"twins are made on {TWINS_ON} hosts only"
     if shutil.which(COMPILER, path=SEARCH) is None:
         return "there is no C compiler (package gcc)"
-    return "" if runs_programs(arch) else "there is no emulator for what has no twin"
+    return ""
 
 
 @cache

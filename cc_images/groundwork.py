@@ -66,20 +66,12 @@ class Groundwork:
         below = self.layers(layer)
         fetches = [fetch(artifact) for artifact in layer.artifacts.values()]
         task = Task(
-            id=self._name(layer),
+            id=f"{'twins' if isinstance(layer, TwinsJob) else 'layer'} {layer.tag} {layer.arch}",
             job=replace(layer, version=self.version, force=force),
             reason=reason,
             needs=tuple(dict.fromkeys((*needed(layer, below), *(each.id for each in fetches)))),
         )
         return [*below, *fetches, task]
-
-    def _name(self, layer: LayerJob) -> str:
-        """Return the id of the task that makes a layer. A release may have several twins, by sources and options."""
-        if not isinstance(layer, TwinsJob):
-            return f"layer {layer.tag} {layer.arch}"
-        alike = [each.job for each in self.foundations.values() if isinstance(each.job, TwinsJob)]
-        several = sum((job.tag, job.arch) == (layer.tag, layer.arch) for job in alike) > 1
-        return f"twins {layer.tag} {layer.arch}" + (f" {layer.asked[:6]}" if several else "")
 
 
 def _relies_on(job: BuildJob) -> tuple[str, ...]:

@@ -221,9 +221,17 @@ def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
 
 
 def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
-    """Say for which architectures every single program will be emulated, and why."""
-    reasons = {(arch, blueprint.slow): None for _, arch, blueprint in drawn if blueprint.slow}
-    return [f"{arch} is built by plain emulation, many times slower: {why}" for arch, why in reasons]
+    """Say for which architectures no program can run here, or every single one will be emulated, and why."""
+    notes: dict[str, None] = {}
+    for _, arch, blueprint in drawn:
+        if not foreign.runs_programs(arch):
+            note = f"this host cannot run programs for {arch}, so a build will be refused: {foreign.remedy(arch)}"
+        elif blueprint.slow:
+            note = f"{arch} is built by plain emulation, many times slower: {blueprint.slow}"
+        else:
+            continue
+        notes[note] = None
+    return [*notes]
 
 
 class _World:

@@ -161,7 +161,9 @@ class Sandbox:
             if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
                 raise CCImagesError(
                     f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
-                    hint="cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
+                    hint="`cc-images doctor` says what builds for another architecture take"
+                    if "binfmt_misc" in error.tail[-1]
+                    else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
                     reason="sandbox",
                 ) from error
             raise

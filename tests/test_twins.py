@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cc_images import dib, foreign, outlook, twins
+from cc_images import checkup, dib, foreign, outlook, twins
 from cc_images.config import Config, load
 from cc_images.foreign import USER_EMULATORS
 from cc_images.model import Arch, Layer
@@ -437,13 +437,15 @@ def test_a_release_may_have_several_twins(tmp_path: Path, amd64: None) -> None:
     write_files(tmp_path, images=KEYRING, sites="local: {directory: site}")
     (tmp_path / "elements").symlink_to(REPOSITORY / "elements")
     found = tasks(look(tmp_path, "cc-b"))
-    several = [name for name in found if name.startswith("twins debian-bookworm arm64 ")]
+    several = [name for name in found if name.startswith("twins debian-bookworm")]
     assert len(several) == 2, "the parent's layer is made with keys of its own"
     assert len([need for need in found["build cc-b arm64"].needs if need in several]) == 1
     assert found["layer cc-a arm64"].needs[0] in several
     both = tasks(look(tmp_path, "cc-a", "cc-c"))
     first, second = (both[name].needs for name in ("layer cc-a arm64", "build cc-c arm64"))
     assert not set(first) & set(second), "each with its own"
+    tags = {task.job.tag for task in both.values() if isinstance(task.job, TwinsJob)}
+    assert len(tags) == 2, "and a place of its own in the store"
 
 
 def look(tmp_path: Path, *tags: str, arches: tuple[Arch, ...] = (Arch.ARM64,)) -> outlook.Outlook:
@@ -534,3 +536,33 @@ def test_only_keys_of_other_architectures_have_what_emulates_them(amd64: None, m
     monkeypatch.setattr(twins, "digest", lambda: "another list of programs")
     assert dib.tools(Arch.AMD64) == native
     assert dib.tools(Arch.ARM64) != other
+
+
+def test_the_plan_says_what_is_missing(tmp_path: Path, amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "runs_programs", lambda arch: arch is Arch.AMD64)
+    (note,) = [note for note in look(tmp_path, "cc-debian12").notes if "arm64" in note]
+    assert "cannot run programs for arm64, so a build will be refused: install qemu-user-static" in note
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "remedy"),
+    [
+        ("no emulator", "is left out, and refused where -a names it", "install qemu-user-static"),
+        ("no binfmt_misc", "this kernel has no binfmt_misc", "modprobe binfmt_misc"),
+        ("no compiler", "many times slower: there is no C compiler (package gcc)", "install gcc"),
+        ("forbidden", "many times slower: CC_IMAGES_TWINS=no", "unset CC_IMAGES_TWINS"),
+        ("all", "native twins", ""),
+    ],
+)
+def test_doctor_says_what_builds_for_another_architecture_lack(
+    amd64: None, monkeypatch: pytest.MonkeyPatch, host: str, text: str, remedy: str
+) -> None:
+    monkeypatch.setattr(foreign, "runs_programs", lambda arch: host != "no emulator")
+    monkeypatch.setattr(checkup, "_has_binfmt_misc", lambda: host != "no binfmt_misc")
+    if host == "no compiler":
+        monkeypatch.setattr(foreign, "why_no_twins", lambda arch: "there is no C compiler (package gcc)")
+    if host == "forbidden":
+        monkeypatch.setenv(twins.SWITCH, "no")
+    (finding,) = checkup._emulation([Arch.AMD64, Arch.ARM64])
+    assert text in finding.text
+    assert remedy in finding.remedy

@@ -231,6 +231,8 @@ def alone() -> Iterator[None]:
 
 def left(registry: Path = REGISTRY, users: Path = USERS) -> list[str]:
     """Return the entries that nobody uses any more: what killed keepers have left. Changes nothing."""
+    if not USERS.exists():
+        return []
     mine = sorted(registry.glob(f"{PREFIX}*-{whose()}"))
     return [each.name for each in mine if not _in_use(users / each.name)]
 

@@ -215,6 +215,10 @@ def test_a_kill_leaves_the_hosts_entries_as_they_were(host: Host, way: str, vict
     if victims == "keeper":
         box.kill()
     box.wait()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{each}").exists() for each in (guard, keeper)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [each for each in (guard, keeper) if Path(f"/proc/{each}").exists()], "neither stays"
     if (way, victims) == ("shared", "guard and keeper"):  # nobody is left: the next sandbox finds it
         next_box = host.start(way, "true", "next")
         assert next_box.wait(60) == 0

@@ -47,7 +47,8 @@ DPKG = (
     "dpkg-statoverride",
     "dpkg-trigger",
 )
-"""Programs with the architecture compiled in, besides apt's library."""
+APT = ("libapt-pkg.so", "libapt-private.so")
+"""Programs, and how libraries begin, that have the architecture compiled in."""
 
 ELF = b"\x7fELF"
 
@@ -231,7 +232,9 @@ def relocate(twins: Path, arch: str) -> int:
         content = before
         for old, new in moves:
             content = content.replace(old.encode(), new.encode().ljust(len(old), b"\0"))
-        if len(arch) == len(HOST) and (path.name in DPKG or path.name.startswith("libapt-pkg.so")):
+        if len(arch) == len(HOST) and (
+            path.name in DPKG or path.name.startswith(("libapt-pkg.so", "libapt-private.so"))
+        ):
             content = content.replace(f"{HOST}\0".encode(), f"{arch}\0".encode())
         if content != before:
             status = path.stat()
