@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +23,8 @@ from cc_images.model import Arch
 from cc_images.sandbox import Sandbox
 from cc_images.store import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
-from tests.real.conftest import Project, host_mirrors
+from tests.real.conftest import Project, Watched, host_mirrors
+from tests.real.test_interpreters import Host
 from tests.real.trees import snapshot
 
 AARCH64 = 183
@@ -92,6 +96,40 @@ def test_nothing_of_the_host_is_in_the_image(small: Project, tmp_path: Path) -> 
     }
 
 
+SHARED = """
+from cc_images import cli, foreign
+told = foreign.registration
+foreign.registration = lambda *words: {**told(*words), "private": False}
+cli.main(["-b", "-f", "cc-small"])
+"""
+"""cc-images as on kernels before 6.7."""
+
+
+@pytest.mark.parametrize("moment", ["root", "install"])
+def test_a_killed_build_leaves_the_hosts_interpreters_as_they_were(small: Project, tmp_path: Path, moment: str) -> None:
+    host = Host(tmp_path)
+    try:
+        before = host.registry()
+        process = subprocess.Popen(
+            host.words("env", f"--chdir={small.folder}", sys.executable, "-c", SHARED),
+            env=small.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        run = Watched(process)
+        run.wait_for(rf"^\[build .* {moment}\.d")
+        time.sleep(2)
+        (ours,) = host.registry().keys() - before.keys()
+        assert ours.startswith("cc-images-aarch64-"), "programs run by it"
+        run.end(signal.SIGKILL)
+        host.await_registry(before)
+        small.assert_nothing_leaked()
+    finally:
+        host.close()
+
+
 # -- the same as by plain emulation ----------------------------------------------------------------------------------
 
 PACKAGES = ("cron", "locales", "openssh-server", "python3-minimal", "udev")
@@ -107,7 +145,7 @@ def bootstrap(folder: Path, release: twins.Release, packed: Path | None) -> dict
     box = Sandbox(
         workspace=folder,
         guards=folder / "guards",
-        interpreter=foreign.registration(Arch.ARM64, interpreter),
+        interpreter={**foreign.registration(Arch.ARM64, interpreter), "private": False},  # as on kernels before 6.7
         twins=interpreter.parent if interpreter else None,
     )
     words = ["mmdebstrap", "--variant=essential", "--arch=arm64", f"--include={','.join(PACKAGES)}"]
@@ -142,10 +180,8 @@ def test_twins_put_out_what_the_images_own_programs_do(small: Project, tmp_path:
     release = twins.Release(
         distro="debian", suite="bookworm", sources=tuple(environment["DIB_APT_SOURCES_CONF"].splitlines())
     )
-    with ThreadPoolExecutor() as pool:
-        native = pool.submit(bootstrap, tmp_path / "native", release, store.blobs.path(layer.digest))
-        emulated = pool.submit(bootstrap, tmp_path / "emulated", release, None)
-        ours, theirs = native.result(), emulated.result()
+    ours = bootstrap(tmp_path / "native", release, store.blobs.path(layer.digest))
+    theirs = bootstrap(tmp_path / "emulated", release, None)
     said = twins.started(tmp_path / "native" / "twins")
     assert int(said.split()[2]) > 1000, said
 
