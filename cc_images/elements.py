@@ -139,7 +139,13 @@ class Elements:
         return self._exports[name]
 
     def default(self, names: Iterable[str], variable: str, environment: Mapping[str, str], arch: str) -> str:
-        """Return what a variable will be once dib has read the environment.d of these elements; empty if nothing.
+        """Return what one variable will be, see `defaults`."""
+        return self.defaults(names, (variable,), environment, arch)[variable]
+
+    def defaults(
+        self, names: Iterable[str], variables: Sequence[str], environment: Mapping[str, str], arch: str
+    ) -> dict[str, str]:
+        """Return what variables will be once dib has read the environment.d of these elements; empty if nothing.
 
         The files are shell, and nobody has looked at those of third parties: a restricted shell reads them, which can
         neither write files nor run programs, and whatever it leaves in the background ends with it. It can read what
@@ -147,9 +153,8 @@ class Elements:
         """
         files = [file for name in names for file in (self._paths[name] / "environment.d").glob("*") if file.is_file()]
         texts = [file.read_text(errors="replace") for file in sorted(files, key=lambda file: file.name)]
-        script = "\n".join(
-            ("enable -n kill", *texts, f"value=${{{variable}:-}}; printf '\\n%s' \"${{value//$'\\n'/$'\\x1f'}}\"")
-        )
+        shown = " ".join(f'"${{{name}:-}}"' for name in variables)
+        script = "\n".join(("enable -n kill", *texts, f"printf '\\x1e%s' {shown}"))
         shell = subprocess.Popen(
             [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
             env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
@@ -162,12 +167,15 @@ class Elements:
         try:
             said, _ = shell.communicate(timeout=SHELL_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return ""
+            said = ""
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
-        return said.rpartition("\n")[2].replace("\x1f", "\n").strip()
+        values = said.rsplit("\x1e", len(variables))[1:]
+        if len(values) != len(variables):  # the files have ended the shell
+            values = [""] * len(variables)
+        return dict(zip(variables, map(str.strip, values), strict=True))
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

@@ -14,6 +14,7 @@ import pytest
 
 from cc_images import checkup, dib, foreign, outlook, twins
 from cc_images.config import Config, load
+from cc_images.elements import Elements
 from cc_images.foreign import USER_EMULATORS
 from cc_images.model import Arch, Layer
 from cc_images.plan import Plan, Request, Task, TwinsJob
@@ -566,3 +567,17 @@ def test_doctor_says_what_builds_for_another_architecture_lack(
     (finding,) = checkup._emulation([Arch.AMD64, Arch.ARM64])
     assert text in finding.text
     assert remedy in finding.remedy
+
+
+def test_one_shell_tells_all_that_twins_want_to_know(tmp_path: Path) -> None:
+    text = (
+        "export DIB_TWO=${DIB_ONE}2\nexport DIB_LINES=$'a\\nb'\n[ -z \"${DIB_END:-}\" ] || { printf '\\x1e'; exit; }\n"
+    )
+    folder = tmp_path / "small" / "environment.d"
+    folder.mkdir(parents=True)
+    (folder / "10-small.bash").write_text(text)
+    elements, wanted = Elements((tmp_path,)), ("DIB_ONE", "DIB_TWO", "DIB_NONE", "DIB_LINES")
+    found = elements.defaults(("small",), wanted, {"DIB_ONE": "1"}, "amd64")
+    assert found == {"DIB_ONE": "1", "DIB_TWO": "12", "DIB_NONE": "", "DIB_LINES": "a\nb"}
+    ended = elements.defaults(("small",), wanted, {"DIB_ONE": "1", "DIB_END": "1"}, "amd64")
+    assert set(ended.values()) == {""}, "files that end the shell say nothing"
