@@ -2,7 +2,8 @@
 #
 # setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
 # environment in .venv with cc-images and its development tools. `make image ARCH=arm64` on another host, and `make test`,
-# install QEMU for arm64 and a C compiler besides. Nothing else on the host is changed.
+# install QEMU for arm64 and a C compiler besides; `make test` tmux, chromium, zsh, fish and gnupg, too, through which
+# the tests look. Nothing else on the host is changed; only `make schedule` installs something outside of this folder.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +14,12 @@ ARM64_TAGS ?= cc-debian12 cc-debian13
 # this host's own architecture, by Debian's name
 HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 ARCH ?= $(HOST)
+# real tests that boot nothing: sites and small builds. They run beside the others, whose guests take a core each
+ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,glance glance_crash layering month sandbox terminal tiny wheel))
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image images test check sites bench clean
+.PHONY: help setup image images schedule test check sites bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -38,14 +41,23 @@ images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64;
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
 	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
-check: setup  ## lint, types, layers, unit tests: under a minute
+$(VENV)/.tests: $(VENV)/.foreign script/setup
+	script/setup --tests
+	touch $@
+
+schedule: setup $(FOREIGN)  ## let this host build and publish what changed every night: script/schedule says what it installs
+	script/schedule
+
+check: setup  ## lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q --ignore=tests/real
+	$(BIN)/pytest -q -n 2 --ignore=tests/real
 
-test: check $(VENV)/.foreign  ## everything, real builds and boots included
-	$(BIN)/pytest tests/real
+test: $(VENV)/.tests check  ## everything, real builds and boots included
+	@$(BIN)/pytest $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
+	$(BIN)/pytest tests/real $(ASIDE:%=--ignore=%); others=$$?; \
+	wait $$aside; beside=$$?; cat $(VENV)/aside.log; [ $$others -eq 0 ] && [ $$beside -eq 0 ]
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
 	$(BIN)/python -m tests.testbed $(or $(FOLDER),$(shell mktemp -d))

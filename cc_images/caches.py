@@ -18,12 +18,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.files import clear_errors, file_digest, point, try_lock, write_json
+from cc_images.files import clear_errors, file_digest, point, tree_size, try_lock, write_json
 from cc_images.model import Json
 
 UNITED = frozenset({"apt", "yum"})
@@ -120,7 +120,7 @@ class Caches:
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each family's newest generation."""
         families = [path for path in self.root.glob("*") if path.is_dir()]
-        return {path.name: _size(current) for path in families if (current := self._current(path))}
+        return {path.name: tree_size(current) for path in families if (current := self._current(path))}
 
     def last_used(self, family: str) -> float:
         """Return when a build last read or promoted the family's cache, in seconds since 1970."""
@@ -148,7 +148,7 @@ class Caches:
         current = self._current(folder)
         if current is None or self.is_read(family):
             return 0
-        freed = _size(current)
+        freed = tree_size(current)
         with suppress(OSError):
             (folder / "current").unlink()
         self._sweep(folder, remove)
@@ -229,12 +229,3 @@ def _trim(generation: Path, digests: dict[str, str]) -> None:
         if total > LARGEST and digests[path] != FOLDER:
             (generation / path).unlink()
             del digests[path]
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in _files(folder))
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root, name) for name in names)

@@ -39,7 +39,9 @@ _TARGET = re.compile(r"dib-run-parts Target: ([a-z-]+)\.d$")
 _SECONDS = re.compile(r"dib-run-parts (\S+)\s+([\d.]+)$")
 _NOISE = re.compile(r"^\++ |^dib-run-parts Sourcing |^Unmount /|State already cleaned|^\s*$")
 _TELLING = re.compile(
-    r"^E: |^error: |\bERROR\b|No space left on device|command not found|: cannot |^Err:", re.IGNORECASE
+    r"(?!W: )(?:^E: |^error: |.*\bERROR\b|.*No space left on device|.*command not found|.*: cannot |^Err:"
+    r"|.*: No such file or directory|.*: Permission denied)",
+    re.IGNORECASE,
 )
 
 
@@ -65,6 +67,7 @@ class Phases:
         if running := _RUNNING.search(text):
             phase = running[1]
             self.current = f"{phase}.d/{running[2]}"
+            self.telling.clear()  # what a hook that succeeded has said is no cause
             if phase in PHASES:
                 self.report(self.current)
         elif target := _TARGET.search(text):
@@ -75,7 +78,7 @@ class Phases:
             self.timings[f"{self._target}.d/{hook}"] = float(seconds[2])
         elif "END PROFILING" in text:
             self._target = ""
-        elif _TELLING.search(text):
+        elif _TELLING.match(text):
             self.telling.append(text.strip())
 
 

@@ -35,8 +35,11 @@ class Schedule:
         plan: Plan,
         limits: Mapping[Resource, int],
         books: Books = MappingProxyType({}),
+        leaves: Books = MappingProxyType({}),
+        keeps: Books = MappingProxyType({}),
     ) -> None:
         self._limits = limits
+        self._leaves, self._keeps = leaves, keeps
         self._takes = {task.id: {task.resource: 1, **books.get(task.id, {})} for task in plan.tasks}
         self._waiting = {task.id: task for task in plan.tasks}
         self._running: dict[str, Task] = {}
@@ -68,20 +71,35 @@ class Schedule:
 
     def start(self) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running."""
-        used: Counter[Resource] = Counter()
-        for task in self._running.values():
-            used.update(self._takes[task.id])
+        used = self._taken()
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         for task in self._waiting.values():
             free = self._fits(task, used) and (not task.lane or lanes[task.lane] < LANE)
-            if free and not task.cached and self._results.keys() >= {*task.needs, *task.after}:
+            if free and self._is_ready(task):
                 used.update(self._takes[task.id])
                 lanes[task.lane] += 1
                 chosen.append(task)
+        if not chosen and not self._running:  # what has been left behind fills everything: go on all the same
+            chosen += [task for task in self._waiting.values() if self._is_ready(task)][:1]
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
+
+    def _is_ready(self, task: Task) -> bool:
+        return not task.cached and self._results.keys() >= {*task.needs, *task.after}
+
+    def _taken(self) -> Counter[Resource]:
+        """Return what is taken now: by what runs, and by what ended tasks have left for others, or for good."""
+        used: Counter[Resource] = Counter()
+        for task in self._running.values():
+            used.update(self._takes[task.id])
+        wanted = {need for task in (*self._waiting.values(), *self._running.values()) for need in task.needs}
+        for name, result in self._results.items():
+            if result.status is Status.DONE:
+                used.update(self._keeps.get(name, {}))
+                used.update(self._leaves.get(name, {}) if name in wanted else {})
+        return used
 
     def _fits(self, task: Task, used: Mapping[Resource, int]) -> bool:
         """Say whether what a task takes is free; what takes more than there is waits until nothing else takes any."""
@@ -126,17 +144,20 @@ def run(
     limits: Mapping[Resource, int],
     *,
     books: Books = MappingProxyType({}),
+    leaves: Books = MappingProxyType({}),
+    keeps: Books = MappingProxyType({}),
     observe: Callable[[Result], None] = lambda result: None,
     stopping: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
 ) -> Mapping[str, Result]:
     """Carry out the plan and return a result for every task.
 
-    `books` says what tasks take besides their places. `observe` is told each result as it comes, from the calling
+    `books` says what tasks take besides their places, `leaves` what they go on taking until all that need them are
+    over, `keeps` what they take until the run ends. `observe` is told each result as it comes, from the calling
     thread. Once `stopping` says so, or after a failure with `fail_fast`, nothing new starts; what runs is awaited
     (ending it early is `perform`'s business).
     """
-    schedule = Schedule(plan, limits, books)
+    schedule = Schedule(plan, limits, books, leaves, keeps)
     futures: dict[Future[Result], Task] = {}
     while True:
         for result in schedule.settle():

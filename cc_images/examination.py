@@ -14,19 +14,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
-from cc_images import emulation, guest, hygiene, interior, sandbox
+from cc_images import clock, emulation, guest, hygiene, inspection, interior, sandbox
 from cc_images.climb import Climb, climb
 from cc_images.config import Config
 from cc_images.elements import Elements
 from cc_images.emulation import Machine
 from cc_images.errors import UserError
 from cc_images.guest import Guest
+from cc_images.journal import Journal, State
 from cc_images.model import Arch, Build, Firmware, Format, Image, Json, Level, Output
 from cc_images.plan import Request
 from cc_images.planning import boot_job
+from cc_images.releasenotes import Edition
 from cc_images.runs import Run
 from cc_images.selection import select
 from cc_images.session import stopped_by_signals
@@ -64,6 +66,43 @@ def inspect(
             for each in (one, other):
                 interior.require_system(each.facts)
     return one, other
+
+
+def editions(config: Config, tag: str, arches: Sequence[Arch], old: str = "", new: str = "") -> tuple[Edition, Edition]:
+    """Return two versions of a tag: by default the newest, and the one before the other.
+
+    What their records do not say is looked up inside. Raises UserError for versions that the store does not have.
+    """
+    image, arch = _one(config, tag, arches)
+    store = Store(config.store)
+    later, _ = _stored(store, image, arch, new)
+    versions = [build.version for build in store.builds(image.tag, arch)]
+    before = old or next((version for version in versions if version < later.version), "")
+    if not before:
+        raise UserError(
+            f"the store has no version of {tag} for {arch} before {later.version}",
+            hint="a diff needs two versions; the next build makes one",
+            reason="never-built",
+        )
+    earlier, _ = _stored(store, image, arch, before)
+    return _edition(config, store, image, earlier), _edition(config, store, image, later)
+
+
+def _edition(config: Config, store: Store, image: Image, build: Build) -> Edition:
+    contents = store.details(build).get("contents")
+    if not contents:
+        interior.require_host()
+        with _run(config) as (_, run, stop):
+            found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
+        interior.require_system(found.facts)
+        contents = inspection.contents(found.facts)
+    return Edition(
+        name=image.published_name(build.arch),
+        arch=build.arch,
+        version=build.version,
+        size=min(output.size for output in build.outputs.values()),
+        contents=contents,
+    )
 
 
 def _inspected(
@@ -186,8 +225,9 @@ def _run(config: Config) -> Iterator[tuple[Store, Run, threading.Event]]:
     store, stop = Store(config.store), threading.Event()
     with stopped_by_signals(stop):
         store.reap(sandbox.remove)
-        run = store.start_run(datetime.now(UTC).replace(microsecond=0))
+        run = store.start_run(clock.now())
         try:
             yield store, run, stop
         finally:
-            store.finish_run(run, {"run": run.version, "words": sys.argv[1:]}, sandbox.remove)
+            Journal(store.root, run.version).note(state=State.OK, words=sys.argv[1:])
+            store.finish_run(run, sandbox.remove)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
@@ -24,12 +24,16 @@ def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = staged or path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with staged.open("w") as file:
-        json.dump(data, file, indent=1, sort_keys=True, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    staged.rename(path)
+    try:
+        with staged.open("w") as file:
+            json.dump(data, file, indent=1, sort_keys=True, default=str)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        staged.rename(path)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        raise
     flush_folder(path.parent)
 
 
@@ -90,6 +94,16 @@ def wait_for_lock(
             raise Interrupted("waiting for another run was ended")
         time.sleep(0.05)
     return descriptor
+
+
+def tree_size(path: Path) -> int:
+    """Return the bytes of a file, or of the files below a folder; those that go meanwhile do not count."""
+    total = 0 if path.is_dir() else path.lstat().st_size
+    for root, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_size
+    return total
 
 
 def file_digest(path: Path) -> str:

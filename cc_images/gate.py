@@ -82,7 +82,7 @@ class Gate:
         )
         said = verdict.as_json()
         log.write(json.dumps(said, indent=1).encode() + b"\n")
-        store.note_boot(self.build, verdict.level, said)
+        store.note_boot(self.build, verdict.level, said, verdict.contents)
         if not verdict.passed:
             for each in self.build.outputs.values():
                 store.forget_pass(each.digest)

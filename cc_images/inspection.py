@@ -44,8 +44,20 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
     ]
 
 
+def contents(facts: Json) -> Json:
+    """Return what a build's record keeps of the facts: what `differences` compares."""
+    kept = ("os", "kernels", "cmdline", "users", "units", "setuid", "sizes")
+    return {name: facts[name] for name in kept} | {"packages": versions(facts), "manifest": None}
+
+
 def differences(old: Json, new: Json) -> dict[str, list[str]]:
-    """Return what differs between two images, by subject, a phrase each; subjects without a difference are left out."""
+    """Return what differs between two images, by subject, a phrase each; subjects without a difference are left out.
+
+    Of what was not looked into only the packages are known, and are all that is compared.
+    """
+    if not (known(old) and known(new)):
+        packages = _changed(versions(old), versions(new))
+        return {"packages": packages} if packages else {}
     return {
         subject: found
         for subject, found in {
@@ -60,9 +72,14 @@ def differences(old: Json, new: Json) -> dict[str, list[str]]:
     }
 
 
+def known(facts: Json) -> bool:
+    """Say whether an image was looked into: else only its packages are known."""
+    return facts.keys() >= {"os", "units"}
+
+
 def versions(facts: Json) -> dict[str, str]:
     """Return the packages of an image: its package database, or where that cannot be read, dib's manifest."""
-    found: dict[str, str] = facts["packages"] or facts["manifest"] or {}
+    found: dict[str, str] = facts["packages"] or facts.get("manifest") or {}
     return found
 
 
@@ -98,7 +115,8 @@ def _release(facts: Json) -> dict[str, str]:
 
 
 def _by(listed: Sequence[Mapping[str, str]], key: str) -> dict[str, str]:
-    return {each[key]: " ".join(value for name, value in each.items() if name != key and value) for each in listed}
+    told = ({**each, "owner": ""} if each.get("owner") == "0:0" else each for each in listed)
+    return {each[key]: " ".join(value for name, value in each.items() if name != key and value) for each in told}
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from cc_images import process
 from cc_images.errors import CCImagesError
 from cc_images.files import try_lock
-from cc_images.sandbox import TOOLBOX, as_root
+from cc_images.sandbox import PYTHON, TOOLBOX, as_root
 
 USED = Path("/run/cc-images")
 """Where each interpreter that sandboxes have registered for the whole host has a file."""
@@ -97,7 +96,7 @@ def _interpreters() -> list[Leftover]:
     """Return the entries of the host's binfmt_misc whose sandboxes are gone; see `toolbox/interpreters.py`."""
     if not any(USED.glob("cc-images-*")):
         return []
-    program = (sys.executable, "-I", str(TOOLBOX / "interpreters.py"))
+    program = (*PYTHON, str(TOOLBOX / "interpreters.py"))
     said: list[str] = []
     try:
         process.run(

@@ -54,8 +54,18 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a build has left: its file, the seconds per hook, the upstream state that it saw, and the most it took."""
+
+    file: Path
+    timings: Mapping[str, float]
+    upstream: Mapping[str, str]
+    peaks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """Where a run's builds are made, and what they need to know. `cores` and `tmpfs_mib` (at most) are per task."""
+    """Where a run's builds are made, and what they need to know. `cores` are per task."""
 
     store: Store
     run: Run
@@ -78,7 +88,8 @@ class Workshop:
     guest_cores: int = 1
     """Cores of one guest."""
     guests_at_once: int = 1
-    tmpfs_mib: int = 0
+    tmpfs: Mapping[str, int] = field(default_factory=dict)
+    """The size in MiB of the scratch folder of each build for which it lies in memory, by task."""
     offline: bool = False
 
     def note(self, artifact: Artifact) -> Path:
@@ -102,40 +113,39 @@ class Workshop:
         """Return a build by its version: from the store, or as it was when the run began."""
         return self.store.build(tag, arch, version) or self.run.pinned.get((tag, arch, version))
 
-    def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, bool]:
-        """Make a layer and keep it in the store; return it, and False when another run has just made it."""
+    def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, Made | None]:
+        """Make a layer and keep it in the store; return it, and None when another run has just made it."""
         waiting = partial(self.progress.step, task, "waiting for another run's")
         with self.store.lock(f"layer {job.tag} {job.arch}", waiting, self.stop):
             if not job.force:
                 for layer in self.store.layers(job.tag, job.arch):
                     if layer.asked == job.asked and layer.run not in job.known and not self.moved(layer):
-                        return layer, False
+                        return layer, None
             workspace = self.run.workspace(f"layer.{job.tag}", job.arch)
             make = self._make_twins if isinstance(job, TwinsJob) else self.make
-            tree, timings, seen = make(task, job, workspace, log)
-            sealed = self.store.blobs.seal(tree, sha512=False)
-            details = self.details(job.asked) | {"timings": dict(timings)}
+            made = make(task, job, workspace, log)
+            sealed = self.store.blobs.seal(made.file, sha512=False)
+            details = self.details(job.asked) | {"timings": dict(made.timings)}
             layer = Layer(
                 tag=job.tag,
                 arch=job.arch,
                 run=self.run.version,
                 asked=job.asked,
-                key=key_of(details["recipe"] | {"upstream": seen}),
+                key=key_of(details["recipe"] | {"upstream": dict(made.upstream)}),
                 digest=sealed.digest,
                 size=sealed.size,
-                upstream=seen,
+                upstream=made.upstream,
             )
             with self.store.lock("gc", shared=True):
                 self.run.use(self.store.blobs.place(sealed))
                 self.store.record_layer(layer, details)
             if job.force:
                 self.store.forget(*(old for old in self.store.layers(job.tag, job.arch) if old.run != layer.run))
-        return layer, True
+            remove(workspace)
+        return layer, made
 
-    def make(
-        self, task: str, job: BuildJob, workspace: Path, log: BinaryIO
-    ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
-        """Run dib for a disk or a tree; return the file, the seconds per hook, and the upstream state that it saw."""
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+        """Run dib for a disk or a tree."""
         self._require_room()
         remove(workspace)  # of an attempt before this one, whose layer was damaged
         artifacts = self._place_artifacts(job, workspace)
@@ -150,7 +160,7 @@ class Workshop:
                 *((start.file,) if start.file else ()),
                 *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
             ),
-            tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
+            tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
             cache_seed=cache.path if cache else None,
             **self._interpreter(task, job, workspace, log),
@@ -170,18 +180,17 @@ class Workshop:
             tree=tree,
         )
         try:
-            made, timings = dib.build(
+            file, timings = dib.build(
                 order, sandbox, log=log, stop=self.stop, report=lambda hook: self.progress.step(task, hook)
             )
         finally:
             if sandbox.twins is not None:
                 log.write(twins.started(sandbox.twins).encode())
         self._keep_downloads(job, cache, sandbox.out, log)
-        return made, timings, merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
+        seen = merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
+        return Made(file=file, timings=timings, upstream=seen, peaks=sandbox.peaks())
 
-    def _make_twins(
-        self, task: str, job: LayerJob, workspace: Path, log: BinaryIO
-    ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
+    def _make_twins(self, task: str, job: LayerJob, workspace: Path, log: BinaryIO) -> Made:
         """Do for the twins of a release's programs what `make` does for what dib makes."""
         self._require_room()
         remove(workspace)
@@ -191,12 +200,12 @@ class Workshop:
             workspace=workspace,
             guards=self.run.work / "guards",
             visible=tuple(place for path in named for place in dict.fromkeys((path, path.resolve()))),
-            tmpfs_mib=job.tmpfs_mib(self.tmpfs_mib),
+            tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
         )
         self.progress.step(task, "unpacking programs")
         made = twins.make(job.arch, job.environment, keyrings, sandbox, network=self.network, log=log, stop=self.stop)
-        return made, {}, upstream.seen(sandbox.out)
+        return Made(file=made, timings={}, upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks())
 
     def _interpreter(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> dict[str, Any]:
         """Return what a sandbox needs to run the programs of another architecture; nothing for this host's own."""

@@ -27,7 +27,10 @@ from typing import Any
 
 Json = dict[str, Any]
 
-RESERVED = frozenset({"all", "list", "plan", "explain", "diff", "status", "inspect", "boot", "prune", "doctor"})
+RESERVED = frozenset(
+    {"all", "boot", "complete", "completion", "diff", "doctor", "explain", "inspect", "list", "plan", "prune", "report"}
+    | {"status"}
+)
 """Words of the command line that no tag may be."""
 
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"

@@ -24,6 +24,8 @@ class Resource(StrEnum):
     CORES = "cores"
     MEMORY = "memory"
     """In MiB."""
+    DISK = "disk"
+    """Room in the store, in MiB."""
 
 
 class Status(StrEnum):
@@ -106,10 +108,6 @@ class BuildJob:
     """That of them which serves, if any: upstream has not moved since."""
     twins: str = ""
     """What is asked of the twins of its programs, if its architecture is not this host's and they have any."""
-
-    def tmpfs_mib(self, share: int) -> int:
-        """Return the MiB of memory for the scratch folder, of which `share` may be used; 0: it lies on disk."""
-        return share if share >= self.scratch << 10 else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +246,11 @@ class Result:
     """Seconds since the run began."""
     size: int = 0
     where: str = ""
+    version: str = ""
+    """The version that was made, tested or published."""
     timings: Mapping[str, float] = field(default_factory=dict)
+    peaks: Mapping[str, int] = field(default_factory=dict)
+    """The most that it took, in MiB: `memory`, `scratch`, `disk`."""
 
     def as_json(self) -> Json:
         """Return the result as plain data."""

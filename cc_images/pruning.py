@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+
+RUNS, RUN_DAYS, LEAST_RUNS = 200, 90, 20
+"""Runs whose journals and logs are kept at most; after so many days they go, too, but for the newest few."""
 
 
 class Kind(StrEnum):
@@ -13,16 +17,21 @@ class Kind(StrEnum):
     BUILD = "build"
     LAYER = "layer"
     DOWNLOADS = "downloads"
+    ELEMENTS = "elements"
+    """Third-party elements: a checkout of a commit, or the copy of a repository."""
     ARTIFACT = "artifact"
+    RUN = "run"
+    """Journal, report and logs of a run."""
     STRAY = "stray"
-    """A blob that nothing names any more, or one in quarantine."""
+    """A blob that nothing names any more, or one in quarantine; what was left half done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """One thing in a store: how many bytes its removal frees, when it was used last (seconds since 1970), its rank.
 
-    `rank` counts the newer ones of the same image and architecture, so the newest has 0. `in_use` says by whom.
+    `rank` counts the newer ones of the same image and architecture, or source, so the newest has 0. `in_use` says by
+    whom.
     """
 
     kind: Kind
@@ -34,30 +43,43 @@ class Holding:
     in_use: str = ""
 
 
+def outworn(rank: int, age: timedelta) -> bool:
+    """Say whether a run's journal and logs shall go by themselves; `rank` counts the newer runs."""
+    return rank >= RUNS or (rank >= LEAST_RUNS and age > timedelta(days=RUN_DAYS))
+
+
 def doomed(holdings: Sequence[Holding], *, keep: int, cap: int | None = None) -> list[tuple[Holding, str]]:
     """Return what should go and why, in that order: what is beyond the newest `keep`, then what the cap demands.
 
-    Strays go always. Of layers one is kept, since no build starts from an older one. Above `cap` (bytes) the least
-    recently used goes first; the newest build of an image and what is in use stay even then.
+    Strays go always. Of layers the newest is kept, since no build starts from an older one; of checkouts the one that
+    was used last. Above `cap` (bytes) the least recently used goes first, these too; the newest build of an image, the
+    last runs and what is in use stay.
     """
-    gone: list[tuple[Holding, str]] = []
-    for holding in holdings:
-        if holding.in_use:
-            continue
-        if holding.kind is Kind.STRAY:
-            gone.append((holding, "nothing names it"))
-        elif holding.kind is Kind.BUILD and holding.rank >= max(1, keep):
-            gone.append((holding, f"{holding.rank} newer ones are kept"))
-        elif holding.kind is Kind.LAYER and holding.rank >= 1:
-            gone.append((holding, "there is a newer one"))
+    gone = [(holding, why) for holding in holdings if (why := _surplus(holding, keep))]
     if cap is not None:
         left = [holding for holding in holdings if holding not in {each for each, _ in gone}]
         total = sum(holding.size for holding in left)
         for holding in sorted(left, key=lambda each: each.used):
             if total <= cap:
                 break
-            if holding.in_use or (holding.kind is Kind.BUILD and holding.rank == 0):
+            spared = {Kind.BUILD: 1, Kind.RUN: LEAST_RUNS}.get(holding.kind, 0)
+            if holding.in_use or holding.rank < spared:
                 continue
             gone.append((holding, "the store is above its size cap, and this was used least recently"))
             total -= holding.size
     return gone
+
+
+def _surplus(holding: Holding, keep: int) -> str:
+    """Return why a holding goes whatever room there is, or an empty string."""
+    if holding.in_use:
+        return ""
+    if holding.kind is Kind.STRAY:
+        return "nothing names it"
+    if holding.kind is Kind.BUILD and holding.rank >= max(1, keep):
+        return f"{holding.rank} newer ones are kept"
+    if holding.kind is Kind.LAYER and holding.rank >= 1:
+        return "there is a newer one"
+    if holding.kind is Kind.ELEMENTS and holding.rank >= 1:
+        return "another commit was used since"
+    return ""

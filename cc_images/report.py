@@ -1,30 +1,33 @@
-"""What people see of a run: the plan as a tree, progress while it runs, the final table, and failures that help.
+"""What people read: the final table, failures that help, and what the verbs have found.
 
-Owns text only. On a terminal every running task has a bar; elsewhere each change is one line with the task's name.
+Owns text only.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import TextIO
 
-from cc_images.model import Arch, Build, Image, Json
-from cc_images.plan import ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
-from cc_images.pruning import Holding
+from cc_images.model import Image, Json
+from cc_images.overview import Standing
+from cc_images.plan import Plan, Result, Status
+from cc_images.pruning import Holding, Kind
 
 TAIL = 15
 """Lines of a log that a failure shows."""
 
 WIDTH = 120
 """Columns of wrapped text."""
+
+SUMMARY = 400
+"""Characters of the line that sums up a run."""
 
 SIGNS: Mapping[Status, str] = {
     Status.DONE: "done",
@@ -35,150 +38,23 @@ SIGNS: Mapping[Status, str] = {
 }
 
 
-class Display(Protocol):
-    """Progress of tasks, as the worker tells it, and results, as the engine does."""
-
-    def started(self, task: str) -> None: ...
-
-    def step(self, task: str, doing: str) -> None: ...
-
-    def bytes(self, task: str, done: int, total: int) -> None: ...
-
-    def over(self, result: Result) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Lines:
-    """One line for every phase and, of bytes, every ten seconds, each with the task's name: for logs and pipes."""
-
-    EVERY = 10.0
-
-    def __init__(self, out: TextIO, quiet: bool = False, verbose: bool = False) -> None:
-        self._out = out
-        self._quiet = quiet
-        self._verbose = verbose
-        self._said: dict[str, float] = {}
-        self._phase: dict[str, str] = {}
-        self._began: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def started(self, task: str) -> None:
-        """Say that a task has begun."""
-        self._began[task] = time.monotonic()
-        self._say(task, "started")
-
-    def step(self, task: str, doing: str) -> None:
-        """Say what a task does now; unless verbose, once for all hooks of a phase."""
-        phase = doing if self._verbose else doing.partition("/")[0]
-        if self._phase.get(task) != phase:
-            self._phase[task] = phase
-            self._say(task, phase)
-
-    def bytes(self, task: str, done: int, total: int) -> None:
-        """Say it every few seconds."""
-        now = time.monotonic()
-        if now - self._said.setdefault(task, now) >= self.EVERY:
-            self._said[task] = now
-            self._say(task, f"{size(done)} of {size(total)}" if total else size(done))
-
-    def over(self, result: Result) -> None:
-        """Say how a task ended."""
-        note = f": {result.error}" if result.error else f": {result.where}" if result.where else ""
-        self._say(result.task, SIGNS[result.status] + note, even_quiet=result.status is Status.FAILED)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def _say(self, task: str, text: str, even_quiet: bool = False) -> None:
-        if not self._quiet or even_quiet:
-            since = f"{time.monotonic() - self._began[task]:6.1f}s" if task in self._began else " " * 7
-            with self._lock, suppress(OSError, ValueError):  # a reader that has gone must not end a build
-                print(f"[{task}] {since} {text}", file=self._out, flush=True)
-
-
-class Bars:
-    """A tqdm bar per running task: what it does now, for how long; and bytes with their rate where there are any."""
-
-    def __init__(self, out: TextIO) -> None:
-        from tqdm import tqdm
-
-        self._tqdm = tqdm
-        self._out = out
-        self._bars: dict[str, Any] = {}
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        threading.Thread(target=self._tick, daemon=True).start()
-
-    def _tick(self) -> None:
-        """Keep the clocks of the bars going while their tasks have nothing to say."""
-        while not self._closed.wait(1):
-            with self._lock:
-                for bar in self._bars.values():
-                    bar.refresh()
-
-    def started(self, task: str) -> None:
-        """Open the task's bar."""
-        with self._lock:
-            self._bars[task] = self._tqdm(
-                total=None, desc=task, file=self._out, leave=False, dynamic_ncols=True,
-                bar_format="{desc}  {elapsed}{postfix}",
-            )  # fmt: skip
-
-    def step(self, task: str, doing: str) -> None:
-        """Show what a task does now."""
-        with self._lock:
-            bar = self._bars[task]
-            bar.postfix = doing
-            bar.refresh()
-
-    def bytes(self, task: str, done: int, total: int) -> None:
-        """Turn the bar into one of bytes, and move it."""
-        with self._lock:
-            bar = self._bars[task]
-            if total and bar.total != total:
-                bar.bar_format, bar.unit, bar.unit_scale, bar.unit_divisor = None, "B", True, 1024
-                bar.reset(total)
-            bar.update(done - bar.n)
-
-    def over(self, result: Result) -> None:
-        """Close the bar and leave one line."""
-        with self._lock:
-            bar = self._bars.pop(result.task, None)
-            if bar is not None:
-                bar.close()
-            note = f": {result.error}" if result.error else ""
-            self._tqdm.write(f"{SIGNS[result.status]:8} {result.task}{note}", file=self._out)
-
-    def close(self) -> None:
-        """Remove what is left of the bars."""
-        self._closed.set()
-        for bar in self._bars.values():
-            bar.close()
-
-
-def display(out: TextIO, *, quiet: bool, verbose: bool) -> Display:
-    """Return bars for a terminal and lines for everything else, and for who wants every hook."""
-    return Bars(out) if out.isatty() and not (quiet or verbose) else Lines(out, quiet, verbose)
-
-
-def plan_tree(plan: Plan) -> str:
-    """Return the plan as an indented tree: per image what is cached, what will run, and why."""
-    groups: dict[str, list[Task]] = {}
-    for task in plan.tasks:
-        groups.setdefault(_group(task), []).append(task)
-    lines: list[str] = []
-    for name, tasks in groups.items():
-        lines.append(name)
-        for number, task in enumerate(tasks):
-            branch = "└─" if number == len(tasks) - 1 else "├─"
-            does = "cached" if task.cached else "run"
-            waits = [need for need in task.needs if _group_of(need, plan) != name]
-            after = f"  (after {', '.join(waits)})" if waits else ""
-            lines.append(f"  {branch} {_verb(task):24} {does:7} {task.reason}{after}")
-    run = sum(not task.cached for task in plan.tasks)
-    lines.append(f"{run} to run, {len(plan.tasks) - run} cached")
-    return "\n".join([*(f"note: {note}" for note in plan.notes), *lines])
+def summary(told: Json) -> str:
+    """Return what a run did, by its journal, in one line."""
+    counts, state = told.get("counts", {}), told["state"]
+    words = [f"{count} {what}" for what, count in counts.items() if count]
+    if not words and state == "ok":
+        words = ["nothing to do"]
+    said = ", ".join(words)
+    if told.get("seconds") is not None:
+        said += f"{' ' if said else ''}in {duration(told['seconds'])}"
+    failed = [each for each in told.get("results", []) if each["status"] == Status.FAILED]
+    if failed:
+        said += f"; {failed[0]['task']}: {failed[0]['error']}" + (f" and {len(failed) - 1} more" if failed[1:] else "")
+    elif told.get("error"):
+        said = told["error"].replace("\n", "; ")
+    name = " ".join(filter(None, ("cc-images", told.get("run", ""))))
+    line = "".join(letter if letter.isprintable() else " " for letter in f"{name} {state}: {said}")
+    return clipped(" ".join(line.split()), SUMMARY)
 
 
 def result_table(plan: Plan, results: Mapping[str, Result], seconds: float) -> str:
@@ -206,26 +82,77 @@ def failure(result: Result) -> str:
     return "\n".join(lines)
 
 
-def catalogue(rows: Iterable[tuple[Image, Mapping[Arch, Build | None]]]) -> str:
-    """Return the list of images: tag, architectures, newest versions in the store, end of life."""
-    table = [("tag", "arch", "newest build", "end of life", "")]
-    for image, builds in rows:
-        for number, (arch, build) in enumerate(builds.items()):
-            table.append(
-                (
-                    image.tag if number == 0 else "",
-                    arch,
-                    build.version if build else "-",
-                    str(image.eol or "-") if number == 0 else "",
-                    "bare metal only" if image.baremetal_only and number == 0 else "",
-                )
+def catalogue(found: Sequence[Standing], now: datetime) -> list[str]:
+    """Return the table of the catalogue: tag, architecture, parent, newest build and its age, state, end of life."""
+    table: list[Sequence[str]] = [("tag", "arch", "variant of", "newest build", "age", "state", "end of life", "")]
+    before = None
+    for each in found:
+        image, first = each.image, each.image is not before
+        table.append(
+            (
+                image.tag if first else "",
+                each.arch,
+                (", ".join(image.depends) or "-") if first else "",
+                each.newest.version if each.newest else "-",
+                age(now - each.newest.created) if each.newest else "-",
+                each.state,
+                end_of_life(image, now) if first else "",
+                "bare metal only" if image.baremetal_only and first else "",
             )
-    return "\n".join(_aligned(table))
+        )
+        before = image
+    return _aligned(table)
 
 
-def standings(rows: Iterable[tuple[str, str, str, str, str]]) -> list[str]:
+def standing(found: Sequence[Standing], now: datetime) -> list[str]:
+    """Return how images stand: newest build, age, state and why, how far it booted, and where it is."""
+    if not found:
+        return []
+    table: list[Sequence[str]] = [("image", "arch", "newest build", "age", "state", "boot test", "on sites")]
+    lines: list[str] = []
+    for each in found:
+        newest = each.newest
+        table.append(
+            (
+                each.image.tag,
+                each.arch,
+                newest.version if newest else "-",
+                age(now - newest.created) if newest else "-",
+                each.state,
+                (newest.boot or "not tested") if newest else "-",
+                "; ".join(_on_site(each, site) for site in each.put) or "-",
+            )
+        )
+        ended = each.image.eol is not None and each.image.eol < now.date()
+        why = [*each.why, *([f"past its end of life ({each.image.eol})"] if ended else [])]
+        more = textwrap.wrap(", ".join(why), WIDTH - 8, break_on_hyphens=False, break_long_words=False)
+        lines += [f"  {each.image.tag} {each.arch}:", *(f"    {line}" for line in more)] if why else []
+    return [*_aligned(table), *lines, ""]
+
+
+def _on_site(standing: Standing, site: str) -> str:
+    version = standing.put[site].version
+    return f"{site} {'the same' if standing.newest and version == standing.newest.version else version}"
+
+
+def standings(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
-    return _aligned([("site", "image", "version", "created", ""), *rows])
+    return _aligned([("site", "image", "version", "created", ""), *(row[:5] for row in rows)])
+
+
+def accounts(images: Sequence[Json]) -> list[str]:
+    """Return what became of the images of a run, a line each and one for each subject that changed."""
+    lines: list[str] = []
+    for each in images:
+        was = f" (before: {each['before']})" if each["before"] else ""
+        sites = ", ".join(f"{put['site']} {put['status']}" for put in each["sites"])
+        built = "built" if each["built"] else "unchanged"
+        lines.append(
+            f"{each['image']} {each['arch']} {each['version'] or '-'} {built}{was}" + (f": {sites}" if sites else "")
+        )
+        for subject, phrases in (each.get("changes") or {}).items():
+            lines.append(f"  {subject}: {clipped(', '.join(phrases), WIDTH)}")
+    return lines
 
 
 def reasons(found: Iterable[Json], notes: Iterable[str]) -> str:
@@ -252,7 +179,11 @@ def holdings(held: Sequence[Holding], root: Path) -> list[str]:
     """Return the table of what the store holds, and its size; nothing when there is nothing."""
     if not held:
         return []
-    rows = [(each.kind.value, each.name, each.version[:20], size(each.size), each.in_use) for each in held]
+    runs = [each for each in held if each.kind is Kind.RUN]
+    single = [each for each in held if each.kind is not Kind.RUN]
+    rows = [(each.kind.value, each.name, each.version[:20], size(each.size), each.in_use) for each in single]
+    if runs:
+        rows.append(("runs", "logs", f"{len(runs)} runs", size(sum(each.size for each in runs)), ""))
     total = size(sum(each.size for each in held))
     return [*_aligned([("store", "of", "version", "size", ""), *rows]), f"{total} in {root}", ""]
 
@@ -298,11 +229,11 @@ def _headed(rows: Sequence[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def _aligned(table: list[tuple[str, str, str, str, str]]) -> list[str]:
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table whose last column may be of any width."""
-    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
     return [
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
         for row in table
     ]
 
@@ -336,20 +267,29 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _group(task: Task) -> str:
-    return "artifacts" if isinstance(task.job, FetchJob) else f"{task.job.tag} {task.job.arch}"
+def age(span: timedelta) -> str:
+    """Return an age for people, in its largest unit."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
-def _group_of(task_id: str, plan: Plan) -> str:
-    return next(_group(task) for task in plan.tasks if task.id == task_id)
+def end_of_life(image: Image, now: datetime) -> str:
+    """Return an image's end of life, and whether that is over."""
+    return "-" if image.eol is None else f"{image.eol}{' (over)' if image.eol < now.date() else ''}"
 
 
-def _verb(task: Task) -> str:
-    match task.job:
-        case ConvertJob():
-            return f"convert to {', '.join(task.job.formats)}"
-        case PushJob():
-            return f"push to {task.job.site}" + task.id.partition(f"to {task.job.site}")[2]
-        case FetchJob():
-            return f"fetch {task.job.artifact.basename}"
-    return task.id.partition(" ")[0]
+def clock_time(seconds: float) -> str:
+    """Return a length of time as a clock shows it: minutes and seconds, and hours where there are any."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def clipped(text: str, columns: int) -> str:
+    """Return a text in so many columns, with a mark where something was left out."""
+    return text if len(text) <= columns else text[: max(0, columns - 1)] + "…"

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,8 @@ from cc_images import process
 from cc_images.errors import CCImagesError, UserError
 
 TOOLBOX = Path(__file__).with_name("toolbox")
+PYTHON = (sys.executable, "-I", "-B")
+"""What runs the toolbox's programs: no PYTHON* variable has a say, and root leaves no compiled files beside them."""
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 FAILED_TO_ENTER = 125
 
@@ -72,6 +75,19 @@ class Sandbox:
     def out(self) -> Path:
         """The folder in which results are left."""
         return self.workspace / "out"
+
+    def peaks(self) -> dict[str, int]:
+        """Return the most that the command took, in MiB: `memory` of its processes, `scratch`, and `disk` for `out`.
+
+        Room for the scratch folder is the caller's to book: it lies in memory or on disk.
+        """
+        found = {"memory": 0, "scratch": 0}
+        with suppress(OSError, ValueError):
+            found |= json.loads((self.out / "peaks.json").read_text())
+        files = (path.lstat() for path in self.out.rglob("*"))
+        return {name: each >> 20 for name, each in found.items()} | {
+            "disk": sum(status.st_blocks * 512 for status in files) >> 20
+        }
 
     def environment(self) -> dict[str, str]:
         """Return the variables that every command of the sandbox has."""
@@ -149,7 +165,7 @@ class Sandbox:
         )
         try:
             process.run(
-                [*as_root(), sys.executable, "-I", str(TOOLBOX / "enter.py"), str(spec)],
+                [*as_root(), *PYTHON, str(TOOLBOX / "enter.py"), str(spec)],
                 env=outside(),
                 log=log,
                 timeout=timeout,

@@ -1,4 +1,4 @@
-"""One run: looks at the world, lets the engine carry out the plan, writes the journal.
+"""One run: takes its turn, looks at the world, lets the engine carry out the plan, keeps the books.
 
 Puts the parts together and decides nothing that another module could decide.
 """
@@ -7,36 +7,35 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
-from cc_images import emulation, engine, foreign, guest, interior, sandbox
+from cc_images import account, capacity, clock, emulation, engine, foreign, guest, interior, sandbox, turns
+from cc_images.account import Known
 from cc_images.config import Config
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.files import clear_errors
+from cc_images.forecast import Forecast
+from cc_images.history import History
+from cc_images.journal import Journal, State
 from cc_images.making import Progress, Workshop
-from cc_images.model import Json
-from cc_images.outlook import look
-from cc_images.plan import BootJob, BuildJob, Plan, Request, Resource, Result, Task
-from cc_images.planning import LEAST_MEMORY
+from cc_images.model import Arch, Json
+from cc_images.outlook import Outlook, look
+from cc_images.plan import RESOURCES, BootJob, BuildJob, Plan, PushJob, Request, Result, Status
+from cc_images.published import Published, Put
 from cc_images.runs import Run
+from cc_images.selection import select, sites_of
 from cc_images.store import Store
+from cc_images.turns import Busy, IfBusy
 from cc_images.worker import Worker
-
-FETCHES, CONVERSIONS, BOOTS, PUSHES = 4, 2, 16, 4
-"""How many artifacts are fetched, disks converted, images booted (if cores and memory allow) and pushed at a time."""
-
-BUILD_MIB, GUEST_MIB = 512, 768
-"""MiB that a build takes besides its files, and a guest besides its own memory: QEMU with its translated code."""
-
-TMPFS_SHARE = 0.6
-"""Part of the free memory that all builds together may use for their scratch folders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,88 +48,213 @@ class Outcome:
     seconds: float
     stopped: bool
     complaints: tuple[str, ...] = ()
+    told: Json = field(default_factory=dict)
+    """What the journal says."""
+    refused: CCImagesError | None = None
+    """What kept the run from being carried out: then there are no results."""
+
+
+class Display(Progress, Protocol):
+    """Who is told of a run, from any thread."""
+
+    def waiting(self, whom: str) -> None:
+        """Hear that the run waits for another one, and whom that is."""
+
+    def planned(self, forecast: Forecast) -> None:
+        """Hear the plan, before anything runs."""
+
+    def over(self, result: Result) -> None:
+        """Hear how a task ended."""
+
+    def close(self) -> None:
+        """Hear that nothing more will come."""
 
 
 def run(
     request: Request,
     config: Config,
-    progress: Progress,
+    display: Display,
     *,
-    announce: Callable[[Plan], None],
-    observe: Callable[[Result], None],
     offline: bool = False,
+    stop: threading.Event,
+    if_busy: IfBusy = IfBusy.SHARE,
+    words: Sequence[str] = (),
 ) -> Outcome:
-    """Carry out a request from the first look to the journal.
+    """Carry out a request from the first look to the journal; `words` are those of the command line.
 
-    `announce` is told the plan before anything runs, `observe` each result as it comes.
+    Once `stop` is set it ends what runs and begins nothing more.
+
+    Raises CCImagesError for what keeps the run from having a name and a journal. From then on these say what keeps it
+    from being carried out.
     """
     store = Store(config.store)
     began = time.monotonic()
-    stop = threading.Event()
     complaints: list[str] = []
+    plan, results, refused = Plan(version="", tasks=()), dict[str, Result](), None
     with ExitStack() as ending:
-        ending.enter_context(stopped_by_signals(stop))
+        now = clock.now()
+        chosen, _ = select(request, config, now.date())
+        sites_of(request, config)
         store.reap(sandbox.remove)
-        now = datetime.now(UTC).replace(microsecond=0)
-        outlook = look(request, config, store, now=now, offline=offline, stop=stop)
-        _require_host(outlook.plan(""))
         this_run = store.start_run(now)
-        journal: Json = {"run": this_run.version, "began": now.isoformat()}
-        ending.callback(_finish, store, this_run, journal, complaints)
-        plan = outlook.plan(this_run.version)
-        announce(plan)
-        limits = _limits(request)
-        tmpfs_mib = _tmpfs_mib(request.jobs)
-        guest_cores = cores_of_guests(plan, _cores(), _guests_at_once())
+        ending.callback(_finish, store, this_run, complaints)
+        journal = Journal(store.root, this_run.version)
+        journal.note(words=list(words), began=now.isoformat())
+        try:
+            images = {(image.tag, arch) for image, arch in chosen}
+            turns.take(store, this_run, images, if_busy, waiting=display.waiting, stop=stop)
+            outlook = look(request, config, store, now=now, offline=offline, stop=stop)
+            plan = outlook.plan(this_run.version)
+            _require_host(plan)
+            sitting = _Sitting(
+                store=store, run=this_run, journal=journal, config=config, display=display, stop=stop, began=began
+            )
+            before = sitting.before(plan, outlook)
+            results |= sitting.carry_out(plan, outlook, offline=offline)
+            complaints += sitting.close(plan, before, results)
+        except CCImagesError as error:
+            refused = error
+            with suppress(CCImagesError):
+                journal.note(state=_state(error), error=error.message, seconds=time.monotonic() - began)
+        finally:
+            if journal.told["state"] == State.RUNNING:  # a surprise is on its way up
+                with suppress(CCImagesError):
+                    journal.note(state=State.FAILED, error=f"it ended unexpectedly: {sys.exc_info()[1]!r}")
+    return Outcome(
+        plan=plan,
+        results=results,
+        journal=journal.path,
+        seconds=time.monotonic() - began,
+        stopped=stop.is_set(),
+        complaints=tuple(complaints),
+        told=journal.told,
+        refused=refused,
+    )
+
+
+def _state(error: CCImagesError) -> State:
+    """Return how a run ended that was kept from being carried out."""
+    if isinstance(error, Busy):
+        return State.LEFT
+    return State.INTERRUPTED if isinstance(error, Interrupted) else State.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sitting:
+    """A run that has its turn."""
+
+    store: Store
+    run: Run
+    journal: Journal
+    config: Config
+    display: Display
+    stop: threading.Event
+    began: float
+
+    def carry_out(self, plan: Plan, outlook: Outlook, *, offline: bool) -> Mapping[str, Result]:
+        """Let the engine do what the plan says, and write down each result as it comes."""
+        request = outlook.request
+        history = History(self.store.root)
+        host = capacity.Host.here(self.store.free_bytes())
+        bookings = capacity.book(plan, host, request.jobs, history)
+        usual = {task.id: took for task in plan.tasks if (took := history.seconds(task.id)) is not None}
+        self.journal.note(plan=plan.as_json(), results=[])
+        self.display.planned(Forecast(plan=plan, bookings=bookings, usual=usual))
         shop = Workshop(
-            store=store,
-            run=this_run,
+            store=self.store,
+            run=self.run,
             layers={asked: foundation.job for asked, foundation in outlook.foundations.items()},
             moved=outlook.moved,
             details=outlook.details,
             folders=outlook.folders,
-            network=config.network,
-            progress=progress,
-            stop=stop,
-            clouds={site.name: site.cloud for site in config.sites if site.cloud},
-            variables=lambda tag: config.variables(config.images[tag]),
-            cores=max(1, _cores() // request.jobs),
-            guest_cores=guest_cores,
-            guests_at_once=_guests_at_once(),
-            tmpfs_mib=tmpfs_mib,
+            network=self.config.network,
+            progress=self.display,
+            stop=self.stop,
+            clouds={site.name: site.cloud for site in self.config.sites if site.cloud},
+            variables=lambda tag: self.config.variables(self.config.images[tag]),
+            cores=max(1, host.cores // request.jobs),
+            guest_cores=bookings.guest_cores,
+            guests_at_once=host.guests_at_once,
+            tmpfs=bookings.tmpfs,
             offline=offline,
         )
         shop.pin(plan)
-        worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=began)
-        executors = {
-            resource: ending.enter_context(ThreadPoolExecutor(limit, thread_name_prefix=resource))
-            for resource, limit in limits.items()
+        worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=self.began)
+        so_far: list[Json] = []
+
+        def observe(result: Result) -> None:
+            self.display.over(result)
+            so_far.append(result.as_json())
+            if result.status is not Status.CACHED:
+                with suppress(CCImagesError):  # a store that is full has told the task
+                    self.journal.note(results=so_far)
+
+        with ExitStack() as ending:
+            executors = {
+                resource: ending.enter_context(
+                    ThreadPoolExecutor(bookings.limits[resource], thread_name_prefix=resource)
+                )
+                for resource in RESOURCES.values()
+            }
+            return engine.run(
+                plan,
+                worker.perform,
+                executors,
+                bookings.limits,
+                books=bookings.books,
+                leaves=bookings.leaves,
+                keeps=bookings.keeps,
+                observe=observe,
+                stopping=self.stop.is_set,
+                fail_fast=request.fail_fast,
+            )
+
+    def before(self, plan: Plan, outlook: Outlook) -> dict[tuple[str, Arch], Known]:
+        """Return the newest builds of the images that a plan makes anew, before it may remove them."""
+        builds = [task.job for task in plan.tasks if isinstance(task.job, BuildJob) and not task.cached]
+        made = {(job.tag, job.arch) for job in builds}
+        return {
+            (each.image.tag, each.arch): Known(build=each.newest, details=self.store.details(each.newest))
+            for each in outlook.candidates
+            if each.newest is not None and (each.image.tag, each.arch) in made
         }
-        results = engine.run(
-            plan,
-            worker.perform,
-            executors,
-            limits,
-            books={task.id: _takes(task, tmpfs_mib, guest_cores) for task in plan.tasks},
-            observe=observe,
-            stopping=stop.is_set,
-            fail_fast=request.fail_fast,
-        )
-        seconds = time.monotonic() - began
-        journal |= {
-            "plan": plan.as_json(),
-            "results": [result.as_json() for result in results.values()],
-            "seconds": seconds,
-            "interrupted": stop.is_set(),
-        }
-    return Outcome(
-        plan=plan,
-        results=results,
-        journal=store.journal_path(this_run),
-        seconds=seconds,
-        stopped=stop.is_set(),
-        complaints=tuple(complaints),
-    )
+
+    def close(self, plan: Plan, before: Mapping[tuple[str, Arch], Known], results: Mapping[str, Result]) -> list[str]:
+        """Write the books of the run; return what went wrong with them."""
+        good = all(result.status.good for result in results.values())
+        try:
+            self.journal.note(
+                state=State.INTERRUPTED if self.stop.is_set() else State.OK if good else State.FAILED,
+                results=[result.as_json() for result in results.values()],
+                seconds=time.monotonic() - self.began,
+                images=account.images(plan, results, before, self._known),
+                critical=account.critical(plan, results),
+                counts=account.counts(results, plan),
+            )
+            with self.store.lock("books"), clear_errors(self.store.root):
+                History(self.store.root).add(results.values())
+                Published(self.store.root).add(*_puts(plan, results))
+            if self.journal.told["state"] == State.OK:
+                self.journal.mark_success()
+        except CCImagesError as error:
+            return [f"the books of the run are incomplete: {error.message}"]
+        except OSError as error:
+            return [f"the books of the run are incomplete: {error}"]
+        return []
+
+    def _known(self, tag: str, arch: Arch, version: str) -> Known | None:
+        build = self.store.build(tag, arch, version)
+        return Known(build=build, details=self.store.details(build)) if build is not None else None
+
+
+def _puts(plan: Plan, results: Mapping[str, Result]) -> list[Put]:
+    """Return what is on the sites now, as the pushes of a run have found or made it."""
+    now = clock.now().timestamp()
+    return [
+        Put(site=job.site, name=job.name, tag=job.tag, arch=job.arch, version=result.version, since=now, seen=now)
+        for task in plan.tasks
+        if isinstance(job := task.job, PushJob) and (result := results[task.id]).status.good and result.version
+    ]
 
 
 def _require_host(plan: Plan) -> None:
@@ -144,65 +268,12 @@ def _require_host(plan: Plan) -> None:
         interior.require_host()
 
 
-def _finish(store: Store, this_run: Run, journal: Json, complaints: list[str]) -> None:
-    """Close the run's books; a store without room must not hide what the run did."""
+def _finish(store: Store, this_run: Run, complaints: list[str]) -> None:
+    """Remove what the run had of its own; that must not hide what it did."""
     try:
-        store.finish_run(this_run, journal, sandbox.remove)
+        store.finish_run(this_run, sandbox.remove)
     except CCImagesError as error:
-        complaints.append(f"the journal of the run is incomplete: {error.message}")
-
-
-def _limits(request: Request) -> dict[Resource, int]:
-    return {
-        Resource.FETCH: FETCHES,
-        Resource.BUILD: request.jobs,
-        Resource.CONVERT: CONVERSIONS,
-        Resource.BOOT: BOOTS,
-        Resource.PUSH: PUSHES,
-        Resource.CORES: _cores(),
-        Resource.MEMORY: _free_mib(),
-    }
-
-
-def _takes(task: Task, tmpfs_mib: int, guest_cores: int) -> dict[Resource, int]:
-    """Return what a task books of this host; builds, which `-t` limits, book no cores."""
-    match task.job:
-        case BuildJob():
-            return {Resource.MEMORY: task.job.tmpfs_mib(tmpfs_mib) or BUILD_MIB}
-        case BootJob():
-            guests = task.job.guests(_guests_at_once())
-            memory = guests * (task.job.memory_mib + GUEST_MIB)
-            return {Resource.CORES: guests * guest_cores, Resource.MEMORY: memory}
-    return {}
-
-
-def cores_of_guests(plan: Plan, cores: int, at_once: int) -> int:
-    """Return the cores of each guest: on few, one each for two guests is faster than two for one after the other."""
-    boots = [task.job for task in plan.tasks if isinstance(task.job, BootJob) and not task.cached]
-    alone = sum(job.guests(at_once) for job in boots) == 1
-    return min(2, cores) if alone or cores >= 4 else 1
-
-
-def _guests_at_once() -> int:
-    """Return how many guests of one image run at a time: one after the other where memory is short."""
-    return 2 if _free_mib() >= 2 * (LEAST_MEMORY + GUEST_MIB) else 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _tmpfs_mib(jobs: int) -> int:
-    """Return the MiB of memory that each build's scratch folder may take."""
-    return int(_free_mib() * TMPFS_SHARE / jobs)
-
-
-def _free_mib() -> int:
-    """Return the memory that programs may use, in MiB."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10
-    return 0
+        complaints.append(f"the run's own folder is not removed: {error.message}")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Third-party elements: git repositories, brought to a branch's newest or to a pinned commit.
 
 Each commit is checked out once, below `sources/` in the store; nothing changes there any more, so builds share it
-without locks.
+without locks. The time of a folder there is that of its last use, by which it is pruned.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
+import secrets
 import shutil
+import stat
 import tarfile
 import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +35,11 @@ _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", 
 TIMEOUT = 300.0
 """Seconds that one git command may take."""
 
+_MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
+"""What a killed run has left: not put in place yet, or on its way out."""
+
 WHOLE = 40
 """Hexadecimal digits of a commit's whole name; a shorter one may mean another commit some day."""
 
@@ -40,6 +50,20 @@ class Checkout(NamedTuple):
     folder: Path
     commit: str
     fetched: datetime
+
+
+class Kept(NamedTuple):
+    """What the store has of a source, and when it was used last, in seconds since 1970."""
+
+    source: str
+    what: str
+    """The commit of a checkout; REPOSITORY; nothing for what a killed run has left half done."""
+    path: Path
+    used: float
+
+
+REPOSITORY = "repository"
+"""What is kept of a source besides its checkouts: the copy of its repository."""
 
 
 def update(
@@ -61,9 +85,7 @@ def update(
         if not offline and not (len(source.commit) == WHOLE and _has(source, mirror)):
             _fetch(source, mirror, stop)
         commit = _resolve(source, mirror)
-        checkout = store.root / "sources" / source.name / commit
-        if not checkout.exists():
-            _check_out(mirror, commit, checkout)
+        checkout = _at(commit, source, mirror, store)
     folder = checkout / source.elements_directory
     if not folder.is_dir():
         raise CCImagesError(
@@ -75,13 +97,68 @@ def update(
 
 
 def last(source: ElementSource, store: Store) -> Path | None:
-    """Return the folder of a source's elements as it was fetched last, or None when it never was."""
+    """Return the folder of a source's elements as it was fetched last, or None; nothing is fetched."""
     mirror = _mirror(source, store)
-    if not _has(source, mirror):
-        return None
-    commit = _resolve(source, mirror)
-    folder = store.root / "sources" / source.name / commit / source.elements_directory
-    return folder if folder.is_dir() else None
+    with suppress(CCImagesError), store.lock(f"source {source.name}"):
+        if _has(source, mirror):
+            folder = _at(_resolve(source, mirror), source, mirror, store) / source.elements_directory
+            return folder if folder.is_dir() else None
+    return None
+
+
+def _at(commit: str, source: ElementSource, mirror: Path, store: Store) -> Path:
+    """Return a commit's checkout, made if need be, and note that it is used. The caller holds the source's lock."""
+    checkout = store.root / "sources" / source.name / commit
+    if not checkout.exists():
+        _check_out(mirror, commit, checkout)
+    now = time.time()
+    for used in (checkout, mirror):
+        with suppress(PermissionError):  # another user's, who shares the store
+            os.utime(used, (now, now))
+    return checkout
+
+
+def kept(store: Store) -> list[Kept]:
+    """Return what the store has of all sources, what was used last first; also of those that are configured no more.
+
+    A checkout comes before the repository that it is from. What is not of ours is left alone, links above all.
+    """
+    found: list[Kept] = []
+    for place in (store.root / "sources").glob("*"):
+        if (half := _HALF.fullmatch(place.name)) and (mirror := _MIRROR.fullmatch(half["of"])):
+            found += _kept(mirror["source"], "", place)
+        elif (mirror := _MIRROR.fullmatch(place.name)) and (place / "HEAD").is_file():
+            found += _kept(mirror["source"], REPOSITORY, place)
+        elif not (place.is_symlink() or place.name.startswith(".")):
+            for each in place.glob("*"):
+                if _COMMIT.fullmatch(each.name):
+                    found += _kept(place.name, each.name, each)
+                elif _HALF.fullmatch(each.name):
+                    found += _kept(place.name, "", each)
+    return sorted(found, key=lambda each: (-each.used, each.what == REPOSITORY))
+
+
+def _kept(source: str, what: str, path: Path) -> Iterator[Kept]:
+    times = []
+    with suppress(OSError):  # it has just gone
+        if stat.S_ISDIR(path.lstat().st_mode) or not (what or path.is_symlink()):
+            times.append(path.lstat().st_mtime)
+            times.append((path / "FETCH_HEAD").stat().st_mtime)
+    if times:
+        yield Kept(source, what, path, max(times))
+
+
+def drop(each: Kept, store: Store, remove: Callable[[Path], None]) -> bool:
+    """Remove what the store has of a source, unless it was used in between; say whether it is gone."""
+    with store.lock(f"source {each.source}"):
+        if [*_kept(*each[:3])] != [each]:
+            return False
+        aside = each.path.with_name(f".{each.path.name.removeprefix('.')}.{secrets.token_hex(4)}.gone")
+        each.path.rename(aside)
+        remove(aside)
+        with suppress(OSError):  # others are there
+            aside.parent.rmdir()
+    return True
 
 
 def _mirror(source: ElementSource, store: Store) -> Path:

@@ -13,7 +13,9 @@
     upstream.json                       what repositories held when they were asked last
     quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task
-    runs/<run>.json                     journal of a run: plan, results, timings
+    runs/<run>.json                     journal of a run: plan, results, timings; its report is `.html` beside it
+    history.json                        what tasks took
+    published.json                      what was put where, as far as this store did it
     work/<run>/…                        private to a run, locked while it lives, reaped when it is dead
     locks/                              one file a lock
 
@@ -37,12 +39,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
+from cc_images import journal
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer
 from cc_images.runs import Run, wait_for_guards
+
+LOOKED_AT = 3
+"""Journals that are looked at for one that was left in the middle."""
 
 USED_AGAIN = 3600.0
 """Seconds within which a second use of a record is not noted."""
@@ -89,22 +96,20 @@ class Store:
                 try:
                     wait_for_guards(work)
                     remove(work)
+                    journal.bury(self.root, work.name)
                     reaped.append(work.name)
                 finally:
                     os.close(lock)
+            for path in islice(journal.newest_first(self.root), LOOKED_AT):
+                if not (self.root / "work" / path.stem).exists():
+                    journal.bury(self.root, path.stem)  # it could not write its last words
         return reaped
 
-    def journal_path(self, run: Run) -> Path:
-        """Return where a run's journal is."""
-        return self.root / "runs" / f"{run.version}.json"
-
-    def finish_run(self, run: Run, journal: Json, remove: Callable[[Path], None]) -> None:
-        """Remove the run's private folder, write its journal, let go of its locks."""
+    def finish_run(self, run: Run, remove: Callable[[Path], None]) -> None:
+        """Remove the run's private folder and let go of its locks."""
         try:
             wait_for_guards(run.work)
             remove(run.work)
-            with clear_errors(self.root):
-                write_json(self.journal_path(run), journal)
         finally:
             run.close()
 
@@ -157,7 +162,10 @@ class Store:
         return next((build for build in self.builds(tag, arch) if build.version == version), None)
 
     def details(self, made: Build | Layer) -> Json:
-        """Return what a build or layer was made of: `recipe`, `files` of elements, `timings`, `packages`; or {}."""
+        """Return what a build or layer was made of: `recipe`, `files` of elements, `timings`, `packages`; or {}.
+
+        Of a build that was looked into, `contents` too, and of one that was booted, `boot`.
+        """
         try:
             details: Json = json.loads(self.record_path(made).with_suffix(".more").read_text())
         except (OSError, ValueError):
@@ -231,13 +239,13 @@ class Store:
         """Forget that a blob has passed: it was tested again and did not."""
         (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
 
-    def note_boot(self, build: Build, level: str, said: Json) -> None:
-        """Write into a build's record how far it got in its newest boot test."""
+    def note_boot(self, build: Build, level: str, said: Json, contents: Json) -> None:
+        """Write into a build's record how far it got in its newest boot test, and what was seen inside."""
         path = self.record_path(build)
         with clear_errors(self.root), self.lock("gc"):  # alone: another run may record one more format
             newest = self.build(build.tag, build.arch, build.version)
             if newest is not None:
-                write_json(path.with_suffix(".more"), self.details(newest) | {"boot": said})
+                write_json(path.with_suffix(".more"), self.details(newest) | {"boot": said, "contents": contents})
                 write_json(path, replace(newest, boot=level).as_json())
 
     def note_artifact(self, digest: str, name: str) -> None:

@@ -19,6 +19,7 @@ from cc_images.climb import climb as watch
 from cc_images.emulation import Machine
 from cc_images.errors import CCImagesError
 from cc_images.guest import Guest
+from cc_images.inspection import contents
 from cc_images.model import Firmware, Format, Json, Level
 from cc_images.plan import BootJob
 
@@ -39,6 +40,8 @@ class Verdict:
     climbs: Mapping[Firmware, Climb] = field(default_factory=dict)
     accelerated: bool = False
     tail: tuple[str, ...] = ()
+    contents: Json = field(default_factory=dict)
+    """What was seen inside, of which a build's record keeps a part; see `inspection.contents`."""
 
     @property
     def passed(self) -> bool:
@@ -125,7 +128,7 @@ def examine(
     facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
     interior.require_system(facts)
     if inside := hygiene.problems(facts, interior.nameservers(), admitted):
-        return Verdict(inside=tuple(inside), accelerated=accelerated)
+        return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
     guests = {
         firmware: Guest(
@@ -150,7 +153,8 @@ def examine(
     # from ssh on the guest itself has said what is wrong, and the console tells nothing of it
     silent = (Level.SYSTEM, Level.CHECKS)
     stuck = next((each for each, climb in climbs.items() if climb.failed and climb.failed not in silent), None)
-    return Verdict(climbs=climbs, accelerated=accelerated, tail=guests[stuck].tail() if stuck is not None else ())
+    tail = guests[stuck].tail() if stuck is not None else ()
+    return Verdict(climbs=climbs, accelerated=accelerated, tail=tail, contents=contents(facts))
 
 
 def _compare(climbs: Mapping[Firmware, Climb]) -> None:

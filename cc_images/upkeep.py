@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from cc_images import sandbox
+from cc_images import sandbox, sources
 from cc_images.caches import Caches
-from cc_images.files import clear_errors, try_lock
-from cc_images.model import Arch, Build, Layer
-from cc_images.pruning import Holding, Kind, doomed
+from cc_images.files import clear_errors, tree_size, try_lock
+from cc_images.model import Arch, Build, Layer, moment
+from cc_images.pruning import Holding, Kind, doomed, outworn
 from cc_images.store import Store, digests
 
 YOUNG = 3600.0
@@ -55,7 +57,7 @@ def _inventory(store: Store) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    return items + _loose(store, using)
+    return items + _elements(store) + _loose(store, using) + _runs(store)
 
 
 def prune(store: Store, *, keep: int, cap: int | None, dry_run: bool) -> list[tuple[Holding, str, int]]:
@@ -65,6 +67,46 @@ def prune(store: Store, *, keep: int, cap: int | None, dry_run: bool) -> list[tu
     for holding, why in doomed(list(items), keep=keep, cap=cap):
         gone.append((holding, why, holding.size if dry_run else items[holding].remove()))
     return gone
+
+
+def rotate(store: Store, now: datetime) -> list[str]:
+    """Remove what old runs have left to be read: journals, reports, logs. Return their names."""
+    gone: list[str] = []
+    with clear_errors(store.root):
+        for item in _runs(store):
+            run = item.holding
+            with suppress(ValueError):
+                if not run.in_use and outworn(run.rank, now - moment(run.version)):
+                    item.remove()
+                    gone.append(run.version)
+    return gone
+
+
+def _runs(store: Store) -> list[Item]:
+    """Return what runs have left to be read, the newest first."""
+    places = [*(store.root / "logs").glob("2*"), *(store.root / "runs").glob("2*")]
+    runs = sorted({path.name.removesuffix(".json").removesuffix(".html") for path in places}, reverse=True)
+    items: list[Item] = []
+    for rank, run in enumerate(runs):
+        files = _left_by(store, run)
+        size, used = sum(map(_size, files)), max(map(_changed, files), default=0.0)
+        in_use = "it is at work" if (store.root / "work" / run).is_dir() else ""
+        holding = Holding(kind=Kind.RUN, name="logs", version=run, size=size, used=used, rank=rank, in_use=in_use)
+        items.append(Item(holding, lambda run=run: _drop_run(store, run)))  # type: ignore[misc]
+    return items
+
+
+def _left_by(store: Store, run: str) -> list[Path]:
+    beside = [store.root / "runs" / f"{run}{ending}" for ending in (".json", ".html")]
+    return [*(store.root / "logs" / run).glob("*"), *(path for path in beside if path.exists())]
+
+
+def _drop_run(store: Store, run: str) -> int:
+    files = _left_by(store, run)
+    freed = sum(map(_unlink, files))
+    with suppress(OSError):  # somebody has put a folder there
+        (store.root / "logs" / run).rmdir()
+    return freed
 
 
 def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[str, str]) -> Item:
@@ -79,6 +121,36 @@ def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[
         in_use=next((using[digest] for digest in names if digest in using), ""),
     )
     return Item(holding, lambda: store.forget(made))
+
+
+def _elements(store: Store) -> list[Item]:
+    """Return what the store has of third-party elements."""
+    working = next((work.name for work in _at_work(store)), "")
+    items: list[Item] = []
+    ranks: Counter[str] = Counter()
+    for each in sources.kept(store):
+        young = time.time() - each.used < YOUNG
+        if not each.what and young:
+            continue
+        checkout = each.what not in ("", sources.REPOSITORY)
+        holding = Holding(
+            kind=Kind.ELEMENTS if each.what else Kind.STRAY,
+            name=each.source,
+            version=each.what or each.path.name,
+            size=tree_size(each.path),
+            used=each.used,
+            rank=ranks[each.source] if checkout else 0,
+            in_use="it was used within the hour" if young else f"run {working}" if working else "",
+        )
+        ranks[each.source] += checkout
+        items.append(Item(holding, lambda each=each, size=holding.size: _drop_elements(store, each, size)))  # type: ignore[misc]
+    return items
+
+
+def _drop_elements(store: Store, each: sources.Kept, size: int) -> int:
+    with suppress(OSError):  # another user's, who shares the store
+        return size if sources.drop(each, store, sandbox.remove) else 0
+    return 0
 
 
 def _loose(store: Store, using: dict[str, str]) -> list[Item]:
@@ -121,13 +193,21 @@ def _unfinished(store: Store, folder: Path) -> Item:
 def _in_use(store: Store) -> dict[str, str]:
     """Return the blobs that running cc-images read, with the names of their runs."""
     using: dict[str, str] = {}
+    for work in _at_work(store):
+        using |= {path.name: f"run {work.name}" for path in (work / "uses").glob("*")}
+    return using
+
+
+def _at_work(store: Store) -> Iterator[Path]:
+    """Yield the folders of the runs that are at work."""
     for work in (store.root / "work").glob("*"):
+        if not work.is_dir():
+            continue
         with suppress(OSError):  # another user's: let it count as running
             if (work / "lock").exists() and (descriptor := try_lock(work / "lock")) is not None:
                 os.close(descriptor)
                 continue
-        using |= {path.name: f"run {work.name}" for path in (work / "uses").glob("*")}
-    return using
+        yield work
 
 
 def _folders(store: Store, name: str) -> list[tuple[Kind, Path]]:
@@ -158,7 +238,10 @@ def _drop_unfinished(store: Store, folder: Path) -> int:
 
 def _unlink(path: Path) -> int:
     size = _size(path)
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # somebody has put a folder there
+        return 0
     return size
 
 

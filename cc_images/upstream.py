@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images import process
+from cc_images import clock, process
 from cc_images.errors import CCImagesError
 from cc_images.files import write_json
 from cc_images.recipe import merged, without_secrets
@@ -191,7 +190,7 @@ def _web(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
         request.add_header("If-None-Match", known.etag)
     elif known is not None and known.modified:
         request.add_header("If-Modified-Since", known.modified)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = clock.now().isoformat()
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             length = answer.headers.get("Content-Length")
@@ -227,7 +226,7 @@ def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
     wanted = ref or "HEAD"
     for name in (f"refs/heads/{wanted}", f"refs/tags/{wanted}^{{}}", f"refs/tags/{wanted}", wanted):
         if name in found:
-            return Seen(digest=found[name], when=datetime.now(UTC).isoformat(timespec="seconds"))
+            return Seen(digest=found[name], when=clock.now().isoformat())
     raise ValueError(f"there is no {wanted}")
 
 

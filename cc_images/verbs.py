@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cc_images import outlook, report
+from cc_images import clock, outlook, report
 from cc_images.config import Config, load
 from cc_images.errors import CCImagesError
 from cc_images.model import VERSION_FORMAT, Arch, Firmware
-from cc_images.plan import Plan, Request, Status
+from cc_images.outline import plan_tree
+from cc_images.plan import Request
 from cc_images.store import Store
 
-if TYPE_CHECKING:
-    from cc_images.session import Outcome
-
-EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED = 3
 
 
 def _config() -> Config:
@@ -46,53 +42,25 @@ def _request(options: argparse.Namespace) -> Request:
     )
 
 
-def catalogue(options: argparse.Namespace) -> int:
-    """Show the catalogue and the newest builds."""
-    config = _config()
-    store = Store(config.store)
-    rows = [
-        (image, {arch: next(store.builds(tag, arch), None) for arch in image.arches})
-        for tag, image in sorted(config.images.items())
-    ]
-    if options.json:
-        report.say(
-            report.as_json(
-                [
-                    {
-                        "tag": image.tag,
-                        "name": image.name,
-                        "eol": image.eol,
-                        "baremetal_only": image.baremetal_only,
-                        "newest": {arch: build.version if build else None for arch, build in builds.items()},
-                    }
-                    for image, builds in rows
-                ]
-            )
-        )
-    else:
-        report.say(report.catalogue(rows) if rows else f"{config.files['images.yaml']} has no images")
-    return 0
-
-
 def plan(options: argparse.Namespace) -> int:
     """Show what a run would do and why."""
     from cc_images import survey
 
     config = _config()
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = clock.now()
     seen = outlook.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
     made = seen.plan(f"{now:{VERSION_FORMAT}}")
     pushes = survey.preview(seen) if options.dry_run else []
     if options.json:
         report.say(report.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
     else:
-        report.say("\n".join([report.plan_tree(made), *pushes]))
+        report.say("\n".join([plan_tree(made), *pushes]))
     return 0
 
 
 def explain(options: argparse.Namespace) -> int:
     """Show in which inputs images differ from their newest builds."""
-    config, now = _config(), datetime.now(UTC).replace(microsecond=0)
+    config, now = _config(), clock.now()
     request = Request(tags=tuple(options.tags), arches=_arches(options), build=True, max_age=options.max_age)
     seen = outlook.look(request, config, Store(config.store), now=now, offline=options.offline)
     reasons = seen.reasons()
@@ -101,31 +69,6 @@ def explain(options: argparse.Namespace) -> int:
     else:
         report.say(report.reasons(reasons, seen.notes))
     return 0
-
-
-def status(options: argparse.Namespace) -> int:
-    """Show what the store holds and what is on the sites."""
-    from cc_images import survey, upkeep
-
-    config = _config()
-    request = Request(tags=tuple(options.tags) or ("all",), sites=tuple(options.site))
-    found = survey.standings(request, config, datetime.now(UTC).date())
-    rows = []
-    for each in found:
-        version, created, remark = "-", "-", each.error
-        if each.current is not None:
-            version = each.current.properties.get("build-version", "?")
-            created = f"{each.current.created:%Y-%m-%d %H:%M}"
-            remark = f"{each.archived} archived" if each.archived else ""
-        rows.append((each.site, each.name, version, created, remark))
-    held = [] if options.tags or options.site else [item.holding for item in upkeep.inventory(Store(config.store))]
-    if options.json:
-        keys = ("site", "image", "version", "created", "remark")
-        sites = [dict(zip(keys, row, strict=True)) for row in rows]
-        report.say(report.as_json({"store": [report.holding(each) for each in held], "sites": sites}))
-    else:
-        report.say("\n".join([*report.holdings(held, config.store), *report.standings(rows)]))
-    return EXIT_FAILED if any(each.error for each in found) else 0
 
 
 def prune(options: argparse.Namespace) -> int:
@@ -204,41 +147,6 @@ def doctor(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Build and push."""
-    from cc_images import session
+    from cc_images import production
 
-    config = _config()
-    display = report.display(sys.stderr, quiet=options.quiet or options.json, verbose=options.verbose)
-
-    def announce(made: Plan) -> None:
-        if not (options.quiet or options.json):
-            report.say(report.plan_tree(made) + "\n")
-        elif options.push and options.no_boot_test:
-            report.say(f"cc-images: {outlook.UNTESTED}", to=sys.stderr)
-
-    outcome = session.run(
-        _request(options), config, display, announce=announce, observe=display.over, offline=options.offline
-    )
-    display.close()
-    _show(outcome, as_json=options.json)
-    results = outcome.results.values()
-    if outcome.stopped:
-        return EXIT_INTERRUPTED
-    if any(result.reason == "bug" for result in results):
-        return EXIT_BUG
-    return 0 if all(result.status.good for result in results) else EXIT_FAILED
-
-
-def _show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what became of a run."""
-    results = list(outcome.results.values())
-    if as_json:
-        report.say(report.as_json({"run": outcome.plan.version, "results": [result.as_json() for result in results]}))
-    else:
-        for result in results:
-            if result.status is Status.FAILED:
-                report.say("\n" + report.failure(result), to=sys.stderr)
-        report.say("\n" + report.result_table(outcome.plan, outcome.results, outcome.seconds))
-        if not all(result.status.good for result in results):
-            report.say(f"journal of the run: {outcome.journal}", to=sys.stderr)
-    for complaint in outcome.complaints:
-        report.say(f"cc-images: {complaint}", to=sys.stderr)
+    return production.run(options, _request(options))

@@ -25,6 +25,7 @@ from cc_images.making import Workshop
 from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
 from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
 from cc_images.recipe import key_of
+from cc_images.sandbox import remove
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
 from cc_images.sites.publish import publish
@@ -105,8 +106,9 @@ class Worker:
 
     def _layer(self, task: str, job: LayerJob, result: Result, log: BinaryIO) -> Result:
         layer, made = self.shop.layer(task, job, log)
-        status = Status.DONE if made else Status.CACHED
-        return replace(result, status=status, size=layer.size)
+        if made is None:
+            return replace(result, status=Status.CACHED, size=layer.size)
+        return replace(result, size=layer.size, timings=dict(made.timings), peaks=made.peaks)
 
     def _build(self, task: str, job: BuildJob, result: Result, log: BinaryIO) -> Result:
         lock = f"image {job.tag} {job.arch}"
@@ -120,14 +122,19 @@ class Worker:
                         workspace.mkdir(parents=True, exist_ok=True)
                         (workspace / "joined").write_text(build.version)
                         return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
-            disk, timings, seen = self.shop.make(task, job, workspace, log)
-            packages = dib.packages(disk.parent)
-            evidence = {"asked": job.asked, "timings": dict(timings), "packages": packages, "upstream": seen}
+            made = self.shop.make(task, job, workspace, log)
+            evidence = {
+                "asked": job.asked,
+                "timings": dict(made.timings),
+                "packages": dib.packages(made.file.parent),
+                "upstream": dict(made.upstream),
+            }
             write_json(workspace / "evidence.json", evidence)
         except BaseException:
             self.shop.run.let_go(lock)  # else the conversion does, once the build is recorded
             raise
-        return replace(result, size=disk.stat().st_blocks * 512, timings=dict(timings))
+        size = made.file.stat().st_blocks * 512
+        return replace(result, size=size, timings=dict(made.timings), peaks=made.peaks)
 
     def _convert(self, task: str, job: ConvertJob, result: Result, log: BinaryIO) -> Result:
         lock = f"image {job.tag} {job.arch}"
@@ -145,7 +152,7 @@ class Worker:
         before = self.shop.stored(job.tag, job.arch, self._version(job))
         wanted = [each for each in job.formats if before is None or each not in before.outputs]
         if before is not None and not wanted:
-            return replace(result, status=Status.CACHED, where=f"version {before.version}")
+            return replace(result, status=Status.CACHED, where=f"version {before.version}", version=before.version)
         if before is None:
             if job.version != self.shop.run.version:
                 raise _gone(job.tag, job.version)
@@ -175,9 +182,12 @@ class Worker:
         if job.replaces:
             older = [old for old in self.shop.store.builds(job.tag, job.arch) if old.version < build.version]
             self.shop.store.forget(*older)
+        if before is None:
+            remove(workspace / "out")  # the raw disk is of no more use, and others may want its room
         size = sum(outputs[each].size for each in job.formats)
         where = str(self.shop.store.image_link(job.published_name, job.formats[0]))
-        return replace(result, size=size, where=where)
+        peaks = {"disk": sum(blob.size for blob in sealed.values()) >> 20}
+        return replace(result, size=size, where=where, version=build.version, peaks=peaks)
 
     def _boot(self, task: str, job: BootJob, result: Result, log: BinaryIO) -> Result:
         build, outputs = self._outputs(job)
@@ -186,9 +196,10 @@ class Worker:
             gate = Gate(shop=self.shop, job=job, build=build, intact=self._intact)
             verdict = gate.admit(task, outputs, log)
         if verdict is None:
-            return replace(result, status=Status.CACHED, where="the same disk has passed")
+            return replace(result, status=Status.CACHED, where="the same disk has passed", version=build.version)
         slowest = max(max(climb.levels.values()) for climb in verdict.climbs.values())
-        return replace(result, where=f"{verdict.level} after {slowest:.0f} s", timings=verdict.timings)
+        where = f"{verdict.level} after {slowest:.0f} s"
+        return replace(result, where=where, version=build.version, timings=verdict.timings)
 
     def _outputs(self, job: BootJob | PushJob) -> tuple[Build, list[Output]]:
         """Return the build that a job is about, and the outputs that it wants."""
@@ -282,7 +293,7 @@ class Worker:
         status = Status.DONE if outcome.changed else Status.CACHED
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
         note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
-        return replace(result, status=status, size=output.size, where=outcome.address + note)
+        return replace(result, status=status, size=output.size, where=outcome.address + note, version=build.version)
 
 
 def _gone(tag: str, version: str) -> CCImagesError:

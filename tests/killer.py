@@ -1,6 +1,7 @@
-"""Run cc-images and die at one of its HTTP calls, as `kill -9` would: `python -m tests.killer N before|after WORD…`.
+"""cc-images that dies at one of its HTTP calls, as `kill -9` would.
 
-N counts every call, those to Keystone included; 0 never dies. The number of calls made is written to $KILLER_COUNT.
+Its words are N, `before` or `after`, and those of cc-images. N counts every call, those to Keystone included; 0 never
+dies. The calls that were made are written to $KILLER_COUNT.
 """
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from requests.adapters import HTTPAdapter
 
 from cc_images.cli import run
 
 
-def main() -> None:
-    """Install the counter and hand over to the command line."""
-    at, when, words = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+def main(argv: list[str]) -> NoReturn:
+    """Install the counter in this process, and hand over to the command line."""
+    at, when, words = int(argv[0]), argv[1], argv[2:]
     made: list[str] = []
     real = HTTPAdapter.send
 
@@ -33,7 +34,3 @@ def main() -> None:
 
     HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
     sys.exit(run(words))
-
-
-if __name__ == "__main__":
-    main()

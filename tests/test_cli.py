@@ -29,6 +29,17 @@ def catalogue(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def assert_nothing_ran(store: Path) -> None:
+    """Check that there was no task, and that the journal, if the run had one, says why."""
+    assert not list(store.glob("work/*"))
+    assert not list(store.glob("logs/*/*"))
+    for path in store.glob("runs/*.json"):
+        said = json.loads(path.read_text())
+        assert said["state"] == "failed"
+        assert said["error"]
+        assert "plan" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -51,7 +62,7 @@ def test_input_that_is_wrong_gets_one_line_and_code_2(cli: Cli, catalogue: Path,
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr
     assert len(answer.stderr.splitlines()) <= 2, "what is wrong, and what to do"
-    assert not (catalogue / "store" / "work").exists()
+    assert_nothing_ran(catalogue / "store")
 
 
 def test_configuration_errors_come_all_at_once(cli: Cli, tmp_path: Path) -> None:
@@ -67,7 +78,7 @@ def test_missing_elements_are_found_before_anything_runs(cli: Cli, tmp_path: Pat
     assert answer.returncode == 2
     assert "CC-A: element debian-minimla is not in any elements folder; did you mean debian-minimal?" in answer.stderr
     assert "CC-B: element cc-b is not in any elements folder" in answer.stderr
-    assert not (tmp_path / "store" / "work").exists()
+    assert_nothing_ran(tmp_path / "store")
 
 
 def test_a_missing_element_of_another_image_does_not_matter(cli: Cli, tmp_path: Path) -> None:
@@ -88,9 +99,10 @@ def test_all_leaves_out_what_is_past_its_end_of_life(cli: Cli, catalogue: Path) 
     assert "note: cc-old is past its end of life (2020-01-01)" in cli("plan", "-b", "cc-old").stdout
 
 
-def test_architectures(cli: Cli, catalogue: Path) -> None:
+@pytest.mark.parametrize("foreign", [True, False])
+def test_architectures(cli: Cli, catalogue: Path, monkeypatch: pytest.MonkeyPatch, foreign: bool) -> None:
+    monkeypatch.setattr(programs, "runs_programs", lambda arch: foreign or arch is Arch.AMD64)
     both = ["build cc-two amd64", "convert cc-two amd64", "build cc-two arm64", "convert cc-two arm64"]
-    foreign = programs.runs_programs(Arch.ARM64)
     assert planned(cli, "-b", "cc-two") == (both if foreign else both[:2]), "what this host can build"
     assert planned(cli, "-b", "-a", "arm64,amd64", "cc-two") == both
     assert planned(cli, "-b", "-a", "arm64", "cc-two") == both[2:]
@@ -113,16 +125,20 @@ def test_a_plan_writes_nothing(cli: Cli, catalogue: Path) -> None:
 
 def test_list_shows_the_catalogue(cli: Cli, catalogue: Path) -> None:
     lines = cli("list").stdout.splitlines()
-    assert lines[0].split() == ["tag", "arch", "newest", "build", "end", "of", "life"]
-    assert [line.split()[0] for line in lines[1:]] == ["cc-old", "cc-one", "cc-two", "arm64"]
+    assert lines[0].split() == ["tag", "arch", "variant", "of", "newest", "build", "age", "state", "end", "of", "life"]
+    assert [line.split()[0] for line in lines[1:]] == ["cc-one", "cc-two", "arm64", "cc-old"]
+    assert lines[-1].split()[-2:] == ["2020-01-01", "(over)"]
     listed = json.loads(cli("list", "--json").stdout)
-    assert [image["tag"] for image in listed] == ["cc-old", "cc-one", "cc-two"]
+    assert [(image["image"], image["arch"], image["fresh"]) for image in listed] == [
+        ("cc-one", "amd64", False), ("cc-two", "amd64", False), ("cc-two", "arm64", False), ("cc-old", "amd64", False),
+    ]  # fmt: skip
 
 
 def test_status_asks_the_sites(cli: Cli, catalogue: Path) -> None:
     (catalogue / "site").mkdir()
     (catalogue / "site" / "CC-One.qcow2").write_bytes(b"x")
-    answer = cli("status")
+    assert "CC-One" not in cli("status").stdout, "no site is asked unless somebody says so"
+    answer = cli("status", "--sites")
     assert answer.returncode == 0, answer.stderr
     rows = [line.split()[:3] for line in answer.stdout.splitlines()[1:]]
     assert rows == [
@@ -185,7 +201,7 @@ def test_a_dry_run_shows_what_pushes_would_do(cli: Cli, catalogue: Path) -> None
 
 def test_a_site_that_cannot_be_asked_is_named(cli: Cli, catalogue: Path) -> None:
     write_files(catalogue, images=IMAGES, sites="cloud: {cloud: nowhere}")
-    answer = cli("status", "cc-one", OS_CLIENT_CONFIG_FILE="/dev/null")
+    answer = cli("status", "--sites", "cc-one", OS_CLIENT_CONFIG_FILE="/dev/null")
     assert answer.returncode == 3
     assert "clouds.yaml has no usable entry nowhere" in answer.stdout
 

@@ -27,3 +27,17 @@ def test_phases_and_their_seconds_are_read_from_the_output() -> None:
     assert seen == ["root.d/08-debootstrap", "install.d/01-package-installs"]
     assert phases.timings == {"root.d/08-debootstrap": 11.471, "install.d/01-package-installs": 20.0}
     assert list(phases.telling) == ["E: Unable to locate package nosuchpackage"]
+
+
+def test_warnings_and_what_a_hook_said_that_succeeded_are_no_cause() -> None:
+    phases = dib.Phases(lambda hook: None)
+    for line in (
+        "dib-run-parts Running /tmp/in_target.d/pre-install.d/05-news",
+        "E: it was tried again, and went well",
+        "dib-run-parts Running /tmp/in_target.d/install.d/50-x",
+        "W: GPG error: http://m.invalid stable InRelease: The following signatures couldn't be verified",
+        "/tmp/in_target.d/install.d/50-x: line 7: /etc/x/y: No such file or directory",
+        "W: GPG error: again",
+    ):
+        phases.feed(f"2026-11-21 13:06:40.000 | {line}")
+    assert list(phases.telling) == ["/tmp/in_target.d/install.d/50-x: line 7: /etc/x/y: No such file or directory"]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from cc_images import formats, gate
+from cc_images.capacity import cores_of_guests
 from cc_images.climb import Climb
 from cc_images.errors import CCImagesError
 from cc_images.gate import Gate
 from cc_images.model import Arch, Build, Firmware, Format, Level, Output
 from cc_images.plan import BootJob, Plan, Task
 from cc_images.recipe import redacted
-from cc_images.session import cores_of_guests
 from cc_images.store import Store
 from cc_images.trial import Refused, Verdict
 
@@ -151,7 +151,7 @@ def test_an_image_cannot_be_searched_for_a_secret_that_is_not_at_hand(
 def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build) -> None:
     """Two processes: one boots the qcow2, another records the raw meanwhile."""
     old = replace(build, outputs={Format.QCOW2: build.outputs[Format.QCOW2]})
-    store.note_boot(old, "checks", {})
+    store.note_boot(old, "checks", {}, {})
     (recorded,) = store.builds("cc-x", Arch.AMD64)
     assert set(recorded.outputs) == {Format.QCOW2, Format.RAW}
 

@@ -64,7 +64,7 @@ def test_differences_by_subject() -> None:
     assert found["packages"] == ["-bash 5", "vim 9.0 → 9.1", "+zsh 5.9"]
     assert found["units"] == ["+chrony.service"]
     assert found["system"] == ["kernel 6.1.0-1 → 6.1.0-2"]
-    assert found["set-uid"] == ["/usr/bin/su 4755 0:0 → 0755 0:0"]
+    assert found["set-uid"] == ["/usr/bin/su 4755 → 0755"]
     assert found["size"] == ["/usr/lib +50 MiB"]
     assert "users" not in found
     assert "packages: 3\n  -bash 5" in told("new", "old", found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from cc_images.making import Workshop
+from cc_images.making import Made, Workshop
 from cc_images.model import Arch, Artifact, Layer
 from cc_images.plan import Base, BuildJob, LayerJob
 from cc_images.store import Store
@@ -38,12 +37,10 @@ class Silent:
 class Shop(Workshop):
     """A workshop whose dib writes a few bytes."""
 
-    def make(
-        self, task: str, job: BuildJob, workspace: Path, log: BinaryIO
-    ) -> tuple[Path, Mapping[str, float], dict[str, str]]:
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
         workspace.mkdir(parents=True, exist_ok=True)
         (workspace / "tree").write_bytes(b"made now")
-        return workspace / "tree", {}, {ADDRESS: "today"}
+        return Made(file=workspace / "tree", timings={}, upstream={ADDRESS: "today"})
 
 
 @pytest.fixture
@@ -98,7 +95,7 @@ def test_what_another_run_has_made_meanwhile_is_taken_unless_upstream_has_moved(
     stored(store, OLD, b"known", "today")
     layer = stored(store, NEW, b"of another run", "today")
     with (tmp_path / "log").open("wb") as log:
-        assert made.layer("layer p", made.layers["a"], log) == (layer, False)
+        assert made.layer("layer p", made.layers["a"], log) == (layer, None)
         assert made.layer("layer p", replace(made.layers["a"], force=True), log)[1], "but not when it is forced"
     other = Store(tmp_path / "other")
     stored(other, NEW, b"of another run", "yesterday")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from cc_images import sources
+from cc_images import sources, upkeep
 from cc_images.errors import CCImagesError
 from cc_images.model import ElementSource
 from cc_images.store import Store
@@ -178,3 +181,151 @@ def test_a_fetch_is_put_in_place_whole(repository: Path, store: Store) -> None:
     objects = next((store.root / "sources").glob("third.*.git/objects"))
     assert list(objects.glob("pack/*.pack"))
     assert not list(objects.glob("??/*"))
+
+
+def hours_ago(folder: Path, hours: float) -> None:
+    """Let a checkout or a mirror have been used some hours ago."""
+    for path in (folder, *folder.glob("FETCH_HEAD")):
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+
+
+def test_checkouts_of_older_commits_are_pruned(repository: Path, store: Store) -> None:
+    old = sources.update(source(repository), store)
+    commit(repository, "two")
+    new = sources.update(source(repository), store)
+    assert upkeep.prune(store, keep=1, cap=None, dry_run=False) == [], "a plan may just be reading it"
+    hours_ago(old.folder.parent, 2)
+    ((gone, why, freed),) = upkeep.prune(store, keep=1, cap=None, dry_run=True)
+    assert (gone.kind, gone.name, gone.version, gone.size) == ("elements", "third", old.commit, freed)
+    assert freed == len("one")
+    assert why == "another commit was used since"
+    assert old.folder.is_dir()
+    assert upkeep.prune(store, keep=1, cap=None, dry_run=False) == [(gone, why, freed)]
+    assert not old.folder.exists()
+    assert new.folder.is_dir()
+
+
+def test_a_checkout_that_is_used_again_stays(repository: Path, store: Store) -> None:
+    first = sources.update(source(repository), store)
+    commit(repository, "two")
+    second = sources.update(source(repository), store)
+    for each in (first, second):
+        hours_ago(each.folder.parent, 2)
+    assert sources.update(source(repository, commit=first.commit), store).folder == first.folder
+    assert [gone.version for gone, _, _ in upkeep.prune(store, keep=1, cap=None, dry_run=False)] == [second.commit]
+
+
+def test_a_run_at_work_keeps_all_checkouts(repository: Path, store: Store) -> None:
+    old = sources.update(source(repository), store)
+    commit(repository, "two")
+    sources.update(source(repository), store)
+    hours_ago(old.folder.parent, 2)
+    work = store.root / "work" / "20261121T000000Z"
+    work.mkdir(parents=True)
+    with (work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert upkeep.prune(store, keep=1, cap=0, dry_run=False) == []
+    assert [gone.version for gone, _, _ in upkeep.prune(store, keep=1, cap=None, dry_run=False)] == [old.commit]
+
+
+def test_a_cap_takes_repositories_that_nobody_uses_and_they_come_back(repository: Path, store: Store) -> None:
+    checkout = sources.update(source(repository), store)
+    (mirror,) = (store.root / "sources").glob("*.git")
+    for folder in (checkout.folder.parent, mirror):
+        hours_ago(folder, 2)
+    assert upkeep.prune(store, keep=1, cap=1 << 30, dry_run=False) == []
+    gone = upkeep.prune(store, keep=1, cap=0, dry_run=False)
+    assert {held.version for held, _, _ in gone} == {checkout.commit, "repository"}
+    assert not mirror.exists()
+    assert sum(item.holding.size for item in upkeep.inventory(store)) == 0
+    assert text(sources.update(source(repository), store).folder) == "one"
+
+
+def test_what_a_killed_run_left_half_done_goes(repository: Path, store: Store) -> None:
+    sources.update(source(repository), store)
+    names = ("third/.0123.new", "third/.0123.89abcdef.gone", ".third.0123456789ab.git.new", "third/.0123.tar")
+    *folders, archive = halves = [store.root / "sources" / name for name in names]
+    for half in folders:
+        half.mkdir()
+        (half / "file").touch()
+    archive.write_bytes(bytes(1000))
+    assert upkeep.prune(store, keep=1, cap=None, dry_run=False) == [], "it may be somebody's"
+    for half in halves:
+        hours_ago(half, 2)
+    gone = upkeep.prune(store, keep=1, cap=None, dry_run=False)
+    assert {(held.kind, held.name) for held, _, _ in gone} == {("stray", "third")}
+    assert sum(freed for _, _, freed in gone) == 1000
+    assert not any(half.exists() for half in halves)
+
+
+def test_what_is_used_after_the_inventory_stays(repository: Path, store: Store) -> None:
+    checkout = sources.update(source(repository), store).folder.parent
+    hours_ago(checkout, 2)
+    (item,) = [item for item in upkeep.inventory(store) if item.holding.version == checkout.name]
+    assert not item.holding.in_use
+    assert sources.last(source(repository), store) is not None, "a push reads what its elements claim"
+    assert item.remove() == 0
+    assert checkout.is_dir()
+
+
+def test_a_checkout_that_was_pruned_comes_back_from_the_copy(repository: Path, store: Store) -> None:
+    first = sources.update(source(repository), store)
+    commit(repository, "two")
+    sources.update(source(repository), store)
+    hours_ago(first.folder.parent, 2)
+    assert len(upkeep.prune(store, keep=1, cap=None, dry_run=False)) == 1
+    shutil.rmtree(repository)
+    assert sources.last(source(repository, commit=first.commit), store) == first.folder
+    assert text(first.folder) == "one"
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next(repository: Path, store: Store) -> None:
+    for attempt in range(2):
+        checkout = sources.update(source(repository), store).folder.parent
+        hours_ago(checkout, 2)
+        (each,) = [each for each in sources.kept(store) if each.what == checkout.name]
+        if attempt == 0:
+            with pytest.raises(KeyboardInterrupt):
+                sources.drop(each, store, interrupted)
+        else:
+            assert sources.drop(each, store, shutil.rmtree)
+        assert not checkout.exists()
+
+
+def interrupted(folder: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_removal_waits_for_whoever_is_at_the_source(repository: Path, store: Store) -> None:
+    sources.update(source(repository), store)
+    checkout, _ = sources.kept(store)
+    removal = threading.Thread(target=sources.drop, args=(checkout, store, shutil.rmtree))
+    with store.lock("source third"):
+        removal.start()
+        removal.join(0.3)
+        assert checkout.path.is_dir()
+    removal.join(10)
+    assert not checkout.path.exists()
+
+
+def test_a_checkout_before_its_repository(repository: Path, store: Store) -> None:
+    sources.update(source(repository), store)
+    assert [each.what == sources.REPOSITORY for each in sources.kept(store)] == [False, True]
+
+
+def test_links_and_what_is_not_ours_is_left_alone(repository: Path, store: Store, tmp_path: Path) -> None:
+    checkout = sources.update(source(repository), store)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    place = store.root / "sources"
+    for name in ("third/dev", f"third/{'a' * 40}", "third/.x.new", "fourth", "fourth.0123456789ab.git"):
+        (place / name).symlink_to(precious)
+    (place / "third" / "README").write_text("notes")
+    (place / "third.0123456789ab.git").mkdir()
+    (store.root / "work").mkdir()
+    (store.root / "work" / "note").touch()
+    assert len(sources.kept(store)) == 2
+    hours_ago(checkout.folder.parent, 2)
+    assert len(upkeep.prune(store, keep=1, cap=0, dry_run=False)) == 1
+    assert (precious / "file").exists()

@@ -17,6 +17,7 @@ import pytest
 
 from cc_images.blobs import MARK
 from cc_images.errors import CCImagesError
+from cc_images.journal import Journal, newest_first, read
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
 
@@ -144,8 +145,10 @@ def test_dead_runs_are_reaped_and_living_ones_are_not(store: Store) -> None:
 
 def test_finishing_a_run_leaves_its_journal_only(store: Store) -> None:
     run = store.start_run(NOW)
-    store.finish_run(run, {"seconds": 1}, shutil.rmtree)
-    assert json.loads(store.journal_path(run).read_text()) == {"seconds": 1}
+    Journal(store.root, run.version).note(seconds=1)
+    store.finish_run(run, shutil.rmtree)
+    said = {"run": run.version, "state": "running", "seconds": 1, "images": []}
+    assert [read(path) for path in newest_first(store.root)] == [said]
     assert not list((store.root / "work").iterdir())
 
 
@@ -234,10 +237,10 @@ def test_a_pass_belongs_to_the_bytes_and_goes_with_them(store: Store) -> None:
 
 def test_a_boot_test_is_in_the_builds_record_and_not_in_that_of_one_that_is_gone(store: Store) -> None:
     build = stored(store, "20261120T120000Z")
-    store.note_boot(build, "ssh", {"passed": False})
+    store.note_boot(build, "ssh", {"passed": False}, {"units": ["a"]})
     (again,) = store.builds("cc-x", Arch.ARM64)
     assert again == replace(build, boot="ssh")
-    assert store.details(again) == {"packages": {"vim": "9"}, "boot": {"passed": False}}
+    assert store.details(again) == {"packages": {"vim": "9"}, "boot": {"passed": False}, "contents": {"units": ["a"]}}
     store.forget(again)
-    store.note_boot(again, "checks", {})
+    store.note_boot(again, "checks", {}, {})
     assert list(store.builds("cc-x", Arch.ARM64)) == []

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cc_images import upstream
+from cc_images.sandbox import TOOLBOX
 
 ONE_LINE = """\
 # deb http://commented.invalid/debian bookworm main
@@ -61,6 +62,23 @@ def test_an_index_that_moved_during_the_build_is_in_no_state_that_will_be_seen_a
 def test_an_index_whose_address_is_unknown_or_secret_still_counts(tmp_path: Path) -> None:
     lists = ("private.invalid_debian_dists_bookworm_InRelease", "mirror_list_InRelease")
     assert notes(tmp_path, ONE_LINE, *lists) == {f"apt:{lists[0]}": "", f"apt:{lists[1]}": "1"}
+
+
+def test_an_index_that_apt_took_unverified_counts_as_what_it_is(tmp_path: Path) -> None:
+    """With trusted=yes and a key that it lacks, apt keeps the InRelease file under the name of the Release file."""
+    lists, out = tmp_path / "tree" / "var/lib/apt/lists", tmp_path / "out"
+    lists.mkdir(parents=True)
+    (tmp_path / "tree" / "etc/apt").mkdir(parents=True)
+    (tmp_path / "tree" / "etc/apt/sources.list").write_text("deb [trusted=yes] http://t.invalid/r stable main\n")
+    index = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: T\n"
+    (lists / "t.invalid_r_dists_stable_Release").write_bytes(index)
+    program = TOOLBOX / "elements" / "cc-build" / "cc-build" / "upstream"
+    subprocess.run([program, tmp_path / "tree", out], check=True)
+    assert upstream.seen(out) == {"http://t.invalid/r/dists/stable/InRelease": hashlib.sha256(index).hexdigest()}
+    (lists / "t.invalid_r_dists_stable_Release").write_bytes(b"Origin: T\n")
+    (out / "apt-lists").unlink()
+    subprocess.run([program, tmp_path / "tree", out], check=True)
+    assert list(upstream.seen(out)) == ["http://t.invalid/r/dists/stable/Release"]
 
 
 def test_elements_may_note_more(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cc_images import clock
 from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import write_json
@@ -176,7 +177,7 @@ class DirectorySite:
         return publication.details | {
             "id": str(uuid.uuid4()),
             "name": publication.name,
-            "published": datetime.now(UTC).isoformat(timespec="seconds"),
+            "published": clock.now().isoformat(),
             "run": publication.run,
             "replaces": replaces,
             "sha512": sha512,

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from cc_images import clock
 from cc_images.errors import CCImagesError
 from cc_images.sites.base import Entry, ImageSite, Publication, Stop
 
@@ -108,7 +109,7 @@ def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run
     """
     done: list[str] = []
     for staged in site.staged(name):
-        if not ours(staged.run) and datetime.now(UTC) - staged.created < FOREIGN:
+        if not ours(staged.run) and clock.now() - staged.created < FOREIGN:
             raise CCImagesError(
                 f"another host is publishing {name} (run {staged.run}, begun {staged.created:%H:%M} UTC)",
                 hint=f"wait for it; what it leaves is cleared up after {FOREIGN.total_seconds() / 3600:.0f} hours",

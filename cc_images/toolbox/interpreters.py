@@ -16,7 +16,6 @@ The standard library only; knows nothing of cc_images.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -24,24 +23,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-MS_REC, MS_PRIVATE = 16384, 1 << 18
-PR_SET_PDEATHSIG = 1
+if TYPE_CHECKING or __package__:
+    from cc_images.toolbox import kernel
+else:  # a script, or beside one
+    sys.path.insert(0, str(Path(__file__).parent))
+    import kernel
 
 REGISTRY = Path("/proc/sys/fs/binfmt_misc")
 USERS = Path("/run/cc-images")
 """A file for each shared entry, locked by those who use it."""
 PREFIX = "cc-images-"
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def check(result: int, what: str) -> None:
-    """Raise OSError with the C library's errno when a call has failed."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def close(*descriptors: int) -> None:
@@ -80,14 +73,12 @@ def private(what: bytes) -> int | None:
     if keeper == 0:
         close(ready, go)
         with suppress(OSError):
-            check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+            kernel.end_with_parent()
             os.setsid()
-            check(libc.unshare(CLONE_NEWUSER), "unshare")
+            kernel.unshare(kernel.CLONE_NEWUSER)
             os.write(asked, b"u")
             os.read(answer, 1)  # until the identities are mapped
-            check(libc.unshare(CLONE_NEWNS), "unshare")
-            check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
-            attach(REGISTRY)
+            attach()
             (REGISTRY / "register").write_bytes(what)
             os.write(asked, b"r")
             while True:
@@ -111,9 +102,11 @@ def private(what: bytes) -> int | None:
     return None
 
 
-def attach(registry: Path) -> None:
-    """Mount binfmt_misc in this mount namespace."""
-    check(libc.mount(b"binfmt_misc", str(registry).encode(), b"binfmt_misc", ctypes.c_ulong(0), None), "binfmt_misc")
+def attach() -> None:
+    """Mount binfmt_misc in a mount namespace of this process's own."""
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.keep_mounts_private()
+    kernel.mount("binfmt_misc", str(REGISTRY), "binfmt_misc")
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------
@@ -162,9 +155,7 @@ def shared(name: str, what: bytes) -> Callable[[], None]:
 def see_registry() -> None:
     """Have binfmt_misc mounted: for this process alone, if the host has not."""
     if not (REGISTRY / "register").exists():
-        check(libc.unshare(CLONE_NEWNS), "unshare")
-        check(libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
-        attach(REGISTRY)
+        attach()
 
 
 def own(name: str) -> str:

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +64,10 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
         yield made
 
 
+LOOP_MAJOR = 7
+"""The major number of loop devices, by the kernel's devices.txt."""
+
+
 @dataclass
 class Project:
     """A folder with a catalogue of tiny images, a store and a local site, and a way to run cc-images there."""
@@ -70,7 +76,6 @@ class Project:
     environment: dict[str, str]
     boots: bool = False
     """Whether its images can pass a boot test; the tiny ones have neither kernel nor boot loader."""
-    loops: str = field(default_factory=lambda: loops())
 
     @property
     def store(self) -> Path:
@@ -81,14 +86,18 @@ class Project:
         return self.folder / "site"
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start cc-images with its output in pipes, and with signals as at a prompt.
+        """Start cc-images with its output in pipes."""
+        if "-p" in words and not self.boots:
+            words = ("--no-boot-test", *words)
+        return self.start_module("cc_images", *words, **environment)
+
+    def start_module(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a module of Python with signals as at a prompt.
 
         In the background of a script, where tests may run, SIGINT is ignored, and cc-images respects that.
         """
-        if "-p" in words and not self.boots:
-            words = ("--no-boot-test", *words)
         return subprocess.Popen(
-            ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "cc_images", *words],
+            ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", *words],
             cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
@@ -125,6 +134,7 @@ class Project:
         assert not [path.name for path in self.site.glob(".*")]
 
     _began: float = field(default_factory=time.time)
+    _orphans: set[str] = field(default_factory=lambda: orphaned_loops())
 
     def _leaks(self) -> list[str]:
         mark = str(self.store).encode()
@@ -137,15 +147,43 @@ class Project:
             if mark in seen and process.name != str(os.getpid()):
                 found.append(f"process {process.name}: {(process / 'cmdline').read_bytes()!r}")
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.store) in line]
-        if loops() != self.loops:
-            found.append(loops())
-        return found
+        found += [f"{device} has a file of the store" for device in sorted(loops(self.store))]
+        return found + [f"{device} is held by nobody" for device in sorted(orphaned_loops() - self._orphans)]
 
 
-def loops() -> str:
-    """Return the loop devices in use."""
-    return subprocess.run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"], capture_output=True,
-                          text=True, check=True).stdout  # fmt: skip
+def loops(folder: Path) -> set[str]:
+    """Return the loop devices of files below a folder, as the host sees it; other builds on this host have theirs."""
+    return {device for device, file in _bound_loops().items() if file.is_relative_to(folder)}
+
+
+def orphaned_loops() -> set[str]:
+    """Return the loop devices that nothing would ever free: no process has them open or mounted, and no file is there.
+
+    A sandbox's devices look so when it has ended without freeing them: the kernel then names their files by a mount
+    that is gone. Between two looks at the processes one may hand a device to another, so what counts was seen twice.
+    """
+    return _lost_loops() & _lost_loops()
+
+
+def _bound_loops() -> dict[str, Path]:
+    found = {}
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # gone meanwhile
+            found[f"/dev/{backing.parts[3]}"] = Path(backing.read_text().strip())
+    return found
+
+
+def _lost_loops() -> set[str]:
+    lost, held = {device for device, file in _bound_loops().items() if not file.exists()}, set()
+    for process in Path("/proc").glob("[0-9]*") if lost else ():
+        with suppress(OSError):
+            held |= set(re.findall(rf" {LOOP_MAJOR}:(\d+) ", (process / "mountinfo").read_text()))
+            for file in (process / "fd").iterdir():
+                with suppress(OSError):
+                    status = file.stat()
+                    if stat.S_ISBLK(status.st_mode) and os.major(status.st_rdev) == LOOP_MAJOR:
+                        held.add(str(os.minor(status.st_rdev)))
+    return lost - {f"/dev/loop{number}" for number in held}
 
 
 CATALOGUE = """\

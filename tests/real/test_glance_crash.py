@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
-from tests.conftest import REPOSITORY, clean_environment, write_files
+from tests import killer
+from tests.conftest import clean_environment, forked, write_files
 from tests.real.test_glance import TODAY, images, site
 from tests.testbed import TestBed
 
@@ -53,14 +53,12 @@ def test_every_call_can_be_the_last(
     store = Store(tmp_path / "store")
     environment = clean_environment(tmp_path) | {
         "OS_CLIENT_CONFIG_FILE": str(bed.clouds),
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONWARNINGS": "ignore",
         "KILLER_COUNT": str(tmp_path / "count"),
     }
 
     def push(at: int = 0, when: str = "before") -> int:
-        words = [sys.executable, "-m", "tests.killer", str(at), when, "-q", "-p", "--no-boot-test", "cc-crash"]
-        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True).returncode
+        words = (str(at), when, "-q", "-p", "--no-boot-test", "cc-crash")
+        return forked(killer.main, words, tmp_path, environment).returncode
 
     def prepare() -> list[str]:
         """Bring the site to where the push begins; return the digests that were published, oldest first."""

@@ -1,0 +1,10 @@
+"""The time, asked in one place: what dates runs and builds, so that a test can let a month pass."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Return the time in UTC, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,85 @@
+"""What tasks took in earlier runs: seconds, memory and room, kept by the task's name.
+
+Owns `history.json` in the store, which outlives the journals of the runs that it was learned from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+
+from cc_images.files import write_json
+from cc_images.model import Json
+from cc_images.plan import Result, Status
+
+REMEMBERED = 5
+"""How many of the last runs of a task count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What one task took: seconds, and in MiB the most memory and scratch, and the room in the store."""
+
+    seconds: float
+    memory: int = 0
+    scratch: int = 0
+    disk: int = 0
+
+
+class History:
+    """What the store at `root` remembers. Reading never fails: a history that cannot be read is empty."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "history.json"
+        self._tasks: dict[str, list[Json]] = {}
+        with suppress(OSError, ValueError):
+            read = json.loads(self._path.read_text())
+            for task, found in (read if isinstance(read, dict) else {}).items():
+                rows = [each for each in (found if isinstance(found, list) else []) if _is_whole(each)]
+                self._tasks.update({task: rows} if rows else {})
+
+    def seconds(self, task: str) -> float | None:
+        """Return how long a task usually takes: the median of what is remembered; None when it never ran."""
+        found = self._of(task)
+        return median(each.seconds for each in found) if found else None
+
+    def usual(self) -> dict[str, float]:
+        """Return how long each task usually takes."""
+        return {task: took for task in sorted(self._tasks) if (took := self.seconds(task)) is not None}
+
+    def most(self, task: str) -> Took | None:
+        """Return the most that a task took of everything; None when it never ran."""
+        found = self._of(task)
+        if not found:
+            return None
+        return Took(**{each.name: max(getattr(took, each.name) for took in found) for each in fields(Took)})
+
+    def add(self, results: Iterable[Result]) -> None:
+        """Remember what tasks took that were done; those that found their work done, or failed, tell nothing."""
+        done = [result for result in results if result.status is Status.DONE]
+        if not done:
+            return
+        for result in done:
+            took: Mapping[str, float] = {"seconds": round(result.seconds, 1), **result.peaks}
+            self._tasks[result.task] = [*self._tasks.get(result.task, []), dict(took)][-REMEMBERED:]
+        write_json(self._path, dict(self._tasks))
+
+    def _of(self, task: str) -> list[Took]:
+        known = {each.name for each in fields(Took)}
+        rows = self._tasks.get(task, [])
+        return [Took(**{name: value for name, value in each.items() if name in known}) for each in rows]
+
+
+def _is_whole(row: object) -> bool:
+    """Say whether a row has seconds, and nothing but numbers that something can have taken."""
+    return isinstance(row, dict) and "seconds" in row and all(map(_is_amount, row.values()))
+
+
+def _is_amount(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]

@@ -1,0 +1,114 @@
+"""The journal of a run: plan, results and what became of each image, as one JSON file in `runs/` of the store.
+
+It is written when the run begins and again whenever a task has ended, so it tells the truth about a run that is at work
+and about one that was killed. Owns the file and its states, not the meaning of what stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cc_images.files import clear_errors, point, write_json
+from cc_images.model import Json
+
+
+class State(StrEnum):
+    """How a run stands, or how it ended."""
+
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    LEFT = "left"
+    """It did nothing, because another one was at work on its images."""
+    KILLED = "killed"
+    """It ended without a word: killed, or the host went down."""
+
+
+RESULT = frozenset({"task", "status", "error", "hint", "tail", "log", "seconds", "started"})
+IMAGE = frozenset({"image", "arch", "version", "before", "built", "ok", "sites"})
+"""What every result and every image in a journal has."""
+
+
+class Journal:
+    """The journal of the run `run` of the store at `root`."""
+
+    def __init__(self, root: Path, run: str) -> None:
+        self.path = folder(root) / f"{run}.json"
+        self._root = root
+        self._told: Json = {"run": run, "state": State.RUNNING}
+        self._lock = threading.Lock()
+
+    def note(self, **said: Any) -> None:
+        """Add to what the journal says, and write it. Raises CCImagesError when the store cannot be written to."""
+        with self._lock, clear_errors(self._root):
+            self._told |= said
+            write_json(self.path, self._told)
+
+    def mark_success(self) -> None:
+        """Remember this run as the last one that went well, also when its journal has been rotated away."""
+        point(self.path.with_name("ok"), Path(self.path.name))
+
+    @property
+    def told(self) -> Json:
+        """What the journal says."""
+        return self._told
+
+
+def folder(root: Path) -> Path:
+    """Return where the journals of a store are."""
+    return root / "runs"
+
+
+def read(path: Path) -> Json | None:
+    """Return what a journal says, or None when it cannot be read; what an older version wrote is made whole."""
+    found = _raw(path)
+    return _whole(found, path.stem) if found is not None else None
+
+
+def _raw(path: Path) -> Json | None:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _whole(found: Json, run: str) -> Json:
+    """Return a journal with its state, and without what lacks something that every entry has."""
+    results = _entries(found.get("results"), RESULT)
+    good = all(each["status"] in ("done", "cached") for each in results)
+    ended = State.INTERRUPTED if found.get("interrupted") else State.OK if good else State.FAILED
+    state = found.get("state") if found.get("state") in set(State) else ended
+    whole = found | {"run": run, "state": state, "images": _entries(found.get("images"), IMAGE)}
+    return whole | ({"results": results} if "plan" in found else {})
+
+
+def _entries(listed: object, keys: frozenset[str]) -> list[Json]:
+    return (
+        [each for each in listed if isinstance(each, dict) and each.keys() >= keys] if isinstance(listed, list) else []
+    )
+
+
+def newest_first(root: Path) -> Iterator[Path]:
+    """Yield the journals of a store, the newest first."""
+    yield from sorted(folder(root).glob("2*.json"), key=lambda path: path.stem, reverse=True)
+
+
+def last_success(root: Path) -> str:
+    """Return the name of the last run that went well, or an empty text."""
+    with suppress(OSError):
+        return (folder(root) / "ok").readlink().stem
+    return ""
+
+
+def bury(root: Path, run: str) -> None:
+    """Note that a run has died, unless its journal says how it ended."""
+    said = _raw(folder(root) / f"{run}.json")
+    if said is not None and said.get("state") == State.RUNNING:
+        write_json(folder(root) / f"{run}.json", said | {"state": State.KILLED})

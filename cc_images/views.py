@@ -1,0 +1,138 @@
+"""The verbs that only look: what there is, how it stands, what a run did, what changed. From options to exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+
+from cc_images import clock, journal, report
+from cc_images.config import Config, load
+from cc_images.errors import UserError
+from cc_images.files import clear_errors
+from cc_images.model import Arch, Json
+from cc_images.overview import Standing, overview
+from cc_images.plan import Request
+from cc_images.store import Store
+
+EXIT_FAILED = 3
+
+LISTED = 20
+"""Runs that `report --list` shows."""
+
+
+def _config() -> Config:
+    return load(os.environ, Path.cwd())
+
+
+def catalogue(options: argparse.Namespace) -> int:
+    """Show the catalogue: every image, its newest build, and whether that is fresh."""
+    config, now = _config(), clock.now()
+    found = overview(Request(tags=("all",)), config, Store(config.store), now) if config.images else []
+    asked = _asked(config, ("all",), ()) if options.sites else None
+    if options.json:
+        report.say(report.as_json([each.as_json() for each in found] if asked is None else _with(found, asked)))
+    elif not found:
+        report.say(f"{config.files['images.yaml']} has no images")
+    else:
+        report.say("\n".join([*report.catalogue(found, now), *(["", *report.standings(asked)] if asked else [])]))
+    return EXIT_FAILED if any(row[5] for row in asked or []) else 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show how the images stand, what the store holds, and with --sites or -s what the sites say."""
+    from cc_images import upkeep
+
+    config, now = _config(), clock.now()
+    store = Store(config.store)
+    tags = tuple(options.tags) or ("all",)
+    found = overview(Request(tags=tags), config, store, now) if config.images else []
+    if not options.tags:
+        found = [each for each in found if each.newest is not None or each.put]
+    asked = _asked(config, tags, options.site) if options.sites or options.site else None
+    held = [] if options.tags or options.site else [item.holding for item in upkeep.inventory(store)]
+    if options.json:
+        report.say(report.as_json(_with(found, asked or []) | {"store": [report.holding(each) for each in held]}))
+    else:
+        lines = [*report.standing(found, now), *report.holdings(held, config.store)]
+        report.say("\n".join([*lines, *(report.standings(asked) if asked is not None else [])]) or "nothing is built")
+    return EXIT_FAILED if any(row[5] for row in asked or []) else 0
+
+
+def _asked(config: Config, tags: tuple[str, ...], sites: list[str] | tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Ask the sites; return a row each: site, image, version, day, remark, error."""
+    from cc_images import survey
+
+    rows: list[tuple[str, ...]] = []
+    for each in survey.standings(Request(tags=tags, sites=tuple(sites)), config, clock.now().date()):
+        version, created, remark = "-", "-", each.error
+        if each.current is not None:
+            version = each.current.properties.get("build-version", "?")
+            created = f"{each.current.created:%Y-%m-%d %H:%M}"
+            remark = f"{each.archived} archived" if each.archived else ""
+        rows.append((each.site, each.name, version, created, remark, each.error))
+    return rows
+
+
+def _with(found: list[Standing], asked: list[tuple[str, ...]]) -> Json:
+    keys = ("site", "image", "version", "created", "remark")
+    sites = [dict(zip(keys, row, strict=False)) for row in asked]
+    return {"images": [each.as_json() for each in found], "sites": sites}
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Show what a run did, and where its page is; with --open show that in a browser."""
+    store = Store(_config().store)
+    with clear_errors(store.root):
+        return _reported(options, store)
+
+
+def _reported(options: argparse.Namespace, store: Store) -> int:
+    from cc_images import aftermath
+
+    if options.list:
+        every = [said for path in journal.newest_first(store.root) if (said := journal.read(path)) and "began" in said]
+        listed = every[:LISTED]
+        report.say(report.as_json(listed) if options.json else "\n".join(map(report.summary, listed)) or "no runs yet")
+        return 0
+    told = _journal(store, options.run)
+    page = aftermath.page_path(store.root, told["run"])
+    with suppress(OSError):  # another user's store: the page that its run has written will do
+        aftermath.write_page(store.root, told)
+    if options.json:
+        report.say(report.as_json(told | {"report": str(page)}))
+    else:
+        report.say("\n".join([report.summary(told), *report.accounts(told.get("images", [])), f"report: {page}"]))
+    if options.open and not webbrowser.open(page.as_uri()):
+        raise UserError("no browser could be started", hint=f"open {page} yourself", reason="no-browser")
+    return 0
+
+
+def _journal(store: Store, run: str | None) -> Json:
+    """Return the journal of a run by its name or the beginning of that; by default of the newest that had a plan."""
+    for path in journal.newest_first(store.root):
+        if run and not path.stem.startswith(run):
+            continue
+        said = journal.read(path)
+        if said is not None and "began" in said and (run or "plan" in said):
+            return said
+    raise UserError(
+        f"there is no run {run}" if run else "no run has left a journal yet",
+        hint="`cc-images report --list` shows the last ones" if run else "`cc-images -b TAG` makes one",
+        reason="unknown-run",
+    )
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Show what differs between two versions of an image."""
+    from cc_images import examination, releasenotes
+
+    arches = tuple(Arch(word) for word in options.architecture)
+    notes = releasenotes.compare(*examination.editions(_config(), options.tag, arches, options.old, options.new))
+    if options.json:
+        report.say(report.as_json(notes.as_json()))
+    else:
+        report.say(releasenotes.markdown(notes) if options.markdown else releasenotes.text(notes))
+    return 0

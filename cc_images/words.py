@@ -1,0 +1,256 @@
+"""The words of the command line: which verbs there are, what each takes, and what the help says of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+EXIT_INPUT = 2
+
+VERBS = ("list", "status", "plan", "explain", "report", "diff", "inspect", "boot", "prune", "doctor", "completion")
+
+DESCRIPTIONS = {
+    "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
+    "list": "Show the catalogue: newest builds, their age, and whether they are fresh.",
+    "plan": "Show what a run would do and why; nothing is built or published.",
+    "explain": "Show which inputs of images differ from their newest builds.",
+    "status": "Show how images stand, what the store holds, and what was put where; --sites asks the sites.",
+    "report": "Show what a run did, by default the last one, and where its page is.",
+    "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
+    "completion": "Print what makes a shell complete verbs, options and tags.",
+    "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
+    "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
+    "prune": "Remove from the store what is beyond the newest builds, or above a size.",
+    "doctor": "Check this host, and clear up after killed runs; exit code 3 when this host lacks something.",
+}
+"""What each verb does, in a sentence."""
+
+EPILOG = """\
+verbs, which come first; `cc-images VERB --help` says what each takes:
+{verbs}
+
+files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
+third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
+exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
+because another run is at work on these images (--if-busy leave); 130 interrupted.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and leave with the code of a usage error."""
+        self.exit(EXIT_INPUT, f"cc-images: error: {message} (see cc-images --help)\n")
+
+
+def parser(verb: str) -> Parser:
+    """Return the parser for a verb, or for the command without one."""
+    listed = "\n".join(f"  {name:10}  {DESCRIPTIONS[name]}" for name in VERBS)
+    made = Parser(
+        prog=f"cc-images {verb}".strip(),
+        description=DESCRIPTIONS[verb],
+        epilog=None if verb else EPILOG.format(verbs=listed),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a word that is no option yet must not change its meaning later
+    )
+    if verb == "completion":
+        made.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
+        return made
+    what = "print one JSON document instead of text" if verb else "print one JSON event a line (docs/events.md)"
+    made.add_argument("--json", action="store_true", help=what)
+    TAKES[verb](made)
+    return made
+
+
+def _list(made: Parser) -> None:
+    made.add_argument("--sites", action="store_true", help="ask the sites, too")
+
+
+def _status(made: Parser) -> None:
+    _tags(made, "*")
+    _site(made, "ask this site only")
+    made.add_argument("--sites", action="store_true", help="ask all sites; without it no network is used")
+
+
+def _explain(made: Parser) -> None:
+    _tags(made, "+")
+    _world(made)
+
+
+def _run(made: Parser) -> None:
+    _plan(made)
+    _unwatched(made)
+    made.add_argument("--version", action="version", version=_version())
+
+
+def _plan(made: Parser) -> None:
+    _tags(made, "+")
+    _site(made, "this site only")
+    _world(made)
+    made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
+    made.add_argument("-p", "--push", action="store_true", help="push the newest version; with -b the one just built")
+    made.add_argument(
+        "-f", "--force", action="store_true", help="rebuild completely and drop what is cached of the named images"
+    )
+    made.add_argument(
+        "-t", "--tasks", type=_at_least_one, default=1, metavar="N",
+        help="builds in parallel (default 1), as far as memory and disk space allow by what they took before",
+    )  # fmt: skip
+    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
+    made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
+    made.add_argument(
+        "--no-boot-test", action="store_true", help="push without the boot test, and let the image's properties say so"
+    )
+    made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
+    made.add_argument("-q", "--quiet", action="store_true", help="print failures, the final table and the summary only")
+    made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
+
+
+def _unwatched(made: Parser) -> None:
+    """Add what a run takes that nobody watches."""
+    made.add_argument(
+        "--if-busy", choices=("share", "wait", "leave"), default="share",
+        help="when another run is at work on these images: let tasks wait for tasks (default), begin when it is over, "
+        "or do nothing and leave with code 4",
+    )  # fmt: skip
+    made.add_argument(
+        "--max-size", type=_size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
+    )
+    made.add_argument(
+        "--keep", type=_at_least_one, default=3, metavar="N", help="builds that stay of each image then (default 3)"
+    )
+    made.add_argument(
+        "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
+        help="write a Prometheus text file afterwards (default: CC_IMAGES_METRICS)",
+    )  # fmt: skip
+    made.add_argument(
+        "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
+        help="run this command afterwards, the summary is its input (default: CC_IMAGES_NOTIFY)",
+    )  # fmt: skip
+
+
+def _report(made: Parser) -> None:
+    made.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run's name or the beginning of it (default: the last one)"
+    )
+    made.add_argument("--open", action="store_true", help="show the page in a browser")
+    made.add_argument("--list", action="store_true", help="show the last runs, a line each")
+
+
+def _diff(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("old", nargs="?", default="", metavar="OLD", help="a version (default: the one before NEW)")
+    made.add_argument("new", nargs="?", default="", metavar="NEW", help="a version (default: the newest)")
+    made.add_argument("--markdown", action="store_true", help="print release notes in Markdown")
+
+
+def _inspect(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
+    made.add_argument(
+        "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
+    )
+
+
+def _boot(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
+    made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
+    made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
+
+
+def _prune(made: Parser) -> None:
+    made.add_argument(
+        "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
+    )
+    made.add_argument("--max-size", type=_size, metavar="SIZE", help="what the store may hold, such as 50G")
+    made.add_argument("--dry-run", action="store_true", help="show what would go")
+
+
+def _doctor(made: Parser) -> None:
+    made.add_argument("--dry-run", action="store_true", help="show what dead runs have left, and leave it")
+
+
+TAKES: Mapping[str, Callable[[Parser], None]] = {
+    "": _run,
+    "list": _list,
+    "status": _status,
+    "plan": _plan,
+    "explain": _explain,
+    "report": _report,
+    "diff": _diff,
+    "inspect": _inspect,
+    "boot": _boot,
+    "prune": _prune,
+    "doctor": _doctor,
+}
+"""What each verb takes."""
+
+
+def _tags(made: Parser, count: str) -> None:
+    made.add_argument("tags", nargs=count, metavar="TAG", type=str.lower, help="an image of the catalogue, or `all`")
+
+
+def _site(made: Parser, what: str) -> None:
+    made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help=what)
+
+
+def _arch(made: Parser, what: str) -> None:
+    made.add_argument("-a", "--architecture", type=_arches, default=(), metavar="ARCH", help=what)
+
+
+def _world(made: Parser) -> None:
+    """Add what decides which images are looked at, and how old the news may be."""
+    _arch(made, "amd64, arm64 or both with a comma")
+    made.add_argument("--offline", action="store_true", help="use element sources and upstream as they were seen last")
+    made.add_argument(
+        "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
+        help="rebuild what is older when upstream cannot be asked (default 7)",
+    )  # fmt: skip
+
+
+def _version() -> str:
+    # argparse wants the text when the parser is made; the import costs more than the rest of --help
+    class Late(str):
+        def __mod__(self, values: object) -> str:
+            from importlib.metadata import version
+
+            return f"cc-images {version('cc-images')}"
+
+    return Late("%(prog)s")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _at_least_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([KMGT]?)(I?B)?", text.upper())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
+def _arches(text: str) -> tuple[str, ...]:
+    from cc_images.model import Arch  # not for --help
+
+    known = tuple(Arch)
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+    return words

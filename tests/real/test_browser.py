@@ -1,0 +1,90 @@
+"""The page of a real run in a real browser: what it shows, and that it asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import Project
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+
+
+class Browser:
+    """A headless Chromium that notes every address that it asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, page: Path, *words: str, columns: int = 1200) -> tuple[str, set[str]]:
+        """Return the page as the browser has built it, and the addresses that it asked for, its own aside."""
+        log = self._folder / "net.json"
+        command = [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+            f"--user-data-dir={self._folder / 'profile'}", f"--log-net-log={log}", f"--window-size={columns},1500",
+            "--host-resolver-rules=MAP * ~NOTFOUND", *words, page.as_uri(),
+        ]  # fmt: skip
+        said = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self._folder)
+        assert said.returncode == 0, said.stderr
+        text = log.read_text()
+        asked = set(re.findall(r'"url":"((?:https?|ftp|wss?|file)://[^"]*)"', text))
+        return said.stdout, {each for each in asked if not re.match(r"https?://[^/]*google(apis)?\.com/", each)}
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    return Browser(tmp_path)
+
+
+def test_the_page_of_a_run(project: Project, browser: Browser) -> None:
+    code, output = project.run("-b", "-p", "cc-tiny")
+    assert code == 0, output
+    (page,) = (project.store / "runs").glob("*.html")
+    journal = json.loads(page.with_suffix(".json").read_text())
+    built, asked = browser.open(page, "--dump-dom")
+    assert not [each for each in asked if not each.startswith("file:///") or not each.endswith(page.name)], asked
+    text = re.sub(r"<[^>]*>", " ", built)
+    for each in ("Timeline", "build cc-tiny amd64", "critical path", "push cc-tiny amd64 to local", journal["run"]):
+        assert each in text
+    assert journal["critical"][-1] == "push cc-tiny amd64 to local"
+    assert journal["critical"][0] == journal["results"][0]["task"]
+
+    # the same test sees a page that does ask for something, and the page's policy forbids that
+    bait = browser._folder / "bait.html"
+    bait.write_text("<img src='http://127.0.0.1:9/picture'>")
+    _, asked = browser.open(bait, "--dump-dom")
+    assert "http://127.0.0.1:9/picture" in asked
+    bait.write_text(page.read_text().replace("<main>", "<main><img src='http://127.0.0.1:9/picture'>"))
+    _, asked = browser.open(bait, "--dump-dom")
+    assert "http://127.0.0.1:9/picture" not in asked
+
+
+@pytest.mark.parametrize("columns", [360, 1200])
+def test_nothing_of_a_page_is_wider_than_the_window(browser: Browser, tmp_path: Path, columns: int) -> None:
+    from cc_images.page import page
+    from tests.test_page import journal
+
+    probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page(journal())).replace("</body>", probe)
+    (tmp_path / "frame.html").write_text(html)
+    # a window is never narrower than 500 pixels, a frame may be
+    (tmp_path / "page.html").write_text(
+        f"<iframe src=frame.html width={columns} height=900 onload='setTimeout(() => "
+        "document.title = this.contentDocument.title)'></iframe>"
+    )
+    built, _ = browser.open(tmp_path / "page.html", "--dump-dom", "--allow-file-access-from-files",
+                            "--virtual-time-budget=3000")  # fmt: skip
+    found = re.search(r"<title>(\d+) of (\d+)</title>", built)
+    assert found, built
+    wide, window = map(int, found.groups())
+    assert window >= columns - 20
+    assert wide <= window

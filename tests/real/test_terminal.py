@@ -1,0 +1,110 @@
+"""A real run in a real terminal: what stands on the screen while it is at work, narrow and wide, and afterwards."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import Project
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+
+
+class Screen:
+    """A tmux of its own with one window."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], columns: int, rows: int) -> None:
+        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
+        environment = {name: value for name, value in environment.items() if not name.startswith("TMUX")}
+        command = [*self._tmux, "new-session", "-d", "-x", str(columns), "-y", str(rows), "sh"]
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        self.type("PS1='$ '; clear")
+
+    def close(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], check=False)
+
+    def type(self, line: str) -> None:
+        subprocess.run([*self._tmux, "send-keys", line, "Enter"], check=True)
+
+    def press(self, key: str) -> None:
+        subprocess.run([*self._tmux, "send-keys", key], check=True)
+
+    def resize(self, columns: int, rows: int) -> None:
+        subprocess.run([*self._tmux, "resize-window", "-x", str(columns), "-y", str(rows)], check=True)
+
+    def lines(self, colours: bool = False) -> list[str]:
+        """Return what is on the screen, without the empty lines at its end."""
+        words = ["capture-pane", "-p", *(["-e"] if colours else [])]
+        said = subprocess.run([*self._tmux, *words], check=True, capture_output=True, text=True).stdout
+        return said.rstrip().splitlines()
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> list[str]:
+        """Return what is on the screen once a line matches."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            seen = self.lines()
+            if any(re.search(pattern, line) for line in seen):
+                return seen
+            time.sleep(0.1)
+        raise AssertionError(f"{pattern} is not on the screen:\n" + "\n".join(seen))
+
+
+@pytest.fixture
+def screen(project: Project) -> Iterator[Screen]:
+    made = Screen(project.folder, project.environment | {"LANG": "C.UTF-8"}, 110, 30)
+    yield made
+    made.close()
+
+
+COMMAND = f"{shlex.quote(sys.executable)} -m cc_images -b -p --no-boot-test"
+
+
+def test_the_screen_shows_bars_that_fit_and_nothing_of_them_stays(project: Project, screen: Screen) -> None:
+    screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -t 2 cc-tiny cc-tiny-too")
+    seen = screen.wait_for(r"^build cc-tiny-too amd64 .*install\.d/")
+    assert any(
+        re.fullmatch(r"\d of 7 tasks  █*░+  0:\d\d \(\d tasks without an earlier run\)", line) for line in seen
+    ), seen
+    assert any(re.fullmatch(r"build cc-tiny amd64  0:\d\d, no earlier run  \S+", line) for line in seen), seen
+    screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", 120)
+    screen.type("clear")
+    screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -f -t 2 cc-tiny cc-tiny-too")
+    seen = screen.wait_for(r"^build cc-tiny amd64  █+░+  0:\d\d, about 0:\d\d left  install\.d/")
+    assert any(re.fullmatch(r"\d of 7 tasks  █*░*  0:\d\d, about 0:\d\d left", line) for line in seen), seen
+    assert "\033[36m█" in "".join(screen.lines(colours=True))
+    screen.resize(44, 30)
+    screen.wait_for(r"^build cc-tiny amd64 .*…$")
+    time.sleep(1)
+    seen = screen.lines()
+    bars = [line for line in seen if re.match(r"build cc-tiny(-too)? amd64 ", line)]
+    assert len(bars) == 2, seen
+    at = seen.index(bars[0])
+    assert re.match(r"\d of 7 tasks  █*░*  0:\d\d, ", seen[at - 1])
+    assert len(seen) == at + 2, "nothing below the bars"
+    screen.resize(110, 50)
+    seen = screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", 120)
+    assert not [line for line in seen if "left" in line or "█" in line], "the bars are gone"
+    assert [line for line in seen if re.match(r"done     build cc-tiny amd64  \d+\.\d s$", line)]
+    assert [line for line in seen if re.match(r"push cc-tiny amd64 to local +done", line)], "the final table"
+
+
+def test_control_c_ends_a_run_and_leaves_a_clean_screen(project: Project, screen: Screen) -> None:
+    screen.type(f"NO_COLOR=1 DIB_TINY_LINGER=3 {COMMAND} cc-tiny")
+    screen.wait_for(r"^build cc-tiny amd64 .*install\.d/")
+    assert "\033[3" not in "".join(screen.lines(colours=True)), "NO_COLOR"
+    screen.press("C-c")
+    seen = screen.wait_for(r"^cc-images \S+ interrupted: ")
+    assert [line for line in seen if line.startswith("stopped  build cc-tiny amd64")]
+    assert not [line for line in seen if "earlier run  " in line], "the bar is gone"
+    screen.type("echo code $?")
+    screen.wait_for(r"^(\$ )?code 130$")
+    screen.close()
+    project.assert_no_leftovers()
