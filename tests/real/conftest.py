@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests import leaks
 from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
 from tests.testbed import TestBed
 
@@ -62,10 +60,6 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
     """Return a Keystone with the sites metal, which has an object store too, and kvm."""
     with TestBed(tmp_path_factory.mktemp("bed"), {"kvm": f"image_size_cap = {CAP}"}, objects="metal") as made:
         yield made
-
-
-LOOP_MAJOR = 7
-"""The major number of loop devices, by the kernel's devices.txt."""
 
 
 @dataclass
@@ -134,56 +128,13 @@ class Project:
         assert not [path.name for path in self.site.glob(".*")]
 
     _began: float = field(default_factory=time.time)
-    _orphans: set[str] = field(default_factory=lambda: orphaned_loops())
+    _orphans: set[str] = field(default_factory=leaks.orphaned_loops)
 
     def _leaks(self) -> list[str]:
-        mark = str(self.store).encode()
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-            except (OSError, ProcessLookupError):
-                continue
-            if mark in seen and process.name != str(os.getpid()):
-                found.append(f"process {process.name}: {(process / 'cmdline').read_bytes()!r}")
+        found = [f"process {number}: {words}" for number, words in leaks.processes(str(self.store)).items()]
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.store) in line]
-        found += [f"{device} has a file of the store" for device in sorted(loops(self.store))]
-        return found + [f"{device} is held by nobody" for device in sorted(orphaned_loops() - self._orphans)]
-
-
-def loops(folder: Path) -> set[str]:
-    """Return the loop devices of files below a folder, as the host sees it; other builds on this host have theirs."""
-    return {device for device, file in _bound_loops().items() if file.is_relative_to(folder)}
-
-
-def orphaned_loops() -> set[str]:
-    """Return the loop devices that nothing would ever free: no process has them open or mounted, and no file is there.
-
-    A sandbox's devices look so when it has ended without freeing them: the kernel then names their files by a mount
-    that is gone. Between two looks at the processes one may hand a device to another, so what counts was seen twice.
-    """
-    return _lost_loops() & _lost_loops()
-
-
-def _bound_loops() -> dict[str, Path]:
-    found = {}
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with suppress(OSError):  # gone meanwhile
-            found[f"/dev/{backing.parts[3]}"] = Path(backing.read_text().strip())
-    return found
-
-
-def _lost_loops() -> set[str]:
-    lost, held = {device for device, file in _bound_loops().items() if not file.exists()}, set()
-    for process in Path("/proc").glob("[0-9]*") if lost else ():
-        with suppress(OSError):
-            held |= set(re.findall(rf" {LOOP_MAJOR}:(\d+) ", (process / "mountinfo").read_text()))
-            for file in (process / "fd").iterdir():
-                with suppress(OSError):
-                    status = file.stat()
-                    if stat.S_ISBLK(status.st_mode) and os.major(status.st_rdev) == LOOP_MAJOR:
-                        held.add(str(os.minor(status.st_rdev)))
-    return lost - {f"/dev/loop{number}" for number in held}
+        found += [f"{device} has a file of the store" for device in sorted(leaks.loops(self.store))]
+        return found + [f"{device} is held by nobody" for device in sorted(leaks.orphaned_loops() - self._orphans)]
 
 
 CATALOGUE = """\

@@ -14,7 +14,7 @@ import pytest
 from cc_images import process, sandbox
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sandbox import Sandbox
-from tests.real.conftest import loops, orphaned_loops
+from tests.leaks import loops, orphaned_loops
 
 
 def enter(tmp_path: Path, script: str, *visible: Path, timeout: float = 60, tmpfs_mib: int = 0) -> list[str]:
@@ -139,7 +139,7 @@ def test_loop_devices_and_mounts_die_with_the_sandbox(tmp_path: Path, how: str) 
             ["sh", "-euc", LOOPS + "echo ready; sleep 600"],
             {},
             log=log,
-            timeout=15 if how == "timeout" else 60,
+            timeout=30 if how == "timeout" else 60,
             stop=stop,
             on_line=heard,
         )
