@@ -23,7 +23,12 @@ from cc_images.sites.directory import DirectorySite
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish, recover
 
-TODAY = f"{datetime.now(UTC):%Y%m%d}"
+
+def today() -> str:
+    """Return the date that an image of now is archived under. It is asked when needed: a test may run at midnight."""
+    return f"{datetime.now(UTC):%Y%m%d}"
+
+
 CALLS = ("upload", "archive", "publish", "delete", "restore")
 
 
@@ -99,13 +104,13 @@ def test_other_properties_are_published(tmp_path: Path, folder: Path) -> None:
 def test_old_images_are_archived_by_the_day_of_their_creation(tmp_path: Path, folder: Path) -> None:
     for content in (b"one", b"two", b"three"):
         outcome = put(site_at(folder), publication(tmp_path, content))
-    assert outcome.archived == f"CC-X-{TODAY}.1"
+    assert outcome.archived == f"CC-X-{today()}.1"
     assert files(folder) == {
         "CC-X.qcow2": b"three",
-        f"CC-X-{TODAY}.qcow2": b"one",
-        f"CC-X-{TODAY}.1.qcow2": b"two",
+        f"CC-X-{today()}.qcow2": b"one",
+        f"CC-X-{today()}.1.qcow2": b"two",
     }
-    assert json.loads((folder / f"CC-X-{TODAY}.1.json").read_text())["name"] == f"CC-X-{TODAY}.1"
+    assert json.loads((folder / f"CC-X-{today()}.1.json").read_text())["name"] == f"CC-X-{today()}.1"
 
 
 def test_a_file_that_somebody_else_put_there_is_archived_too(tmp_path: Path, folder: Path) -> None:
@@ -174,7 +179,7 @@ def test_a_lost_answer_to_the_last_call_is_no_failure(tmp_path: Path, folder: Pa
     put(site_at(folder), publication(tmp_path, b"old"))
     assert put(Tripping(site_at(folder), 3, True, fail), publication(tmp_path, b"new")).changed
     check_whole(folder, b"new")
-    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{TODAY}.qcow2": b"old"}
+    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{today()}.qcow2": b"old"}
 
 
 class Breaking(Tripping):
@@ -200,7 +205,7 @@ def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(tmp_path: P
         put(Breaking(site_at(folder), at, True, fail), publication(tmp_path, b"new"))
     put(site_at(folder), publication(tmp_path, b"new"))
     check_whole(folder, b"new")
-    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{TODAY}.qcow2": b"old"}
+    assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{today()}.qcow2": b"old"}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -218,7 +223,7 @@ def test_any_kill_is_mended_by_the_next_run(tmp_path: Path, folder: Path, at: in
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     put(site_at(folder), publication(tmp_path, b"new"))
     check_whole(folder, b"new")
-    archived = {} if first else {f"CC-X-{TODAY}.qcow2": b"old"}
+    archived = {} if first else {f"CC-X-{today()}.qcow2": b"old"}
     assert files(folder) == {"CC-X.qcow2": b"new"} | archived
 
 
@@ -255,7 +260,7 @@ def test_a_kill_between_two_system_calls_never_breaks_the_published_image(
     assert (folder / "CC-X.qcow2").read_bytes() in (b"old", b"new!")
     put(site_at(folder), wanted)
     check_whole(folder, b"new!")
-    assert files(folder) == {"CC-X.qcow2": b"new!", f"CC-X-{TODAY}.qcow2": b"old"}
+    assert files(folder) == {"CC-X.qcow2": b"new!", f"CC-X-{today()}.qcow2": b"old"}
 
 
 def test_what_arrives_differently_is_not_published(tmp_path: Path, folder: Path) -> None:

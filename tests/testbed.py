@@ -10,6 +10,7 @@ the environment that the services are installed into.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,11 +94,21 @@ token_cache_time = -1
 def install() -> Path:
     """Install the services once into their own environment; return its `bin`."""
     ready = SERVICES / "ready"
-    if not ready.exists() or ready.read_text() != "\n".join(PACKAGES):
-        subprocess.run([sys.executable, "-m", "venv", SERVICES], check=True)
-        subprocess.run([SERVICES / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-        ready.write_text("\n".join(PACKAGES))
+    with _alone():
+        if not ready.exists() or ready.read_text() != "\n".join(PACKAGES):
+            subprocess.run([sys.executable, "-m", "venv", SERVICES], check=True)
+            subprocess.run([SERVICES / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
+            ready.write_text("\n".join(PACKAGES))
     return SERVICES / "bin"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only one who changes the environment of the services; tests run in several processes."""
+    SERVICES.mkdir(parents=True, exist_ok=True)
+    with (SERVICES / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass
@@ -255,18 +267,19 @@ class TestBed:
         """Migrate an empty database once per environment of the services, and copy it."""
         template = SERVICES / f"{name}.template.db"
         target = folder / f"{name}.db"
-        if template.exists():
-            shutil.copy(template, target)
-            return
-        for command in commands:
-            subprocess.run(
-                [SERVICES / "bin" / command[0], *command[1:]],
-                check=True,
-                env=os.environ | {"PYTHONWARNINGS": "ignore"},
-                stdout=subprocess.DEVNULL,
-                stderr=(folder / "setup.log").open("ab"),
-            )
-        shutil.copy(target, template)
+        with _alone():
+            if template.exists():
+                shutil.copy(template, target)
+                return
+            for command in commands:
+                subprocess.run(
+                    [SERVICES / "bin" / command[0], *command[1:]],
+                    check=True,
+                    env=os.environ | {"PYTHONWARNINGS": "ignore"},
+                    stdout=subprocess.DEVNULL,
+                    stderr=(folder / "setup.log").open("ab"),
+                )
+            shutil.copy(target, template)
 
     def _populate(self, auth: str) -> None:
         token = ""

@@ -115,7 +115,7 @@ class Project:
 
     def assert_nothing_leaked(self) -> None:
         """Check that no process, mount or loop device of this project is left; give the kernel a moment."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (found := self._leaks()) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not found

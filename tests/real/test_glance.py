@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,8 @@ from cc_images.survey import mend
 from tests.conftest import write_files
 from tests.proxy import Proxy
 from tests.real.conftest import CAP
-from tests.test_sites import Breaking, Tripping, fail
+from tests.test_sites import Breaking, Tripping, fail, today
 from tests.testbed import TestBed
-
-TODAY = f"{datetime.now(UTC):%Y%m%d}"
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def images(name: str, cloud: str = "metal") -> dict[str, str]:
 
 def is_now(name: str, *contents: bytes, visibility: str = "private") -> None:
     """Check that exactly these images are there: the named one, and the archived ones from old to new."""
-    archive = [name] + [f"{name}-{TODAY}" + (f".{n}" if n else "") for n in range(len(contents) - 1)]
+    archive = [name] + [f"{name}-{today()}" + (f".{n}" if n else "") for n in range(len(contents) - 1)]
     shown = {
         which: f"active {visibility} {hashlib.sha512(content).hexdigest()[:8]}"
         for which, content in zip(archive, contents, strict=True)
@@ -88,7 +85,7 @@ def test_publish_replace_and_nothing_to_do(tmp_path: Path, name: str) -> None:
     assert not put(site(), publication(tmp_path, name, b"one", min_disk="3"), report=sent.append).changed
     assert sent == [], "no byte was sent"
     outcome = put(site(), publication(tmp_path, name, b"two", min_disk="3"))
-    assert outcome == Outcome(changed=True, address=f"metal: {name}", archived=f"{name}-{TODAY}")
+    assert outcome == Outcome(changed=True, address=f"metal: {name}", archived=f"{name}-{today()}")
     put(site(), publication(tmp_path, name, b"three"))
     is_now(name, b"three", b"one", b"two")
     entry = site().find(name)[0]
@@ -183,7 +180,7 @@ def test_retention_does_not_touch_an_image_whose_name_looks_archived(tmp_path: P
 def test_a_hidden_image_of_the_name_is_replaced_too(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"old"))
     site()._patch(site().find(name)[0].id, {"os_hidden": True})
-    assert put(site(), publication(tmp_path, name, b"new")).archived == f"{name}-{TODAY}"
+    assert put(site(), publication(tmp_path, name, b"new")).archived == f"{name}-{today()}"
 
 
 def test_a_keystone_that_stalls_is_given_up(
@@ -344,11 +341,13 @@ def test_a_slow_site_is_waited_for(tmp_path: Path, name: str, proxy: Proxy) -> N
     is_now(name, b"new")
 
 
-def test_a_server_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, name: str, proxy: Proxy) -> None:
+def test_a_server_that_is_away_for_a_moment_is_asked_again(
+    tmp_path: Path, name: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     to = site()
     put(to, publication(tmp_path, name, b"old"))
     proxy.cut_after = 0
-    threading.Timer(0.1, lambda: setattr(proxy, "cut_after", None)).start()
+    monkeypatch.setattr("cc_images.cloud.time.sleep", lambda seconds: setattr(proxy, "cut_after", None))
     assert [entry.name for entry in to.find(name)] == [name]
 
 

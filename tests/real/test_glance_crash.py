@@ -13,7 +13,8 @@ from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
 from tests import killer
 from tests.conftest import clean_environment, forked, write_files
-from tests.real.test_glance import TODAY, images, site
+from tests.real.test_glance import images, site
+from tests.test_sites import today
 from tests.testbed import TestBed
 
 NAME = "CC-Crash"
@@ -83,10 +84,10 @@ def test_every_call_can_be_the_last(
             assert push(at, when) == 137
             between = images(NAME)
             assert push() == 0, f"{when} {at} {call}"
-            archived = {f"{NAME}-{TODAY}": digests[-2]} if before == 1 else {}
+            archived = {f"{NAME}-{today()}": digests[-2]} if before == 1 else {}
             after = {name: state.split()[-1] for name, state in images(NAME).items()}
             if before == 2:  # keep: 1, so the oldest is gone and the one before this is archived
-                [archive] = [name for name in after if re.fullmatch(rf"{NAME}-{TODAY}(\.1)?", name)]
+                [archive] = [name for name in after if re.fullmatch(rf"{NAME}-{today()}(\.1)?", name)]
                 archived = {archive: digests[-2]}
             assert after == {NAME: digests[-1]} | archived, f"{when} {at} {call}"
             assert all(state.startswith("active private") for state in images(NAME).values())

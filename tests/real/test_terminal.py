@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,15 +46,21 @@ class Screen:
         said = subprocess.run([*self._tmux, *words], check=True, capture_output=True, text=True).stdout
         return said.rstrip().splitlines()
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> list[str]:
-        """Return what is on the screen once a line matches."""
+    def wait_for(self, *patterns: str, seconds: float = 60) -> list[str]:
+        """Return what is on the screen once each pattern is found in a line of it, all at one time."""
+
+        def has_all(seen: list[str]) -> bool:
+            return all(any(re.search(pattern, line) for line in seen) for pattern in patterns)
+
+        return self.wait_until(has_all, seconds)
+
+    def wait_until(self, shown: Callable[[list[str]], bool], seconds: float = 60) -> list[str]:
+        """Return what is on the screen once it is as wanted; a look may fall between two lines that are drawn anew."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            seen = self.lines()
-            if any(re.search(pattern, line) for line in seen):
-                return seen
+        while not shown(seen := self.lines()):
+            assert time.monotonic() < deadline, "the screen is never as wanted:\n" + "\n".join(seen)
             time.sleep(0.1)
-        raise AssertionError(f"{pattern} is not on the screen:\n" + "\n".join(seen))
+        return seen
 
 
 @pytest.fixture
@@ -69,31 +75,39 @@ COMMAND = f"{shlex.quote(sys.executable)} -m cc_images -b -p --no-boot-test"
 
 def test_the_screen_shows_bars_that_fit_and_nothing_of_them_stays(project: Project, screen: Screen) -> None:
     screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -t 2 cc-tiny cc-tiny-too")
-    seen = screen.wait_for(r"^build cc-tiny-too amd64 .*install\.d/")
-    assert any(
-        re.fullmatch(r"\d of 7 tasks  █*░+  0:\d\d \(\d tasks without an earlier run\)", line) for line in seen
-    ), seen
-    assert any(re.fullmatch(r"build cc-tiny amd64  0:\d\d, no earlier run  \S+", line) for line in seen), seen
-    screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", 120)
+    screen.wait_for(
+        r"^build cc-tiny-too amd64 .*install\.d/",
+        r"^build cc-tiny amd64  0:\d\d, no earlier run  \S+$",
+        r"^\d of 7 tasks  █*░+  0:\d\d \(\d tasks without an earlier run\)$",
+    )
+    screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", seconds=120)
     screen.type("clear")
     screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -f -t 2 cc-tiny cc-tiny-too")
-    seen = screen.wait_for(r"^build cc-tiny amd64  █+░+  0:\d\d, about 0:\d\d left  install\.d/")
-    assert any(re.fullmatch(r"\d of 7 tasks  █*░*  0:\d\d, about 0:\d\d left", line) for line in seen), seen
+    screen.wait_for(
+        r"^build cc-tiny amd64  █+░+  0:\d\d, about 0:\d\d left  install\.d/",
+        r"^\d of 7 tasks  █*░*  0:\d\d, about 0:\d\d left$",
+    )
     assert "\033[36m█" in "".join(screen.lines(colours=True))
     screen.resize(44, 30)
-    screen.wait_for(r"^build cc-tiny amd64 .*…$")
-    time.sleep(1)
-    seen = screen.lines()
-    bars = [line for line in seen if re.match(r"build cc-tiny(-too)? amd64 ", line)]
-    assert len(bars) == 2, seen
-    at = seen.index(bars[0])
-    assert re.match(r"\d of 7 tasks  █*░*  0:\d\d, ", seen[at - 1])
-    assert len(seen) == at + 2, "nothing below the bars"
+    screen.wait_until(ends_with_cut_bars)
     screen.resize(110, 50)
-    seen = screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", 120)
+    seen = screen.wait_for(
+        r"^cc-images \S+ ok: 2 built, 2 pushed",
+        r"^done     build cc-tiny amd64  \d+\.\d s$",
+        r"^push cc-tiny amd64 to local +done",
+        seconds=120,
+    )
     assert not [line for line in seen if "left" in line or "█" in line], "the bars are gone"
-    assert [line for line in seen if re.match(r"done     build cc-tiny amd64  \d+\.\d s$", line)]
-    assert [line for line in seen if re.match(r"push cc-tiny amd64 to local +done", line)], "the final table"
+
+
+def ends_with_cut_bars(seen: list[str]) -> bool:
+    """Tell whether the bars of the run and of two builds, a line each and once each, are the last on the screen."""
+    bars = [number for number, line in enumerate(seen) if re.match(r"(build cc-tiny(-too)?|\d of 7) ", line)]
+    if bars != list(range(len(seen)))[-3:] or not bars:
+        return False
+    total, *builds = seen[-3:]
+    cut = [line for line in builds if re.match(r"build cc-tiny(-too)? amd64 .*…$", line)]
+    return len(cut) == 2 and re.match(r"\d of 7 tasks  █*░*  0:\d\d, ", total) is not None
 
 
 def test_control_c_ends_a_run_and_leaves_a_clean_screen(project: Project, screen: Screen) -> None:
