@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cc_images.history import History
-from cc_images.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, Resource
+from cc_images.model import Site
+from cc_images.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, Resource
 from cc_images.planning import LEAST_MEMORY
 
 FETCHES, CONVERSIONS, BOOTS, PUSHES = 4, 2, 16, 4
@@ -68,13 +69,16 @@ class Bookings:
     tmpfs: Mapping[str, int] = field(default_factory=dict)
     guest_cores: int = 1
     leaves: Mapping[str, Mapping[Resource, int]] = field(default_factory=dict)
-    """What a build leaves in its workspace until its conversion is over."""
+    """What a build leaves in its workspace until its conversion is over, and the room for that: no conversion waits."""
     keeps: Mapping[str, Mapping[Resource, int]] = field(default_factory=dict)
     """What stays in the store."""
 
 
-def book(plan: Plan, host: Host, jobs: int, history: History) -> Bookings:
-    """Return what each task of a plan books, with at most `jobs` builds at a time."""
+def book(plan: Plan, host: Host, jobs: int, history: History, copies: Collection[str] = ()) -> Bookings:
+    """Return what each task of a plan books, with at most `jobs` builds at a time.
+
+    `copies` names the sites that are folders on the store's own file system: what is pushed there takes room twice.
+    """
     limits = {
         Resource.FETCH: FETCHES,
         Resource.BUILD: jobs,
@@ -90,12 +94,14 @@ def book(plan: Plan, host: Host, jobs: int, history: History) -> Bookings:
     tmpfs: dict[str, int] = {}
     leaves: dict[str, Mapping[Resource, int]] = {}
     keeps: dict[str, Mapping[Resource, int]] = {}
+    conversions = {need: task.id for task in plan.tasks if isinstance(task.job, ConvertJob) for need in task.needs}
     for task in plan.tasks:
         known = history.most(task.id)
         match task.job:
             case BuildJob():
                 scratch = _measured(known.scratch) if known and known.scratch else task.job.scratch << 10
                 disk = _measured(known.disk) if known and known.disk else DISK_MIB
+                disk += _room(history, conversions[task.id]) if task.id in conversions else 0
                 in_memory = scratch <= host.memory * TMPFS_SHARE / jobs
                 if in_memory:
                     tmpfs[task.id] = int(host.memory * TMPFS_SHARE)
@@ -107,8 +113,11 @@ def book(plan: Plan, host: Host, jobs: int, history: History) -> Bookings:
                 )
                 (keeps if isinstance(task.job, LayerJob) else leaves)[task.id] = {Resource.DISK: disk}
             case ConvertJob():
-                room = _measured(known.disk) if known and known.disk else OUTPUT_MIB
-                books[task.id] = keeps[task.id] = {Resource.DISK: room}
+                keeps[task.id] = {Resource.DISK: _room(history, task.id)}
+                if not task.needs:  # else its build has booked that
+                    books[task.id] = keeps[task.id]
+            case PushJob(site=site) if site in copies:
+                books[task.id] = keeps[task.id] = {Resource.DISK: _room(history, task.id)}
             case BootJob():
                 guests = task.job.guests(host.guests_at_once)
                 memory = guests * (task.job.memory_mib + GUEST_MIB)
@@ -116,11 +125,31 @@ def book(plan: Plan, host: Host, jobs: int, history: History) -> Bookings:
     return Bookings(limits=limits, books=books, tmpfs=tmpfs, guest_cores=guest_cores, leaves=leaves, keeps=keeps)
 
 
+def copies(sites: Iterable[Site], store: Path) -> frozenset[str]:
+    """Return the names of the sites that are folders on the store's own file system."""
+    folders = {site.name: Path(site.directory).expanduser() for site in sites if site.directory}
+    return frozenset(name for name, folder in folders.items() if _device(folder) == _device(store))
+
+
+def _device(path: Path) -> int:
+    """Return the file system of a path, or of the nearest folder above that is there."""
+    for each in (path, *path.parents):
+        with suppress(OSError):
+            return each.stat().st_dev
+    return 0
+
+
 def cores_of_guests(plan: Plan, cores: int, at_once: int) -> int:
     """Return the cores of each guest: on few, one each for two guests is faster than two for one after the other."""
     boots = [task.job for task in plan.tasks if isinstance(task.job, BootJob) and not task.cached]
     alone = sum(job.guests(at_once) for job in boots) == 1
     return min(2, cores) if alone or cores >= 4 else 1
+
+
+def _room(history: History, task: str) -> int:
+    """Return what an image in its published form is expected to take, in MiB."""
+    known = history.most(task)
+    return _measured(known.disk) if known and known.disk else OUTPUT_MIB
 
 
 def _measured(most: int) -> int:

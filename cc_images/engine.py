@@ -6,15 +6,19 @@ the caller supplies, so threads, processes or another machine are the caller's c
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from types import MappingProxyType
 
-from cc_images.plan import Plan, Resource, Result, Status, Task
+from cc_images.plan import PLACES, Plan, Resource, Result, Status, Task
 
 Books = Mapping[str, Mapping[Resource, int]]
 """What tasks take besides their places, such as cores and memory, by id."""
+
+Decide = Callable[[Mapping[Resource, int]], Mapping[Resource, int]]
+"""Starts what fits beside what others take, and returns what is taken here from then on."""
 
 LANE = 2
 """Tasks of one lane that run at a time."""
@@ -69,9 +73,20 @@ class Schedule:
                     progress = True
         return settled
 
-    def start(self) -> list[Task]:
-        """Return the tasks to start now, in the plan's order, and count them as running."""
-        used = self._taken()
+    @property
+    def waits(self) -> bool:
+        """Whether there are tasks that have not started."""
+        return bool(self._waiting)
+
+    def start(self, elsewhere: Mapping[Resource, int] = MappingProxyType({})) -> list[Task]:
+        """Return the tasks to start now, in the plan's order, and count them as running.
+
+        `elsewhere` has what other runs take, places included: without any place, none of them is at work.
+        """
+        used = self.taken()
+        for kept in (self._keeps.get(name, {}) for name in self._done()):
+            used.update(kept)
+        used.update({each: count for each, count in elsewhere.items() if each not in PLACES})
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         for task in self._waiting.values():
@@ -80,7 +95,8 @@ class Schedule:
                 used.update(self._takes[task.id])
                 lanes[task.lane] += 1
                 chosen.append(task)
-        if not chosen and not self._running:  # what has been left behind fills everything: go on all the same
+        at_work = self._running or PLACES & elsewhere.keys()
+        if not chosen and not at_work:  # what has been left behind fills everything: go on all the same
             chosen += [task for task in self._waiting.values() if self._is_ready(task)][:1]
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
@@ -89,17 +105,18 @@ class Schedule:
     def _is_ready(self, task: Task) -> bool:
         return not task.cached and self._results.keys() >= {*task.needs, *task.after}
 
-    def _taken(self) -> Counter[Resource]:
-        """Return what is taken now: by what runs, and by what ended tasks have left for others, or for good."""
+    def taken(self) -> Counter[Resource]:
+        """Return what is taken now: by what runs, and by what ended tasks have left for others."""
         used: Counter[Resource] = Counter()
         for task in self._running.values():
             used.update(self._takes[task.id])
         wanted = {need for task in (*self._waiting.values(), *self._running.values()) for need in task.needs}
-        for name, result in self._results.items():
-            if result.status is Status.DONE:
-                used.update(self._keeps.get(name, {}))
-                used.update(self._leaves.get(name, {}) if name in wanted else {})
+        for name in self._done():
+            used.update(self._leaves.get(name, {}) if name in wanted else {})
         return used
+
+    def _done(self) -> list[str]:
+        return [name for name, result in self._results.items() if result.status is Status.DONE]
 
     def _fits(self, task: Task, used: Mapping[Resource, int]) -> bool:
         """Say whether what a task takes is free; what takes more than there is waits until nothing else takes any."""
@@ -137,6 +154,11 @@ class Schedule:
         return None
 
 
+def alone(decide: Decide) -> None:
+    """Share the host with nobody."""
+    decide({})
+
+
 def run(
     plan: Plan,
     perform: Callable[[Task], Result],
@@ -146,6 +168,7 @@ def run(
     books: Books = MappingProxyType({}),
     leaves: Books = MappingProxyType({}),
     keeps: Books = MappingProxyType({}),
+    share: Callable[[Decide], None] = alone,
     observe: Callable[[Result], None] = lambda result: None,
     stopping: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
@@ -153,12 +176,20 @@ def run(
     """Carry out the plan and return a result for every task.
 
     `books` says what tasks take besides their places, `leaves` what they go on taking until all that need them are
-    over, `keeps` what they take until the run ends. `observe` is told each result as it comes, from the calling
-    thread. Once `stopping` says so, or after a failure with `fail_fast`, nothing new starts; what runs is awaited
-    (ending it early is `perform`'s business).
+    over, `keeps` what they take until the run ends. `share` is called before anything starts, and calls what it is
+    given once, with what other runs take. `observe` is told each result as it comes, from the calling thread. Once
+    `stopping` says so, or after a failure with `fail_fast`, nothing new starts; what runs is awaited (ending it early
+    is `perform`'s business).
     """
     schedule = Schedule(plan, limits, books, leaves, keeps)
     futures: dict[Future[Result], Task] = {}
+
+    def decide(elsewhere: Mapping[Resource, int]) -> Mapping[Resource, int]:
+        for task in schedule.start(elsewhere):
+            futures[executors[task.resource].submit(perform, task)] = task
+        assert futures or not schedule.waits or PLACES & elsewhere.keys(), "something can start, or is waited for"
+        return schedule.taken()
+
     while True:
         for result in schedule.settle():
             observe(result)
@@ -166,11 +197,12 @@ def run(
         if stopping() or (fail_fast and failed):
             for result in schedule.abandon("not started: " + ("interrupted" if stopping() else "--fail-fast")):
                 observe(result)
-        for task in schedule.start():
-            futures[executors[task.resource].submit(perform, task)] = task
-        if not futures:
+        share(decide)
+        if not futures and not schedule.waits:
             assert len(schedule.results) == len(plan.tasks), "every task has a result"
             return schedule.results
+        if not futures:  # another run's task is waited for
+            time.sleep(TICK)
         for future in wait(futures, timeout=TICK, return_when=FIRST_COMPLETED).done:
             del futures[future]
             result = future.result()

@@ -186,6 +186,9 @@ RESOURCES: Mapping[type[Job], Resource] = {
     PushJob: Resource.PUSH,
 }
 
+PLACES = frozenset(RESOURCES.values())
+"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:

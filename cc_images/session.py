@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from cc_images.files import clear_errors
 from cc_images.forecast import Forecast
 from cc_images.history import History
 from cc_images.journal import Journal, State
+from cc_images.ledger import Ledger
 from cc_images.making import Progress, Workshop
 from cc_images.model import Arch, Json
 from cc_images.outlook import Outlook, look
@@ -156,7 +157,8 @@ class _Sitting:
         request = outlook.request
         history = History(self.store.root)
         host = capacity.Host.here(self.store.free_bytes())
-        bookings = capacity.book(plan, host, request.jobs, history)
+        copies = capacity.copies(outlook.sites, self.store.root)
+        bookings = capacity.book(plan, host, request.jobs, history, copies)
         usual = {task.id: took for task in plan.tasks if (took := history.seconds(task.id)) is not None}
         self.journal.note(plan=plan.as_json(), results=[])
         self.display.planned(Forecast(plan=plan, bookings=bookings, usual=usual))
@@ -204,10 +206,24 @@ class _Sitting:
                 books=bookings.books,
                 leaves=bookings.leaves,
                 keeps=bookings.keeps,
+                share=self._share(),
                 observe=observe,
                 stopping=self.stop.is_set,
                 fail_fast=request.fail_fast,
             )
+
+    def _share(self) -> Callable[[engine.Decide], None]:
+        """Return how the engine shares the host with other runs; whom this one waits for is said once."""
+        ledger, told = Ledger(store=self.store, run=self.run), False
+
+        def share(decide: engine.Decide) -> None:
+            nonlocal told
+            others = ledger.share(decide)
+            if others and not told:
+                self.display.waiting(f"memory, cores or room are booked by run {' and run '.join(others)}")
+            told = bool(others)
+
+        return share
 
     def before(self, plan: Plan, outlook: Outlook) -> dict[tuple[str, Arch], Known]:
         """Return the newest builds of the images that a plan makes anew, before it may remove them."""

@@ -293,7 +293,9 @@ class Worker:
         status = Status.DONE if outcome.changed else Status.CACHED
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
         note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
-        return replace(result, status=status, size=output.size, where=outcome.address + note, version=build.version)
+        peaks = {"disk": output.size >> 20} if self.sites[job.site].directory and outcome.changed else {}
+        where = outcome.address + note
+        return replace(result, status=status, size=output.size, where=where, version=build.version, peaks=peaks)
 
 
 def _gone(tag: str, version: str) -> CCImagesError:

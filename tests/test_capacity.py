@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cc_images import engine
-from cc_images.capacity import BUILD_MIB, DISK_MIB, MARGIN, OUTPUT_MIB, RESERVE_MIB, Host, book, left_in_groups
+from cc_images.capacity import BUILD_MIB, DISK_MIB, MARGIN, OUTPUT_MIB, RESERVE_MIB, Host, book, copies, left_in_groups
 from cc_images.forecast import Forecast
 from cc_images.history import REMEMBERED, History, Took
-from cc_images.model import Arch, Format
-from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, Resource, Result, Status, Task
+from cc_images.model import Arch, Format, Site
+from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Resource, Result, Status, Task
 
 HOST = Host(cores=8, memory=12_000, disk=100_000)
 
@@ -63,11 +64,37 @@ def test_what_was_measured_is_booked_with_a_margin(tmp_path: Path) -> None:
     known = history(tmp_path, i1={"memory": 1000, "scratch": 1200, "disk": 400})
     booked = book(plan(build(1), convert(1)), HOST, 4, known)
     assert booked.books["build i1 amd64"] == {
-        Resource.MEMORY: int(1000 * MARGIN) + int(1200 * MARGIN), Resource.DISK: int(400 * MARGIN),
-    }  # fmt: skip
+        Resource.MEMORY: int(1000 * MARGIN) + int(1200 * MARGIN), Resource.DISK: int(400 * MARGIN) + OUTPUT_MIB,
+    }, "the room of its conversion, too, which then waits for nobody"  # fmt: skip
     assert booked.tmpfs["build i1 amd64"] > 1200 * MARGIN, "one that has grown does not fail for it"
-    assert booked.leaves["build i1 amd64"] == {Resource.DISK: int(400 * MARGIN)}, "until it is converted"
-    assert booked.keeps["convert i1 amd64"] == booked.books["convert i1 amd64"] == {Resource.DISK: OUTPUT_MIB}
+    assert booked.leaves["build i1 amd64"] == {Resource.DISK: int(400 * MARGIN) + OUTPUT_MIB}, "until it is converted"
+    assert booked.keeps["convert i1 amd64"] == {Resource.DISK: OUTPUT_MIB}
+    assert "convert i1 amd64" not in booked.books
+    stored = replace(convert(1), needs=())
+    assert book(plan(stored), HOST, 4, known).books == {stored.id: {Resource.DISK: OUTPUT_MIB}}, "one more format"
+
+
+def test_a_push_into_a_folder_on_the_disk_of_the_store_takes_room_there(tmp_path: Path) -> None:
+    sites = [
+        Site(name="near", directory=str(tmp_path / "not" / "yet")),
+        Site(name="far", directory="/proc"),
+        Site(name="cloud", cloud="c"),
+    ]
+    assert copies(sites, tmp_path) == {"near"}
+    pushes = [
+        Task(
+            id=f"push i1 amd64 to {site.name}",
+            job=PushJob(name="I", tag="i1", arch=Arch.AMD64, version="v", format=Format.QCOW2, site=site.name,
+                        properties={}),
+            reason="",
+        )
+        for site in sites
+    ]  # fmt: skip
+    history = History(tmp_path)
+    assert book(plan(*pushes), HOST, 1, history, {"near"}).books == {pushes[0].id: {Resource.DISK: OUTPUT_MIB}}
+    history.add([Result(task=pushes[0].id, status=Status.DONE, peaks={"disk": 400})])
+    booked = book(plan(*pushes), HOST, 1, history, {"near"})
+    assert booked.books == booked.keeps == {pushes[0].id: {Resource.DISK: int(400 * MARGIN)}}
 
 
 def test_disks_that_wait_for_their_conversion_count(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -185,6 +186,37 @@ def test_two_processes_wait_for_each_other_per_image_only(family: Project) -> No
     assert code == 0, output
     assert first.process.poll() is None, "the second did not wait for the first"
     assert first.end(signal.SIGTERM) == 130
+
+
+SMALL = """
+import sys
+from cc_images import capacity, cli
+capacity._free_mib = lambda: 11_000
+cli.main(sys.argv[1:])
+"""
+"""cc-images on a host whose memory is enough for one build that has never been measured, not for two."""
+
+
+def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
+    def start(*words: str) -> Watched:
+        command = [sys.executable, "-c", SMALL, *words]
+        return Watched(
+            subprocess.Popen(
+                command, cwd=family.folder, env=family.environment | {"DIB_TINY_LINGER": "1"}, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+
+    first = start("-b", "cc-tiny")
+    first.wait_for(r"^\[build cc-tiny .* extra-data\.d")
+    second = start("-b", "cc-loner")
+    second.wait_for(r"^waiting: memory, cores or room are booked by run \S+$")
+    assert first.process.poll() is None
+    assert not [line for line in second.lines if line.startswith("[build cc-loner")]
+    first.end(signal.SIGKILL)
+    second.wait_for(r"^\[build cc-loner .* extra-data\.d")
+    assert second.end(signal.SIGTERM) == 130
+    family.assert_nothing_leaked()
 
 
 def test_builds_of_a_family_at_once_share_downloads_and_never_wait(family: Project) -> None:
