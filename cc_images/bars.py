@@ -196,6 +196,8 @@ class Bars:
         """Keep the clocks going while tasks have nothing to say."""
         while not self._closed.wait(self.EVERY):
             with self._drawing():
+                if not self._tasks:  # the whole run waits: no time is left less than a moment ago
+                    self._foresee()
                 self._draw()
 
     def _open(self) -> Any:

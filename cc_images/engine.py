@@ -8,23 +8,54 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from types import MappingProxyType
+from typing import Protocol
 
-from cc_images.plan import PLACES, Plan, Resource, Result, Status, Task
+from cc_images.plan import PLACES, Plan, Resource, Result, Stand, Status, Task
 
 Books = Mapping[str, Mapping[Resource, int]]
 """What tasks take besides their places, such as cores and memory, by id."""
 
-Decide = Callable[[Mapping[Resource, int]], Mapping[Resource, int]]
-"""Starts what fits beside what others take, and returns what is taken here from then on."""
+Perform = Callable[[Task], Result]
+"""Does a task, and says how it ended; it never raises."""
+
+Decide = Callable[[Mapping[Resource, int], Collection[str]], Stand]
+"""Starts what fits beside what others take, and returns how the run stands then without the tasks that are asleep."""
 
 LANE = 2
 """Tasks of one lane that run at a time."""
 
 TICK = 0.2
 """Seconds between two looks at whether the run was asked to stop."""
+
+
+class Desk(Protocol):
+    """Where a run books what it takes of a host that it shares."""
+
+    def share(self, decide: Decide) -> None:
+        """Call `decide` once, with what other runs take, and with the tasks of this one that wait for another run's.
+
+        No other run may start anything until it has returned.
+        """
+
+    def idle(self) -> None:
+        """Hear that nothing can start because of what others take."""
+
+
+class Alone:
+    """The desk of a run that shares its host with nobody."""
+
+    def share(self, decide: Decide) -> None:
+        """See the engine's Desk."""
+        decide({}, ())
+
+    def idle(self) -> None:
+        """See the engine's Desk."""
+
+
+ALONE = Alone()
 
 
 class Schedule:
@@ -81,11 +112,10 @@ class Schedule:
     def start(self, elsewhere: Mapping[Resource, int] = MappingProxyType({})) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running.
 
-        `elsewhere` has what other runs take, places included: without any place, none of them is at work.
+        `elsewhere` has what other runs take, or wait for longer than this one, places included: without any place, none
+        of them is at work or about to be.
         """
-        used = self.taken()
-        for kept in (self._keeps.get(name, {}) for name in self._done()):
-            used.update(kept)
+        used = self._taken() + self._kept()
         used.update({each: count for each, count in elsewhere.items() if each not in PLACES})
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
@@ -95,24 +125,40 @@ class Schedule:
                 used.update(self._takes[task.id])
                 lanes[task.lane] += 1
                 chosen.append(task)
-        at_work = self._running or PLACES & elsewhere.keys()
-        if not chosen and not at_work:  # what has been left behind fills everything: go on all the same
-            chosen += [task for task in self._waiting.values() if self._is_ready(task)][:1]
+        if not chosen and not self._running:  # what has been left behind fills everything: go on all the same
+            held = elsewhere if PLACES & elsewhere.keys() else {}
+            chosen += [task for task in self._ready() if not self._must_wait_for(held, task, used)][:1]
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
 
+    def stand(self, asleep: Collection[str] = ()) -> Stand:
+        """Return how the run stands; `asleep` are tasks that wait for another run's, and take nothing meanwhile."""
+        following = [] if self._running else self._ready()[:1]
+        wants = self._takes[following[0].id] if following else {}
+        return Stand(takes=self._taken(asleep), keeps=self._kept(), wants=wants)
+
+    def _ready(self) -> list[Task]:
+        return [task for task in self._waiting.values() if self._is_ready(task)]
+
     def _is_ready(self, task: Task) -> bool:
         return not task.cached and self._results.keys() >= {*task.needs, *task.after}
 
-    def taken(self) -> Counter[Resource]:
+    def _taken(self, asleep: Collection[str] = ()) -> Counter[Resource]:
         """Return what is taken now: by what runs, and by what ended tasks have left for others."""
         used: Counter[Resource] = Counter()
-        for task in self._running.values():
-            used.update(self._takes[task.id])
+        for name in self._running.keys() - asleep:
+            used.update(self._takes[name])
         wanted = {need for task in (*self._waiting.values(), *self._running.values()) for need in task.needs}
         for name in self._done():
             used.update(self._leaves.get(name, {}) if name in wanted else {})
+        return used
+
+    def _kept(self) -> Counter[Resource]:
+        """Return what ended tasks have left for good."""
+        used: Counter[Resource] = Counter()
+        for name in self._done():
+            used.update(self._keeps.get(name, {}))
         return used
 
     def _done(self) -> list[str]:
@@ -122,6 +168,11 @@ class Schedule:
         """Say whether what a task takes is free; what takes more than there is waits until nothing else takes any."""
         takes = self._takes[task.id]
         return all(not used[each] or used[each] + count <= self._limits[each] for each, count in takes.items())
+
+    def _must_wait_for(self, held: Mapping[Resource, int], task: Task, used: Mapping[Resource, int]) -> bool:
+        """Say whether others hold something of what a task lacks."""
+        takes = self._takes[task.id]
+        return any(held.get(each) and used[each] + count > self._limits[each] for each, count in takes.items())
 
     def finish(self, result: Result) -> None:
         """Take note of how a running task ended."""
@@ -154,21 +205,16 @@ class Schedule:
         return None
 
 
-def alone(decide: Decide) -> None:
-    """Share the host with nobody."""
-    decide({})
-
-
 def run(
     plan: Plan,
-    perform: Callable[[Task], Result],
+    perform: Perform,
     executors: Mapping[Resource, Executor],
     limits: Mapping[Resource, int],
     *,
     books: Books = MappingProxyType({}),
     leaves: Books = MappingProxyType({}),
     keeps: Books = MappingProxyType({}),
-    share: Callable[[Decide], None] = alone,
+    desk: Desk = ALONE,
     observe: Callable[[Result], None] = lambda result: None,
     stopping: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
@@ -176,19 +222,18 @@ def run(
     """Carry out the plan and return a result for every task.
 
     `books` says what tasks take besides their places, `leaves` what they go on taking until all that need them are
-    over, `keeps` what they take until the run ends. `share` is called before anything starts, and calls what it is
-    given once, with what other runs take. `observe` is told each result as it comes, from the calling thread. Once
-    `stopping` says so, or after a failure with `fail_fast`, nothing new starts; what runs is awaited (ending it early
-    is `perform`'s business).
+    over, `keeps` what they take until the run ends. The `desk` is asked before anything starts, and told the end.
+    `observe` is told each result as it comes, from the calling thread. Once `stopping` says so, or after a failure with
+    `fail_fast`, nothing new starts; what runs is awaited (ending it early is `perform`'s business).
     """
     schedule = Schedule(plan, limits, books, leaves, keeps)
     futures: dict[Future[Result], Task] = {}
 
-    def decide(elsewhere: Mapping[Resource, int]) -> Mapping[Resource, int]:
+    def decide(elsewhere: Mapping[Resource, int], asleep: Collection[str]) -> Stand:
         for task in schedule.start(elsewhere):
             futures[executors[task.resource].submit(perform, task)] = task
         assert futures or not schedule.waits or PLACES & elsewhere.keys(), "something can start, or is waited for"
-        return schedule.taken()
+        return schedule.stand(asleep)
 
     while True:
         for result in schedule.settle():
@@ -197,11 +242,12 @@ def run(
         if stopping() or (fail_fast and failed):
             for result in schedule.abandon("not started: " + ("interrupted" if stopping() else "--fail-fast")):
                 observe(result)
-        share(decide)
+        desk.share(decide)
         if not futures and not schedule.waits:
             assert len(schedule.results) == len(plan.tasks), "every task has a result"
             return schedule.results
-        if not futures:  # another run's task is waited for
+        if not futures:
+            desk.idle()
             time.sleep(TICK)
         for future in wait(futures, timeout=TICK, return_when=FIRST_COMPLETED).done:
             del futures[future]

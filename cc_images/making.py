@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from cc_images import dib, foreign, twins, upstream
 from cc_images.caches import Caches, Generation
 from cc_images.elements import Elements
 from cc_images.errors import CCImagesError
+from cc_images.files import wait_for_lock
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
 from cc_images.model import Arch, Artifact, Build, Json, Layer
 from cc_images.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, TwinsJob
@@ -92,6 +93,27 @@ class Workshop:
     """The size in MiB of the scratch folder of each build for which it lies in memory, by task."""
     offline: bool = False
 
+    @contextmanager
+    def lock(self, task: str, name: str) -> Iterator[None]:
+        """Hold a lock of the store for a task, which is asleep while another run has it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.store.lock(name, partial(self._sleep, task), self.stop))
+            finally:
+                self.run.asleep.discard(task)
+            yield
+
+    def keep_lock(self, task: str, name: str) -> None:
+        """Take such a lock until the run lets go of it."""
+        try:
+            self.run.keep(name, wait_for_lock(self.store.lock_path(name), partial(self._sleep, task), self.stop))
+        finally:
+            self.run.asleep.discard(task)
+
+    def _sleep(self, task: str) -> None:
+        self.run.asleep.add(task)
+        self.progress.step(task, "waiting for another run's")
+
     def note(self, artifact: Artifact) -> Path:
         """Return the note that says where this run has an artifact's file."""
         return self.run.work / "fetched" / artifact.identity
@@ -115,8 +137,7 @@ class Workshop:
 
     def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, Made | None]:
         """Make a layer and keep it in the store; return it, and None when another run has just made it."""
-        waiting = partial(self.progress.step, task, "waiting for another run's")
-        with self.store.lock(f"layer {job.tag} {job.arch}", waiting, self.stop):
+        with self.lock(task, f"layer {job.tag} {job.arch}"):
             if not job.force:
                 for layer in self.store.layers(job.tag, job.arch):
                     if layer.asked == job.asked and layer.run not in job.known and not self.moved(layer):

@@ -234,6 +234,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """How a run stands for those that share its host with it.
+
+    `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
+    to stay. `wants`: what the next task takes, places included, when nothing is running.
+    """
+
+    takes: Mapping[Resource, int]
+    keeps: Mapping[Resource, int]
+    wants: Mapping[Resource, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """How one task ended. `seconds` is its duration; `error`, `hint` and `reason` are set for FAILED and BLOCKED."""
 

@@ -25,6 +25,8 @@ class Run:
         self.logs = logs
         self._lock = locked(work / "lock", fcntl.LOCK_EX)
         self._held: dict[str, int] = {}
+        self.asleep: set[str] = set()
+        """Its tasks that wait for what another run is at work on."""
         self.pinned: dict[tuple[str, Arch, str], Build] = {}
         """Stored builds that the run relies on, by tag, architecture and version."""
 

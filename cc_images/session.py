@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -191,7 +191,9 @@ class _Sitting:
                 with suppress(CCImagesError):  # a store that is full has told the task
                     self.journal.note(results=so_far)
 
+        ledger = Ledger(store=self.store, run=self.run, waiting=self.display.waiting)
         with ExitStack() as ending:
+            ending.callback(ledger.close)
             executors = {
                 resource: ending.enter_context(
                     ThreadPoolExecutor(bookings.limits[resource], thread_name_prefix=resource)
@@ -206,24 +208,11 @@ class _Sitting:
                 books=bookings.books,
                 leaves=bookings.leaves,
                 keeps=bookings.keeps,
-                share=self._share(),
+                desk=ledger,
                 observe=observe,
                 stopping=self.stop.is_set,
                 fail_fast=request.fail_fast,
             )
-
-    def _share(self) -> Callable[[engine.Decide], None]:
-        """Return how the engine shares the host with other runs; whom this one waits for is said once."""
-        ledger, told = Ledger(store=self.store, run=self.run), False
-
-        def share(decide: engine.Decide) -> None:
-            nonlocal told
-            others = ledger.share(decide)
-            if others and not told:
-                self.display.waiting(f"memory, cores or room are booked by run {' and run '.join(others)}")
-            told = bool(others)
-
-        return share
 
     def before(self, plan: Plan, outlook: Outlook) -> dict[tuple[str, Arch], Known]:
         """Return the newest builds of the images that a plan makes anew, before it may remove them."""

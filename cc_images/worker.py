@@ -12,18 +12,17 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images import artifacts, dib, formats
 from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.files import clear_errors, wait_for_lock, write_json
+from cc_images.files import clear_errors, write_json
 from cc_images.gate import Gate
 from cc_images.making import Workshop
 from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
-from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, PushJob, Result, Status, Task
+from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob, Result, Status, Task
 from cc_images.recipe import key_of
 from cc_images.sandbox import remove
 from cc_images.sites import open_site
@@ -61,6 +60,8 @@ class Worker:
             result = replace(result, status=Status.FAILED, error=f"{type(error).__name__}: {error}", reason="bug",
                              hint="this is a bug in cc-images; please report it with the log")  # fmt: skip
             _append(path, said)
+        if isinstance(task.job, ConvertJob) or not result.status.good:
+            self.shop.run.let_go(_lock(task.job))
         return replace(result, log=str(path), tail=tail, seconds=time.monotonic() - started)
 
     def _do(self, task: Task, result: Result, log: BinaryIO) -> Result:
@@ -111,40 +112,29 @@ class Worker:
         return replace(result, size=layer.size, timings=dict(made.timings), peaks=made.peaks)
 
     def _build(self, task: str, job: BuildJob, result: Result, log: BinaryIO) -> Result:
-        lock = f"image {job.tag} {job.arch}"
-        waiting = partial(self.shop.progress.step, task, "waiting for another run's")
-        self.shop.run.keep(lock, wait_for_lock(self.shop.store.lock_path(lock), waiting, self.shop.stop))
-        try:
-            workspace = self.shop.run.workspace(job.tag, job.arch)
-            if not job.force:
-                for build in self.shop.store.builds(job.tag, job.arch):
-                    if build.asked == job.asked and build.version not in job.known and not self.shop.moved(build):
-                        workspace.mkdir(parents=True, exist_ok=True)
-                        (workspace / "joined").write_text(build.version)
-                        return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
-            made = self.shop.make(task, job, workspace, log)
-            evidence = {
-                "asked": job.asked,
-                "timings": dict(made.timings),
-                "packages": dib.packages(made.file.parent),
-                "upstream": dict(made.upstream),
-            }
-            write_json(workspace / "evidence.json", evidence)
-        except BaseException:
-            self.shop.run.let_go(lock)  # else the conversion does, once the build is recorded
-            raise
+        self.shop.keep_lock(task, _lock(job))  # the conversion lets go of it, once the build is recorded
+        workspace = self.shop.run.workspace(job.tag, job.arch)
+        if not job.force:
+            for build in self.shop.store.builds(job.tag, job.arch):
+                if build.asked == job.asked and build.version not in job.known and not self.shop.moved(build):
+                    workspace.mkdir(parents=True, exist_ok=True)
+                    (workspace / "joined").write_text(build.version)
+                    return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
+        made = self.shop.make(task, job, workspace, log)
+        evidence = {
+            "asked": job.asked,
+            "timings": dict(made.timings),
+            "packages": dib.packages(made.file.parent),
+            "upstream": dict(made.upstream),
+        }
+        write_json(workspace / "evidence.json", evidence)
         size = made.file.stat().st_blocks * 512
         return replace(result, size=size, timings=dict(made.timings), peaks=made.peaks)
 
     def _convert(self, task: str, job: ConvertJob, result: Result, log: BinaryIO) -> Result:
-        lock = f"image {job.tag} {job.arch}"
-        if not self.shop.run.holds(lock):  # what is stored gets one more format
-            waiting = partial(self.shop.progress.step, task, "waiting for another run's")
-            self.shop.run.keep(lock, wait_for_lock(self.shop.store.lock_path(lock), waiting, self.shop.stop))
-        try:
-            return self._converted(task, job, result, log)
-        finally:
-            self.shop.run.let_go(lock)
+        if not self.shop.run.holds(_lock(job)):  # what is stored gets one more format
+            self.shop.keep_lock(task, _lock(job))
+        return self._converted(task, job, result, log)
 
     def _converted(self, task: str, job: ConvertJob, result: Result, log: BinaryIO) -> Result:
         workspace = self.shop.run.workspace(job.tag, job.arch)
@@ -191,8 +181,7 @@ class Worker:
 
     def _boot(self, task: str, job: BootJob, result: Result, log: BinaryIO) -> Result:
         build, outputs = self._outputs(job)
-        waiting = partial(self.shop.progress.step, task, "waiting for another run's")
-        with self.shop.store.lock(f"boot {job.tag} {job.arch}", waiting, self.shop.stop):
+        with self.shop.lock(task, f"boot {job.tag} {job.arch}"):
             gate = Gate(shop=self.shop, job=job, build=build, intact=self._intact)
             verdict = gate.admit(task, outputs, log)
         if verdict is None:
@@ -273,11 +262,7 @@ class Worker:
                 "packages": build.packages,
             },
         )
-        with self.shop.store.lock(
-            f"push {self.sites[job.site].cloud or job.site} {job.name}",
-            lambda: self.shop.progress.step(task, "waiting for another run's push"),
-            self.shop.stop,
-        ):
+        with self.shop.lock(task, f"push {self.sites[job.site].cloud or job.site} {job.name}"):
             try:
                 outcome = publish(
                     open_site(self.sites[job.site], job.format),
@@ -296,6 +281,16 @@ class Worker:
         peaks = {"disk": output.size >> 20} if self.sites[job.site].directory and outcome.changed else {}
         where = outcome.address + note
         return replace(result, status=status, size=output.size, where=where, version=build.version, peaks=peaks)
+
+
+def _lock(job: Job) -> str:
+    """Return the lock of the image that a job is at work on: a build takes it, the conversion lets go of it."""
+    match job:
+        case LayerJob():
+            return ""
+        case BuildJob() | ConvertJob():
+            return f"image {job.tag} {job.arch}"
+    return ""
 
 
 def _gone(tag: str, version: str) -> CCImagesError:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.engine import LANE, Schedule, run
+from cc_images.engine import LANE, TICK, Decide, Schedule, run
 from cc_images.model import Arch, Artifact, Format
 from cc_images.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
 
@@ -187,6 +187,36 @@ def test_cores_and_memory_are_booked() -> None:
     assert schedule.start() == [], "the memory is not enough beside t1"
     schedule.finish(Result(task="t1", status=Status.DONE))
     assert [task.id for task in schedule.start()] == ["t2"]
+
+
+class Busy:
+    """A desk at which others take everything for some looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = self.idles = looks
+
+    def share(self, decide: Decide) -> None:
+        self.looks -= 1
+        decide({Resource.BUILD: 1, Resource.MEMORY: 9} if self.looks >= 0 else {}, ())
+
+    def idle(self) -> None:
+        self.idles -= 1
+
+
+def test_a_run_that_others_leave_nothing_looks_again_now_and_then() -> None:
+    desk, began = Busy(3), time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        results = run(
+            planned(1),
+            lambda task: Result(task=task.id, status=Status.DONE),
+            dict.fromkeys(Resource, pool),
+            dict.fromkeys(Resource, 1) | {Resource.MEMORY: 9},
+            books={"t0": {Resource.MEMORY: 1}},
+            desk=desk,
+        )
+    assert results["t0"].status is Status.DONE
+    assert desk.idles == 0, "it was idle at each of the three looks, and not when everything was over"
+    assert time.monotonic() - began >= 3 * TICK
 
 
 def test_what_takes_more_than_there_is_runs_alone() -> None:

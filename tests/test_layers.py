@@ -45,7 +45,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "history": {"files"},
         "published": {"files"},
         "turns": {"files", "runs", "store"},
-        "ledger": {"runs", "store"},
+        "ledger": {"files", "runs", "store"},
         "store": {"blobs", "files", "journal", "runs"},
         "caches": {"files"},
         "sandbox": {"process"},

@@ -1,7 +1,9 @@
-"""The ledger: runs of one store together take no more than the host has, and the dead hold nothing."""
+"""The ledger: runs of one store together take no more than the host has, wait in turn, and the dead hold only room."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import threading
 import time
@@ -13,15 +15,17 @@ from pathlib import Path
 import pytest
 
 from cc_images import engine
+from cc_images.files import try_lock
 from cc_images.ledger import PAGE, Ledger
 from cc_images.model import Artifact
-from cc_images.plan import RESOURCES, FetchJob, Plan, Resource, Result, Status, Task
+from cc_images.plan import RESOURCES, FetchJob, Plan, Resource, Result, Stand, Status, Task
 from cc_images.runs import Run
 from cc_images.store import Store
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
-AT_WORK = {Resource.BUILD: 1, Resource.MEMORY: 600}
+AT_WORK = {Resource.BUILD: 1, Resource.MEMORY: 600, Resource.DISK: 50}
 LIMITS = dict.fromkeys(Resource, 9) | {Resource.MEMORY: 1000, Resource.DISK: 1000}
+Amounts = Mapping[Resource, int]
 
 
 @pytest.fixture
@@ -37,47 +41,113 @@ def runs(store: Store) -> Iterator[list[Run]]:
         store.finish_run(each, shutil.rmtree)
 
 
-def seen(ledger: Ledger, books: Mapping[Resource, int] | None = None) -> tuple[Mapping[Resource, int], tuple[str, ...]]:
-    """Let a run book something; return what it saw of others, and whom it has to wait for."""
-    held: list[Mapping[Resource, int]] = []
+def seen(
+    ledger: Ledger, takes: Amounts | None = None, keeps: Amounts | None = None, wants: Amounts | None = None
+) -> Amounts:
+    """Let a run book something; return what it saw of others."""
+    held: list[Amounts] = []
 
-    def decide(elsewhere: Mapping[Resource, int]) -> Mapping[Resource, int]:
-        held.append(elsewhere)
-        return books or {}
+    def decide(elsewhere: Amounts, asleep: object) -> Stand:
+        held.append({each: count for each, count in elsewhere.items() if count})
+        return Stand(takes=takes or {}, keeps=keeps or {}, wants=wants or {})
 
-    whom = ledger.share(decide)
-    return held[0], whom
+    ledger.share(decide)
+    return held[0]
 
 
-def test_a_run_sees_what_the_others_have_booked_and_whom_it_waits_for(store: Store, runs: list[Run]) -> None:
+def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -> None:
     first, second, third = (Ledger(store=store, run=run) for run in runs)
-    assert seen(first, AT_WORK) == ({}, ())
-    assert seen(second, {Resource.DISK: 50}) == (AT_WORK, (runs[0].version,)), "it has nothing at work itself"
-    assert seen(third, AT_WORK) == ({**AT_WORK, Resource.DISK: 50}, ())
-    assert seen(second) == ({Resource.BUILD: 2, Resource.MEMORY: 1200}, (runs[0].version, runs[2].version))
-    seen(first)
-    assert seen(second) == (AT_WORK, (runs[2].version,))
+    assert seen(first, AT_WORK) == {}
+    assert seen(second, {Resource.DISK: 50}) == AT_WORK
+    assert seen(third, AT_WORK) == AT_WORK | {Resource.DISK: 100}
+    assert seen(second) == {Resource.BUILD: 2, Resource.MEMORY: 1200, Resource.DISK: 100}
+    first.close()
+    assert seen(second) == AT_WORK
 
 
-def test_the_dead_and_the_illegible_have_booked_nothing(store: Store, runs: list[Run]) -> None:
+def test_what_came_to_stay_before_a_run_began_is_not_free_then_anyway(store: Store, runs: list[Run]) -> None:
+    working, early = Ledger(store=store, run=runs[0]), Ledger(store=store, run=runs[1])
+    seen(working, AT_WORK, {Resource.DISK: 300})
+    late = Ledger(store=store, run=runs[2])
+    assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (350, 50)
+    seen(working, AT_WORK, {Resource.DISK: 400})
+    assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (450, 150)
+
+
+def test_of_the_dead_and_of_other_hosts_only_the_room_counts(store: Store, runs: list[Run]) -> None:
     dead, looking = store.start_run(NOW), Ledger(store=store, run=runs[0])
-    seen(Ledger(store=store, run=dead), AT_WORK)
-    assert seen(looking) == (AT_WORK, (dead.version,))
+    seen(Ledger(store=store, run=dead), AT_WORK, wants={Resource.MEMORY: 9})
+    assert seen(looking) == AT_WORK | {Resource.MEMORY: 609}
+    page = json.loads((dead.work / PAGE).read_text())
+    (dead.work / PAGE).write_text(json.dumps(page | {"host": "another"}))
+    assert seen(looking) == {Resource.DISK: 50}
+    (dead.work / PAGE).write_text(json.dumps(page))
     dead.close()
-    assert seen(looking) == ({}, ())
-    for text in ("", "[]", '{"build": "x"}', '{"magic": 1}', "\0"):
-        (runs[1].work / PAGE).write_text(text)
-        assert seen(looking) == ({}, ()), text
+    assert seen(looking) == {Resource.DISK: 50}, "its disk lies there until somebody clears up"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "\0", "{}", '{"takes": {"magic": 1}}', '{"takes": {"memory": Infinity}}', "[" * 100_000]
+)
+def test_an_illegible_page_says_nothing(store: Store, runs: list[Run], text: str) -> None:
+    (runs[1].work / PAGE).write_text(text)
+    assert seen(Ledger(store=store, run=runs[0]), AT_WORK) == {}
 
 
 def test_a_store_that_cannot_be_written_to_keeps_nobody_from_working(store: Store, runs: list[Run]) -> None:
-    seen(Ledger(store=store, run=runs[1]), AT_WORK)
+    first, second = (Ledger(store=store, run=run) for run in runs[:2])
+    seen(first, AT_WORK)
     shutil.rmtree(store.root / "locks")
     (store.root / "locks").write_text("a file where a folder should be")
-    shutil.rmtree(runs[0].work)
-    assert seen(Ledger(store=store, run=runs[0]), AT_WORK) == (AT_WORK, ())
-    runs[0].work.mkdir()
+    assert seen(second) == AT_WORK, "no lock, but the pages can be read"
+    work = runs[1].work.rename(runs[1].work.with_name("elsewhere"))
+    seen(second, AT_WORK)
+    assert seen(second, AT_WORK) == {}, "nobody sees what it takes, so it does not wait for what others say either"
+    work.rename(runs[1].work)
+    seen(second, AT_WORK)
+    assert seen(second, AT_WORK) == AT_WORK, "its page could be turned again"
+    assert seen(first) == AT_WORK
     (store.root / "locks").unlink()
+
+
+def test_one_who_sits_on_the_ledger_is_not_waited_for(
+    store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cc_images.ledger.PATIENCE", 0.05)
+    seen(Ledger(store=store, run=runs[0]), AT_WORK)
+    assert try_lock(store.lock_path("ledger")) is not None
+    assert seen(Ledger(store=store, run=runs[1])) == AT_WORK
+
+
+def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None:
+    working, first, second = (Ledger(store=store, run=run) for run in runs)
+    seen(working, AT_WORK)
+    wanted = {Resource.MEMORY: 700}
+    for ledger in (first, second):
+        seen(ledger, wants=wanted)
+        time.sleep(0.01)
+    assert seen(first, wants=wanted) == AT_WORK, "nothing is kept free of it for one that came later"
+    assert seen(second, wants=wanted) == AT_WORK | {Resource.MEMORY: 1300}
+    assert seen(working, AT_WORK) == {Resource.MEMORY: 1400}, "who has something at work starts nothing more of it"
+    seen(first, AT_WORK)
+    assert seen(working, wants=wanted) == AT_WORK | {Resource.MEMORY: 1300}
+    assert seen(second, wants=wanted) == AT_WORK, "now it is the one that has waited longest"
+    os.utime(runs[2].work / PAGE, (time.time() - 60,) * 2)
+    assert seen(working, wants=wanted) == AT_WORK, "it looks no longer: it is frozen"
+
+
+def test_whom_an_idle_run_waits_for_is_said_once(store: Store, runs: list[Run]) -> None:
+    said: list[str] = []
+    working, idle = Ledger(store=store, run=runs[0]), Ledger(store=store, run=runs[1], waiting=said.append)
+    seen(working, AT_WORK)
+    for _ in range(3):
+        seen(idle, wants=AT_WORK)
+        idle.idle()
+    assert said == [f"memory, cores or room are booked by run {runs[0].version}"]
+    seen(idle, AT_WORK)
+    seen(idle, wants=AT_WORK)
+    idle.idle()
+    assert len(said) == 2, "it has been at work since"
 
 
 def tasks(count: int) -> Plan:
@@ -85,7 +155,13 @@ def tasks(count: int) -> Plan:
     return Plan(version="v", tasks=tuple(Task(id=f"t{number}", job=job, reason="") for number in range(count)))
 
 
-def test_two_runs_together_never_take_more_than_there_is(store: Store, runs: list[Run]) -> None:
+def carried_out(ledger: Ledger, count: int, books: engine.Books, perform: engine.Perform) -> Mapping[str, Result]:
+    with ThreadPoolExecutor(count) as pool:
+        return engine.run(tasks(count), perform, dict.fromkeys(RESOURCES.values(), pool), LIMITS, books=books,
+                          desk=ledger)  # fmt: skip
+
+
+def test_runs_together_never_take_more_than_there_is(store: Store, runs: list[Run]) -> None:
     taken, most, lock = 0, 0, threading.Lock()
     books = {f"t{number}": {Resource.MEMORY: 250 + 50 * number} for number in range(6)}
 
@@ -95,36 +171,81 @@ def test_two_runs_together_never_take_more_than_there_is(store: Store, runs: lis
         with lock:
             taken += takes
             most = max(most, taken)
-        time.sleep(0.02)
+        time.sleep(0.05)
         with lock:
             taken -= takes
         return Result(task=task.id, status=Status.DONE)
 
-    def carry_out(run: Run) -> Mapping[str, Result]:
-        ledger = Ledger(store=store, run=run)
-
-        def share(decide: engine.Decide) -> None:
-            ledger.share(decide)
-
-        with ThreadPoolExecutor(6) as pool:
-            return engine.run(tasks(6), perform, dict.fromkeys(RESOURCES.values(), pool), LIMITS, books=books,
-                              share=share)  # fmt: skip
-
     with ThreadPoolExecutor(3) as pool:
-        ended = list(pool.map(carry_out, runs))
+        ended = list(pool.map(lambda run: carried_out(Ledger(store=store, run=run), 6, books, perform), runs))
     assert [len(results) for results in ended] == [6, 6, 6]
     assert 500 < most <= 1000, "more than one at a time, where there is room"
-    assert seen(Ledger(store=store, run=runs[0])) == ({}, ()), "nothing is left on the pages"
 
 
-def test_what_others_take_is_waited_for_but_not_for_ever() -> None:
-    books = {"t0": {Resource.DISK: 700}, "t1": {Resource.DISK: 700}}
-    schedule = engine.Schedule(tasks(2), LIMITS, books, leaves={"t0": {Resource.DISK: 700}})
-    assert schedule.start({Resource.BUILD: 1, Resource.DISK: 600}) == [], "another run is at work, and has the room"
-    assert [task.id for task in schedule.start({Resource.DISK: 600})] == ["t0"], (
-        "nobody is at work: two runs whose leftovers fill the disk do not wait for each other"
-    )
-    schedule.finish(Result(task="t0", status=Status.DONE))
-    assert [task.id for task in schedule.start({Resource.BUILD: 9, Resource.FETCH: 9})] == ["t1"], (
-        "places are a run's own"
-    )
+def test_a_run_that_finds_everything_taken_has_its_turn_before_the_other_is_over(store: Store, runs: list[Run]) -> None:
+    busy = threading.Event()
+    order: list[str] = []
+
+    def perform(task: Task, who: str) -> Result:
+        order.append(who)
+        busy.set()
+        time.sleep(0.1)
+        return Result(task=task.id, status=Status.DONE)
+
+    def long() -> None:
+        books = {f"t{number}": {Resource.MEMORY: 450} for number in range(20)}
+        carried_out(Ledger(store=store, run=runs[0]), 20, books, lambda task: perform(task, "long"))
+
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(long)
+        busy.wait(10)
+        books = {"t0": {Resource.MEMORY: 900}}
+        carried_out(Ledger(store=store, run=runs[1]), 1, books, lambda task: perform(task, "short"))
+        ending.result(30)
+    assert order.index("short") < len(order) - 2
+    assert order.count("long") == 20
+
+
+def test_two_runs_of_which_each_sleeps_on_what_the_other_has_made_both_end(store: Store, runs: list[Run]) -> None:
+    made = threading.Event()
+    runs[0].asleep.add("t0")
+
+    def sleeping(task: Task) -> Result:
+        status = Status.DONE if made.wait(5) else Status.FAILED
+        runs[0].asleep.discard(task.id)
+        return Result(task=task.id, status=status)
+
+    def making(task: Task) -> Result:
+        made.set()
+        return Result(task=task.id, status=Status.DONE)
+
+    books = {"t0": {Resource.MEMORY: 900}}
+    with ThreadPoolExecutor(1) as pool:
+        ledger = Ledger(store=store, run=runs[0])
+        ending = pool.submit(carried_out, ledger, 1, books, sleeping)
+        time.sleep(0.3)
+        carried_out(Ledger(store=store, run=runs[1]), 1, books, making)
+        assert ending.result(10)["t0"].status is Status.DONE
+
+
+def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
+    def schedule() -> engine.Schedule:
+        books = {name: {Resource.DISK: 700, Resource.MEMORY: 10} for name in ("t0", "t1")}
+        made = engine.Schedule(tasks(2), LIMITS, books, keeps={"t0": {Resource.DISK: 700}})
+        assert [task.id for task in made.start()] == ["t0"]
+        assert made.stand().wants == {}
+        made.finish(Result(task="t0", status=Status.DONE))
+        wanted = {Resource.FETCH: 1, Resource.DISK: 700, Resource.MEMORY: 10}
+        assert made.stand() == Stand(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
+        return made
+
+    assert schedule().start({Resource.BUILD: 1, Resource.DISK: 1}) == [], "another run is at work, and has some room"
+    for elsewhere in ({Resource.DISK: 600}, {Resource.PUSH: 1}, {Resource.BOOT: 1, Resource.MEMORY: 500}):
+        assert [task.id for task in schedule().start(elsewhere)] == ["t1"], elsewhere
+
+
+def test_places_are_a_runs_own_and_sleepers_take_nothing() -> None:
+    schedule = engine.Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
+    assert [task.id for task in schedule.start({Resource.FETCH: 99})] == ["t0"]
+    assert schedule.stand().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
+    assert schedule.stand({"t0"}).takes == {}

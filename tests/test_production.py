@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,9 @@ import pytest
 from cc_images import aftermath, pruning, upkeep
 from cc_images.cli import run as cli_run
 from cc_images.journal import Journal, State
+from cc_images.ledger import Ledger
 from cc_images.model import Arch, Build, Format, Output
+from cc_images.plan import Resource, Stand
 from cc_images.progress import EVENTS
 from cc_images.store import Store
 from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
@@ -116,6 +120,28 @@ def other(store: Store, tmp_path: Path) -> Iterator[str]:
     assert process.stdout is not None
     yield process.stdout.readline().strip()
     process.communicate()
+
+
+def test_a_run_waits_for_what_another_one_has_booked(store: Store, tmp_path: Path) -> None:
+    busy = store.start_run(datetime(2026, 11, 22, 3, tzinfo=UTC))
+    takes = {Resource.PUSH: 1, Resource.DISK: store.free_bytes() >> 20}
+    Ledger(store=store, run=busy).share(lambda others, asleep: Stand(takes=takes, keeps={}, wants={}))
+    command = [sys.executable, "-m", "cc_images", *PUSH]
+    environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        (patience := threading.Timer(30, process.kill)).start()
+        assert f"waiting: memory, cores or room are booked by run {busy.version}\n" in iter(process.stdout.readline, "")
+        assert not (tmp_path / "site" / "CC-One.qcow2").exists()
+        store.finish_run(busy, shutil.rmtree)
+        said = process.stdout.read()
+        patience.cancel()
+    assert process.returncode == 0, said
+    assert "waiting" not in said
+    assert json.loads((store.root / "history.json").read_text())["push cc-one amd64 to local"][0]["disk"] == 0
+    assert not list((store.root / "work").iterdir())
 
 
 def test_a_run_leaves_when_asked_to_and_says_who_is_there(cli: Cli, store: Store, other: str) -> None:

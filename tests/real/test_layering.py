@@ -202,7 +202,7 @@ def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
         command = [sys.executable, "-c", SMALL, *words]
         return Watched(
             subprocess.Popen(
-                command, cwd=family.folder, env=family.environment | {"DIB_TINY_LINGER": "1"}, text=True,
+                command, cwd=family.folder, env=family.environment | {"DIB_TINY_LINGER": "5"}, text=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )
         )  # fmt: skip

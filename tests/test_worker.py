@@ -1,0 +1,120 @@
+"""What a task leaves behind in its run, however it ends."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from cc_images.errors import CCImagesError
+from cc_images.making import Made, Workshop
+from cc_images.model import Arch, Format
+from cc_images.plan import BuildJob, ConvertJob, Status, Task
+from cc_images.runs import Run
+from cc_images.store import Store
+from cc_images.worker import Worker
+
+LOCK = "image cc-one amd64"
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+
+class Quiet:
+    """Who is told nothing."""
+
+    def started(self, task: str) -> None: ...
+    def step(self, task: str, doing: str) -> None: ...
+    def bytes(self, task: str, done: int, total: int) -> None: ...
+
+
+class Shop(Workshop):
+    """A workshop whose builds are a file."""
+
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+        log.write(b"built\n")
+        (workspace / "out").mkdir(parents=True)
+        disk = workspace / "out" / "disk.raw"
+        disk.write_bytes(bytes(4096))
+        return Made(file=disk, timings={}, upstream={})
+
+
+class Broken(Workshop):
+    """A workshop in which nothing works."""
+
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+        raise CCImagesError("it does not work")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def run(store: Store) -> Iterator[Run]:
+    made = store.start_run(NOW)
+    yield made
+    store.finish_run(made, shutil.rmtree)
+
+
+def worker(kind: type[Workshop], store: Store, run: Run) -> Worker:
+    shop = kind(
+        store=store, run=run, layers={}, moved=lambda made: [], details=lambda asked: {}, folders=(), network={},
+        progress=Quiet(), stop=threading.Event(),
+    )  # fmt: skip
+    return Worker(shop=shop, sites={})
+
+
+def build(run: Run) -> Task:
+    job = BuildJob(
+        name="CC-One", tag="cc-one", arch=Arch.AMD64, version=run.version, asked="a", content=(), disk=(),
+        environment={}, packages=(), artifacts={}, timeout=1, scratch=1,
+    )  # fmt: skip
+    return Task(id="build cc-one amd64", job=job, reason="")
+
+
+def convert(run: Run) -> Task:
+    job = ConvertJob(
+        name="CC-One", published_name="CC-One", tag="cc-one", arch=Arch.AMD64, version=run.version,
+        formats=(Format.QCOW2,),
+    )  # fmt: skip
+    return Task(id="convert cc-one amd64", job=job, reason="")
+
+
+def test_a_build_keeps_its_image_for_the_conversion_which_lets_go_of_it_in_any_case(store: Store, run: Run) -> None:
+    assert worker(Shop, store, run).perform(build(run)).status is Status.DONE
+    assert run.holds(LOCK)
+    shutil.rmtree(run.logs)
+    failed = worker(Shop, store, run).perform(convert(run))
+    assert failed.reason == "store-unwritable", "its log cannot be opened"
+    assert not run.holds(LOCK)
+
+
+def test_a_build_that_fails_keeps_nothing_from_others(store: Store, run: Run) -> None:
+    assert worker(Broken, store, run).perform(build(run)).error == "it does not work"
+    assert not run.holds(LOCK)
+
+
+def test_a_build_whose_log_cannot_be_finished_keeps_nothing_from_others(store: Store, run: Run) -> None:
+    run.log_path(build(run).id).symlink_to("/dev/full")
+    assert worker(Shop, store, run).perform(build(run)).reason == "disk-full"
+    assert not run.holds(LOCK)
+
+
+def test_a_task_is_asleep_while_another_run_has_its_image(store: Store, run: Run) -> None:
+    other = store.start_run(NOW)
+    assert worker(Shop, store, other).perform(build(other)).status is Status.DONE
+    thread = threading.Thread(target=worker(Shop, store, run).perform, args=(build(run),))
+    thread.start()
+    while not run.asleep:
+        thread.join(0.01)
+    assert run.asleep == {build(run).id}
+    other.let_go(LOCK)
+    thread.join(30)
+    assert not run.asleep
+    assert run.holds(LOCK)
+    store.finish_run(other, shutil.rmtree)
