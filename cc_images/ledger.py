@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from cc_images.errors import CCImagesError
-from cc_images.files import clear_errors, try_lock
+from cc_images.files import try_lock
 from cc_images.plan import PLACES, Resource, Stand
 from cc_images.runs import Run
 from cc_images.store import Store
@@ -93,7 +93,7 @@ class Ledger:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         lock, deadline = None, time.monotonic() + PATIENCE
-        with suppress(CCImagesError, OSError), clear_errors(self.store.root):
+        with suppress(OSError):
             while (lock := try_lock(self.store.lock_path("ledger"))) is None and time.monotonic() < deadline:
                 time.sleep(0.01)
         try:
@@ -168,6 +168,7 @@ def _amounts(said: Mapping[str, int]) -> Amounts:
     return +Counter({Resource(name): int(count) for name, count in said.items()})
 
 
+@cache
 def _host() -> str:
     """Return what tells this host, as long as it is up, from others that may use the same store."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
