@@ -101,7 +101,7 @@ def cpu_to_login(disk: Path, folder: Path, models: Sequence[str]) -> dict[str, f
 
 def ours(folder: Path, *words: str) -> Cost:
     """Run cc-images."""
-    return cost([sys.executable, "-m", "cc_images", *words, TAG], folder)
+    return cost([sys.executable, "-m", "cc_images", *words, "-a", Arch.AMD64, TAG], folder)
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def main() -> None:
         (folder / "third-party.yaml").write_text("")
         kvm = accelerated(Arch.AMD64, folder / "accelerators.json")
         build, first, again = ours(folder, "-b"), ours(folder, "-p"), ours(folder, "-p")
-        record = next((folder / "store").glob("builds/*/*/2*.more"))
+        record = next((folder / "store").glob(f"builds/{TAG}/{Arch.AMD64}/2*.more"))
         boots = json.loads(record.read_text())["boot"]["boots"]
         print(f"{'with KVM' if kvm else 'software emulation'}, {len(os.sched_getaffinity(0))} cores\n")
         print(
