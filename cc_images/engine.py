@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from types import MappingProxyType
 from typing import Protocol
 
-from cc_images.plan import PLACES, Plan, Resource, Result, Stand, Status, Task
+from cc_images.plan import NOBODY, PLACES, Elsewhere, Plan, Resource, Result, Stand, Status, Task
 
 Books = Mapping[str, Mapping[Resource, int]]
 """What tasks take besides their places, such as cores and memory, by id."""
@@ -21,7 +21,7 @@ Books = Mapping[str, Mapping[Resource, int]]
 Perform = Callable[[Task], Result]
 """Does a task, and says how it ended; it never raises."""
 
-Decide = Callable[[Mapping[Resource, int], Collection[str]], Stand]
+Decide = Callable[[Elsewhere, Collection[str]], Stand]
 """Starts what fits beside what others take, and returns how the run stands then without the tasks that are asleep."""
 
 LANE = 2
@@ -49,7 +49,7 @@ class Alone:
 
     def share(self, decide: Decide) -> None:
         """See the engine's Desk."""
-        decide({}, ())
+        decide(NOBODY, ())
 
     def idle(self) -> None:
         """See the engine's Desk."""
@@ -109,14 +109,10 @@ class Schedule:
         """Whether there are tasks that have not started."""
         return bool(self._waiting)
 
-    def start(self, elsewhere: Mapping[Resource, int] = MappingProxyType({})) -> list[Task]:
-        """Return the tasks to start now, in the plan's order, and count them as running.
-
-        `elsewhere` has what other runs take, or wait for longer than this one, places included: without any place, none
-        of them is at work or about to be.
-        """
+    def start(self, elsewhere: Elsewhere = NOBODY) -> list[Task]:
+        """Return the tasks to start now, in the plan's order, and count them as running, beside what others take."""
         used = self._taken() + self._kept()
-        used.update({each: count for each, count in elsewhere.items() if each not in PLACES})
+        used.update({each: count for each, count in (elsewhere.held + elsewhere.gone).items() if each not in PLACES})
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         for task in self._waiting.values():
@@ -126,8 +122,7 @@ class Schedule:
                 lanes[task.lane] += 1
                 chosen.append(task)
         if not chosen and not self._running:  # what has been left behind fills everything: go on all the same
-            held = elsewhere if PLACES & elsewhere.keys() else {}
-            chosen += [task for task in self._ready() if not self._must_wait_for(held, task, used)][:1]
+            chosen += [task for task in self._ready() if not self._must_wait_for(elsewhere, task, used)][:1]
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
@@ -169,10 +164,10 @@ class Schedule:
         takes = self._takes[task.id]
         return all(not used[each] or used[each] + count <= self._limits[each] for each, count in takes.items())
 
-    def _must_wait_for(self, held: Mapping[Resource, int], task: Task, used: Mapping[Resource, int]) -> bool:
-        """Say whether others hold something of what a task lacks."""
-        takes = self._takes[task.id]
-        return any(held.get(each) and used[each] + count > self._limits[each] for each, count in takes.items())
+    def _must_wait_for(self, elsewhere: Elsewhere, task: Task, used: Mapping[Resource, int]) -> bool:
+        """Say whether others hold something of what a task lacks, and are at work or about to be."""
+        lacks = [each for each, count in self._takes[task.id].items() if used[each] + count > self._limits[each]]
+        return elsewhere.at_work and any(elsewhere.held[each] for each in lacks)
 
     def finish(self, result: Result) -> None:
         """Take note of how a running task ended."""
@@ -229,10 +224,10 @@ def run(
     schedule = Schedule(plan, limits, books, leaves, keeps)
     futures: dict[Future[Result], Task] = {}
 
-    def decide(elsewhere: Mapping[Resource, int], asleep: Collection[str]) -> Stand:
+    def decide(elsewhere: Elsewhere, asleep: Collection[str]) -> Stand:
         for task in schedule.start(elsewhere):
             futures[executors[task.resource].submit(perform, task)] = task
-        assert futures or not schedule.waits or PLACES & elsewhere.keys(), "something can start, or is waited for"
+        assert futures or not schedule.waits or elsewhere.at_work, "something can start, or is waited for"
         return schedule.stand(asleep)
 
     while True:

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from cc_images.files import try_lock
-from cc_images.plan import PLACES, Resource, Stand
+from cc_images.plan import PLACES, Elsewhere, Resource, Stand
 from cc_images.runs import Run
 from cc_images.store import Store
 
@@ -27,6 +27,9 @@ PAGE = "booked.json"
 
 PATIENCE = 1.0
 """Seconds after which one that has the lock counts as frozen: it only ever needs it for a moment."""
+
+HURRY = 0.05
+"""The same, as long as somebody has had it for that long."""
 
 FRESH = 5.0
 """Seconds for which others hold back for a run that waits; it looks and writes again several times a second."""
@@ -38,21 +41,23 @@ ILLEGIBLE = (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one run has booked. `keeps` says when what came to stay; `since` when it began to wait for `wants`."""
+    """What one run has booked. `keeps` says when what came to stay; `since` when it began to wait for `wants`.
+
+    Both, and when it `looked` last, are seconds of the monotonic clock, which all processes of a host share.
+    """
 
     takes: Amounts = field(default_factory=Counter)
     keeps: tuple[tuple[float, Amounts], ...] = ()
     wants: Amounts = field(default_factory=Counter)
     since: float = 0.0
+    looked: float = 0.0
+    is_here: bool = True
+    """Whether its run lives, on this host."""
 
     @property
     def at_work(self) -> bool:
         """Whether it has a task that is running."""
         return bool(PLACES & self.takes.keys())
-
-    def only_room(self) -> Page:
-        """Return the page of one that takes nothing of this host but the room in the store."""
-        return Page(takes=Counter({Resource.DISK: self.takes[Resource.DISK]}), keeps=self.keeps)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,24 +71,27 @@ class Ledger:
     store: Store
     run: Run
     waiting: Callable[[str], None] = lambda whom: None
-    _began: float = field(default_factory=time.time)
+    _began: float = field(default_factory=time.monotonic)
     _page: Page = field(default_factory=Page)
     _is_written: bool = True
     _others: Mapping[str, Page] = field(default_factory=dict)
-    _is_told: bool = False
+    _kept: dict[str, Amounts] = field(default_factory=dict)
+    """What each other run has kept since this one began, also those that are over."""
+    _told: str = ""
+    _patience: float = PATIENCE
 
-    def share(self, decide: Callable[[Mapping[Resource, int], Collection[str]], Stand]) -> None:
+    def share(self, decide: Callable[[Elsewhere, Collection[str]], Stand]) -> None:
         """Let `decide` start what fits beside what the others have booked, and write down how this run stands then."""
         with self._alone():
             self._others = self._read_others() if self._is_written else {}
             self._turn(decide(self._elsewhere(), self.run.asleep))
 
     def idle(self) -> None:
-        """Hear that nothing can start; say once whom the run waits for."""
+        """Hear that nothing can start; say whom the run waits for, and again when that is another one."""
         whom = " and ".join(f"run {name}" for name, page in sorted(self._others.items()) if page.at_work)
-        if whom and not self._is_told:
+        if whom not in ("", self._told):
             self.waiting(f"memory, cores or room are booked by {whom}")
-            self._is_told = True
+            self._told = whom
 
     def close(self) -> None:
         """Take the page out."""
@@ -92,10 +100,11 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock, deadline = None, time.monotonic() + PATIENCE
+        lock, deadline = None, time.monotonic() + self._patience
         with suppress(OSError):
             while (lock := try_lock(self.store.lock_path("ledger"))) is None and time.monotonic() < deadline:
                 time.sleep(0.01)
+        self._patience = PATIENCE if lock is not None else HURRY
         try:
             yield
         finally:
@@ -110,42 +119,52 @@ class Ledger:
                     found[path.parent.name] = page
         return found
 
-    def _elsewhere(self) -> Amounts:
-        """Return what the others take, what came to stay since this run began, and what those wait for that come first.
+    def _elsewhere(self) -> Elsewhere:
+        """Return what the others take, and what those wait for who come first: whoever waits longer than this run.
 
-        Whoever waits longer comes first, as if it had started already; whoever does not wait at all comes last.
+        One that does not wait at all comes last.
         """
-        total: Amounts = Counter()
-        mine = (self._page.since, self.run.version)
+        elsewhere, now = Elsewhere(), time.monotonic()
+        mine = (self._page.since or now, self.run.version)
         for name, page in self._others.items():
-            total.update(page.takes)
+            if not page.is_here:  # its disk lies there until somebody clears up
+                elsewhere.gone[Resource.DISK] += page.takes[Resource.DISK]
+                continue
+            self._kept[name] = Counter()
             for when, kept in page.keeps:
-                total.update(kept if when > self._began else {})
-            if page.wants and (not self._page.since or (page.since, name) < mine):
-                total.update(page.wants)
-        return total
+                self._kept[name].update(kept if when > self._began else {})
+            elsewhere.held.update(page.takes)
+            if now - page.looked < FRESH and (page.since, name) < mine:
+                elsewhere.held.update(page.wants)
+        for kept in self._kept.values():
+            elsewhere.gone.update(kept)
+        return elsewhere
 
     def _turn(self, stand: Stand) -> None:
         kept = Counter(stand.keeps)
         for _, before in self._page.keeps:
             kept.subtract(before)
-        now = time.time()
+        now = time.monotonic()
         page = Page(
             takes=+Counter(stand.takes),
             keeps=(*self._page.keeps, (now, +kept)) if +kept else self._page.keeps,
             wants=+Counter(stand.wants),
             since=(self._page.since or now) if stand.wants else 0.0,
+            looked=now if stand.wants else 0.0,
         )
-        if page != self._page or page.wants or not self._is_written:
+        if page != self._page or not self._is_written:
             self._is_written = _write(self.run.work / PAGE, page)
         self._page = page
-        self._is_told = self._is_told and not page.at_work
+        if page.at_work:
+            self._told = ""
 
 
 def _write(path: Path, page: Page) -> bool:
-    said = {"takes": page.takes, "keeps": page.keeps, "wants": page.wants, "since": page.since, "host": _host()}
+    said = {name: getattr(page, name) for name in ("takes", "keeps", "wants", "since", "looked")}
     with suppress(OSError):
-        path.write_text(json.dumps(said))
+        staged = path.with_suffix(".new")
+        staged.write_text(json.dumps(said | {"host": _host()}))
+        staged.rename(path)
         return True
     return False
 
@@ -154,13 +173,14 @@ def _read(path: Path) -> Page | None:
     """Return what a page of another run says here; None for what is illegible, or gone."""
     with suppress(*ILLEGIBLE):
         said = json.loads(path.read_text())
-        page = Page(
+        return Page(
             takes=_amounts(said["takes"]),
             keeps=tuple((float(when), _amounts(kept)) for when, kept in said["keeps"]),
-            wants=_amounts(said["wants"] if time.time() - path.stat().st_mtime < FRESH else {}),
+            wants=_amounts(said["wants"]),
             since=float(said["since"]),
+            looked=float(said["looked"]),
+            is_here=said["host"] == _host() and _is_alive(path.parent),
         )
-        return page if said["host"] == _host() and _is_alive(path.parent) else page.only_room()
     return None
 
 

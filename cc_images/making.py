@@ -277,7 +277,7 @@ class Workshop:
     def _downloads(self, job: BuildJob) -> Generation | None:
         """Return what earlier builds of the family have downloaded; it stays until the run ends."""
         if (found := Caches(self.store.root).newest(job.family)) is not None:
-            self.run.keep(f"cache {job.tag} {type(job).__name__}", found.descriptor)
+            self.run.keep(f"cache {job.tag} {job.arch} {type(job).__name__}", found.descriptor)
         return found
 
     def _stored_layer(self, task: str, asked: str, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:

@@ -5,6 +5,7 @@ Owns Request, Task, Plan and Result, plain data; how a plan comes about is `plan
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -244,6 +245,25 @@ class Stand:
     takes: Mapping[Resource, int]
     keeps: Mapping[Resource, int]
     wants: Mapping[Resource, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
+
+    Whoever waits longer counts as if it had started.
+    """
+
+    held: Counter[Resource] = field(default_factory=Counter)
+    gone: Counter[Resource] = field(default_factory=Counter)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any of them has a task that is running, or is about to have one."""
+        return bool(PLACES & self.held.keys())
+
+
+NOBODY = Elsewhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,7 @@ class _Sitting:
         """Let the engine do what the plan says, and write down each result as it comes."""
         request = outlook.request
         history = History(self.store.root)
+        ledger = Ledger(store=self.store, run=self.run, waiting=self.display.waiting)
         host = capacity.Host.here(self.store.free_bytes())
         copies = capacity.copies(outlook.sites, self.store.root)
         bookings = capacity.book(plan, host, request.jobs, history, copies)
@@ -187,11 +188,11 @@ class _Sitting:
         def observe(result: Result) -> None:
             self.display.over(result)
             so_far.append(result.as_json())
+            worker.over(plan, {each["task"] for each in so_far})
             if result.status is not Status.CACHED:
                 with suppress(CCImagesError):  # a store that is full has told the task
                     self.journal.note(results=so_far)
 
-        ledger = Ledger(store=self.store, run=self.run, waiting=self.display.waiting)
         with ExitStack() as ending:
             ending.callback(ledger.close)
             executors = {

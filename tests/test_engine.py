@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cc_images.engine import LANE, TICK, Decide, Schedule, run
 from cc_images.model import Arch, Artifact, Format
-from cc_images.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.plan import Elsewhere, FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
 
 GOOD = (Status.DONE, Status.CACHED)
 
@@ -55,6 +56,7 @@ def descendants(plan: Plan, roots: set[str]) -> set[str]:
     return reached - roots
 
 
+@settings(deadline=None)
 @given(plans(), LIMITS, st.data())
 def test_schedule_starts_each_task_once_after_its_needs_and_within_limits(
     plan: Plan, limits: dict[Resource, int], data: st.DataObject
@@ -197,7 +199,8 @@ class Busy:
 
     def share(self, decide: Decide) -> None:
         self.looks -= 1
-        decide({Resource.BUILD: 1, Resource.MEMORY: 9} if self.looks >= 0 else {}, ())
+        held = Counter({Resource.BUILD: 1, Resource.MEMORY: 9}) if self.looks >= 0 else Counter[Resource]()
+        decide(Elsewhere(held=held), ())
 
     def idle(self) -> None:
         self.idles -= 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,9 +16,9 @@ import pytest
 
 from cc_images import engine
 from cc_images.files import try_lock
-from cc_images.ledger import PAGE, Ledger
+from cc_images.ledger import HURRY, PAGE, Ledger
 from cc_images.model import Artifact
-from cc_images.plan import RESOURCES, FetchJob, Plan, Resource, Result, Stand, Status, Task
+from cc_images.plan import RESOURCES, Elsewhere, FetchJob, Plan, Resource, Result, Stand, Status, Task
 from cc_images.runs import Run
 from cc_images.store import Store
 
@@ -45,14 +45,14 @@ def seen(
     ledger: Ledger, takes: Amounts | None = None, keeps: Amounts | None = None, wants: Amounts | None = None
 ) -> Amounts:
     """Let a run book something; return what it saw of others."""
-    held: list[Amounts] = []
+    saw: list[Amounts] = []
 
-    def decide(elsewhere: Amounts, asleep: object) -> Stand:
-        held.append({each: count for each, count in elsewhere.items() if count})
+    def decide(elsewhere: Elsewhere, asleep: object) -> Stand:
+        saw.append(+(elsewhere.held + elsewhere.gone))
         return Stand(takes=takes or {}, keeps=keeps or {}, wants=wants or {})
 
     ledger.share(decide)
-    return held[0]
+    return saw[0]
 
 
 def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -> None:
@@ -72,6 +72,8 @@ def test_what_came_to_stay_before_a_run_began_is_not_free_then_anyway(store: Sto
     assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (350, 50)
     seen(working, AT_WORK, {Resource.DISK: 400})
     assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (450, 150)
+    working.close()
+    assert (seen(early), seen(late)) == ({Resource.DISK: 400}, {Resource.DISK: 100}), "it stays when the run is over"
 
 
 def test_of_the_dead_and_of_other_hosts_only_the_room_counts(store: Store, runs: list[Run]) -> None:
@@ -116,7 +118,9 @@ def test_one_who_sits_on_the_ledger_is_not_waited_for(
     monkeypatch.setattr("cc_images.ledger.PATIENCE", 0.05)
     seen(Ledger(store=store, run=runs[0]), AT_WORK)
     assert try_lock(store.lock_path("ledger")) is not None
-    assert seen(Ledger(store=store, run=runs[1])) == AT_WORK
+    looking = Ledger(store=store, run=runs[1])
+    assert seen(looking) == AT_WORK
+    assert looking._patience == HURRY, "and not as long the next time"
 
 
 def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None:
@@ -132,7 +136,8 @@ def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None
     seen(first, AT_WORK)
     assert seen(working, wants=wanted) == AT_WORK | {Resource.MEMORY: 1300}
     assert seen(second, wants=wanted) == AT_WORK, "now it is the one that has waited longest"
-    os.utime(runs[2].work / PAGE, (time.time() - 60,) * 2)
+    page = json.loads((runs[2].work / PAGE).read_text())
+    (runs[2].work / PAGE).write_text(json.dumps(page | {"looked": page["looked"] - 60}))
     assert seen(working, wants=wanted) == AT_WORK, "it looks no longer: it is frozen"
 
 
@@ -161,7 +166,11 @@ def carried_out(ledger: Ledger, count: int, books: engine.Books, perform: engine
                           desk=ledger)  # fmt: skip
 
 
-def test_runs_together_never_take_more_than_there_is(store: Store, runs: list[Run]) -> None:
+def test_runs_together_never_take_more_than_there_is(
+    store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cc_images.ledger.PATIENCE", 60)
+    for_ever = [Ledger(store=store, run=run, _patience=60) for run in runs]
     taken, most, lock = 0, 0, threading.Lock()
     books = {f"t{number}": {Resource.MEMORY: 250 + 50 * number} for number in range(6)}
 
@@ -177,7 +186,7 @@ def test_runs_together_never_take_more_than_there_is(store: Store, runs: list[Ru
         return Result(task=task.id, status=Status.DONE)
 
     with ThreadPoolExecutor(3) as pool:
-        ended = list(pool.map(lambda run: carried_out(Ledger(store=store, run=run), 6, books, perform), runs))
+        ended = list(pool.map(lambda ledger: carried_out(ledger, 6, books, perform), for_ever))
     assert [len(results) for results in ended] == [6, 6, 6]
     assert 500 < most <= 1000, "more than one at a time, where there is room"
 
@@ -189,7 +198,9 @@ def test_a_run_that_finds_everything_taken_has_its_turn_before_the_other_is_over
     def perform(task: Task, who: str) -> Result:
         order.append(who)
         busy.set()
-        time.sleep(0.1)
+        deadline = time.monotonic() + 30
+        while not (runs[1].work / PAGE).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
         return Result(task=task.id, status=Status.DONE)
 
     def long() -> None:
@@ -229,6 +240,11 @@ def test_two_runs_of_which_each_sleeps_on_what_the_other_has_made_both_end(store
 
 
 def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
+    def elsewhere(gone: Amounts | None = None, **held: int) -> Elsewhere:
+        return Elsewhere(
+            held=Counter({Resource(each): count for each, count in held.items()}), gone=Counter(gone or {})
+        )
+
     def schedule() -> engine.Schedule:
         books = {name: {Resource.DISK: 700, Resource.MEMORY: 10} for name in ("t0", "t1")}
         made = engine.Schedule(tasks(2), LIMITS, books, keeps={"t0": {Resource.DISK: 700}})
@@ -239,13 +255,18 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
         assert made.stand() == Stand(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
         return made
 
-    assert schedule().start({Resource.BUILD: 1, Resource.DISK: 1}) == [], "another run is at work, and has some room"
-    for elsewhere in ({Resource.DISK: 600}, {Resource.PUSH: 1}, {Resource.BOOT: 1, Resource.MEMORY: 500}):
-        assert [task.id for task in schedule().start(elsewhere)] == ["t1"], elsewhere
+    assert schedule().start(elsewhere(build=1, disk=1)) == [], "another run is at work, and will give back some room"
+    for others in (
+        elsewhere(disk=600),
+        elsewhere(push=1),
+        elsewhere(boot=1, memory=500),
+        elsewhere({Resource.DISK: 9}, push=1),
+    ):
+        assert [task.id for task in schedule().start(others)] == ["t1"], others
 
 
 def test_places_are_a_runs_own_and_sleepers_take_nothing() -> None:
     schedule = engine.Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
-    assert [task.id for task in schedule.start({Resource.FETCH: 99})] == ["t0"]
+    assert [task.id for task in schedule.start(Elsewhere(held=Counter({Resource.FETCH: 99})))] == ["t0"]
     assert schedule.stand().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
     assert schedule.stand({"t0"}).takes == {}

@@ -124,7 +124,7 @@ def other(store: Store, tmp_path: Path) -> Iterator[str]:
 
 def test_a_run_waits_for_what_another_one_has_booked(store: Store, tmp_path: Path) -> None:
     busy = store.start_run(datetime(2026, 11, 22, 3, tzinfo=UTC))
-    takes = {Resource.PUSH: 1, Resource.DISK: store.free_bytes() >> 20}
+    takes = {Resource.PUSH: 1, Resource.DISK: 1 << 40}
     Ledger(store=store, run=busy).share(lambda others, asleep: Stand(takes=takes, keeps={}, wants={}))
     command = [sys.executable, "-m", "cc_images", *PUSH]
     environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}

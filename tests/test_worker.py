@@ -14,7 +14,7 @@ import pytest
 from cc_images.errors import CCImagesError
 from cc_images.making import Made, Workshop
 from cc_images.model import Arch, Format
-from cc_images.plan import BuildJob, ConvertJob, Status, Task
+from cc_images.plan import BuildJob, ConvertJob, Plan, Status, Task
 from cc_images.runs import Run
 from cc_images.store import Store
 from cc_images.worker import Worker
@@ -82,7 +82,7 @@ def convert(run: Run) -> Task:
         name="CC-One", published_name="CC-One", tag="cc-one", arch=Arch.AMD64, version=run.version,
         formats=(Format.QCOW2,),
     )  # fmt: skip
-    return Task(id="convert cc-one amd64", job=job, reason="")
+    return Task(id="convert cc-one amd64", job=job, reason="", needs=("build cc-one amd64",))
 
 
 def test_a_build_keeps_its_image_for_the_conversion_which_lets_go_of_it_in_any_case(store: Store, run: Run) -> None:
@@ -105,6 +105,15 @@ def test_a_build_whose_log_cannot_be_finished_keeps_nothing_from_others(store: S
     assert not run.holds(LOCK)
 
 
+def test_a_conversion_that_is_given_up_while_its_build_runs_keeps_nothing_from_others(store: Store, run: Run) -> None:
+    making, plan = worker(Shop, store, run), Plan(version=run.version, tasks=(build(run), convert(run)))
+    making.over(plan, {convert(run).id})
+    making.perform(build(run))
+    assert run.holds(LOCK)
+    making.over(plan, {convert(run).id, build(run).id})
+    assert not run.holds(LOCK)
+
+
 def test_a_task_is_asleep_while_another_run_has_its_image(store: Store, run: Run) -> None:
     other = store.start_run(NOW)
     assert worker(Shop, store, other).perform(build(other)).status is Status.DONE
@@ -112,6 +121,7 @@ def test_a_task_is_asleep_while_another_run_has_its_image(store: Store, run: Run
     thread.start()
     while not run.asleep:
         thread.join(0.01)
+        assert thread.is_alive()
     assert run.asleep == {build(run).id}
     other.let_go(LOCK)
     thread.join(30)
