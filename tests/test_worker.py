@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from cc_images.caches import Caches
 from cc_images.errors import CCImagesError
+from cc_images.files import try_lock
 from cc_images.making import Made, Workshop
 from cc_images.model import Arch, Format
 from cc_images.plan import BuildJob, ConvertJob, Plan, Status, Task
@@ -128,3 +132,18 @@ def test_a_task_is_asleep_while_another_run_has_its_image(store: Store, run: Run
     assert not run.asleep
     assert run.holds(LOCK)
     store.finish_run(other, shutil.rmtree)
+
+
+def test_builds_for_two_architectures_hold_the_downloads_of_each(store: Store, run: Run, tmp_path: Path) -> None:
+    shop, job = worker(Shop, store, run).shop, build(run).job
+    assert isinstance(job, BuildJob)
+    for arch in Arch:
+        out = tmp_path / arch
+        (out / "cache").mkdir(parents=True)
+        (out / "cache" / "file").write_text(arch)
+        (out / "cache.json").write_text(json.dumps({"kept": [], "new": ["file"], "empty": []}))
+        Caches(store.root).promote(f"cc-one-{arch}", "20261121T120000Z", None, out, shutil.rmtree)
+        assert shop._downloads(replace(job, arch=arch, family=f"cc-one-{arch}")) is not None
+    locks = list((store.root / "caches").glob("*/*lock"))
+    assert len(locks) == len(Arch)
+    assert [try_lock(each) for each in locks] == [None] * len(Arch), "nobody may take them away"
