@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
             try:
                 with store.lock(f"push {site.cloud or site.name} {name}"):
                     opened = open_site(site, out)
-                    with opened.exclusive():
+                    with opened.exclusive(threading.Event()):
                         seen = look(opened, name)
             except CCImagesError as error:
                 said = error.message.removeprefix(f"site {site.name}: ")

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -277,6 +278,23 @@ def test_an_interrupted_upload_leaves_nothing(tmp_path: Path, folder: Path) -> N
     stop.set()
     with pytest.raises(Interrupted):
         publish(site_at(folder), publication(tmp_path, b"new"), stop=stop)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_push_that_waits_for_another_to_the_folder_can_be_ended(tmp_path: Path, folder: Path) -> None:
+    stop, ended = threading.Event(), threading.Event()
+
+    def push() -> None:
+        with suppress(Interrupted):
+            publish(site_at(folder), publication(tmp_path, b"new"), stop=stop)
+        ended.set()
+
+    with site_at(folder).exclusive(threading.Event()):
+        thread = threading.Thread(target=push, daemon=True)
+        thread.start()
+        assert not ended.wait(0.3)
+        stop.set()
+        assert ended.wait(10)
     assert list(folder.iterdir()) == []
 
 

@@ -60,8 +60,8 @@ class ImageSite(Protocol):
     visibility: str
     """The visibility that published images shall have; empty where there is none."""
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other publishers away from the site, as far as it can."""
+    def exclusive(self, stop: Stop) -> AbstractContextManager[None]:
+        """Keep other publishers away from the site, as far as it can. Raises Interrupted once `stop` is set."""
 
     def find(self, name: str) -> list[Entry]:
         """Return the project's published images that have exactly this name."""

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,13 +37,16 @@ class DirectorySite:
         self.visibility = ""
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, stop: Stop) -> Iterator[None]:
         """Hold the folder's lock; what the file system refuses meanwhile is an error of the site."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                while not _flocked(descriptor):
+                    if stop.is_set():
+                        raise Interrupted("waiting for another push to the folder was ended")
+                    time.sleep(0.05)
                 yield
             finally:
                 os.close(descriptor)
@@ -228,3 +232,12 @@ class DirectorySite:
 def _unfinished(sidecar: Path) -> Path:
     """Return the name that a description has while it is written; a kill may leave it."""
     return sidecar.with_name(f".{sidecar.name.lstrip('.')}.new")
+
+
+def _flocked(descriptor: int) -> bool:
+    """Lock an open folder, and say whether that could be; it cannot while another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -51,7 +51,7 @@ class GlanceSite:
     # -- the protocol -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, stop: Stop) -> Iterator[None]:
         """Do nothing: Glance has no locks. The store's lock keeps runs of one host apart."""
         yield
 

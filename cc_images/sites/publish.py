@@ -48,7 +48,7 @@ def publish(
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
-    with site.exclusive():
+    with site.exclusive(stop):
         return _publish(site, publication, stop, report, keep, ours)
 
 
