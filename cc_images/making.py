@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -96,19 +96,14 @@ class Workshop:
     @contextmanager
     def lock(self, task: str, name: str) -> Iterator[None]:
         """Hold a lock of the store for a task, which is asleep while another run has it."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(self.store.lock(name, partial(self._sleep, task), self.stop))
-            finally:
-                self.run.asleep.discard(task)
+        with self.store.lock(name, partial(self._sleep, task), self.stop):
+            self.run.asleep.discard(task)
             yield
 
     def keep_lock(self, task: str, name: str) -> None:
         """Take such a lock until the run lets go of it."""
-        try:
-            self.run.keep(name, wait_for_lock(self.store.lock_path(name), partial(self._sleep, task), self.stop))
-        finally:
-            self.run.asleep.discard(task)
+        self.run.keep(name, wait_for_lock(self.store.lock_path(name), partial(self._sleep, task), self.stop))
+        self.run.asleep.discard(task)
 
     def _sleep(self, task: str) -> None:
         self.run.asleep.add(task)
