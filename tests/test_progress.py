@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_images import progress
@@ -35,6 +35,7 @@ def forecast(tmp_path: Path, **usual: float) -> Forecast:
     return Forecast(plan=PLAN, bookings=book(PLAN, host, 1, History(tmp_path)), usual=known)
 
 
+@settings(deadline=None)
 @given(
     st.text("abc ", min_size=1, max_size=60), st.text("xyz/: -", max_size=80), st.integers(20, 200),
     st.sampled_from([None, 0.0, 5.0, 100.0]), st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.floats(0, 1e5),
