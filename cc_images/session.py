@@ -30,7 +30,7 @@ from cc_images.ledger import Ledger
 from cc_images.making import Progress, Workshop
 from cc_images.model import Arch, Json
 from cc_images.outlook import Outlook, look
-from cc_images.plan import RESOURCES, BootJob, BuildJob, Plan, PushJob, Request, Result, Status
+from cc_images.plan import RESOURCES, BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status
 from cc_images.published import Published, Put
 from cc_images.runs import Run
 from cc_images.selection import select, sites_of
@@ -183,12 +183,18 @@ class _Sitting:
         )
         shop.pin(plan)
         worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=self.began)
+        conversions = {
+            each: task for task in plan.tasks if isinstance(task.job, ConvertJob) for each in (task.id, *task.needs)
+        }
+        ended: set[str] = set()
         so_far: list[Json] = []
 
         def observe(result: Result) -> None:
             self.display.over(result)
             so_far.append(result.as_json())
-            worker.over(plan, {each["task"] for each in so_far})
+            ended.add(result.task)
+            if (conversion := conversions.get(result.task)) is not None:
+                worker.over(conversion, ended)
             if result.status is not Status.CACHED:
                 with suppress(CCImagesError):  # a store that is full has told the task
                     self.journal.note(results=so_far)

@@ -22,7 +22,7 @@ from cc_images.files import clear_errors, write_json
 from cc_images.gate import Gate
 from cc_images.making import Workshop
 from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
-from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, Plan, PushJob, Result, Status, Task
+from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob, Result, Status, Task
 from cc_images.recipe import key_of
 from cc_images.sandbox import remove
 from cc_images.sites import open_site
@@ -64,11 +64,10 @@ class Worker:
             self.shop.run.let_go(_lock(task.job))
         return replace(result, log=str(path), tail=tail, seconds=time.monotonic() - started)
 
-    def over(self, plan: Plan, ended: Container[str]) -> None:
-        """Let go of the images whose conversion has ended, even if it was given up while their build was running."""
-        for task in plan.tasks:
-            if isinstance(task.job, ConvertJob) and all(each in ended for each in (task.id, *task.needs)):
-                self.shop.run.let_go(_lock(task.job))
+    def over(self, conversion: Task, ended: Container[str]) -> None:
+        """Let go of the image once build and conversion have ended; that may be given up while the build is running."""
+        if all(each in ended for each in (conversion.id, *conversion.needs)):
+            self.shop.run.let_go(_lock(conversion.job))
 
     def _do(self, task: Task, result: Result, log: BinaryIO) -> Result:
         match task.job:

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from cc_images.cli import main
+from cc_images.runs import Run
+from cc_images.store import Store
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -42,6 +45,23 @@ def cli(tmp_path: Path) -> Cli:
         return forked(main, words, cwd, clean_environment(tmp_path) | environment)
 
     return run
+
+
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store, where `cli` has its own."""
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def run(store: Store) -> Iterator[Run]:
+    """Return a run of the store that began at NOW; it ends with the test."""
+    made = store.start_run(NOW)
+    yield made
+    store.finish_run(made, shutil.rmtree)
 
 
 Main = Callable[[list[str]], NoReturn]

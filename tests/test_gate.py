@@ -30,11 +30,6 @@ PASSED = Verdict(climbs={Firmware.UEFI: Climb(levels={Level.CHECKS: 9.0})})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def build(store: Store) -> Build:
     outputs = {}
     for out in (Format.QCOW2, Format.RAW):

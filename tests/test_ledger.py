@@ -9,8 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -21,16 +19,11 @@ from cc_images.model import Artifact
 from cc_images.plan import RESOURCES, Elsewhere, FetchJob, Plan, Resource, Result, Stand, Status, Task
 from cc_images.runs import Run
 from cc_images.store import Store
+from tests.conftest import NOW
 
-NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 AT_WORK = {Resource.BUILD: 1, Resource.MEMORY: 600, Resource.DISK: 50}
 LIMITS = dict.fromkeys(Resource, 9) | {Resource.MEMORY: 1000, Resource.DISK: 1000}
 Amounts = Mapping[Resource, int]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture

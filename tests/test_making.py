@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import pytest
-
 from cc_images.making import Made, Workshop
 from cc_images.model import Arch, Artifact, Layer
 from cc_images.plan import Base, BuildJob, LayerJob
@@ -41,11 +39,6 @@ class Shop(Workshop):
         workspace.mkdir(parents=True, exist_ok=True)
         (workspace / "tree").write_bytes(b"made now")
         return Made(file=workspace / "tree", timings={}, upstream={ADDRESS: "today"})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 def shop(store: Store, **of_layer: object) -> Shop:

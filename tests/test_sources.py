@@ -19,11 +19,6 @@ from cc_images.model import ElementSource
 from cc_images.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def git(repository: Path, *words: str) -> str:
     env = os.environ | {
         "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@invalid", "GIT_COMMITTER_NAME": "a",

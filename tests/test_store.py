@@ -24,11 +24,6 @@ from cc_images.store import Store
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def stage(store: Store, content: bytes) -> Path:
     path = store.root / "staged"
     path.parent.mkdir(parents=True, exist_ok=True)

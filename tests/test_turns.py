@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,21 +17,9 @@ from cc_images.model import Arch
 from cc_images.runs import Run
 from cc_images.store import Store
 from cc_images.turns import Busy, IfBusy
+from tests.conftest import NOW
 
-NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 X, Y, Z = (("cc-x", Arch.AMD64), ("cc-y", Arch.AMD64), ("cc-x", Arch.ARM64))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def run(store: Store) -> Iterator[Run]:
-    made = store.start_run(NOW)
-    yield made
-    store.finish_run(made, shutil.rmtree)
 
 
 def test_one_that_must_be_alone_leaves_while_another_is_at_work(store: Store, run: Run) -> None:

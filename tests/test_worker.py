@@ -5,34 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
-
-import pytest
 
 from cc_images.caches import Caches
 from cc_images.errors import CCImagesError
 from cc_images.files import try_lock
 from cc_images.making import Made, Workshop
 from cc_images.model import Arch, Format
-from cc_images.plan import BuildJob, ConvertJob, Plan, Status, Task
+from cc_images.plan import BuildJob, ConvertJob, Status, Task
 from cc_images.runs import Run
 from cc_images.store import Store
 from cc_images.worker import Worker
+from tests.conftest import NOW
+from tests.test_making import Silent
 
 LOCK = "image cc-one amd64"
-NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
-
-
-class Quiet:
-    """Who is told nothing."""
-
-    def started(self, task: str) -> None: ...
-    def step(self, task: str, doing: str) -> None: ...
-    def bytes(self, task: str, done: int, total: int) -> None: ...
 
 
 class Shop(Workshop):
@@ -53,22 +42,10 @@ class Broken(Workshop):
         raise CCImagesError("it does not work")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def run(store: Store) -> Iterator[Run]:
-    made = store.start_run(NOW)
-    yield made
-    store.finish_run(made, shutil.rmtree)
-
-
 def worker(kind: type[Workshop], store: Store, run: Run) -> Worker:
     shop = kind(
         store=store, run=run, layers={}, moved=lambda made: [], details=lambda asked: {}, folders=(), network={},
-        progress=Quiet(), stop=threading.Event(),
+        progress=Silent(), stop=threading.Event(),
     )  # fmt: skip
     return Worker(shop=shop, sites={})
 
@@ -110,11 +87,11 @@ def test_a_build_whose_log_cannot_be_finished_keeps_nothing_from_others(store: S
 
 
 def test_a_conversion_that_is_given_up_while_its_build_runs_keeps_nothing_from_others(store: Store, run: Run) -> None:
-    making, plan = worker(Shop, store, run), Plan(version=run.version, tasks=(build(run), convert(run)))
-    making.over(plan, {convert(run).id})
+    making = worker(Shop, store, run)
+    making.over(convert(run), {convert(run).id})
     making.perform(build(run))
     assert run.holds(LOCK)
-    making.over(plan, {convert(run).id, build(run).id})
+    making.over(convert(run), {convert(run).id, build(run).id})
     assert not run.holds(LOCK)
 
 
