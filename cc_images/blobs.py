@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,8 @@ from pathlib import Path
 from cc_images.files import clear_errors, file_digest, flush_folder
 
 CHUNK = 1 << 20
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 MARK = 1_700_000_000_000_000_000
 """The modification time of every blob, in nanoseconds since 1970."""
@@ -41,7 +44,9 @@ class Blobs:
         self.root = root
 
     def path(self, digest: str) -> Path:
-        """Return where the blob with this digest is, or would be."""
+        """Return where the blob with this digest is, or would be. Raises ValueError for a text that is no digest."""
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no digest")
         return self.root / "blobs" / "sha256" / digest[:2] / digest
 
     def seal(self, staged: Path, *, sha512: bool = True) -> Blob:

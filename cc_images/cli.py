@@ -51,6 +51,7 @@ def run(argv: list[str]) -> int:
         parser("").error(_nothing_to_do(options.tags))
     from cc_images.errors import CCImagesError
 
+    _listen()
     try:
         from cc_images import verbs, views
 
@@ -71,6 +72,17 @@ def run(argv: list[str]) -> int:
     except CCImagesError as error:
         _complain(error)
         return error.exit_code
+
+
+def _listen() -> None:
+    """Print what modules log as warnings."""
+    import logging
+
+    printed = logging.StreamHandler(sys.stderr)
+    printed.setFormatter(logging.Formatter("cc-images: %(message)s"))
+    log = logging.getLogger("cc_images")
+    log.addHandler(printed)
+    log.propagate = False
 
 
 def _nothing_to_do(tags: list[str]) -> str:

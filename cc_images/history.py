@@ -5,14 +5,12 @@ Owns `history.json` in the store, which outlives the journals of the runs that i
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
+from cc_images import records
 from cc_images.files import write_json
 from cc_images.model import Json
 from cc_images.plan import Result, Status
@@ -37,11 +35,10 @@ class History:
     def __init__(self, root: Path) -> None:
         self._path = root / "history.json"
         self._tasks: dict[str, list[Json]] = {}
-        with suppress(OSError, ValueError):
-            read = json.loads(self._path.read_text())
-            for task, found in (read if isinstance(read, dict) else {}).items():
-                rows = [each for each in (found if isinstance(found, list) else []) if _is_whole(each)]
-                self._tasks.update({task: rows} if rows else {})
+        for task, found in (records.recalled(self._path, records.MemoryShape, root) or {}).items():
+            listed = found if isinstance(found, list) else []
+            rows = [each for each in listed if records.fits(each, records.TookShape)]
+            self._tasks.update({task: rows} if rows else {})
 
     def seconds(self, task: str) -> float | None:
         """Return how long a task usually takes: the median of what is remembered; None when it never ran."""
@@ -67,19 +64,9 @@ class History:
         for result in done:
             took: Mapping[str, float] = {"seconds": round(result.seconds, 1), **result.peaks}
             self._tasks[result.task] = [*self._tasks.get(result.task, []), dict(took)][-REMEMBERED:]
-        write_json(self._path, dict(self._tasks))
+        write_json(self._path, records.encoded(records.MemoryShape, self._tasks))
 
     def _of(self, task: str) -> list[Took]:
         known = {each.name for each in fields(Took)}
         rows = self._tasks.get(task, [])
         return [Took(**{name: value for name, value in each.items() if name in known}) for each in rows]
-
-
-def _is_whole(row: object) -> bool:
-    """Say whether a row has seconds, and nothing but numbers that something can have taken."""
-    return isinstance(row, dict) and "seconds" in row and all(map(_is_amount, row.values()))
-
-
-def _is_amount(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]

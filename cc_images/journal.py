@@ -6,7 +6,6 @@ and about one that was killed. Owns the file and its states, not the meaning of 
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cc_images import records
 from cc_images.files import clear_errors, point, write_json
 from cc_images.model import Json
 
@@ -31,11 +31,6 @@ class State(StrEnum):
     """It ended without a word: killed, or the host went down."""
 
 
-RESULT = frozenset({"task", "status", "error", "hint", "tail", "log", "seconds", "started"})
-IMAGE = frozenset({"image", "arch", "version", "before", "built", "ok", "sites"})
-"""What every result and every image in a journal has."""
-
-
 class Journal:
     """The journal of the run `run` of the store at `root`."""
 
@@ -49,7 +44,7 @@ class Journal:
         """Add to what the journal says, and write it. Raises CCImagesError when the store cannot be written to."""
         with self._lock, clear_errors(self._root):
             self._told |= said
-            write_json(self.path, self._told)
+            write_json(self.path, records.encoded(records.JournalShape, self._told))
 
     def mark_success(self) -> None:
         """Remember this run as the last one that went well, also when its journal has been rotated away."""
@@ -73,26 +68,18 @@ def read(path: Path) -> Json | None:
 
 
 def _raw(path: Path) -> Json | None:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_text())
-        return found if isinstance(found, dict) else None
-    return None
+    return records.recalled(path, records.JournalShape, path.parent.parent)
 
 
 def _whole(found: Json, run: str) -> Json:
     """Return a journal with its state, and without what lacks something that every entry has."""
-    results = _entries(found.get("results"), RESULT)
+    results = [each for each in found.get("results", []) if records.fits(each, records.ResultShape)]
+    images = [each for each in found.get("images", []) if records.fits(each, records.ImageShape)]
     good = all(each["status"] in ("done", "cached") for each in results)
     ended = State.INTERRUPTED if found.get("interrupted") else State.OK if good else State.FAILED
     state = found.get("state") if found.get("state") in set(State) else ended
-    whole = found | {"run": run, "state": state, "images": _entries(found.get("images"), IMAGE)}
+    whole = found | {"run": run, "state": state, "images": images}
     return whole | ({"results": results} if "plan" in found else {})
-
-
-def _entries(listed: object, keys: frozenset[str]) -> list[Json]:
-    return (
-        [each for each in listed if isinstance(each, dict) and each.keys() >= keys] if isinstance(listed, list) else []
-    )
 
 
 def newest_first(root: Path) -> Iterator[Path]:
@@ -111,4 +98,5 @@ def bury(root: Path, run: str) -> None:
     """Note that a run has died, unless its journal says how it ended."""
     said = _raw(folder(root) / f"{run}.json")
     if said is not None and said.get("state") == State.RUNNING:
-        write_json(folder(root) / f"{run}.json", said | {"state": State.KILLED})
+        killed = records.encoded(records.JournalShape, said | {"state": State.KILLED})
+        write_json(folder(root) / f"{run}.json", killed)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from cc_images import records
 from cc_images.files import try_lock
 from cc_images.plan import PLACES, Elsewhere, Resource, Stand
 from cc_images.runs import Run
@@ -36,7 +37,7 @@ FRESH = 5.0
 
 Amounts = Counter[Resource]
 
-ILLEGIBLE = (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
+ILLEGIBLE = (OSError, records.Newer, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,7 @@ def _write(path: Path, page: Page) -> bool:
 def _read(path: Path) -> Page | None:
     """Return what a page of another run says here; None for what is illegible, or gone."""
     with suppress(*ILLEGIBLE):
-        said = json.loads(path.read_text())
+        said = records.load(path, records.MemoryShape)
         return Page(
             takes=_amounts(said["takes"]),
             keeps=tuple((float(when), _amounts(kept)) for when, kept in said["keeps"]),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
@@ -216,15 +216,6 @@ class Layer:
         """When the run that made it began, in UTC."""
         return moment(self.run)
 
-    def as_json(self) -> Json:
-        """Return the record as the store keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, plain: Json) -> Layer:
-        """Return the record that `as_json` described."""
-        return cls(**plain | {"arch": Arch(plain["arch"])})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
@@ -249,18 +240,6 @@ class Build:
     def created(self) -> datetime:
         """When the build's run began, in UTC: its version says so."""
         return moment(self.version)
-
-    def as_json(self) -> Json:
-        """Return the record as the store keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, plain: Json) -> Build:
-        """Return the record that `as_json` described."""
-        outputs = {
-            Format(name): Output(**output | {"format": Format(name)}) for name, output in plain["outputs"].items()
-        }
-        return cls(**plain | {"arch": Arch(plain["arch"]), "outputs": outputs})
 
 
 def moment(run: str) -> datetime:

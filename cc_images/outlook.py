@@ -210,7 +210,11 @@ def _damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:
         newest = store.recorded(each.image.tag, each.arch)
         if newest and (each.newest is None or each.newest.version != newest):
             whole = f"{each.newest.version} is the newest whole one" if each.newest else "there is no other"
-            told.append(f"version {newest} of {each.label} is damaged, -b makes it anew; {whole}")
+            path = store.root / "builds" / each.image.tag / each.arch / f"{newest}.json"
+            if store.is_newer(path):
+                told.append(f"version {newest} of {each.label} was recorded by a newer cc-images; {whole}")
+            else:
+                told.append(f"version {newest} of {each.label} is damaged, -b makes it anew; {whole}")
     return told
 
 
@@ -316,7 +320,7 @@ def _candidate(
 
 def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str, ...]:
     """Return the inputs in which a recipe differs from what a stored build was made of, one short phrase each."""
-    if not details:
+    if "recipe" not in details:
         return ("its record does not say what it was made of",)
     old = dict(details["recipe"]) | {"elements": details.get("files", {}), "upstream": {}}
     new = recipe.as_json() | {"elements": blueprints.files(recipe), "upstream": {}}

@@ -5,12 +5,11 @@ Owns `published.json` in the store. It is a memory, not the truth: somebody else
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from cc_images import records
 from cc_images.files import write_json
 
 
@@ -34,12 +33,10 @@ class Published:
     def __init__(self, root: Path) -> None:
         self._path = root / "published.json"
         self._puts: dict[tuple[str, str], Put] = {}
-        with suppress(OSError, ValueError, TypeError, AttributeError, LookupError):
-            for plain in json.loads(self._path.read_text())["published"]:
-                put = Put(**plain)
-                words = (put.site, put.name, put.tag, put.arch, put.version)
-                if all(isinstance(word, str) for word in words):
-                    self._puts[put.site, put.name] = replace(put, since=float(put.since), seen=float(put.seen))
+        said = records.recalled(self._path, records.PublishedShape, root) or {"published": []}
+        for plain in said["published"]:
+            put = Put(**{each.name: plain[each.name] for each in fields(Put)})
+            self._puts[put.site, put.name] = put
 
     def all(self) -> list[Put]:
         """Return everything, by site and name."""
@@ -64,4 +61,5 @@ class Published:
             before = self._puts.get((put.site, put.name))
             since = before.since if before is not None and before.version == put.version else put.since
             self._puts[put.site, put.name] = Put(**asdict(put) | {"since": since})
-        write_json(self._path, {"published": [asdict(put) for put in self.all()]})
+        said = {"published": [asdict(put) for put in self.all()]}
+        write_json(self._path, records.encoded(records.PublishedShape, said, self._path))

@@ -29,7 +29,6 @@ names holds the lock `gc`, and so does, shared, whoever places blobs and has not
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -41,12 +40,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from cc_images import journal
+from cc_images import journal, records
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer
 from cc_images.runs import Run, wait_for_guards
+
+T = TypeVar("T")
 
 LOOKED_AT = 3
 """Journals that are looked at for one that was left in the middle."""
@@ -147,11 +149,31 @@ class Store:
     def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
         """Yield the recorded builds of an image whose blobs look intact, newest first; others are passed over."""
         for path in _newest_first(self.root / "builds" / tag / arch):
-            with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
-                build = Build.from_json(json.loads(path.read_text()))
-                outputs = build.outputs.values()
-                if outputs and all(self.blobs.looks_intact(output.digest, output.size) for output in outputs):
-                    yield build
+            build = self._recorded(path, records.load_build)
+            if build is None or not build.outputs:
+                continue
+            if all(self.blobs.looks_intact(output.digest, output.size) for output in build.outputs.values()):
+                yield build
+
+    def _recorded(self, path: Path, load: Callable[[Path], T]) -> T | None:
+        """Return what a file records; None for one that is gone, of a newer format, or damaged: that is set aside."""
+        try:
+            return load(path)
+        except records.Damaged as error:
+            records.set_aside(path, self.root, str(error))
+        except (OSError, records.Newer):
+            pass
+        return None
+
+    def is_newer(self, path: Path) -> bool:
+        """Say whether a record has a format that only a newer cc-images reads: it is in use, and not ours to remove."""
+        try:
+            records.load(path, records.BuildShape if path.parts[-4] == "builds" else records.LayerShape)
+        except records.Newer:
+            return True
+        except (OSError, records.Damaged):
+            return False
+        return False
 
     def recorded(self, tag: str, arch: Arch) -> str:
         """Return the version of the newest record of an image, whole or not; empty when there is none."""
@@ -166,11 +188,8 @@ class Store:
 
         Of a build that was looked into, `contents` too, and of one that was booted, `boot`.
         """
-        try:
-            details: Json = json.loads(self.record_path(made).with_suffix(".more").read_text())
-        except (OSError, ValueError):
-            return {}
-        return details
+        path = self.record_path(made).with_suffix(".more")
+        return records.recalled(path, records.DetailsShape, self.root) or {}
 
     def record_path(self, made: Build | Layer) -> Path:
         """Return where the record of a build or layer is."""
@@ -182,8 +201,8 @@ class Store:
         """Write or replace a build's record, then point the human names at its blobs."""
         path = self.record_path(build)
         with clear_errors(self.root):
-            write_json(path.with_suffix(".more"), details)
-            write_json(path, build.as_json())
+            write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+            write_json(path, records.encoded_build(build, path))
             newest = next(self.builds(build.tag, build.arch), None)
             if newest is None or newest.version != build.version:
                 return
@@ -208,17 +227,16 @@ class Store:
     def layers(self, tag: str, arch: Arch) -> Iterator[Layer]:
         """Yield the recorded layers of an image whose blob looks intact, newest first; others are passed over."""
         for path in _newest_first(self.root / "layers" / tag / arch):
-            with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
-                layer = Layer.from_json(json.loads(path.read_text()))
-                if self.blobs.looks_intact(layer.digest, layer.size):
-                    yield layer
+            layer = self._recorded(path, records.load_layer)
+            if layer is not None and self.blobs.looks_intact(layer.digest, layer.size):
+                yield layer
 
     def record_layer(self, layer: Layer, details: Json) -> None:
         """Write a layer's record; the blob is in its place."""
         path = self.record_path(layer)
         with clear_errors(self.root):
-            write_json(path.with_suffix(".more"), details)
-            write_json(path, layer.as_json())
+            write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+            write_json(path, records.encoded_layer(layer, path))
 
     # -- boot tests ---------------------------------------------------------------------------------------------
 
@@ -226,14 +244,15 @@ class Store:
         """Return what was asked of those blobs that have passed a boot test."""
         found: dict[str, str] = {}
         for digest in digests:
-            with suppress(OSError, ValueError, KeyError):
-                found[digest] = json.loads((self.root / "boots" / f"{digest}.json").read_text())["asked"]
+            said = records.recalled(self.root / "boots" / f"{digest}.json", records.PassShape, self.root)
+            if said is not None:
+                found[digest] = said["asked"]
         return found
 
     def note_pass(self, digest: str, said: Json) -> None:
         """Note that a blob has passed a boot test; `asked` in what is said names the test."""
         with clear_errors(self.root):
-            write_json(self.root / "boots" / f"{digest}.json", said)
+            write_json(self.root / "boots" / f"{digest}.json", records.encoded(records.PassShape, said))
 
     def forget_pass(self, digest: str) -> None:
         """Forget that a blob has passed: it was tested again and did not."""
@@ -245,13 +264,20 @@ class Store:
         with clear_errors(self.root), self.lock("gc"):  # alone: another run may record one more format
             newest = self.build(build.tag, build.arch, build.version)
             if newest is not None:
-                write_json(path.with_suffix(".more"), self.details(newest) | {"boot": said, "contents": contents})
-                write_json(path, replace(newest, boot=level).as_json())
+                details = self.details(newest) | {"boot": said, "contents": contents}
+                write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+                write_json(path, records.encoded_build(replace(newest, boot=level), path))
 
     def note_artifact(self, digest: str, name: str) -> None:
         """Note what a fetched file is, and that it was of use now."""
         with clear_errors(self.root):
-            write_json(self.root / "artifacts" / f"{digest}.json", {"name": name})
+            path = self.root / "artifacts" / f"{digest}.json"
+            write_json(path, records.encoded(records.ArtifactShape, {"name": name}, path))
+
+    def artifact_name(self, digest: str) -> str:
+        """Return what a fetched file is called; empty for a blob that is none."""
+        said = records.recalled(self.root / "artifacts" / f"{digest}.json", records.ArtifactShape, self.root)
+        return str(said["name"]) if said else ""
 
     # -- both ---------------------------------------------------------------------------------------------------
 
@@ -269,7 +295,7 @@ class Store:
             for made in gone:
                 path = made if isinstance(made, Path) else self.record_path(made)
                 with suppress(OSError):
-                    doomed |= _digests_in(path.read_text(errors="replace"))
+                    doomed |= _digests_in(records.text(path))
                 path.unlink(missing_ok=True)
                 path.with_suffix(".more").unlink(missing_ok=True)
             loose = doomed - self.named()
@@ -279,11 +305,8 @@ class Store:
 
     def named(self) -> set[str]:
         """Return the digests of all blobs that a record names, readable or not."""
-        texts: list[str] = []
-        for path in (*self.root.glob("builds/*/*/*.json"), *self.root.glob("layers/*/*/*.json")):
-            with suppress(FileNotFoundError):  # another process has just removed it
-                texts.append(path.read_text(errors="replace"))
-        return _digests_in("\n".join(texts))
+        every = (*self.root.glob("builds/*/*/*.json"), *self.root.glob("layers/*/*/*.json"))
+        return _digests_in("\n".join(map(records.text, every)))
 
 
 def digests(made: Build | Layer) -> list[str]:

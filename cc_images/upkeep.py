@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -19,6 +18,9 @@ from cc_images.files import clear_errors, tree_size, try_lock
 from cc_images.model import Arch, Build, Layer, moment
 from cc_images.pruning import Holding, Kind, doomed, outworn
 from cc_images.store import Store, digests
+
+NEWER = "a newer cc-images"
+"""Who uses what this version cannot read."""
 
 YOUNG = 3600.0
 """Seconds for which a blob that nothing names may still be on its way to its record."""
@@ -49,6 +51,10 @@ def _inventory(store: Store) -> list[Item]:
                 items.append(_item(store, kind, made, rank, using))
         good = {store.record_path(made) for made in found}
         for path in sorted({*folder.glob("2*.json")} - good):
+            if store.is_newer(path):
+                known = Holding(kind=kind, name=f"{tag} {arch}", version=path.stem, size=0, used=0, in_use=NEWER)
+                items.append(Item(known, lambda: 0))
+                continue
             unreadable = Holding(kind=Kind.STRAY, name=f"{tag} {arch}, damaged", version=path.stem, size=0, used=0)
             items.append(Item(unreadable, lambda path=path: store.forget(path)))  # type: ignore[misc]
     caches = Caches(store.root)
@@ -162,8 +168,9 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
             continue
         note = store.root / "artifacts" / f"{blob.name}.json"
         name, kind, used = blob.name, Kind.STRAY, _changed(blob)
-        with suppress(OSError, ValueError, KeyError):
-            name, kind, used = json.loads(note.read_text())["name"], Kind.ARTIFACT, note.stat().st_mtime
+        with suppress(OSError):
+            if said := store.artifact_name(blob.name):
+                name, kind, used = said, Kind.ARTIFACT, note.stat().st_mtime
         if kind is Kind.STRAY and time.time() - used < YOUNG:
             continue
         holding = Holding(

@@ -19,10 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from cc_images import clock, process
+from cc_images import clock, process, records
 from cc_images.errors import CCImagesError
 from cc_images.files import write_json
 from cc_images.recipe import merged, without_secrets
@@ -96,7 +96,8 @@ def look(
     fresh = {address: answer for address, answer in answers.items() if isinstance(answer, Seen)}
     if fresh:
         with suppress(OSError):  # a full or foreign store must not keep anybody from looking
-            write_json(memory, {address: asdict(seen) for address, seen in (known | fresh).items()})
+            told = {address: asdict(seen) for address, seen in (known | fresh).items()}
+            write_json(memory, records.encoded(records.MemoryShape, told))
     together = known | fresh
     return State(
         digests={address: together[address].digest for address in wanted if address in together},
@@ -177,10 +178,12 @@ def _apt_name(address: str) -> str:
 
 
 def _remembered(memory: Path) -> dict[str, Seen]:
-    try:
-        return {address: Seen(**known) for address, known in json.loads(memory.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    known = {each.name for each in fields(Seen)}
+    found = records.entries(memory, records.SeenShape)
+    return {
+        address: Seen(**{name: value for name, value in said.items() if name in known})
+        for address, said in found.items()
+    }
 
 
 def _web(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests import leaks
 def child(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Return a process that has the test's folder in its environment."""
     with subprocess.Popen(["sleep", "600"], env={"PATH": "/bin:/usr/bin", "MARK": str(tmp_path)}) as process:
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # its program has just begun
+            time.sleep(0.01)
         yield process
         process.kill()
 

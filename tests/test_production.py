@@ -226,7 +226,9 @@ def test_a_run_that_was_killed_is_said_to_be(tmp_path: Path, store: Store, cli: 
     assert "running" in cli("report", "--list").stdout
     cli(*PUSH)
     dead = json.loads((store.root / "runs" / "20261121T000000Z.json").read_text())
-    assert dead == {"run": "20261121T000000Z", "began": "then", "words": [], "state": "killed"}, "nothing is made up"
+    assert dead == {"run": "20261121T000000Z", "began": "then", "words": [], "state": "killed", "format": 1}, (
+        "nothing is made up"
+    )
     assert "cc-images 20261121T000000Z killed:" in cli("report", "--list").stdout
 
 

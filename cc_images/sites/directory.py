@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import time
 import uuid
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images import clock
+from cc_images import clock, records
 from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import write_json
@@ -215,9 +214,8 @@ class DirectorySite:
         ]
 
     def _read(self, sidecar: Path) -> Json:
-        with suppress(OSError, ValueError):
-            found = json.loads(sidecar.read_text())
-            return found if isinstance(found, dict) else {}
+        with suppress(OSError, ValueError, records.Newer):
+            return records.load(sidecar, records.SidecarShape)
         return {}
 
     def _refused(self, error: OSError) -> CCImagesError:

@@ -1,0 +1,417 @@
+"""Records: the JSON files that cc-images keeps, apart from the classes in memory.
+
+Owns their formats. Each has a number; a file without one is of format 1. Keys that this version does not know are
+ignored and kept when a record is written again. A record of a newer format is in use, never damaged: only the
+cc-images that wrote it may remove it. A damaged one (torn, of a wrong shape, or no regular file) is moved into the
+quarantine of its store and named once in the log. To change a format incompatibly: raise its number, decode the old
+one too, add a golden file to `tests/golden`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from cc_images.model import Arch, Build, Format, Json, Layer, Output, moment
+
+LARGEST = 256 << 20
+"""Bytes above which a file is no record."""
+
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Version = Annotated[str, Meta(pattern=r"\A[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?\Z")]
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]
+
+_log = logging.getLogger(__name__)
+
+
+class Damaged(ValueError):
+    """A file that is not the record which its name promises."""
+
+
+class Newer(Exception):
+    """A record in a format that a newer cc-images writes."""
+
+
+class Shape(Struct, kw_only=True):
+    """The keys of a record, and what they may hold; FORMAT is the number that this version writes."""
+
+    FORMAT: ClassVar[int] = 1
+
+
+class OutputShape(Shape):
+    """One output of a build."""
+
+    format: Format
+    digest: Digest
+    sha512: str
+    size: Count
+    virtual_size: Count
+
+
+class BuildShape(Shape):
+    """`builds/<tag>/<arch>/<version>.json`."""
+
+    tag: str
+    name: str
+    arch: Arch
+    version: Version
+    asked: str
+    key: str
+    outputs: dict[Format, OutputShape]
+    upstream: dict[str, str] = {}
+    packages: Count = 0
+    boot: str = ""
+
+
+class LayerShape(Shape):
+    """`layers/<tag>/<arch>/<run>.json`."""
+
+    tag: str
+    arch: Arch
+    run: Version
+    asked: str
+    key: str
+    digest: Digest
+    size: Count
+    upstream: dict[str, str] = {}
+
+
+class ContentsShape(Shape):
+    """What was seen inside an image; see `inspection.contents`."""
+
+    os: dict[str, str] | UnsetType = UNSET
+    kernels: list[str] | UnsetType = UNSET
+    cmdline: str | UnsetType = UNSET
+    users: list[dict[str, str]] | UnsetType = UNSET
+    units: list[str] | UnsetType = UNSET
+    setuid: list[dict[str, str]] | UnsetType = UNSET
+    sizes: dict[str, int] | UnsetType = UNSET
+    packages: dict[str, str] | UnsetType = UNSET
+    manifest: dict[str, str] | None = None
+
+
+class RecipeShape(Shape):
+    """The recipe of a build or layer as it was recorded; see `recipe.Recipe.as_json`."""
+
+    elements: dict[str, Any] = {}
+    environment: dict[str, str] = {}
+
+
+class DetailsShape(Shape):
+    """The `.more` beside the record of a build or layer."""
+
+    recipe: RecipeShape | UnsetType = UNSET
+    files: dict[str, dict[str, str]] = {}
+    sources: dict[str, str] = {}
+    timings: dict[str, float] = {}
+    packages: dict[str, str] = {}
+    contents: ContentsShape | UnsetType = UNSET
+    boot: dict[str, Any] | UnsetType = UNSET
+
+
+class PassShape(Shape):
+    """`boots/<digest>.json`."""
+
+    asked: str
+
+
+class ArtifactShape(Shape):
+    """`artifacts/<digest>.json`."""
+
+    name: str
+
+
+class ResultShape(Shape):
+    """One result in a journal; see `plan.Result`."""
+
+    task: str
+    status: str
+    error: str
+    hint: str
+    tail: list[str]
+    log: str
+    seconds: Amount
+    started: float
+    reason: str = ""
+    size: Count = 0
+    where: str = ""
+    version: str = ""
+    timings: dict[str, float] = {}
+    peaks: dict[str, float] = {}
+
+
+class ImageShape(Shape):
+    """What a run did to one image, in a journal; see `account.images`."""
+
+    image: str
+    arch: str
+    version: str
+    before: str
+    built: bool
+    ok: bool
+    sites: list[dict[str, str]]
+    size: Count | UnsetType = UNSET
+    disk: Count | UnsetType = UNSET
+    size_before: Count | UnsetType | None = UNSET
+    packages: Count | UnsetType = UNSET
+    boot: dict[str, Any] | UnsetType | None = UNSET
+    sizes: dict[str, int] | UnsetType = UNSET
+    rest: int | UnsetType = UNSET
+    compared: bool | UnsetType = UNSET
+    changes: dict[str, list[str]] | UnsetType | None = UNSET
+
+
+class TaskShape(Shape):
+    """One task of the plan in a journal."""
+
+    id: str
+    resource: str = ""
+
+
+class PlanShape(Shape):
+    """The plan in a journal."""
+
+    tasks: list[TaskShape]
+    notes: list[str] = []
+
+
+class JournalShape(Shape):
+    """`runs/<run>.json`; its results and images are looked at one by one."""
+
+    run: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+    words: list[str] = []
+    began: str | UnsetType = UNSET
+    error: str = ""
+    seconds: Amount | None = None
+    plan: PlanShape | UnsetType = UNSET
+    results: list[Any] = []
+    images: list[Any] = []
+    critical: list[str] = []
+    counts: dict[str, int] = {}
+
+
+class SidecarShape(Shape):
+    """`<Name>.json` beside an image in a folder that is a site, whose own `format` is the disk's."""
+
+    id: str = ""
+    name: str = ""
+    sha512: str = ""
+    size: Count = 0
+    run: str = ""
+    replaces: str = ""
+    archives: str = ""
+    published: datetime | UnsetType = UNSET
+    properties: dict[str, str] = {}
+
+
+class MemoryShape(Shape):
+    """A file of which each entry is looked at by itself: history, upstream, accelerators."""
+
+
+class PutShape(Shape):
+    """One entry of `published.json`; see `published.Put`."""
+
+    site: str
+    name: str
+    tag: str
+    arch: str
+    version: str
+    since: float
+    seen: float
+
+
+class PublishedShape(Shape):
+    """`published.json`."""
+
+    published: list[PutShape]
+
+
+class SeenShape(Shape):
+    """One entry of `upstream.json`; see `upstream.Seen`."""
+
+    digest: str
+    when: str
+    etag: str = ""
+    modified: str = ""
+
+
+class TookShape(Shape):
+    """One row of `history.json`; see `history.Took`."""
+
+    seconds: Amount
+    memory: Amount = 0
+    scratch: Amount = 0
+    disk: Amount = 0
+
+
+class AcceleratorShape(Shape):
+    """One entry of `accelerators.json`: whether a host runs guests accelerated, when that was found, and why not."""
+
+    runs: bool
+    asked: Amount
+    why: str = ""
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, shape: type[Shape]) -> Json:
+    """Return the JSON object in a file, whose known keys have the right shapes.
+
+    Raises OSError when it cannot be read, Damaged for anything that is no such record, and Newer for a later format.
+    """
+    plain = _object(path)
+    number = plain.get("format", 1)
+    if isinstance(number, int) and number > shape.FORMAT:
+        raise Newer(f"{path.name} has format {number}; this cc-images knows {shape.FORMAT}")
+    try:
+        msgspec.convert(plain, shape)
+    except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
+        raise Damaged(str(error)) from error
+    return plain
+
+
+def fits(plain: object, shape: type[Shape]) -> bool:
+    """Say whether an entry of a record has the right shape."""
+    try:
+        msgspec.convert(plain, shape)
+    except (msgspec.ValidationError, ValueError, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def entries(path: Path, shape: type[Shape]) -> dict[str, Json]:
+    """Return the entries by name of a memory at the top of a store; those of a wrong shape are left out."""
+    found = recalled(path, MemoryShape, path.parent) or {}
+    return {name: each for name, each in found.items() if name != "format" and fits(each, shape)}
+
+
+def text(path: Path) -> str:
+    """Return what a regular file has; empty for what is no such file. Raises OSError when it cannot be read."""
+    try:
+        return _content(path).decode(errors="replace")
+    except (FileNotFoundError, Damaged):
+        return ""
+
+
+def recalled(path: Path, shape: type[Shape], root: Path) -> Json | None:
+    """Return what `load` returns but for the format, or None; a damaged file goes into the quarantine of `root`."""
+    try:
+        return {key: value for key, value in load(path, shape).items() if key != "format"}
+    except Damaged as error:
+        set_aside(path, root, str(error))
+    except (OSError, Newer):
+        return None
+    return None
+
+
+def set_aside(path: Path, root: Path, why: str) -> None:
+    """Move a damaged file into the quarantine of a store, and say so in the log."""
+    aside = root / "quarantine" / f"{path.name.lstrip('.')}.{time.time_ns()}"
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(aside)
+    except OSError:  # another user's store: it is passed over
+        _log.warning("%s is damaged, and cannot be moved away: %s", path, why)
+    else:
+        _log.warning("%s was damaged and is in %s now: %s", path, aside.parent, why)
+
+
+def _object(path: Path) -> Json:
+    """Return the JSON object in a file."""
+    try:
+        found = msgspec.json.decode(_content(path))
+    except Damaged:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"it is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise Damaged("it is not a JSON object")
+    return found
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a regular file; nothing else is opened, and no link is followed."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise Damaged("it is not a regular file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    with os.fdopen(descriptor, "rb") as file:
+        if status.st_size > LARGEST:
+            raise Damaged(f"it has {status.st_size} bytes")
+        return file.read()
+
+
+# -- builds and layers -----------------------------------------------------------------------------------------------
+
+
+def load_build(path: Path) -> Build:
+    """Return the build that a file records; its names are those of its folders. Raises what `load` raises."""
+    plain = load(path, BuildShape)
+    known = {each: plain[each] for each in BuildShape.__struct_fields__ if each in plain}
+    outputs = {Format(name): _output(Format(name), output) for name, output in plain["outputs"].items()}
+    _require_place(path, plain["tag"], plain["arch"], plain["version"])
+    return Build(**known | {"arch": Arch(plain["arch"]), "outputs": outputs})
+
+
+def _output(name: Format, plain: Json) -> Output:
+    return Output(**{each: plain[each] for each in OutputShape.__struct_fields__} | {"format": name})
+
+
+def load_layer(path: Path) -> Layer:
+    """Return the layer that a file records; its names are those of its folders. Raises what `load` raises."""
+    plain = load(path, LayerShape)
+    known = {each: plain[each] for each in LayerShape.__struct_fields__ if each in plain}
+    _require_place(path, plain["tag"], plain["arch"], plain["run"])
+    return Layer(**known | {"arch": Arch(plain["arch"])})
+
+
+def _require_place(path: Path, tag: str, arch: str, version: str) -> None:
+    """Raise Damaged for a record that lies where one of another name should."""
+    if (tag, arch, version) != (path.parent.parent.name, path.parent.name, path.stem):
+        raise Damaged(f"it records {tag} {arch} {version}")
+    try:
+        moment(version)
+    except ValueError as error:
+        raise Damaged(f"{version} is no time") from error
+
+
+def encoded(shape: type[Shape], data: Mapping[str, Any], path: Path | None = None) -> Json:
+    """Return what is to be written: the data, its format, and the unknown keys of the record that is at `path`."""
+    before: Json = {}
+    if path is not None:
+        with suppress(OSError, Damaged, Newer):
+            before = load(path, shape)
+    unknown = {key: value for key, value in before.items() if key not in shape.__struct_fields__}
+    return unknown | {"format": shape.FORMAT} | dict(data)
+
+
+def encoded_build(build: Build, path: Path | None = None) -> Json:
+    """Return a build as its record has it."""
+    plain = encoded(BuildShape, asdict(build), path)
+    if path is not None:
+        with suppress(OSError, Damaged, Newer):
+            before = load(path, BuildShape)["outputs"]
+            plain["outputs"] = {
+                name: {key: value for key, value in before.get(name, {}).items() if key not in output} | output
+                for name, output in plain["outputs"].items()
+            }
+    return plain
+
+
+def encoded_layer(layer: Layer, path: Path | None = None) -> Json:
+    """Return a layer as its record has it."""
+    return encoded(LayerShape, asdict(layer), path)
