@@ -22,7 +22,8 @@ from pathlib import Path
 
 from bench.cache import Cost, cost
 from bench.plain import REPOSITORY
-from cc_images.emulation import EMULATORS, Machine, accelerated
+from cc_images.acceleration import acceleration
+from cc_images.emulation import EMULATORS, Machine
 from cc_images.model import Arch, Firmware, Level
 from cc_images.sandbox import remove
 
@@ -115,7 +116,7 @@ def main() -> None:
             (folder / name).symlink_to(REPOSITORY / name)
         (folder / "sites.yaml").write_text("local: {directory: site, is_baremetal: true}\n")
         (folder / "third-party.yaml").write_text("")
-        kvm = accelerated(Arch.AMD64, folder / "accelerators.json")
+        kvm = acceleration(Arch.AMD64, folder / "accelerators.json").runs
         build, first, again = ours(folder, "-b"), ours(folder, "-p"), ours(folder, "-p")
         record = next((folder / "store").glob(f"builds/{TAG}/{Arch.AMD64}/2*.more"))
         boots = json.loads(record.read_text())["boot"]["boots"]

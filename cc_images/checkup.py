@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images import emulation, foreign, process, sandbox, twins
+from cc_images import acceleration, emulation, foreign, process, sandbox, twins
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
@@ -144,22 +144,12 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
         remedy = "install them, or push with --no-boot-test"
         state = State.LACK if foreign.runs_programs(arch) else State.SLOW  # nobody waits for it here
         yield Finding(subject=subject, state=state, text=f"missing: {', '.join(missing)}", remedy=remedy)
-    elif emulation.accelerated(arch, store.root / emulation.MEMORY, anew=True):
-        yield Finding(subject=subject, state=State.FINE, text="a guest ran with KVM")
+    elif (answer := acceleration.acceleration(arch, store.root / acceleration.MEMORY, anew=True)).runs:
+        yield Finding(subject=subject, state=State.FINE, text="a guest and firmware ran with KVM")
     else:
-        text = "software emulation, much slower: " + _why_slow(arch)
+        text = f"software emulation, much slower: {answer.why}"
         remedy = "run on the hardware, or allow nested virtualization" if arch.machine == platform.machine() else ""
         yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
-
-
-def _why_slow(arch: Arch) -> str:
-    if arch.machine != platform.machine():
-        return f"this host is {platform.machine()}"
-    if not os.path.exists("/dev/kvm"):
-        return "there is no /dev/kvm"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "/dev/kvm may not be opened (group kvm)"
-    return "/dev/kvm is there, but a guest does not run with it"
 
 
 def _space(store: Store) -> Finding:

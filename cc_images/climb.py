@@ -1,7 +1,7 @@
 """The climb of a guest: from power-on through the levels, seen on its console and asked from inside.
 
 Owns the levels' limits and what every guest is asked. A limit is long enough for a slow host: software emulation gets a
-multiple, and from the login prompt on the guest's own pace counts.
+multiple, from the login prompt on the guest's own pace counts, and time in which it had no core counts nowhere.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ SILENT_CLOUD_INIT = 6.0
 
 ORDER = tuple(Level)
 
+BEFORE_LOGIN = frozenset({Level.FIRMWARE, Level.LOADER, Level.KERNEL, Level.LOGIN})
+"""Levels at which a machine that runs prints something."""
+
 ASK = Path(__file__).parent / "inside" / "ask.sh"
 
 ABOUT: Mapping[str, str] = {
@@ -78,11 +81,22 @@ class Climb:
     problems: list[str] = field(default_factory=list)
     host_keys: tuple[str, ...] = ()
     machine_id: str = ""
+    silent: bool = False
+    """Whether the machine printed nothing any more before the level that failed: it may be the host's fault."""
+    timed_out: str = ""
+    """What took longer than the guest itself waits, in its own words: it may be too slow a host's fault."""
+    starved: float = 0.0
+    """The part of the time until the failure in which the machine had no core, 0 to 1."""
 
     @property
     def reached(self) -> Level | None:
         """The highest level."""
         return max(self.levels, key=ORDER.index, default=None)
+
+    def is_beyond(self, other: Climb) -> bool:
+        """Say whether this boot got further than another one that failed."""
+        assert other.failed is not None
+        return self.failed is None or ORDER.index(self.failed) > ORDER.index(other.failed)
 
     def fail(self, level: Level, *problems: str) -> None:
         """Take note of the level that is not reached, and why; what comes after it does not count."""
@@ -108,7 +122,7 @@ def climb(
 
 def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
     """Follow the console until cloud-init has finished, or something shows that it will not."""
-    since, last = 0.0, 0
+    since, without_core, last = 0.0, 0.0, 0
     while not guest.console.reached(Level.CLOUD_INIT):
         _not_stopped(stop)
         guest.look()
@@ -116,22 +130,34 @@ def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
         found.levels = dict(console.levels)
         now = ORDER.index(found.reached) if found.reached else 0
         if now != last:
-            last, since = now, guest.now
+            last, since, without_core = now, guest.now, guest.starved
             report(ORDER[now])
         ahead = ORDER[now + 1]
         if console.stopped_at is not None:
+            _note_host(guest, found)
             return found.fail(console.stopped_at, console.trouble)
         if not guest.running:
-            _blame_the_host(guest, found)
+            if not guest.machine.accelerated:
+                _blame_the_host(guest, found)
+            found.silent = True
             return found.fail(ahead, f"the machine went off: {guest.said_by_qemu()}")
-        if late := _late(guest, ahead, guest.now - since, found.reached):
+        waited = guest.now - since - (guest.starved - without_core)
+        if late := _late(guest, ahead, waited, found.reached):
             if ahead is Level.CLOUD_INIT and _finished(guest, stop):  # it may log elsewhere
                 guest.console.levels[Level.CLOUD_INIT] = guest.now
                 continue
+            _note_host(guest, found)
+            found.silent = ahead in BEFORE_LOGIN and guest.now - guest.heard > waited / 2
             return found.fail(ahead, late)
         time.sleep(LOOK)
     _await_login(guest, found, stop)
     return None
+
+
+def _note_host(guest: Guest, found: Climb) -> None:
+    """Take note of what the host may have to do with a failure."""
+    found.timed_out = guest.console.timed_out
+    found.starved = guest.starved / guest.now if guest.now else 0.0
 
 
 def _blame_the_host(guest: Guest, found: Climb) -> None:

@@ -46,6 +46,10 @@ ENDS = (">", "> ", ".")
 COMPLAINT = re.compile(r"^(?:error|ERROR|Error|\[FAILED\])\b.*", re.MULTILINE)
 """What may explain why a level is late, and may be harmless."""
 
+TIMED_OUT = re.compile(r"^\[ *TIME *\] .*", re.MULTILINE)
+UNIT_TROUBLE = re.compile(r"^\[ *(?:TIME|DEPEND|FAILED) *\] .*", re.MULTILINE)
+"""Lines of systemd about a unit: the first one is the cause of those that follow."""
+
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[A-Za-z]"  # CSI
     r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and their like, with what they carry
@@ -82,7 +86,9 @@ class Console:
             if self.reached(level):
                 continue  # it was passed in spite of what it said
             if found := re.search(sign, text, re.MULTILINE):
-                self.stopped_at, self.trouble = level, f"{words} ({found[0].strip()[:120]})"
+                first = UNIT_TROUBLE.search(text) if "emergency mode" in words else None
+                said = " ".join((first or found)[0].split())[:120]
+                self.stopped_at, self.trouble = level, f"{words} ({said})"
                 return
 
     @property
@@ -90,6 +96,12 @@ class Console:
         """The latest line that complains; empty when there is none."""
         found = COMPLAINT.findall(self._text)
         return found[-1].strip()[:160] if found else ""
+
+    @property
+    def timed_out(self) -> str:
+        """The first line about a unit or device that took longer than the guest waits; empty when there is none."""
+        found = TIMED_OUT.search(self._text)
+        return " ".join(found[0].split())[:120] if found else ""
 
     def reached(self, level: Level) -> bool:
         """Say whether a level, or one that implies it, was seen."""

@@ -1,35 +1,17 @@
-"""Machines to boot images on: which QEMU, which firmware, and whether this host can speed them up.
+"""Machines to boot images on: which QEMU, and which firmware.
 
 Owns QEMU's command line for a machine. To add an architecture: its line in EMULATORS.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import shutil
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.errors import CCImagesError
-from cc_images.files import write_json
-from cc_images.model import Arch, Firmware, Json
-
-MEMORY = "accelerators.json"
-"""The file of a store in which it is kept whether hosts run guests accelerated."""
-
-DAY = 86400.0
-"""Seconds for which it is believed that guests do not run accelerated."""
-
-PROBE_TIMEOUT = 20.0
-"""Seconds that a guest of a few instructions gets; in software emulation it takes 0.2."""
+from cc_images.model import Arch, Firmware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +37,17 @@ class Emulator:
     """QEMU's exit code when the probe has run."""
 
 
-# mov dx, 0xf4; mov al, 0x10; out dx, al; cli; hlt: QEMU's isa-debug-exit ends with (0x10 << 1) | 1
-_BOOT_SECTOR = bytes.fromhex("baf400b010eefaf4").ljust(510, b"\0") + b"\x55\xaa"
+# Goes into long mode with paging (one page of 2 MiB at 0), writes and reads the second MiB, asks cpuid, and writes 0x10
+# to port 0xf4: QEMU's isa-debug-exit ends with (0x10 << 1) | 1. Source: tests/probe.S, from which a test assembles it.
+_BOOT_SECTOR = (
+    bytes.fromhex(
+        "fa31c08ed88ec08ed0bc007ce4920c02e692fcbf001089fe6631c0b9000c66f3abc7040320c78400100330c7840020830066b8001000"
+        "000f22d80f20e00c200f22e066b9800000c00f320d00010f30660f0116c07c0f20c0660d010000800f22c066ea697c00000800b81000"
+        "00008ed88ed0bf00001000b90000020048b85a5a5a5a5a5a5a5a4889fe89cbf348ab89d931d248ad4801c2e2f90fa266baf400b010ee"
+        "f4ebfd0f1f00000000000000000000000000009a200000000000009200001700a87c0000"
+    ).ljust(510, b"\0")
+    + b"\x55\xaa"
+)
 
 # movz w0, #8; movk w0, #0x8400, lsl #16; hvc #0; b .: PSCI's SYSTEM_OFF
 _POWER_OFF = bytes.fromhex("000180520080b072020000d400000014")
@@ -124,7 +115,7 @@ class Machine:
                 shutil.copy(variables, folder / "variables.fd")
                 options += ["-drive", f"if=pflash,format=raw,readonly=on,file={comma(code)}"]
                 options += ["-drive", f"if=pflash,format=raw,file={comma(folder / 'variables.fd')}"]
-        return [emulator.program, *_engine(emulator, self.accelerated), *options]
+        return [emulator.program, *engine(emulator, self.accelerated), *options]
 
 
 def comma(path: Path) -> str:
@@ -156,49 +147,8 @@ def lacking(arch: Arch, firmware: tuple[Firmware, ...]) -> list[str]:
     return missing
 
 
-def accelerated(arch: Arch, memory: Path, *, anew: bool = False) -> bool:
-    """Say whether guests of this architecture run accelerated here, by having run one; `memory` keeps the answer.
-
-    That none does is kept for a day: the host may have been busy, or be set up otherwise since. `anew` asks again. The
-    presence of /dev/kvm proves nothing: it may open, make machines, and never run them.
-    """
-    if platform.machine() != arch.machine or not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    program = shutil.which(EMULATORS[arch].program) or ""
-    seen = os.stat(program).st_mtime_ns if program else 0
-    host = f"{socket.gethostname()} {platform.release()} {arch} {seen}"
-    known: dict[str, Json] = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(memory.read_text())
-    answer = known.get(host)
-    if anew or answer is None or not (answer["runs"] or time.time() - answer["asked"] < DAY):
-        answer = known[host] = {"runs": probe(arch, accelerate=True), "asked": time.time()}
-        with suppress(OSError):
-            write_json(memory, known)
-    return bool(answer["runs"])
-
-
-def probe(arch: Arch, *, accelerate: bool) -> bool:
-    """Run a guest of a few instructions and say whether it ran."""
-    emulator = EMULATORS[arch]
-    with tempfile.TemporaryDirectory(prefix="cc-images-") as folder:
-        program = Path(folder, "probe")
-        program.write_bytes(emulator.probe)
-        os.truncate(program, 1 << 20)  # firmware does not read a disk of one sector
-        options = [option.format(probe=comma(program)) for option in emulator.probe_options]
-        # a session of its own: Ctrl-C ends QEMU with the code of a guest that has ended itself
-        machine = [emulator.program, *_engine(emulator, accelerate), "-m", "64", "-nodefaults", "-display", "none"]
-        argv = ["setpriv", "--pdeathsig", "KILL", "--", *machine, "-no-reboot", *options]
-        try:
-            said = subprocess.run(
-                argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_TIMEOUT, start_new_session=True
-            )
-        except (subprocess.TimeoutExpired, OSError):
-            return False
-        return said.returncode == emulator.probe_code
-
-
-def _engine(emulator: Emulator, accelerate: bool) -> list[str]:
+def engine(emulator: Emulator, accelerate: bool) -> list[str]:
+    """Return the machine and what runs its instructions, as QEMU's options."""
     speed = (
         ["-accel", "kvm", "-cpu", "host"]
         if accelerate

@@ -12,12 +12,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from cc_images import clock, emulation, guest, hygiene, inspection, interior, sandbox
+from cc_images import acceleration, clock, emulation, guest, hygiene, inspection, interior, sandbox
 from cc_images.climb import Climb, climb
 from cc_images.config import Config
 from cc_images.elements import Elements
@@ -158,18 +158,27 @@ def boot(
         build, output = _stored(store, image, arch, "")
         ((image, _),), _ = with_claims([(image, arch)], config, Elements(known_folders(config, store)))
         job = boot_job(image, arch, build.version, (output.format,))
-        machine = Machine(
-            arch=arch,
-            firmware=chosen,
-            cores=min(4, len(os.sched_getaffinity(0))),
-            memory_mib=job.memory_mib,
-            accelerated=emulation.accelerated(arch, store.root / emulation.MEMORY),
-        )
-        speed = "with KVM" if machine.accelerated else "in software"
-        tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
+        memory = store.root / acceleration.MEMORY
         file, console = run.use(store.blobs.path(output.digest)), near / "console"
-        with Guest(machine, file, output.format, run.work / "guest", network=True, socket=console) as running:
-            found = climb(running, job.checks, stop=stop, report=lambda level: tell(f"{running.now:6.1f}s {level}"))
+        cores = min(4, len(os.sched_getaffinity(0)))
+        with ExitStack() as machines:
+
+            def start(fast: bool) -> tuple[Guest, Climb]:
+                speed = "with KVM" if fast else "in software"
+                tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
+                machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
+                folder = run.work / f"guest-{speed.replace(' ', '-')}"
+                guest = Guest(machine, file, output.format, folder, network=True, socket=console)
+                machines.enter_context(guest)
+                return guest, climb(guest, job.checks, stop=stop, report=lambda at: tell(f"{guest.now:6.1f}s {at}"))
+
+            running, found = start(acceleration.acceleration(arch, memory).runs)
+            if found.silent and running.machine.accelerated:
+                machines.close()
+                first = found
+                running, found = start(False)
+                if found.is_beyond(first):
+                    acceleration.distrust(arch, memory, "; ".join(first.problems))
             if found.failed is not None:
                 tell(f"{found.failed}: {'; '.join(found.problems)}")
             if keep:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import emulation, formats, interior
+from cc_images import acceleration, formats, interior
 from cc_images.errors import CCImagesError
 from cc_images.making import Workshop
 from cc_images.model import Build, Format, Output
@@ -63,7 +63,7 @@ class Gate:
         """Put one file through its trial and write down what became of it."""
         store, run = self.shop.store, self.shop.run
         self._require_secrets()
-        variables = self.shop.variables(self.job.tag)
+        variables, memory = self.shop.variables(self.job.tag), store.root / acceleration.MEMORY
         verdict = examine(
             self.job,
             self.intact(output),
@@ -73,12 +73,13 @@ class Gate:
             serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
             secrets=secret_values({**variables, **self.shop.network}),
             admitted=interior.admitted_keys(variables),
-            accelerated=emulation.accelerated(self.job.arch, store.root / emulation.MEMORY),
+            accelerated=acceleration.acceleration(self.job.arch, memory).runs,
             cores=self.shop.guest_cores,
             at_once=self.shop.guests_at_once,
             log=log,
             stop=self.shop.stop,
             report=partial(self.shop.progress.step, task),
+            distrust=partial(acceleration.distrust, self.job.arch, memory),
         )
         said = verdict.as_json()
         log.write(json.dumps(said, indent=1).encode() + b"\n")

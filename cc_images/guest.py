@@ -33,6 +33,8 @@ PORTS, START = 3, 0.5
 LOOK = 0.25
 """Seconds between two looks at what happens."""
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
 
 class Stop(Protocol):
     """A request to end, such as threading.Event."""
@@ -61,6 +63,8 @@ class Guest:
         self.console = Console()
         self._image, self._format, self._network, self._socket = image, disk_format, network, socket
         self._read: dict[Path, int] = {}
+        self.heard = 0.0
+        """Seconds since power-on at which the console last printed anything."""
 
     def __enter__(self) -> Guest:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,7 @@ class Guest:
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]  # fmt: skip
         self._process = process.start(command, env=self._environment(), log=self.folder / "qemu.log")
-        self._began = time.monotonic()
+        self._began, self._stolen, self.heard = time.monotonic(), stolen(), 0.0
 
     def _console(self) -> str:
         """Return where the serial console goes: to the log, and to a socket for a person if there shall be one."""
@@ -124,7 +128,21 @@ class Guest:
                     raw = file.read()
                     self._read[path] = file.tell()
                 if raw:
+                    self.heard = self.now
                     self.console.feed(raw, self.now)
+
+    @property
+    def starved(self) -> float:
+        """Seconds since power-on in which the machine could have gone on but had no core.
+
+        The longest that one of QEMU's threads stood in the queue (the kernel's sched-stats.rst), and what
+        the host of this host took away from each core.
+        """
+        waited = 0
+        for thread in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError, ValueError, IndexError):
+                waited = max(waited, int(thread.read_text().split()[1]))
+        return min(self.now, waited / 1e9 + max(0.0, stolen() - self._stolen))
 
     def tail(self, lines: int = 40) -> tuple[str, ...]:
         """Return the last lines of the serial log."""
@@ -190,6 +208,13 @@ class Guest:
         tool = next(each for each in ("genisoimage", "xorrisofs", "mkisofs") if shutil.which(each))
         process.run([tool, "-quiet", "-V", "cidata", "-r", "-J", "-o", str(disk), str(files)], env=environment)
         return disk
+
+
+def stolen() -> float:
+    """Return the seconds that the host of this host has taken away from each core since it is up; see proc(5)."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS / (os.cpu_count() or 1)
+    return 0.0
 
 
 def _free_port() -> int:

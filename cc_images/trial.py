@@ -28,7 +28,12 @@ class Refused(CCImagesError):
     """An image did not pass. `tail` has the last lines of the console that shows it."""
 
     def __init__(self, verdict: Verdict, hint: str) -> None:
-        super().__init__(verdict.words, hint=hint, reason=f"boot-{verdict.failed}".replace(" ", "-"))
+        super().__init__(
+            verdict.words,
+            hint=hint,
+            reason=f"boot-{verdict.failed}".replace(" ", "-"),
+            temporary=bool(verdict.slow_host),
+        )
         self.tail = verdict.tail
 
 
@@ -72,7 +77,17 @@ class Verdict:
         for firmware, climb in self.climbs.items():
             if climb.failed is not None:
                 told.setdefault(f"{climb.failed}: {'; '.join(climb.problems)}", []).append(firmware)
-        return "; ".join(f"{text} ({' and '.join(with_)})" for text, with_ in told.items())
+        words = "; ".join(f"{text} ({' and '.join(with_)})" for text, with_ in told.items())
+        return f"{words}; {self.slow_host}" if self.slow_host else words
+
+    @property
+    def slow_host(self) -> str:
+        """What a slow host has to do with the failure, a phrase; empty when it has nothing to do with it."""
+        for climb in self.climbs.values():
+            if climb.failed is not None and climb.timed_out:
+                told = f"the guest itself gave up waiting: {climb.timed_out}"
+                return f"{told}; for {climb.starved:.0%} of the time this host had no core for it"
+        return ""
 
     @property
     def stuck(self) -> Firmware | None:
@@ -119,10 +134,13 @@ def examine(
     log: BinaryIO,
     stop: threading.Event,
     report: Callable[[str], None],
+    distrust: Callable[[str], None] = lambda why: None,
 ) -> Verdict:
     """Put an image through its trial in `folder`, which must not exist.
 
-    Each guest has `cores`, and `at_once` run at a time. Raises CCImagesError for what is this host's fault.
+    Each guest has `cores`, and `at_once` run at a time. An accelerated guest that stays silent is started again in
+    software; when that gets further, `distrust` is called with the reason, because then the host was at fault. Raises
+    CCImagesError for what is this host's fault.
     """
     report("inside")
     facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
@@ -130,25 +148,32 @@ def examine(
     if inside := hygiene.problems(facts, interior.nameservers(), admitted):
         return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
-    guests = {
-        firmware: Guest(
-            Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=accelerated),
-            image,
-            disk_format,
-            folder / firmware,
-        )
-        for firmware in job.firmware
-    }
+    guests: dict[Firmware, Guest] = {}
 
-    def climb(firmware: Firmware) -> Climb:
+    def boot(firmware: Firmware, fast: bool, attempt: str = "") -> Climb:
+        machine = Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
+        guests[firmware] = Guest(machine, image, disk_format, folder / f"{firmware}{attempt}")
         with guests[firmware] as guest:
             try:
                 return watch(guest, job.checks, stop=stop, report=lambda level: report(f"{firmware}: {level}"))
             finally:
                 shutil.copy(guest.serial, serial_log(firmware))
 
-    with ThreadPoolExecutor(max(1, min(at_once, len(guests))), thread_name_prefix="guest") as pool:
-        climbs = dict(zip(guests, pool.map(climb, guests), strict=True))
+    def climb(firmware: Firmware) -> Climb:
+        found = boot(firmware, fast=accelerated)
+        if found.silent and accelerated:
+            report(f"{firmware}: silent with KVM, again in software")
+            first, found = found, boot(firmware, fast=False, attempt="-software")
+            if found.is_beyond(first):
+                distrust(f"{'; '.join(first.problems)} ({firmware}); in software it was there")
+        if found.failed is not None and found.timed_out:
+            report(f"{firmware}: the guest gave up waiting, again")
+            found = boot(firmware, fast=False, attempt="-again")
+        return found
+
+    with ThreadPoolExecutor(max(1, min(at_once, len(job.firmware))), thread_name_prefix="guest") as pool:
+        climbs = dict(zip(job.firmware, pool.map(climb, job.firmware), strict=True))
+    accelerated = all(guest.machine.accelerated for guest in guests.values())
     _compare(climbs)
     # from ssh on the guest itself has said what is wrong, and the console tells nothing of it
     silent = (Level.SYSTEM, Level.CHECKS)

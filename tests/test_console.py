@@ -66,6 +66,16 @@ def test_a_trouble_has_its_level_and_its_words(text: str, level: Level, words: s
     assert words in console.trouble
 
 
+def test_emergency_mode_is_explained_by_the_first_unit_that_failed() -> None:
+    console = seen(
+        b"Linux version 6.1.0\n[   9.1] sd 0:0:0: x\n[ TIME ] Timed out waiting for device /dev/disk/by-label/boot.\r\n"
+        b"[DEPEND] Dependency failed for /boot.\r\n[FAILED] Failed to start x.\n"
+        b"You are in emergency mode. After logging\n"
+    )
+    assert "emergency mode ([ TIME ] Timed out waiting for device /dev/disk/by-label/boot.)" in console.trouble
+    assert console.timed_out == "[ TIME ] Timed out waiting for device /dev/disk/by-label/boot."
+
+
 def test_what_was_passed_is_no_trouble() -> None:
     assert seen(GOOD + b"Kernel panic - not syncing in a log that somebody prints\n").stopped_at is None
 

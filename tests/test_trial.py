@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cc_images import hygiene, interior, trial
 from cc_images.climb import Climb, _answers, _cloud_init, _late, _logins, _why_no_ssh, pace
 from cc_images.console import Console
-from cc_images.model import Firmware, Level
-from cc_images.trial import Verdict, _compare
+from cc_images.emulation import Machine
+from cc_images.model import Arch, Firmware, Format, Json, Level
+from cc_images.trial import Refused, Verdict, _compare
 
 ALL: dict[Level, float] = {level: float(number) for number, level in enumerate(Level) if level is not Level.INSIDE}
 
@@ -61,6 +66,100 @@ def test_two_boots_share_neither_host_keys_nor_machine_id() -> None:
     assert (verdict.failed, verdict.level) == (Level.CHECKS, Level.SYSTEM)
     assert "the same ssh host key" in verdict.words
     assert "the same machine-id" in verdict.words
+
+
+class Machinery(SimpleNamespace):
+    """Stands in for a machine that is on."""
+
+    def __enter__(self) -> Machinery:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def tail(self) -> tuple[str, ...]:
+        return ("tail",)
+
+
+class Guests:
+    """Stands in for machines: each boot takes the next climb of its firmware."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **planned: list[Climb]) -> None:
+        self.planned, self._folder = planned, tmp_path
+        self.booted: list[tuple[str, bool]] = []
+        self.distrusted: list[str] = []
+        monkeypatch.setattr(trial, "Guest", self._guest)
+        monkeypatch.setattr(trial, "watch", lambda guest, *rest, **more: self.planned[guest.machine.firmware].pop(0))
+        monkeypatch.setattr(interior, "look", lambda *rest, **more: FACTS)
+        monkeypatch.setattr(hygiene, "problems", lambda *rest: [])
+        monkeypatch.setattr(trial, "contents", lambda facts: facts)
+
+    def _guest(self, machine: Machine, *rest: object) -> Any:
+        self.booted.append((machine.firmware, machine.accelerated))
+        serial = self._folder / "serial"
+        serial.touch()
+        return Machinery(machine=machine, serial=serial)
+
+    def examine(self, *, accelerated: bool) -> Verdict:
+        firmware = tuple(Firmware(each) for each in self.planned)
+        job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024,
+                              checks={})  # fmt: skip
+        folder = self._folder
+        return trial.examine(
+            job, folder / "image", Format.QCOW2, folder=folder, guards=folder, secrets=(), admitted=(), cores=1,
+            serial_log=lambda firmware: folder / "log", accelerated=accelerated, at_once=1, log=io.BytesIO(),
+            stop=threading.Event(), report=lambda text: None, distrust=self.distrusted.append,
+        )  # fmt: skip
+
+
+FACTS: Json = {"os": {}}
+
+
+def failed(level: Level, **more: Any) -> Climb:
+    climb = passed(**more)
+    climb.fail(level, f"no sign of {level}")
+    return climb
+
+
+def test_an_accelerated_guest_that_stays_silent_is_started_again_in_software(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    guests = Guests(monkeypatch, tmp_path, bios=[failed(Level.LOADER, silent=True), passed()],
+                    uefi=[failed(Level.FIRMWARE, silent=True), passed()])  # fmt: skip
+    verdict = guests.examine(accelerated=True)
+    assert verdict.passed
+    assert not verdict.accelerated
+    assert guests.booted == [("bios", True), ("bios", False), ("uefi", True), ("uefi", False)]
+    assert guests.distrusted == ["no sign of boot loader (bios); in software it was there",
+                                 "no sign of firmware (uefi); in software it was there"]  # fmt: skip
+
+
+def test_an_image_that_is_as_silent_in_software_is_to_blame_and_not_the_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    silent = [failed(Level.KERNEL, silent=True), failed(Level.KERNEL, silent=True)]
+    guests = Guests(monkeypatch, tmp_path, bios=silent)
+    assert guests.examine(accelerated=True).failed is Level.KERNEL
+    assert guests.distrusted == []
+
+
+def test_what_a_guest_says_itself_is_believed_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    guests = Guests(monkeypatch, tmp_path, bios=[failed(Level.KERNEL)])
+    assert guests.examine(accelerated=True).failed is Level.KERNEL
+    assert guests.booted == [("bios", True)]
+
+
+def test_only_the_firmware_whose_guest_gave_up_waiting_is_booted_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = failed(Level.LOGIN, timed_out="[ TIME ] Timed out waiting for device", starved=0.6)
+    guests = Guests(monkeypatch, tmp_path, bios=[slow, passed()], uefi=[passed()])
+    assert guests.examine(accelerated=False).passed
+    assert guests.booted == [("bios", False), ("bios", False), ("uefi", False)]
+    again = Guests(monkeypatch, tmp_path / "2", bios=[slow, slow])
+    (tmp_path / "2").mkdir()
+    refused = Refused(again.examine(accelerated=False), "hint")
+    assert refused.temporary
+    assert "Timed out waiting for device; for 60% of the time this host had no core for it" in refused.message
 
 
 def test_answers_are_cut_at_their_marks() -> None:

@@ -1,0 +1,140 @@
+"""Acceleration: whether a host can speed guests up, shown by guests that run, and forgotten when one stays silent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cc_images import acceleration, emulation
+from cc_images.acceleration import distrust, probe
+from cc_images.emulation import EMULATORS
+from cc_images.model import Arch
+
+
+def accelerated(arch: Arch, memory: Path, *, anew: bool = False) -> bool:
+    return acceleration.acceleration(arch, memory, anew=anew).runs
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_instructions_and_firmware_run_in_software(arch: Arch) -> None:
+    if shutil.which(EMULATORS[arch].program) is None:
+        pytest.skip(f"{EMULATORS[arch].program} is missing")
+    assert probe(arch, accelerate=False) == ""
+
+
+@pytest.fixture
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a script that stands where QEMU does, on a host that has a /dev/kvm of the right architecture."""
+    script = tmp_path / "bin" / "qemu-test"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nexit 33\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
+    emulator = replace(EMULATORS[Arch.AMD64], program=script.name, uefi=())
+    for module in (emulation, acceleration):
+        monkeypatch.setattr(module, "EMULATORS", {Arch.AMD64: emulator})
+    monkeypatch.setattr("cc_images.acceleration.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(acceleration, "_kvm_refuses", lambda: "")
+    monkeypatch.setattr(acceleration, "PROBE_TIMEOUT", 0.5)
+    return script
+
+
+def test_a_guest_that_runs_is_remembered_for_this_host_and_this_qemu(qemu: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "accelerators.json"
+    assert accelerated(Arch.AMD64, memory)
+    assert [each["runs"] for each in json.loads(memory.read_text()).values() if each != 1] == [True]
+    time.sleep(0.01)
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    assert not accelerated(Arch.AMD64, memory), "another QEMU is asked again"
+
+
+def test_a_guest_that_hangs_or_does_not_start_is_no_acceleration(qemu: Path, tmp_path: Path) -> None:
+    qemu.write_text("#!/bin/sh\nexec sleep 60\n")
+    assert not accelerated(Arch.AMD64, tmp_path / "memory")
+    qemu.unlink()
+    assert not accelerated(Arch.AMD64, tmp_path / "memory")
+
+
+def test_that_none_runs_is_asked_again_after_a_day_and_by_doctor(
+    qemu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, works = tmp_path / "memory", qemu.stat()
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert not accelerated(Arch.AMD64, memory)
+    qemu.write_text("#!/bin/sh\nexit 33\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert not accelerated(Arch.AMD64, memory), "it was asked a moment ago"
+    monkeypatch.setattr(acceleration, "DAY", 0.0)
+    assert accelerated(Arch.AMD64, memory)
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(qemu, ns=(works.st_mtime_ns, works.st_mtime_ns))
+    assert accelerated(Arch.AMD64, memory)
+    assert not accelerated(Arch.AMD64, memory, anew=True)
+
+
+def test_the_boot_sector_is_what_its_source_says(tmp_path: Path) -> None:
+    if shutil.which("as") is None or shutil.which("objcopy") is None:
+        pytest.skip("binutils are missing")
+    subprocess.run(["as", "--64", "-o", tmp_path / "o", Path(__file__).with_name("probe.S")], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", tmp_path / "o", tmp_path / "bin"], check=True)
+    made = (tmp_path / "bin").read_bytes()
+    assert EMULATORS[Arch.AMD64].probe == made.ljust(510, b"\0") + b"\x55\xaa"
+
+
+def test_instructions_alone_are_no_acceleration(qemu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    firmware = replace(emulation.EMULATORS[Arch.AMD64], uefi=((str(qemu), ""),))
+    monkeypatch.setattr(emulation, "EMULATORS", {Arch.AMD64: firmware})
+    monkeypatch.setattr(acceleration, "EMULATORS", {Arch.AMD64: firmware})
+    script = "#!/bin/sh\ncase $* in *bios*) {} exec sleep 5;; esac\nexit 33\n"
+    qemu.write_text(script.replace("{}", ""))
+    answer = acceleration.acceleration(Arch.AMD64, tmp_path / "memory")
+    assert (answer.runs, answer.why) == (False, "a guest of a few instructions runs, but firmware does not start")
+    speaks = 'for w; do case $w in file,*) echo "BdsDxe: x" > "${w##*path=}";; esac; done;'
+    qemu.write_text(script.replace("{}", speaks))
+    assert accelerated(Arch.AMD64, tmp_path / "memory", anew=True)
+
+
+def test_a_host_that_kept_a_guest_silent_is_distrusted_for_a_day_and_said_once(
+    qemu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = tmp_path / "accelerators.json"
+    assert accelerated(Arch.AMD64, memory)
+    with caplog.at_level(logging.WARNING):
+        distrust(Arch.AMD64, memory, "no sign of it (uefi)")
+        distrust(Arch.AMD64, memory, "no sign of it (bios)")
+    assert [each.getMessage() for each in caplog.records] == [
+        "guests do not run accelerated here, so boot tests are done in software for a day: no sign of it (uefi)"
+    ]
+    answer = acceleration.acceleration(Arch.AMD64, memory)
+    assert (answer.runs, answer.why) == (False, "no sign of it (bios)")
+    monkeypatch.setattr(acceleration, "DAY", 0.0)
+    assert accelerated(Arch.AMD64, memory)
+
+
+def test_an_answer_of_a_probe_that_started_no_firmware_is_asked_again(qemu: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "accelerators.json"
+    assert accelerated(Arch.AMD64, memory)
+    said = json.loads(memory.read_text())
+    for each in said.values():
+        if isinstance(each, dict):
+            del each["why"]
+    memory.write_text(json.dumps(said))
+    times = qemu.stat()
+    qemu.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(qemu, ns=(times.st_mtime_ns, times.st_mtime_ns))
+    assert not accelerated(Arch.AMD64, memory)
+
+
+def test_another_architecture_is_never_accelerated(qemu: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("cc_images.acceleration.platform.machine", lambda: "aarch64")
+    assert not accelerated(Arch.AMD64, tmp_path / "memory")
+    assert not (tmp_path / "memory").exists()
