@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images import clock, journal, metrics, page, upkeep
+from cc_images import clock, journal, metrics, overview, page, upkeep
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.history import History
@@ -55,7 +55,11 @@ def follow_up(
             steps["the page of the run is not written"] = lambda: write_page(store.root, told)
         if wishes.max_size is not None and not left:
             steps["the store is not pruned"] = lambda: upkeep.prune(
-                store, keep=wishes.keep, cap=wishes.max_size, dry_run=False
+                store,
+                keep=wishes.keep,
+                cap=wishes.max_size,
+                dry_run=False,
+                serving=overview.serving(config, store, clock.now()),
             )
         steps["old runs are not rotated"] = lambda: upkeep.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
@@ -93,7 +97,7 @@ def _measured(config: Config | None, told: Json) -> list[metrics.Metric]:
         (tag, arch, build.created)
         for tag, image in config.images.items()
         for arch in image.arches
-        if (build := next(store.builds(tag, arch), None)) is not None
+        if (build := store.in_force(tag, arch)) is not None
     ]
     sites = {site.name for site in config.sites}
     puts = [put for put in Published(store.root).newest() if put.tag in config.images and put.site in sites]

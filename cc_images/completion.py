@@ -93,7 +93,8 @@ def _values(action: argparse.Action) -> list[tuple[str, str]]:
 
 def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
     """Return what may be the next positional argument of a verb after those that are given."""
-    wanted = [str(action.metavar or action.dest) for action in parser._actions if not action.option_strings]
+    positionals = [action for action in parser._actions if not action.option_strings]
+    wanted = [str(action.metavar or action.dest) for action in positionals]
     config = _config()
     if not wanted or config is None:
         return []
@@ -103,11 +104,11 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
         runs = [path.stem for path in journal.newest_first(config.store)]
         return [(run, "") for run in runs[:50]] if not given else []
     tags = [(tag, image.name) for tag, image in config.images.items() if tag not in given]
-    if len(wanted) == 1 and parser._actions[-1].nargs is None:
+    if len(wanted) == 1 and positionals[0].nargs is None:
         return tags if not given else []
     if "OLD" in wanted and given:
         return _versions(config, given[0]) if len(given) < len(wanted) else []
-    several = any(action.nargs in ("+", "*") for action in parser._actions if not action.option_strings)
+    several = any(action.nargs in ("+", "*") for action in positionals)
     return [*tags, *([("all", "every image")] if several else [])] if several or not given else []
 
 

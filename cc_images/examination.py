@@ -217,7 +217,8 @@ def _one(config: Config, tag: str, arches: Sequence[Arch]) -> tuple[Image, Arch]
 def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build, Output]:
     """Return a build and the output to look at: the smallest file, which is the compressed one."""
     builds = list(store.builds(image.tag, arch))
-    found = next((build for build in builds if not version or build.version == version), None)
+    wanted = store.in_force(image.tag, arch) if not version else None
+    found = wanted or next((build for build in builds if build.version == version), None)
     if found is None:
         known = ", ".join(build.version for build in builds)
         raise UserError(

@@ -94,9 +94,10 @@ def look(
     chosen, foreign = _buildable(chosen, request, config, store)
     notes += foreign
     if not request.build:
-        stored = [next(store.builds(image.tag, arch), None) for image, arch in chosen]
+        elements = Elements(supply.known_folders(config, store))
+        stored = [_to_push(image, arch, request, store, Blueprints(config, elements)) for image, arch in chosen]
         if all(stored):
-            chosen, unclaimed = supply.with_claims(chosen, config, Elements(supply.known_folders(config, store)))
+            chosen, unclaimed = supply.with_claims(chosen, config, elements)
             candidates = tuple(
                 Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
@@ -123,7 +124,8 @@ def look(
     layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
     world = _World(store)
     for _, _, blueprint in drawn:
-        world.remember(blueprint.job.asked, store.builds(blueprint.job.tag, blueprint.job.arch))
+        tag, arch = blueprint.job.tag, blueprint.job.arch
+        world.remember(blueprint.job.asked, store.builds(tag, arch), store.current(tag, arch))
     for layer in layers.values():
         world.remember(layer.job.asked, store.layers(layer.job.tag, layer.job.arch))
     world.ask(offline, stop)
@@ -157,6 +159,43 @@ def look(
         moved=world.moved,
         details=details,
     )
+
+
+def _to_push(image: Image, arch: Arch, request: Request, store: Store, blueprints: Blueprints) -> Build | None:
+    """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
+
+    None for an image that was never built. Nothing is asked: what upstream held is taken from the last look. Raises
+    UserError when what is stored is of other inputs: after a change, of another catalogue.
+    """
+    builds = list(store.builds(image.tag, arch))
+    if request.version:
+        if (named := next((each for each in builds if each.version == request.version), None)) is None:
+            known = ", ".join(each.version for each in builds) or "none"
+            raise UserError(
+                f"there is no version {request.version} of {image.tag} for {arch}", hint=f"the store has {known}"
+            )
+        return named
+    if not builds:
+        return None
+    try:
+        blueprint = blueprints.build(image, arch)
+    except UserError:  # its elements are not here, so nobody can say what the inputs are
+        return store.in_force(image.tag, arch)
+    world = _World(store)
+    world.remember(blueprint.job.asked, builds, store.current(image.tag, arch))
+    world.ask(offline=True, stop=None)
+    if (match := world.of_recipe(blueprint.job.asked)) is None:
+        newest = store.in_force(image.tag, arch) or builds[0]
+        if "recipe" not in store.details(newest):
+            return newest
+        own = ", ".join(changes(store.details(newest), blueprint.recipe, blueprints)[:3])
+        raise UserError(
+            f"no stored build of {image.tag} for {arch} serves the present inputs; since {newest.version}: {own}",
+            hint=f"-b -p builds and pushes it; -p --version {newest.version} pushes what is there",
+            reason="not-in-force",
+        )
+    assert isinstance(match, Build)
+    return match
 
 
 def _buildable(
@@ -247,9 +286,11 @@ class _World:
         self._newest: dict[str, Build | Layer] = {}
         self._state = upstream.State(digests={}, troubles={})
 
-    def remember(self, asked: str, stored: Iterable[Build | Layer]) -> None:
-        """Take note of what is stored of an image."""
+    def remember(self, asked: str, stored: Iterable[Build | Layer], current: str = "") -> None:
+        """Take note of what is stored of an image, and of the version of it that was in force last."""
         for each in stored:
+            if isinstance(each, Build) and each.version == current:
+                self._newest[asked] = each
             self._newest.setdefault(asked, each)
             if each.asked == asked:
                 self._stored.setdefault(asked, []).append(each)
@@ -265,8 +306,15 @@ class _World:
         found = self._stored.get(asked, [])
         return tuple(each.version if isinstance(each, Build) else each.run for each in found)
 
+    def of_recipe(self, asked: str) -> Build | Layer | None:
+        """Return what is stored of this recipe: what upstream's state fits, else what was in force last, else any."""
+        match, _ = self.match(asked)
+        found = self._stored.get(asked, [])
+        last = self._newest.get(asked)
+        return match or (last if last in found else found[0] if found else None)
+
     def newest(self, asked: str) -> Build | Layer | None:
-        """Return the newest build or layer of the image of which this is asked now, whatever it was made of."""
+        """Return what was in force last of the image of which this is asked now, whatever it was made of."""
         return self._newest.get(asked)
 
     def match(self, asked: str) -> tuple[Build | Layer | None, str]:

@@ -71,8 +71,9 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
     published = Published(store.root)
     standings: list[Standing] = []
     for image, arch in chosen:
-        newest = next(store.builds(image.tag, arch), None)
         said = reasons.get((image.tag, arch), {})
+        serves = said.get("serves")
+        newest = (store.build(image.tag, arch, serves) if serves else None) or store.in_force(image.tag, arch)
         fresh = None if "error" in said else said.get("serves") is not None
         why = [said["error"]] if "error" in said else said.get("changed", [])
         standings.append(
@@ -86,6 +87,13 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
             )
         )
     return standings
+
+
+def serving(config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], list[str]]:
+    """Return the stored versions that serve the present inputs, by tag and architecture; no network is asked."""
+    chosen = [(image, arch) for image in config.images.values() for arch in image.arches]
+    reasons = _reasons(chosen, config, store, now) if chosen else {}
+    return {pair: [said["serves"]] for pair, said in reasons.items() if said.get("serves")}
 
 
 def _reasons(

@@ -58,6 +58,8 @@ class Request:
     fail_fast: bool = False
     boot_test: bool = True
     """Whether a push needs a passed boot test."""
+    version: str = ""
+    """The stored version that is to be pushed, instead of the one that is in force."""
     max_age: int = 7
     """Days for which a build is taken for fresh when upstream cannot be asked."""
 

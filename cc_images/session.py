@@ -182,6 +182,8 @@ class _Sitting:
             offline=offline,
         )
         shop.pin(plan)
+        if request.build:
+            self._name_in_force(outlook)
         worker = Worker(shop=shop, sites={site.name: site for site in outlook.sites}, began=self.began)
         conversions = {
             each: task for task in plan.tasks if isinstance(task.job, ConvertJob) for each in (task.id, *task.needs)
@@ -220,6 +222,14 @@ class _Sitting:
                 stopping=self.stop.is_set,
                 fail_fast=request.fail_fast,
             )
+
+    def _name_in_force(self, outlook: Outlook) -> None:
+        """Point the human names at the stored builds that serve: an older one does when a change was taken back."""
+        for each in outlook.candidates:
+            serves = each.match
+            if serves is not None and serves.version != self.store.current(each.image.tag, each.arch):
+                with suppress(OSError):  # another user's store
+                    self.store.point_names(serves, each.image.published_name(each.arch))
 
     def before(self, plan: Plan, outlook: Outlook) -> dict[tuple[str, Arch], Known]:
         """Return the newest builds of the images that a plan makes anew, before it may remove them."""

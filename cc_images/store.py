@@ -29,6 +29,7 @@ names holds the lock `gc`, and so does, shared, whoever places blobs and has not
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -37,7 +38,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -45,10 +46,15 @@ from typing import TypeVar
 from cc_images import journal, records
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
-from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer
+from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer, moment
 from cc_images.runs import Run, wait_for_guards
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+SKEW = timedelta(minutes=1)
+"""How far clocks may differ without a word."""
 
 LOOKED_AT = 3
 """Journals that are looked at for one that was left in the middle."""
@@ -69,10 +75,12 @@ class Store:
     def start_run(self, now: datetime) -> Run:
         """Return a new run named after `now` (UTC, whole seconds; `.002`, `.003` … for more within one second).
 
+        Names never go backwards: while the clock is behind the latest run or version, each gets the second after that.
+
         Raises CCImagesError when the store cannot be written to.
         """
-        stamp = now.astimezone(UTC).strftime(VERSION_FORMAT)
         with clear_errors(self.root), self.lock("runs"):
+            stamp = self._not_before_the_latest(now.astimezone(UTC)).strftime(VERSION_FORMAT)
             taken = {path.name for path in [*(self.root / "work").glob("*"), *(self.root / "logs").glob("*")]}
             names = (stamp if n == 1 else f"{stamp}.{n:03}" for n in range(1, 1000))
             version = next(name for name in names if name not in taken)
@@ -80,6 +88,16 @@ class Store:
             work.mkdir(parents=True)
             logs.mkdir(parents=True)
             return Run(version, work, logs)
+
+    def _not_before_the_latest(self, now: datetime) -> datetime:
+        places = ("work/2*", "logs/2*", "builds/*/*/2*.json", "layers/*/*/2*.json")
+        latest = max((path.name[:16] for place in places for path in self.root.glob(place)), default="")
+        with suppress(ValueError):
+            if (last := moment(latest)) > now:
+                if last - now > SKEW:
+                    _log.warning("the clock is behind %s, the latest run; this one is named after that", latest)
+                return last + timedelta(seconds=1)
+        return now
 
     def knows(self, run: str) -> bool:
         """Say whether a run was one of this store's."""
@@ -175,6 +193,21 @@ class Store:
             return False
         return False
 
+    def in_force(self, tag: str, arch: Arch) -> Build | None:
+        """Return the build that the last run which built the image found to serve; else the newest; None without any.
+
+        It need not be the newest: after a change was taken back, an older build serves again.
+        """
+        builds = list(self.builds(tag, arch))
+        current = self.current(tag, arch)
+        return next((build for build in builds if build.version == current), builds[0] if builds else None)
+
+    def current(self, tag: str, arch: Arch) -> str:
+        """Return the version to which the human names of an image point; empty when there are none."""
+        with suppress(OSError):
+            return (self.root / "builds" / tag / arch / "current").readlink().stem
+        return ""
+
     def recorded(self, tag: str, arch: Arch) -> str:
         """Return the version of the newest record of an image, whole or not; empty when there is none."""
         return next((path.name.removesuffix(".json") for path in _newest_first(self.root / "builds" / tag / arch)), "")
@@ -204,12 +237,12 @@ class Store:
             write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
             write_json(path, records.encoded_build(build, path))
             newest = next(self.builds(build.tag, build.arch), None)
-            if newest is None or newest.version != build.version:
-                return
-            self.point_names(build, published_name)
+            named = (newest.version if newest else "", self.current(build.tag, build.arch))
+            if build.version in named:
+                self.point_names(build, published_name)
 
     def point_names(self, build: Build, published_name: str) -> None:
-        """Point the human names at a build's blobs."""
+        """Point the human names at the blobs of the build that is in force."""
         point(self.record_path(build).with_name("current"), Path(f"{build.version}.json"))
         for disk_format in set(Format) - set(build.outputs):
             if disk_format.suffix not in {output.format.suffix for output in build.outputs.values()}:

@@ -6,11 +6,12 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from cc_images import sandbox, sources
 from cc_images.caches import Caches
@@ -34,21 +35,33 @@ class Item:
     remove: Callable[[], int]
 
 
-def inventory(store: Store) -> list[Item]:
-    """Return everything that the store holds, builds and layers first. Raises CCImagesError when it cannot be read."""
+Serving = Mapping[tuple[str, Arch], Collection[str]]
+"""The versions that serve the present inputs, by tag and architecture."""
+
+
+def inventory(store: Store, serving: Serving = MappingProxyType({})) -> list[Item]:
+    """Return everything that the store holds, builds and layers first.
+
+    What is in `serving`, or was in force last, ranks before what is newer. Raises CCImagesError for a store that cannot
+    be read.
+    """
     with clear_errors(store.root):
-        return _inventory(store)
+        return _inventory(store, serving)
 
 
-def _inventory(store: Store) -> list[Item]:
+def _inventory(store: Store, serving: Serving) -> list[Item]:
     using = _in_use(store)
     items: list[Item] = []
     for kind, folder in (*_folders(store, "builds"), *_folders(store, "layers")):
         tag, arch = folder.parent.name, Arch(folder.name)
         found: list[Build | Layer] = [*(store.builds(tag, arch) if kind is Kind.BUILD else store.layers(tag, arch))]
+        if kind is Kind.BUILD:  # what is in force comes first, whatever is newer
+            served = {*serving.get((tag, arch), ()), store.current(tag, arch)}
+            found.sort(key=lambda made: isinstance(made, Build) and made.version not in served)
         for rank, made in enumerate(found):
+            in_force = isinstance(made, Build) and made.version in serving.get((tag, arch), ())
             with suppress(FileNotFoundError):  # another process has just removed it
-                items.append(_item(store, kind, made, rank, using))
+                items.append(_item(store, kind, made, 0 if in_force else rank, using))
         good = {store.record_path(made) for made in found}
         for path in sorted({*folder.glob("2*.json")} - good):
             if store.is_newer(path):
@@ -66,9 +79,11 @@ def _inventory(store: Store) -> list[Item]:
     return items + _elements(store) + _loose(store, using) + _runs(store)
 
 
-def prune(store: Store, *, keep: int, cap: int | None, dry_run: bool) -> list[tuple[Holding, str, int]]:
+def prune(
+    store: Store, *, keep: int, cap: int | None, dry_run: bool, serving: Serving = MappingProxyType({})
+) -> list[tuple[Holding, str, int]]:
     """Remove what should go and return it, why, and how many bytes each removal freed (or would free)."""
-    items = {item.holding: item for item in inventory(store)}
+    items = {item.holding: item for item in inventory(store, serving)}
     gone: list[tuple[Holding, str, int]] = []
     for holding, why in doomed(list(items), keep=keep, cap=cap):
         gone.append((holding, why, holding.size if dry_run else items[holding].remove()))

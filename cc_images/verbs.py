@@ -39,6 +39,7 @@ def _request(options: argparse.Namespace) -> Request:
         fail_fast=options.fail_fast,
         boot_test=not options.no_boot_test,
         max_age=options.max_age,
+        version=options.version,
     )
 
 
@@ -73,10 +74,12 @@ def explain(options: argparse.Namespace) -> int:
 
 def prune(options: argparse.Namespace) -> int:
     """Remove from the store what is beyond the newest builds, and above the size cap."""
-    from cc_images import upkeep
+    from cc_images import overview, upkeep
 
-    store = Store(_config().store)
-    gone = upkeep.prune(store, keep=options.keep, cap=options.max_size, dry_run=options.dry_run)
+    config = _config()
+    store = Store(config.store)
+    serving = overview.serving(config, store, clock.now())
+    gone = upkeep.prune(store, keep=options.keep, cap=options.max_size, dry_run=options.dry_run, serving=serving)
     left = sum(item.holding.size for item in upkeep.inventory(store))
     if options.dry_run:
         left -= sum(freed for _, _, freed in gone)

@@ -84,15 +84,18 @@ def _explain(made: Parser) -> None:
 def _run(made: Parser) -> None:
     _plan(made)
     _unwatched(made)
-    made.add_argument("--version", action="version", version=_version())
 
 
 def _plan(made: Parser) -> None:
     _tags(made, "+")
     _site(made, "this site only")
     _world(made)
+    made.add_argument(
+        "--version", action=_Version, nargs="?", metavar="VERSION", default="",
+        help="push this stored version, not the one that serves the present inputs; alone: print that of cc-images",
+    )  # fmt: skip
     made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
-    made.add_argument("-p", "--push", action="store_true", help="push the newest version; with -b the one just built")
+    made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
     made.add_argument(
         "-f", "--force", action="store_true", help="rebuild completely and drop what is cached of the named images"
     )
@@ -215,15 +218,20 @@ def _world(made: Parser) -> None:
     )  # fmt: skip
 
 
-def _version() -> str:
-    # argparse wants the text when the parser is made; the import costs more than the rest of --help
-    class Late(str):
-        def __mod__(self, values: object) -> str:
-            from importlib.metadata import version
+class _Version(argparse.Action):
+    """Take a version to push; without one print what this cc-images is."""
 
-            return f"cc-images {version('cc-images')}"
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        if values is None:
+            from importlib.metadata import version  # costs more than the rest of --help
 
-    return Late("%(prog)s")
+            print(f"cc-images {version('cc-images')}")
+            parser.exit()
+        if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?", str(values)):
+            parser.error(f"argument --version: {values} is not a version such as 20261121T120000Z")
+        setattr(namespace, self.dest, values)
 
 
 def _at_least_one(text: str) -> int:

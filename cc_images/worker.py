@@ -175,7 +175,7 @@ class Worker:
                 self.shop.store.blobs.place(blob)
             self.shop.store.record(build, details, job.published_name)
         if job.replaces:
-            older = [old for old in self.shop.store.builds(job.tag, job.arch) if old.version < build.version]
+            older = [old for old in self.shop.store.builds(job.tag, job.arch) if old.version != build.version]
             self.shop.store.forget(*older)
         if before is None:
             remove(workspace / "out")  # the raw disk is of no more use, and others may want its room

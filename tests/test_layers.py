@@ -96,9 +96,10 @@ LAYERS: list[dict[str, set[str]]] = [
         "progress": {"bars", "outline", "report", "session"},
         "metrics": set(),
         "page": {"report"},
-        "aftermath": {"metrics", "page", "upkeep"},
+        "aftermath": {"metrics", "overview", "page", "upkeep"},
         "production": {"aftermath", "outlook", "progress", "report", "session"},
-        "verbs": {"checkup", "examination", "outline", "outlook", "production", "report", "survey", "upkeep"},
+        "verbs": {"checkup", "examination", "outline", "outlook", "overview", "production", "report", "survey"}
+        | {"upkeep"},
         "completion": set(),
         "views": {"aftermath", "examination", "overview", "report", "survey", "upkeep"},
         "words": set(),
