@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import foreign, process, twins
+from cc_images import foreign, process, toolbox_parts, twins
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
 from cc_images.model import Arch
@@ -174,12 +174,7 @@ def tools(arch: Arch, tree: bool = False) -> dict[str, str]:
         found["mke2fs.conf"] = _sha256(settings.read_bytes()) if settings.is_file() else "missing"
     if foreign.is_foreign(arch):
         found |= {"emulator": foreign.emulator_digest(arch), "twins": twins.digest()}
-    left_out = {"__pycache__", twins.FILES.name}
-    toolbox = sorted(path for path in TOOLBOX.rglob("*") if path.is_file())
-    toolbox = [path for path in toolbox if not left_out & {*path.relative_to(TOOLBOX).parts}]
-    names = (f"{path.relative_to(TOOLBOX)}\0".encode() + path.read_bytes() for path in toolbox)
-    found["toolbox"] = _sha256(b"\0".join(names))
-    return found
+    return found | {"toolbox": toolbox_parts.identity()}
 
 
 def _sha256(content: bytes) -> str:

@@ -7,7 +7,6 @@ for the list of programs and the interpreter, whose files are (`digest`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import process
+from cc_images import process, toolbox_parts
 from cc_images.errors import CCImagesError
 from cc_images.foreign import TWINS_ON, USER_EMULATORS
 from cc_images.model import Arch
@@ -139,9 +138,8 @@ def wanted() -> bool:
 
 
 def digest() -> str:
-    """Return the sha256 of all that makes and starts twins: the list of programs above all."""
-    files = sorted(path for path in FILES.iterdir() if path.is_file())
-    return hashlib.sha256(b"\0".join(f"{path.name}\0".encode() + path.read_bytes() for path in files)).hexdigest()
+    """Return what identifies all that makes and starts twins: the list of programs above all."""
+    return toolbox_parts.identity_of_twins()
 
 
 def make(

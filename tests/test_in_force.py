@@ -1,4 +1,4 @@
-"""What is in force: the build that serves the present inputs, however new another one is, and whatever the clock says."""
+"""In force is the build that serves the present inputs, however new another one is, and whatever the clock says."""
 
 from __future__ import annotations
 

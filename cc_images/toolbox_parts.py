@@ -1,0 +1,39 @@
+"""The toolbox in keys: which of its parts can change what a build results in, and how often each has.
+
+A key must move when an image would come out different, and not when a comment does. So keys hold no digest of the
+toolbox but an identity, made of the versions below. `tests/test_toolbox_parts.py` compares the files with those of
+`tests/golden/toolbox.json` and fails for any change: who made it decides whether results can differ, and if so raises
+the part's version here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+FIRST = "f58f73cfabed3a5b4fc995f730fd9244969ba32d6edd4b7e2cfe85a33be56f59"
+FIRST_TWINS = "3fc023aa821739d8e74fa1e6cb42fd34e035a0411f83d70c9c325f06e1c3a46d"
+"""The identities while all versions are 1: the digests that keys held before there were versions."""
+
+VERSIONS: Mapping[str, int] = {}
+"""The versions of the files in `toolbox/` that are not 1 any more, by relative path."""
+
+TWINS = "twins/"
+"""What begins the paths of those that only images of another architecture are built with."""
+
+
+def identity() -> str:
+    """Return what stands in keys for the toolbox without its twins."""
+    return _of(FIRST, {path: number for path, number in VERSIONS.items() if not path.startswith(TWINS)})
+
+
+def identity_of_twins() -> str:
+    """Return what stands in keys for all that makes and starts twins."""
+    return _of(FIRST_TWINS, {path: number for path, number in VERSIONS.items() if path.startswith(TWINS)})
+
+
+def _of(first: str, versions: Mapping[str, int]) -> str:
+    if not versions:
+        return first
+    return hashlib.sha256(json.dumps([first, sorted(versions.items())]).encode()).hexdigest()
