@@ -16,13 +16,13 @@ mirrors and base images, is taken whole from the build that was promoted last.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cc_images import records
 from cc_images.files import clear_errors, file_digest, point, tree_size, try_lock, write_json
 from cc_images.model import Json
 
@@ -75,7 +75,7 @@ class Caches:
         lie below `cache/`. `name` becomes the beginning of the generation's. The caller holds the family's lock. Old
         generations that nobody reads are removed.
         """
-        said: Json = json.loads((out / "cache.json").read_text()) if (out / "cache.json").is_file() else {}
+        said = records.found(out / "cache.json", records.DownloadsShape)
         if not said.get("new"):
             return
         folder = self.root / family
@@ -161,11 +161,8 @@ class Caches:
         return None
 
     def _digests(self, generation: Path) -> dict[str, str]:
-        try:
-            digests: dict[str, str] = json.loads(_beside(generation, "json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return digests
+        found = records.found(_beside(generation, "json"), records.MemoryShape)
+        return {path: digest for path, digest in found.items() if path != "format" and isinstance(digest, str)}
 
     def _is_intact(self, generation: Path) -> bool:
         """Read all files and compare: what a build installs from here is not checked by anybody else."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import re
 import shutil
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import foreign, process, toolbox_parts, twins
+from cc_images import foreign, process, records, toolbox_parts, twins
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
 from cc_images.model import Arch
@@ -114,7 +114,7 @@ def build(
     Raises CCImagesError with the hook that failed and the lines that tell why.
     """
     phases = Phases(report)
-    name = sandbox.out / "disk"
+    name = sandbox.place(sandbox.out) / "disk"
     kind, extra = ("tar", ["cc-tree"]) if order.tree else ("raw", [])
     argv = ["disk-image-create", "-n", "-a", order.arch, "-t", kind, "--no-tmpfs", "-o", str(name)]
     if order.offline:
@@ -124,12 +124,12 @@ def build(
     # the layer first: what it provides is left out only of what dib expands after it
     first = [LAYER_ELEMENT] if order.layer else []
     environment = {
-        "ELEMENTS_PATH": ":".join(map(str, (*order.folders, TOOLBOX / "elements"))),
+        "ELEMENTS_PATH": ":".join(str(sandbox.place(each)) for each in (*order.folders, TOOLBOX / "elements")),
         "DIB_QUIET": "0",
         "SOURCE_DATE_EPOCH": str(EPOCH),
-        "CC_IMAGES_OUT": str(sandbox.out),
+        "CC_IMAGES_OUT": str(name.parent),
         "CC_IMAGES_TREE": str(name) if order.tree else "",
-        "CC_IMAGES_LAYER": str(order.layer or ""),
+        "CC_IMAGES_LAYER": str(sandbox.place(order.layer) if order.layer else ""),
         **order.environment,
     }
     try:
@@ -147,15 +147,37 @@ def build(
         raise
     except process.CommandFailed as error:
         raise _explained(error, phases) from error
-    return name.with_suffix(f".{kind}"), phases.timings
+    return left(sandbox.out / f"disk.{kind}"), phases.timings
+
+
+def left(file: Path) -> Path:
+    """Return a file that a build has left. Raises CCImagesError for anything but a regular file with one name."""
+    try:
+        status = file.lstat()
+    except FileNotFoundError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        what = "left no result" if status is None else "left something else than a file"
+        raise CCImagesError(
+            f"the build {what} at {file.name}",
+            hint="an element removes or replaces the disk that dib makes, such as no-final-image; leave it out",
+            reason="no-result",
+        )
+    return file
 
 
 def packages(out: Path) -> dict[str, str]:
     """Return the versions of the image's packages by name, from the manifest that dib left in `out`."""
     found: dict[str, str] = {}
     for manifest in out.glob("*.d/dib-manifests/dib-manifest-dpkg-*"):
-        listed = json.loads(manifest.read_text())["packages"]
-        found |= {entry["package"]: entry["version"] for entry in listed if entry["status"].startswith("ii")}
+        if not manifest.resolve().is_relative_to(out.resolve()):
+            continue
+        listed = records.found(manifest, records.ManifestShape).get("packages", [])
+        found |= {
+            entry["package"]: entry["version"]
+            for entry in listed
+            if entry.get("status", "").startswith("ii") and entry.keys() >= {"package", "version"}
+        }
     return dict(sorted(found.items()))
 
 

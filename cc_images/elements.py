@@ -111,6 +111,20 @@ class Elements:
         """Return an element's folder."""
         return self._paths[name]
 
+    def behind_links(self, wanted: Iterable[str]) -> list[Path]:
+        """Return where the links among the files of what a build uses lead, and the elements themselves, resolved.
+
+        A sandbox shows the folders of elements, and what is behind a link may lie elsewhere.
+        """
+        found: dict[Path, None] = {}
+        for name in self.closure(wanted):
+            folder = self._paths[name]
+            found[folder.resolve()] = None
+            for root, folders, files in os.walk(folder):
+                links = (Path(root, each) for each in (*folders, *files) if os.path.islink(os.path.join(root, each)))
+                found.update(dict.fromkeys(each.resolve() for each in links))
+        return [path for path in found if path.exists()]
+
     def provides(self, name: str) -> frozenset[str]:
         """Return what an element stands for besides itself."""
         return self._list(name, "element-provides")

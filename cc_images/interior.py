@@ -38,10 +38,11 @@ def look(
     """
     image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
     disk_format = self_contained(image, stop)
-    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image, PROGRAM.parent))
+    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image, PROGRAM.parent), keeps="DAC_READ_SEARCH")
     mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
+    program, *paths = (str(sandbox.place(each)) for each in (PROGRAM, image, mounts, result))
     sandbox.run(
-        [sys.executable, "-I", str(PROGRAM), str(image), disk_format, str(mounts), str(result)],
+        [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]],
         {"CC_IMAGES_SECRETS": json.dumps(list(secrets))},
         log=log,
         timeout=TIMEOUT,

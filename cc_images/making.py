@@ -171,16 +171,14 @@ class Workshop:
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=(
-                *start.folders,
-                *((start.file,) if start.file else ()),
-                *(place for path in named for place in dict.fromkeys((path, path.resolve()))),
-            ),
+            visible=(*start.folders, *((start.file,) if start.file else ())),
+            behind=(*named, *Elements(start.folders).behind_links((*job.content, *job.disk))),
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
             cache_seed=cache.path if cache else None,
             **self._interpreter(task, job, workspace, log),
         )
+        placed = {name: str(sandbox.place(Path(path))) for name, path in artifacts.items()}
         tree = isinstance(job, LayerJob)
         # a layer must not know what is not in its recipe
         own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
@@ -189,7 +187,7 @@ class Workshop:
             elements=(*job.content, *job.disk),
             folders=start.folders,
             packages=job.packages,
-            environment={**self.network, **job.environment, **artifacts, **({} if tree else own)},
+            environment={**self.network, **job.environment, **placed, **({} if tree else own)},
             timeout=job.timeout,
             offline=self.offline,
             layer=start.file,
@@ -215,12 +213,14 @@ class Workshop:
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
-            visible=tuple(place for path in named for place in dict.fromkeys((path, path.resolve()))),
+            visible=tuple(each for each in named if each.is_absolute() and workspace not in each.parents),
+            behind=tuple(each.resolve() for each in named),
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
         )
         self.progress.step(task, "unpacking programs")
-        made = twins.make(job.arch, job.environment, keyrings, sandbox, network=self.network, log=log, stop=self.stop)
+        placed = [str(sandbox.place(Path(each))) for each in keyrings]
+        made = twins.make(job.arch, job.environment, placed, sandbox, network=self.network, log=log, stop=self.stop)
         return Made(file=made, timings={}, upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks())
 
     def _interpreter(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> dict[str, Any]:

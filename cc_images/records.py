@@ -30,6 +30,7 @@ LARGEST = 256 << 20
 
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Version = Annotated[str, Meta(pattern=r"\A[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?\Z")]
+RelativePath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(.*/)?\.{1,2}(/|\Z))(?!.*//)[^\0]+\Z")]
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
 
@@ -257,6 +258,27 @@ class TookShape(Shape):
     disk: Amount = 0
 
 
+class PeaksShape(Shape):
+    """`out/peaks.json` of a sandbox."""
+
+    memory: Count = 0
+    scratch: Count = 0
+
+
+class DownloadsShape(Shape):
+    """`out/cache.json` of a sandbox: relative paths below its cache."""
+
+    kept: list[RelativePath] = []
+    new: list[RelativePath] = []
+    empty: list[RelativePath] = []
+
+
+class ManifestShape(Shape):
+    """dib's manifest of Debian packages."""
+
+    packages: list[dict[str, str]]
+
+
 class AcceleratorShape(Shape):
     """One entry of `accelerators.json`: whether a host runs guests accelerated, when that was found, and why not."""
 
@@ -282,6 +304,14 @@ def load(path: Path, shape: type[Shape]) -> Json:
     except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise Damaged(str(error)) from error
     return plain
+
+
+def found(path: Path, shape: type[Shape]) -> Json:
+    """Return what `load` returns of a file that a sandbox has left; empty for one that is missing or wrong."""
+    try:
+        return load(path, shape)
+    except (OSError, Damaged, Newer):
+        return {}
 
 
 def fits(plain: object, shape: type[Shape]) -> bool:

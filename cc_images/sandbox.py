@@ -1,6 +1,7 @@
-"""Where a dib run happens: private namespaces, a read-only host, private folders, the toolbox first on PATH.
+"""Where a dib run happens: private namespaces, a view of its own of the host, the toolbox first on PATH.
 
-Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces. A workspace holds
+Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces, and
+docs/architecture/sandbox.md says what is guaranteed. A workspace holds
 
     scratch/   the sandbox's own: /tmp, HOME, dib's caches and locks; on tmpfs when memory was booked; never kept
     out/       what the command leaves for the caller
@@ -19,12 +20,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import process
+from cc_images import process, records
 from cc_images.errors import CCImagesError, UserError
 
 TOOLBOX = Path(__file__).with_name("toolbox")
@@ -32,6 +32,11 @@ PYTHON = (sys.executable, "-I", "-B")
 """What runs the toolbox's programs: no PYTHON* variable has a say, and root leaves no compiled files beside them."""
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 FAILED_TO_ENTER = 125
+
+NEUTRAL = Path("/cc-images")
+"""Where a sandbox shows what has an odd name."""
+
+_PLAIN = re.compile(r"[\w/.+@~-]+")
 
 TOOLS: Mapping[str, str] = {
     "setpriv": "util-linux",
@@ -51,12 +56,17 @@ TOOLS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """One sandbox's folder, what it may read below /tmp, and its tmpfs size in MiB (0: scratch lies on disk)."""
+    """One sandbox's folder, what it may read of the host, and its tmpfs size in MiB (0: scratch lies on disk)."""
 
     workspace: Path
     guards: Path
     """A file that the sandbox's guard keeps locked while the sandbox exists."""
     visible: tuple[Path, ...] = ()
+    """Files and folders of the host that the command reads; `place` says where it finds them."""
+    behind: tuple[Path, ...] = ()
+    """The same for those that it only finds through links: each is where it is on the host."""
+    keeps: str = ""
+    """A capability that the command has although builds have not; see `toolbox/powers.py`."""
     tmpfs_mib: int = 0
     cores: int = 1
     cache_seed: Path | None = None
@@ -76,14 +86,28 @@ class Sandbox:
         """The folder in which results are left."""
         return self.workspace / "out"
 
+    def place(self, path: Path) -> Path:
+        """Return where the command finds a path of the host: there, or under a plain name where it has an odd one.
+
+        dib and its hooks cannot cope with spaces, colons or quotes in the names of their own folders.
+        """
+        for number, shown in enumerate((self.workspace, *self._read)):
+            if path == shown or shown in path.parents:
+                return (shown if _PLAIN.fullmatch(str(shown)) else NEUTRAL / str(number)) / path.relative_to(shown)
+        return path
+
+    @property
+    def _read(self) -> tuple[Path, ...]:
+        return (TOOLBOX, *self.visible, *((self.cache_seed,) if self.cache_seed else ()))
+
     def peaks(self) -> dict[str, int]:
         """Return the most that the command took, in MiB: `memory` of its processes, `scratch`, and `disk` for `out`.
 
         Room for the scratch folder is the caller's to book: it lies in memory or on disk.
         """
         found = {"memory": 0, "scratch": 0}
-        with suppress(OSError, ValueError):
-            found |= json.loads((self.out / "peaks.json").read_text())
+        said = records.found(self.out / "peaks.json", records.PeaksShape)
+        found |= {name: said[name] for name in found if name in said}
         files = (path.lstat() for path in self.out.rglob("*"))
         return {name: each >> 20 for name, each in found.items()} | {
             "disk": sum(status.st_blocks * 512 for status in files) >> 20
@@ -91,30 +115,31 @@ class Sandbox:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that every command of the sandbox has."""
-        path = [str(TOOLBOX), str(Path(sys.executable).parent), *SYSTEM_PATH]
+        toolbox, scratch = self.place(TOOLBOX), self.place(self.scratch)
+        path = [str(toolbox), str(Path(sys.executable).parent), *SYSTEM_PATH]
         return {
             "PATH": ":".join(path),
-            "HOME": str(self.scratch / "home"),
+            "HOME": str(scratch / "home"),
             "USER": "root",
             "LOGNAME": "root",
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "TMPDIR": "/tmp",
             "TMP_DIR": "/tmp",
-            "DIB_LOCKFILES": str(self.scratch / "locks"),
-            "DIB_IMAGE_CACHE": str(self.scratch / "cache"),
+            "DIB_LOCKFILES": str(scratch / "locks"),
+            "DIB_IMAGE_CACHE": str(scratch / "cache"),
             "DEBIAN_FRONTEND": "noninteractive",
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "CC_IMAGES_PYTHON": sys.executable,
-            "CC_IMAGES_TOOLBOX": str(TOOLBOX),
-            "DIB_PYTHON_EXEC": str(TOOLBOX / "python"),
+            "CC_IMAGES_TOOLBOX": str(toolbox),
+            "DIB_PYTHON_EXEC": str(toolbox / "python"),
             "CC_IMAGES_CORES": str(self.cores),
-            "CC_IMAGES_CACHE_SEED": str(self.cache_seed or ""),
+            "CC_IMAGES_CACHE_SEED": str(self.place(self.cache_seed) if self.cache_seed else ""),
             "CC_IMAGES_BEGAN": str(int(time.time())),
             "CC_IMAGES_EMULATED": "yes" if self.interpreter else "",
             "CC_IMAGES_INTERPRETERS": "",
-            "CC_IMAGES_TWINS": str(self.twins or ""),
+            "CC_IMAGES_TWINS": str(self.place(self.twins) if self.twins else ""),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
             for name in ("mount", "umount", "losetup", "qemu-img", "tar", "chroot", "apt-get", "mmdebstrap")
@@ -146,17 +171,13 @@ class Sandbox:
                     "argv": list(argv),
                     "env": env,
                     "workspace": str(self.workspace),
-                    "scratch": str(self.scratch),
-                    "out": str(self.out),
+                    "inside": str(self.place(self.workspace)),
                     "guards": str(self.guards),
-                    "visible": [
-                        str(path)
-                        for path in (TOOLBOX, Path(sys.prefix), Path(sys.base_prefix), *self.visible, self.cache_seed)
-                        if path
-                    ],
+                    "shown": self._shown(),
+                    "keeps": self.keeps,
                     "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
                     "cache": env["DIB_IMAGE_CACHE"],
-                    "cache_seed": str(self.cache_seed or ""),
+                    "cache_seed": env["CC_IMAGES_CACHE_SEED"],
                     "tmpfs_mib": self.tmpfs_mib,
                     "interpreter": self.interpreter,
                     "owner": [os.getuid(), os.getgid()],
@@ -185,6 +206,17 @@ class Sandbox:
             raise
         finally:
             spec.unlink(missing_ok=True)
+
+    def _shown(self) -> dict[str, str]:
+        """Return what of the host is shown, by the place at which the command finds it."""
+        python = {Path(sys.prefix), Path(sys.base_prefix)}
+        literally = {each for path in (*python, *self.behind) for each in (path, path.resolve())}
+        found = {
+            str(path): str(path)
+            for path in literally
+            if not (path.is_relative_to("/usr") or path.is_relative_to(self.workspace))
+        }
+        return found | {str(self.place(path)): str(path) for path in self._read}
 
 
 def as_root() -> tuple[str, ...]:

@@ -167,8 +167,8 @@ def make(
         "machine": arch.machine,
         "emulator": str(emulator),
         "cores": sandbox.cores,
-        "work": str(sandbox.scratch / "twins"),
-        "out": str(sandbox.out),
+        "work": str(sandbox.place(sandbox.scratch) / "twins"),
+        "out": str(sandbox.place(sandbox.out)),
     }
     sandbox.out.mkdir(parents=True, exist_ok=True)
     note = sandbox.workspace / "order.json"
@@ -176,7 +176,7 @@ def make(
     note.write_text(json.dumps(order))
     try:
         sandbox.run(
-            [sys.executable, "-I", str(FILES / "make.py"), str(note)],
+            [sys.executable, "-I", str(sandbox.place(FILES) / "make.py"), str(sandbox.place(note))],
             network,
             log=log,
             timeout=TIMEOUT * 60.0,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import threading
@@ -116,7 +115,8 @@ def seen(out: Path) -> dict[str, str]:
     addresses = {_apt_name(address): address for address in _apt_indices(out / "apt-sources")}
     steps: list[dict[str, str]] = []
     for line in _lines(out / "apt-lists"):
-        digest, name = line.split(maxsplit=1)
+        digest, _, name = line.partition(" ")
+        name = name.strip()
         name = name.removeprefix("./")
         steps.append({shown(addresses.get(name, f"apt:{name}"), f"apt:{name}"): digest})
     for line in _lines(out / "upstream"):
@@ -134,9 +134,8 @@ def shown(address: str, otherwise: str) -> str:
 
 def _other_downloads(listing: Path) -> set[str]:
     """Return what a build has in dib's cache besides packages: base images and repositories, whose state is unknown."""
-    try:
-        said = json.loads(listing.read_text())
-    except (OSError, ValueError):
+    said = records.found(listing, records.DownloadsShape)
+    if not said:
         return set()
     units = {path.partition("/")[0] for path in (*said["kept"], *said["new"])}
     return {unit for unit in units - {"apt", "yum"} if not unit.endswith(".lock")}
@@ -167,7 +166,7 @@ def _apt_indices(sources: Path) -> Iterator[str]:
 
 
 def _lines(path: Path, blank: bool = False) -> list[str]:
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    lines = records.text(path).splitlines()
     return [line for line in lines if blank or line.strip()]
 
 

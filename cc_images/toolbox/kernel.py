@@ -14,6 +14,8 @@ import struct
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MS_RDONLY, MS_REMOUNT, MS_MOVE, MNT_DETACH = 1, 32, 8192, 2
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 PR_SET_PDEATHSIG = 1
 SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
@@ -43,6 +45,29 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     """Attach a file system, as the system call of this name does."""
     arguments = (source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None)
     check(libc.mount(arguments[0], arguments[1], arguments[2], ctypes.c_ulong(flags), arguments[4]), f"mount {target}")
+
+
+def unmount(path: str) -> None:
+    """Take a mount, and what is mounted below it, out of the view."""
+    check(libc.umount2(path.encode(), MNT_DETACH), f"umount {path}")
+
+
+def change_root(new: str) -> None:
+    """Make the mount at `new` the root, read-only, and let go of the old one; see pivot_root(2).
+
+    The very first root of a system cannot be left so: there the new one is moved above it.
+    """
+    os.mkdir(f"{new}/.old")
+    if libc.syscall(SYS_PIVOT_ROOT[os.uname().machine], new.encode(), f"{new}/.old".encode()) == 0:
+        os.chdir("/")
+        unmount("/.old")
+    else:
+        os.chdir(new)
+        mount(new, "/", flags=MS_MOVE)
+        os.chroot(".")
+        os.chdir("/")
+    os.rmdir("/.old")
+    mount("none", "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
 
 
 def keep_mounts_private() -> None:

@@ -1,4 +1,4 @@
-"""Loop devices that cannot leak: `losetup` and `kpartx` for the inside of a sandbox.
+"""Loop devices that cannot leak: `losetup`, `kpartx` and `mount -o loop` for the inside of a sandbox.
 
 Every device has the auto-clear flag and is held open by one sleeping process of the sandbox's PID namespace. When
 that namespace dies, however it dies, the kernel closes the holder's descriptor and frees the device. Partitions are
@@ -10,9 +10,12 @@ Structures and numbers: linux/loop.h (LOOP_CONFIGURE: Linux >= 5.8).
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import getopt
 import json
 import os
+import re
 import signal
 import stat
 import struct
@@ -25,7 +28,7 @@ from pathlib import Path
 LOOP_MAJOR = 7
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
-LO_FLAGS_AUTOCLEAR = 4
+LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 
 MAPPER = Path("/dev/mapper")
 HOLDERS = Path("/dev/.holders")
@@ -41,19 +44,26 @@ def node(number: int) -> str:
     return path
 
 
-def attach(file: str, offset: int = 0, size: int = 0, sector: int = 512) -> str:
+def attach(file: str, offset: int = 0, size: int = 0, sector: int = 512, read_only: bool = False) -> str:
     """Attach `size` bytes (0: all) of `file` from `offset` to a free loop device and return the device's path.
 
-    Two builds may be told the same free number: the loser gets EBUSY and asks again.
+    A file that cannot be written to gives a read-only device, as losetup(8) does. Two builds may be told the same free
+    number: the loser gets EBUSY and asks again.
     """
-    backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        backing = os.open(file, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    except OSError as error:
+        if read_only or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ETXTBSY):
+            raise SystemExit(f"losetup: {file}: {os.strerror(error.errno or 0)}") from error
+        return attach(file, offset, size, sector, read_only=True)
+    flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     # struct loop_info64: device, inode, rdevice, offset, sizelimit; number, encrypt type, key size, flags; names, key
-    info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, offset, size, 0, 0, 0, LO_FLAGS_AUTOCLEAR, b"", b"", b"", 0, 0)
+    info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, offset, size, 0, 0, 0, flags, b"", b"", b"", 0, 0)
     config = struct.pack("=2I", backing, sector) + info + bytes(64)
     for _ in range(200):
         path = node(fcntl.ioctl(control, LOOP_CTL_GET_FREE))
-        loop = os.open(path, os.O_RDWR)
+        loop = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
         try:
             fcntl.ioctl(loop, LOOP_CONFIGURE, config)
         except OSError:
@@ -149,14 +159,87 @@ def remove(name: str) -> None:
     (HOLDERS / f"{name}.disk").unlink(missing_ok=True)
 
 
+LONG_OPTIONS = "show find nooverlap offset= sizelimit= partscan read-only sector-size= detach= direct-io= verbose"
+
+
 def losetup(arguments: list[str]) -> None:
-    """Attach for `--show -f FILE [--sector-size N]`, detach for `-d DEVICE`; all else is the host's losetup."""
-    if "--show" in arguments:
-        sector = int(arguments[arguments.index("--sector-size") + 1]) if "--sector-size" in arguments else 512
-        print(attach(arguments[-1], sector=sector))
-    elif len(arguments) != 2 or arguments[0] not in ("-d", "--detach") or not detach(arguments[1]):
-        real = os.environ["CC_IMAGES_LOSETUP"]
+    """Attach for `-f FILE` with its options, detach for `-d DEVICE …`; all else is the host's losetup."""
+    try:
+        options, rest = getopt.gnu_getopt(
+            arguments,
+            "aAd:Df j:lLno:O:PrvJb:",
+            [
+                "show",
+                "find",
+                "nooverlap",
+                "offset=",
+                "sizelimit=",
+                "partscan",
+                "read-only",
+                "sector-size=",
+                "detach=",
+                "direct-io=",
+                "verbose",
+            ],
+        )
+    except getopt.GetoptError:
+        options, rest = [], []
+    given = dict(options)
+    if ("-f" in given or "--find" in given) and len(rest) == 1:
+        start, size = number(given.get("-o") or given.get("--offset")), number(given.get("--sizelimit"))
+        sector = int(given.get("-b") or given.get("--sector-size") or 512)
+        path = attach(rest[0], start, size, sector, read_only="-r" in given or "--read-only" in given)
+        if "-P" in given or "--partscan" in given:
+            for part, offset, length in partitions(path):
+                Path(f"{path}p{part}").symlink_to(attach(rest[0], offset, length))
+        if "--show" in given:
+            print(path)
+        return
+    doomed = [value for name, value in options if name in ("-d", "--detach")] + rest
+    if ("-d" in given or "--detach" in given) and all(map(detach, doomed)):
+        return
+    real = os.environ["CC_IMAGES_LOSETUP"]
+    os.execv(real, [real, *arguments])
+
+
+def number(text: str | None) -> int:
+    """Return a size as util-linux reads it: bytes, or with a suffix such as MiB."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)(iB)?", (text or "0").strip())
+    if found is None:
+        raise SystemExit(f"losetup: {text} is not a size")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
+def mount(arguments: list[str]) -> None:
+    """Mount a file through a loop device that `umount` frees; all else is the host's mount."""
+    real = os.environ["CC_IMAGES_MOUNT"]
+    flags: list[str] = []
+    wanted: dict[str, str] = {}
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("-o", "--options") or word.startswith("--options=") or (word[:2] == "-o" and word != "-o"):
+            text = (
+                next(words, "") if word in ("-o", "--options") else word.removeprefix("--options=").removeprefix("-o")
+            )
+            wanted.update(each.partition("=")[::2] for each in text.split(",") if each)
+        elif word in ("-t", "--types", "-L", "-U", "--source", "--target"):
+            flags += [word, next(words, "")]
+        elif word.startswith("-") and word != "-":
+            flags.append(word)
+        else:
+            rest.append(word)
+    if "loop" not in wanted or len(rest) != 2 or not os.path.isfile(rest[0]):
         os.execv(real, [real, *arguments])
+    read_only = "ro" in wanted or "-r" in flags or "--read-only" in flags
+    device = attach(rest[0], number(wanted.get("offset")), number(wanted.get("sizelimit")), read_only=read_only)
+    left = [f"{name}={value}" if value else name for name, value in wanted.items()]
+    left = [each for each in left if each.partition("=")[0] not in ("loop", "offset", "sizelimit")]
+    code = subprocess.run([real, *flags, *(["-o", ",".join(left)] if left else []), device, rest[1]]).returncode
+    if code != 0:
+        detach(device)
+        raise SystemExit(code)
+    (HOLDERS / f"{os.path.basename(device)}.mounted").touch()
 
 
 def main(argv: list[str]) -> None:
@@ -166,6 +249,8 @@ def main(argv: list[str]) -> None:
         losetup(arguments)
     elif tool == "kpartx":
         kpartx(arguments)
+    elif tool == "mount":
+        mount(arguments)
     else:
         remove(arguments[0])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import process, sandbox
+from cc_images import dib, process, sandbox
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sandbox import Sandbox
 from tests.leaks import loops, orphaned_loops
@@ -69,6 +69,126 @@ def test_files_below_tmp_that_are_named_are_seen(tmp_path: Path) -> None:
 
 def test_the_kernels_knobs_are_read_only(tmp_path: Path) -> None:
     enter(tmp_path, "! echo 60 > /proc/sys/vm/swappiness 2>/dev/null")
+
+
+ATTACKS = r"""
+try() { if "$@" > /dev/null 2>&1; then echo "could: $*"; fi; }
+try mount -o remount,rw,bind /
+try mount -o remount,rw /usr
+try mount -o remount,rw /etc
+try mount -o remount,rw /proc/sys
+for each in /usr /etc "$NAMED"; do try touch "$each/cc-attack"; done
+try sh -c 'echo more >> "$NAMED/file"'
+mknod $HOME/disk b $MAJOR $MINOR
+try dd if=$HOME/disk of=/dev/null count=1
+mknod $HOME/mem c 1 1
+try dd if=$HOME/mem of=/dev/null count=1
+try date -s 2030-01-01
+try rmmod loop
+try sh -c 'kill -0 $OUTSIDE'
+real=$CC_IMAGES_UMOUNT
+$real -l /proc; ls -d /proc/[0-9]* 2> /dev/null | sed 's/^/sees process: /'
+mount -t proc proc /proc
+$real -l /tmp; $real -l /etc; ls -A /tmp /etc | grep -v '^/\|^$' | sed 's/^/sees: /'
+try cat /etc/shadow "$SECRET"
+try ls /var/lib/docker /root/.ssh /home/*
+echo over
+"""
+
+
+def test_what_root_in_a_sandbox_is_kept_from(tmp_path: Path) -> None:
+    named, secret = tmp_path / "named", tmp_path / "secret"
+    named.mkdir()
+    (named / "file").write_text("precious\n")
+    secret.write_text("")
+    device = os.stat("/").st_dev
+    variables = {"NAMED": named, "SECRET": secret, "MAJOR": os.major(device), "MINOR": os.minor(device),
+                 "OUTSIDE": os.getpid()}  # fmt: skip
+    told = "\n".join(f"export {name}='{value}'" for name, value in variables.items())
+    lines = enter(tmp_path, f"set +e\n{told}\n{ATTACKS}", named)
+    assert [line for line in lines if not line.startswith("sandbox: downloads")] == ["over"]
+    assert (named / "file").read_text() == "precious\n"
+
+
+def test_only_what_everybody_may_read_is_there_of_etc(tmp_path: Path) -> None:
+    lines = enter(tmp_path, "id -un; ls /etc/passwd; ls /etc/shadow /etc/gshadow /etc/sudoers 2> /dev/null || true")
+    assert lines == ["root", "/etc/passwd"]
+
+
+def test_a_chroots_proc_has_no_knobs_to_turn_and_can_be_unmounted(tmp_path: Path) -> None:
+    script = """
+    mkdir $HOME/proc
+    sudo mount -t proc none $HOME/proc
+    ! sh -c 'echo 60 > $HOME/proc/sys/vm/swappiness' 2> /dev/null
+    cat $HOME/proc/sys/kernel/ostype
+    sudo umount $HOME/proc
+    grep -c $HOME/proc /proc/self/mounts || true
+    """
+    assert enter(tmp_path, script) == ["Linux", "0"]
+
+
+def test_every_process_has_ended_before_results_are_read(tmp_path: Path) -> None:
+    out = tmp_path / "box" / "out"
+    script = f"""
+    echo real > {out}/disk.raw
+    setsid sh -c 'while :; do ln -sf /etc/shadow {out}/disk.raw; sleep 0.01; done' < /dev/null &
+    sleep 0.3
+    ln -sf /etc/shadow {out}/disk.raw
+    """
+    enter(tmp_path, script)
+    before = (out / "disk.raw").lstat().st_ctime_ns
+    time.sleep(0.1)
+    assert (out / "disk.raw").lstat().st_ctime_ns == before
+    with pytest.raises(CCImagesError, match=r"left something else than a file at disk\.raw"):
+        dib.left(out / "disk.raw")
+
+
+def test_files_are_mounted_through_loop_devices_that_are_freed(tmp_path: Path) -> None:
+    script = """
+    truncate -s 16M $HOME/disk; mkfs.ext4 -q $HOME/disk
+    mkdir $HOME/a $HOME/b
+    sudo mount -o loop,noatime $HOME/disk $HOME/a; echo here > $HOME/a/file; sudo umount $HOME/a
+    mount $HOME/disk $HOME/b; cat $HOME/b/file; umount $HOME/b
+    mount -o ro,loop -t ext4 $NAMED $HOME/a; cat $HOME/a/file; ! touch $HOME/a/x 2> /dev/null; umount $HOME/a
+    device=$(losetup -f --show $NAMED); blockdev --getro $device; losetup -d $device
+    device=$(losetup -rf --show --offset 1MiB $HOME/disk); blockdev --getsize64 $device; losetup --detach $device
+    ls /dev/.holders
+    """
+    named = tmp_path / "vendor.img"
+    subprocess.run(["truncate", "-s", "16M", named], check=True)
+    subprocess.run(["mkfs.ext4", "-q", named], check=True)
+    subprocess.run(["debugfs", "-w", "-R", f"write {__file__} file", named], check=True, capture_output=True)
+    lines = enter(tmp_path, f"NAMED={named}\n{script}", named)
+    assert lines[0] == "here"
+    assert lines[1] == Path(__file__).read_text().splitlines()[0]
+    assert lines[-2:] == ["1", str(15 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("-u nobody id -un", "nobody"), ("--user=nobody id -un", "nobody"), ("-unobody id -un", "nobody"),
+     ("-u '#0' id -un", "root"), ("-EH id -un", "root"), ("-nE id -un", "root"), ("-n -- id -un", "root"),
+     ("--preserve-env=PATH,HOME id -un", "root"), ("-i id -un", "root"), ("-v && echo fine", "fine"),
+     ("-E A=b sh -c 'echo $A'", "b"), ("-- A=c sh -c 'echo $A'", "c"),
+     ("-iu nobody sh -c 'echo $HOME'", "/nonexistent"),
+     ("-Hu nobody env A='x y' sh -c 'echo $A'", "x y"), ("-g nogroup id -gn", "nogroup")],
+)  # fmt: skip
+def test_sudos_options(tmp_path: Path, words: str, said: str) -> None:
+    assert enter(tmp_path, f"sudo {words}") == [said]
+
+
+def test_paths_with_odd_names_are_plain_inside(tmp_path: Path) -> None:
+    odd = tmp_path / "a 'b': (c)"
+    odd.mkdir()
+    (odd / "file").write_text("here")
+    (odd / "box").mkdir()
+    box = Sandbox(workspace=odd / "box", guards=odd / "guards", visible=(odd,), cores=1)
+    lines: list[str] = []
+    script = f"cat {box.place(odd / 'file')}; echo; cd $HOME; pwd; echo x > {box.place(box.out)}/result"
+    with (odd / "log").open("wb") as log:
+        box.run(["sh", "-euc", script], {}, log=log, timeout=60, stop=threading.Event(), on_line=lines.append)
+    assert lines == ["here", "/cc-images/0/scratch/home"]
+    assert (box.out / "result").read_text() == "x\n"
 
 
 def test_a_named_file_of_the_store_cannot_be_changed(tmp_path: Path) -> None:
