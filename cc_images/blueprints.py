@@ -181,7 +181,7 @@ class Blueprints:
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
             "scratch": image.scratch,
-            "family": f"{self._config.lineage(image)[0].tag}-{arch}",
+            "families": tuple(f"{each.tag}-{arch}" for each in reversed(self._config.lineage(image))),
         }
 
     def _below(self, image: Image, arch: Arch) -> Blueprint | str:

@@ -1,16 +1,18 @@
-"""Caches: what builds have downloaded, kept for later builds of the same family of images.
+"""Caches: what builds have downloaded, kept for later builds of the same image and of its descendants.
 
 dib's own image cache must never be shared by two builds that run (apt's and git's locks, half-written files). So a
-build sees the family's newest *generation* read-only through an overlay, writes to its private upper layer, and what it
-has added is promoted to a new generation once it has succeeded. A generation is immutable, shares its files by hard
-link with the one before, and its files are read and compared with their digests before a build sees them.
+build sees the newest *generation* of its image's family, and of its ancestors', read-only through an overlay, writes
+to its private upper layer, and what it has added is promoted to a new generation of its own family once it has
+succeeded. What a child has left is never input of its parent. A generation is immutable, shares its files by hard
+link with the one before, and its files are read and compared with their digests before a build sees them; packages of
+apt's reach it only when the image's signed indices list them (`toolbox/elements/cc-build/cc-build/downloads`).
 
     caches/<family>/<generation>/…          files as dib lays them out
     caches/<family>/<generation>.json       their digests, written last
     caches/<family>/current                 link to the newest generation
 
-Below `apt` and `yum` files of several builds are united, since each has its version in its name. All else, such as git
-mirrors and base images, is taken whole from the build that was promoted last.
+Below `apt` and `yum` files of several builds are united, since each has its version in its name, and none is
+replaced. All else, such as git mirrors and base images, is taken whole from the build that was promoted last.
 """
 
 from __future__ import annotations
@@ -107,6 +109,8 @@ class Caches:
         for path in said["kept"]:
             _link(used, staged, path, digests, known.get(path, ""))
         for path in said["new"]:
+            if _unit(path) in UNITED and path in digests:
+                continue  # what is there was there first; a file of the same name has the same content, or is no good
             target = staged / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)

@@ -166,7 +166,8 @@ class Workshop:
         remove(workspace)  # of an attempt before this one, whose layer was damaged
         artifacts = self._place_artifacts(job, workspace)
         start = self._start(task, job, workspace, log)
-        cache = self._downloads(job)
+        found = self._downloads(job)
+        cache = next((each for each in found if each.path.parent.name == job.families[0]), None)
         named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
         sandbox = Sandbox(
             workspace=workspace,
@@ -175,7 +176,7 @@ class Workshop:
             behind=(*named, *Elements(start.folders).behind_links((*job.content, *job.disk))),
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
-            cache_seed=cache.path if cache else None,
+            seeds=tuple(each.path for each in found),
             **self._interpreter(task, job, workspace, log),
         )
         placed = {name: str(sandbox.place(Path(path))) for name, path in artifacts.items()}
@@ -255,9 +256,10 @@ class Workshop:
     def _keep_downloads(self, job: BuildJob, cache: Generation | None, out: Path, log: BinaryIO) -> None:
         """Promote what a build has downloaded; what was made is worth more than that, so a failure is only noted."""
         try:
-            with self.store.lock(f"cache {job.family}"):
+            family = job.families[0]
+            with self.store.lock(f"cache {family}"):
                 used = cache.path if cache else None
-                Caches(self.store.root).promote(job.family, self.run.version, used, out, remove)
+                Caches(self.store.root).promote(family, self.run.version, used, out, remove)
         except (OSError, CCImagesError) as error:
             log.write(f"its downloads are not kept: {error}\n".encode())
 
@@ -269,10 +271,13 @@ class Workshop:
             if not artifact.url.startswith("file:") and not artifact.sha256
         }
 
-    def _downloads(self, job: BuildJob) -> Generation | None:
-        """Return what earlier builds of the family have downloaded; it stays until the run ends."""
-        if (found := Caches(self.store.root).newest(job.family)) is not None:
-            self.run.keep(f"cache {job.tag} {job.arch} {type(job).__name__}", found.descriptor)
+    def _downloads(self, job: BuildJob) -> list[Generation]:
+        """Return what earlier builds of the image and of its ancestors have downloaded; it stays until the run ends."""
+        found: list[Generation] = []
+        for family in job.families:
+            if (generation := Caches(self.store.root).newest(family)) is not None:
+                self.run.keep(f"cache {family} {job.tag} {job.arch} {type(job).__name__}", generation.descriptor)
+                found.append(generation)
         return found
 
     def _stored_layer(self, task: str, asked: str, job: BuildJob, log: BinaryIO) -> tuple[Layer, Path]:

@@ -100,8 +100,8 @@ class BuildJob:
     artifacts: Mapping[str, Artifact]
     timeout: int
     scratch: int = 6
-    family: str = ""
-    """Whose downloads it shares: the tag of its oldest ancestor."""
+    families: tuple[str, ...] = ()
+    """Whose downloads it finds: its own, to which it adds, then those of its ancestors, the nearest first."""
     base: Base | None = None
     force: bool = False
     """Whether it is done even when another run has done it meanwhile."""

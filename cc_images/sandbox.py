@@ -69,8 +69,11 @@ class Sandbox:
     """A capability that the command has although builds have not; see `toolbox/powers.py`."""
     tmpfs_mib: int = 0
     cores: int = 1
-    cache_seed: Path | None = None
-    """What dib's cache has in it at the start; it is only read. What the command adds is left in `out/cache`."""
+    seeds: tuple[Path, ...] = ()
+    """What dib's cache has in it at the start: the image's own, then its ancestors'; they are only read.
+
+    What the command adds is left in `out/cache`. apt's packages are offered apart, to be verified: `CC_IMAGES_OFFERED`.
+    """
     interpreter: Mapping[str, str | bool] | None = None
     """What runs programs of another architecture, while the sandbox lives; see `foreign.registration`."""
     twins: Path | None = None
@@ -98,7 +101,7 @@ class Sandbox:
 
     @property
     def _read(self) -> tuple[Path, ...]:
-        return (TOOLBOX, *self.visible, *((self.cache_seed,) if self.cache_seed else ()))
+        return (TOOLBOX, *self.visible, *self.seeds)
 
     def peaks(self) -> dict[str, int]:
         """Return the most that the command took, in MiB: `memory` of its processes, `scratch`, and `disk` for `out`.
@@ -135,7 +138,7 @@ class Sandbox:
             "CC_IMAGES_TOOLBOX": str(toolbox),
             "DIB_PYTHON_EXEC": str(toolbox / "python"),
             "CC_IMAGES_CORES": str(self.cores),
-            "CC_IMAGES_CACHE_SEED": str(self.place(self.cache_seed) if self.cache_seed else ""),
+            "CC_IMAGES_OFFERED": str(scratch / "offered") if self.seeds else "",
             "CC_IMAGES_BEGAN": str(int(time.time())),
             "CC_IMAGES_EMULATED": "yes" if self.interpreter else "",
             "CC_IMAGES_INTERPRETERS": "",
@@ -177,7 +180,7 @@ class Sandbox:
                     "keeps": self.keeps,
                     "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
                     "cache": env["DIB_IMAGE_CACHE"],
-                    "cache_seed": env["CC_IMAGES_CACHE_SEED"],
+                    "seeds": [str(self.place(each)) for each in self.seeds],
                     "tmpfs_mib": self.tmpfs_mib,
                     "interpreter": self.interpreter,
                     "owner": [os.getuid(), os.getgid()],

@@ -47,7 +47,7 @@ def inside(spec: dict[str, Any]) -> int:
     view.make(spec)
     for folder in spec["folders"]:
         os.makedirs(folder, exist_ok=True)
-    downloads.show(spec["cache"], spec["cache_seed"], scratch)
+    downloads.show(spec["cache"], spec["seeds"], scratch)
     if namespace is not None:
         place = scratch + "/interpreters"
         kernel.bind(namespace, place)
@@ -71,7 +71,7 @@ def inside(spec: dict[str, Any]) -> int:
     seen.leave(Path(out, "peaks.json"))
     if status == 0:
         try:
-            downloads.note(spec["cache"], spec["cache_seed"], out)
+            downloads.note(spec["cache"], spec["seeds"], out)
         except OSError as error:  # what was made is worth more than what was downloaded for it
             print(f"sandbox: downloads are not kept: {error}", flush=True)
             Path(out, "cache.json").unlink(missing_ok=True)

@@ -219,25 +219,26 @@ def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
     family.assert_nothing_leaked()
 
 
-def test_builds_of_a_family_at_once_share_downloads_and_never_wait(family: Project) -> None:
+def test_a_build_finds_its_own_downloads_and_its_ancestors_never_its_childrens(family: Project) -> None:
     assert family.run("-b", "-t", "2", "cc-kid-a", "cc-kid-c", DIB_TINY_LINGER="1")[0] == 0
     logs = sorted((family.store / "logs").glob("*/build-cc-kid-*.log"))
-    assert all("cache lacks shared_1_all.deb" in log.read_text() for log in logs), "neither saw the other's half file"
-    files = sorted(path.name for path in (family.store / "caches/cc-tiny-amd64/current/apt/debian").iterdir())
-    assert files == ["CC-Kid-A_1_all.deb", "CC-Kid-C_1_all.deb", "shared_1_all.deb"]
+    assert all("cache lacks shared-1.rpm" in log.read_text() for log in logs), "neither saw the other's"
+    files = sorted(path.name for path in (family.store / "caches/cc-kid-a-amd64/current/yum/x").iterdir())
+    assert files == ["CC-Kid-A-1.rpm", "shared-1.rpm"]
+    assert not [path for path in family.store.glob("caches/cc-tiny-amd64/2*Z*/**/*") if path.name.endswith(".rpm")]
 
     code, output = family.run("-b", "-f", "cc-kid-a")
     assert code == 0, output
     log = max((family.store / "logs").glob("*/build-cc-kid-a*.log"))
-    assert "cache has shared_1_all.deb" in log.read_text()
+    assert "cache has shared-1.rpm" in log.read_text()
     assert "cache has the repository" in log.read_text(), "links and empty folders are kept, and git trusts the owner"
-    assert len(list((family.store / "caches/cc-tiny-amd64").glob("2*Z*/"))) == 1, "no generation is left behind"
+    assert len(list((family.store / "caches/cc-kid-a-amd64").glob("2*Z*/"))) == 1, "no generation is left behind"
 
-    damaged = next(family.store.glob("caches/cc-tiny-amd64/2*Z*/apt/debian/shared_1_all.deb"))
+    damaged = next(family.store.glob("caches/cc-kid-a-amd64/2*Z*/yum/x/shared-1.rpm"))
     damaged.write_text("another content")
     assert family.run("-b", "-f", "cc-kid-a")[0] == 0
     log = max((family.store / "logs").glob("*/build-cc-kid-a*.log"))
-    assert "cache lacks shared_1_all.deb" in log.read_text(), "a damaged download is not used"
+    assert "cache lacks shared-1.rpm" in log.read_text(), "a damaged download is not used"
 
 
 def test_a_failed_build_changes_nothing_of_what_is_kept(family: Project) -> None:

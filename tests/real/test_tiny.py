@@ -73,11 +73,12 @@ MOMENTS = [
 
 
 def test_a_kill_at_any_moment_leaves_nothing(project: Project) -> None:
+    project.environment["DIB_TINY_LINGER"] = "1"
     code, output = project.run("-b", "-p", "cc-tiny")
     assert code == 0, output
     for pattern, delay in MOMENTS:
         before = project.published()
-        run = Watched(project.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
+        run = Watched(project.start("-b", "-p", "-f", "cc-tiny"))
         run.wait_for(pattern)
         time.sleep(delay)
         run.end(signal.SIGKILL)
