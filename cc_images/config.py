@@ -31,6 +31,7 @@ NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
+_REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
 
 
@@ -171,13 +172,19 @@ def _site(section: Section) -> Site:
 
 
 def _source(section: Section) -> ElementSource:
+    refs = {key: section.text(key, _REF, "the name of a branch or a tag") for key in ("branch", "ref", "tag")}
     source = ElementSource(
         name=section.name,
         repo=section.text("repo"),
-        branch=section.text("branch") or "main",
+        branch=next((said for said in refs.values() if said), "main"),
         elements_directory=section.text("elements_directory") or ".",
         commit=section.text("commit", _COMMIT, "7 to 40 hexadecimal digits"),
     )
+    if sum(map(bool, refs.values())) > 1:
+        section.problem("", "has more than one of branch, ref and tag, which mean the same")
+    folder = Path(source.elements_directory)
+    if folder.is_absolute() or ".." in folder.parts:
+        section.problem("elements_directory", f"{folder} leads out of the repository")
     if not source.repo:
         section.problem("repo", "is missing; give the repository's address")
     section.close()

@@ -26,6 +26,14 @@ GRACE = 15.0
 TAIL = 200
 """Lines of output that an error carries."""
 
+LINE = 2000
+"""Characters of a line that anybody but the log sees."""
+
+LOG = 256 << 20
+"""Bytes of output that a log takes; the last lines stand at its end in any case."""
+
+CHUNK = 1 << 16
+
 
 class CommandFailed(CCImagesError):
     """A command ended with a code other than 0. `tail` holds its last lines of output."""
@@ -81,9 +89,10 @@ def run(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    tail: deque[str] = deque(maxlen=TAIL)
-    troubles: list[Exception] = []
-    reader = threading.Thread(target=_read, args=(process, log, tail, on_line, troubles), daemon=True)
+    output = _Output(log, on_line)
+    tail, troubles = output.tail, output.troubles
+    assert process.stdout is not None
+    reader = threading.Thread(target=output.read, args=(process.stdout.fileno(),), daemon=True)
     reader.start()
     deadline = None if timeout is None else time.monotonic() + timeout
     stopped = expired = False
@@ -98,7 +107,11 @@ def run(
             end(process)
         assert process.stdin is not None
         process.stdin.close()
-        reader.join(GRACE)
+        while reader.is_alive():  # whoever still holds the pipe keeps it open; what is in it belongs to the log
+            before = output.taken
+            reader.join(GRACE)
+            if output.taken == before:
+                break
     if troubles:
         raise troubles[0]
     if stopped:
@@ -136,24 +149,51 @@ def end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _read(
-    process: subprocess.Popen[bytes],
-    log: BinaryIO | None,
-    tail: deque[str],
-    on_line: Callable[[str], None],
-    troubles: list[Exception],
-) -> None:
-    """Read the output to its end, also after a trouble with it, or the command would wait for ever."""
-    assert process.stdout is not None
-    for raw in process.stdout:
-        if troubles:
-            continue
+class _Output:
+    """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
+
+    def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None]) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.troubles: list[Exception] = []
+        self.taken = 0
+        self._log, self._on_line = log, on_line
+
+    def read(self, descriptor: int) -> None:
+        """Read to the end, also after a trouble with the log or a listener: else the command would wait for ever."""
+        begun = bytearray()
+        while chunk := os.read(descriptor, CHUNK):
+            self.taken += len(chunk)
+            if self.troubles:
+                continue
+            try:
+                self._keep(chunk)
+                *ended, last = chunk.split(b"\n")
+                for part in ended:
+                    self._say(bytes(begun) + part[:LINE])
+                    begun.clear()
+                begun += last[: max(0, LINE * 4 - len(begun))]
+            except (OSError, ValueError) as error:  # a full disk, a closed terminal
+                self.troubles.append(error)
         try:
-            if log is not None:
-                log.write(raw)
-                log.flush()
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            tail.append(line)
-            on_line(line)
-        except (OSError, ValueError) as error:  # a full disk, a closed terminal
-            troubles.append(error)
+            if begun and not self.troubles:
+                self._say(bytes(begun))
+            if self._log is not None and self.taken > LOG:
+                self._log.write("\n".join(("", *self.tail, "")).encode())
+        except (OSError, ValueError) as error:
+            self.troubles.append(error)
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._log is None or self.taken - len(chunk) > LOG:
+            return
+        self._log.write(chunk)
+        if self.taken > LOG:
+            self._log.write(
+                f"\n… more than {LOG >> 20} MiB: what follows is left out but for the last lines\n".encode()
+            )
+        self._log.flush()
+
+    def _say(self, raw: bytes) -> None:
+        line = raw[: LINE * 4].decode(errors="replace").rstrip("\r")
+        line = line if len(line) <= LINE else f"{line[:LINE]}…"
+        self.tail.append(line)
+        self._on_line(line)

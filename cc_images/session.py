@@ -302,14 +302,24 @@ def _finish(store: Store, this_run: Run, complaints: list[str]) -> None:
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Set `stop` at the first SIGINT, SIGTERM or SIGHUP, and leave at once at the second.
 
-    Leaving at once is safe: sandboxes die when their standard input closes, and the next run clears up.
+    Leaving at once is safe: sandboxes die when their standard input closes, and the next run clears up. The handler
+    itself takes no lock, as `Event.set` would: a second signal may come while it runs.
     """
+    heard, tell = os.pipe()
+    came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        came.append(number)
+        if len(came) > 1:
             os._exit(130)
-        stop.set()
+        os.write(tell, b"!")
 
+    def wait() -> None:
+        if os.read(heard, 1) == b"!":
+            stop.set()
+
+    listener = threading.Thread(target=wait, name="signals", daemon=True)
+    listener.start()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     # one that is ignored stays ignored: that is what nohup is for
     before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
@@ -318,3 +328,6 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(tell)
+        listener.join()
+        os.close(heard)

@@ -7,13 +7,13 @@ without locks. The time of a folder there is that of its last use, by which it i
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
 import stat
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from cc_images import process
+from cc_images import checkouts, process
 from cc_images.errors import CCImagesError
+from cc_images.files import flush_folder
 from cc_images.model import ElementSource
 from cc_images.recipe import without_secrets
 from cc_images.store import Store
@@ -37,8 +38,12 @@ TIMEOUT = 300.0
 
 _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
 _HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
 """What a killed run has left: not put in place yet, or on its way out."""
+
+SILENT = "30"
+"""Seconds for which a server may be silent."""
 
 WHOLE = 40
 """Hexadecimal digits of a commit's whole name; a shorter one may mean another commit some day."""
@@ -85,7 +90,17 @@ def update(
         if not offline and not (len(source.commit) == WHOLE and _has(source, mirror)):
             _fetch(source, mirror, stop)
         commit = _resolve(source, mirror)
-        checkout = _at(commit, source, mirror, store)
+        try:
+            checkout = _at(commit, source, mirror, store)
+        except checkouts.Torn as torn:
+            if offline:
+                raise _torn(source, str(torn)) from torn
+            _put_away(mirror)  # the copy itself is damaged: get another one
+            _fetch(source, mirror, stop)
+            try:
+                checkout = _at(_resolve(source, mirror), source, mirror, store)
+            except checkouts.Torn as again:
+                raise _torn(source, str(again)) from again
     folder = checkout / source.elements_directory
     if not folder.is_dir():
         raise CCImagesError(
@@ -99,23 +114,46 @@ def update(
 def last(source: ElementSource, store: Store) -> Path | None:
     """Return the folder of a source's elements as it was fetched last, or None; nothing is fetched."""
     mirror = _mirror(source, store)
-    with suppress(CCImagesError), store.lock(f"source {source.name}"):
+    with suppress(CCImagesError, checkouts.Torn), store.lock(f"source {source.name}"):
         if _has(source, mirror):
-            folder = _at(_resolve(source, mirror), source, mirror, store) / source.elements_directory
+            checkout = store.root / "sources" / source.name / _resolve(source, mirror)
+            if not checkout.exists():
+                _check_out(source, mirror, checkout.name, checkout)
+            _note_use(checkout, mirror)  # what a build uses is checked by `update`; a look need not read all of it
+            folder = checkout / source.elements_directory
             return folder if folder.is_dir() else None
     return None
+
+
+def damaged(store: Store) -> list[Path]:
+    """Put away the checkouts that are not what their commits say, and return where they were."""
+    found: list[Path] = []
+    for each in kept(store):
+        mirrors = [*(store.root / "sources").glob(f"{each.source}.*.git")]
+        if each.what in ("", REPOSITORY):
+            continue
+        with store.lock(f"source {each.source}"):
+            if each.path.exists() and not any(_is_intact(mirror, each.what, each.path) for mirror in mirrors):
+                _put_away(each.path)
+                found.append(each.path)
+    return found
 
 
 def _at(commit: str, source: ElementSource, mirror: Path, store: Store) -> Path:
     """Return a commit's checkout, made if need be, and note that it is used. The caller holds the source's lock."""
     checkout = store.root / "sources" / source.name / commit
-    if not checkout.exists():
-        _check_out(mirror, commit, checkout)
+    if not checkout.exists() or not _is_intact(mirror, commit, checkout):
+        _put_away(checkout)
+        _check_out(source, mirror, commit, checkout)
+    _note_use(checkout, mirror)
+    return checkout
+
+
+def _note_use(*folders: Path) -> None:
     now = time.time()
-    for used in (checkout, mirror):
+    for used in folders:
         with suppress(PermissionError):  # another user's, who shares the store
             os.utime(used, (now, now))
-    return checkout
 
 
 def kept(store: Store) -> list[Kept]:
@@ -185,7 +223,7 @@ def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | N
     env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
     env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
     # packs are put in place whole; loose objects of a killed fetch would be a commit without its files
-    settings: dict[str, str] = {"fetch.unpackLimit": "1"}
+    settings: dict[str, str] = {"fetch.unpackLimit": "1", "http.lowSpeedLimit": "1", "http.lowSpeedTime": SILENT}
     if url:
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")
@@ -200,12 +238,20 @@ def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | N
     return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
 
 
+def _torn(source: ElementSource, why: str) -> CCImagesError:
+    return CCImagesError(
+        f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
+        hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",
+        reason="damaged",
+    )
+
+
 def _ref(source: ElementSource) -> str:
     """Return the one reference of ours for a branch: names of branches may be folders of each other."""
     return f"refs/cc-images/{hashlib.sha256(source.branch.encode()).hexdigest()[:12]}"
 
 
-def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None) -> None:
+def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, again: bool = True) -> None:
     try:
         if not mirror.exists():
             staged = mirror.with_name(f".{mirror.name}.new")
@@ -215,16 +261,27 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None) ->
             staged.rename(mirror)
         for left in mirror.rglob("*.lock"):  # a killed git's; this process holds the source's lock
             left.unlink()
-        # forced, so that a rewritten branch is followed; a pinned commit may lie on any branch
-        refspec = "+refs/heads/*:refs/remotes/*" if source.commit else f"+refs/heads/{source.branch}:{_ref(source)}"
-        fetch = ("fetch", "--quiet", "--force", "--prune", "--no-tags", "origin", refspec)
-        _git(mirror, *fetch, url=source.repo, stop=stop)
+        # forced, so that a rewritten branch is followed; a pinned commit may lie on any branch, or below a tag
+        everything = ("+refs/heads/*:refs/remotes/*", "+refs/tags/*:refs/tags/*")
+        fetch = ("fetch", "--quiet", "--force", "--no-tags", "origin")
+        if source.commit:
+            _git(mirror, *fetch, "--prune", *everything, url=source.repo, stop=stop)
+            return None
+        try:
+            _git(mirror, *fetch, f"+refs/heads/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
+        except process.CommandFailed as error:
+            if not any("couldn't find remote ref" in line for line in error.tail):
+                raise
+            _git(mirror, *fetch, f"+refs/tags/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
     except process.CommandFailed as error:
+        if again and any(_CORRUPT.search(line) for line in error.tail):
+            _put_away(mirror)
+            return _fetch(source, mirror, stop, again=False)
         said = next((line for line in error.tail if line.startswith(("fatal:", "error:"))), error.message)
         here = f"; --offline uses the copy of {_asked(mirror):%Y-%m-%d %H:%M}" if _has(source, mirror) else ""
         raise CCImagesError(
             f"third-party elements {source.name} cannot be fetched: {without_secrets(said)}",
-            hint=f"check repo and branch in third-party.yaml, and that the server is up{here}",
+            hint=f"check repo and ref in third-party.yaml, and that the server is up{here}",
             reason="fetch",
             temporary=True,
         ) from error
@@ -234,21 +291,38 @@ def _resolve(source: ElementSource, mirror: Path) -> str:
     try:
         return _git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or _ref(source)}^{{commit}}").strip()
     except process.CommandFailed as error:
-        wanted = f"commit {source.commit}" if source.commit else f"branch {source.branch}"
+        wanted = f"commit {source.commit}" if source.commit else f"branch or tag {source.branch}"
         raise CCImagesError(
             f"third-party.yaml: {source.name}: {wanted} does not exist", hint="correct the entry", reason="fetch"
         ) from error
 
 
-def _check_out(mirror: Path, commit: str, checkout: Path) -> None:
-    """Write the commit's files beside `checkout`, then rename."""
+def _check_out(source: ElementSource, mirror: Path, commit: str, checkout: Path) -> None:
+    """Write the commit's files beside `checkout`, then rename. Raises Torn."""
     staged = checkout.with_name(f".{checkout.name}.new")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    archive = staged.with_suffix(".tar")
-    _git(mirror, "archive", "--format=tar", f"--output={archive}", commit)
-    # Python before 3.11.4 has no filters; git's archives have no names that lead elsewhere
-    safely = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
-    shutil.unpack_archive(archive, staged, format="tar", **safely)  # type: ignore[arg-type]
-    archive.unlink()
-    staged.rename(checkout)
+    try:
+        checkouts.write(mirror, commit, staged)
+        staged.rename(checkout)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise CCImagesError(
+            f"third-party elements {source.name} cannot be written to {checkout}: {error.strerror}",
+            hint="the store's file system must have room, and be writable",
+            reason="disk-full" if error.errno == errno.ENOSPC else "store-unwritable",
+        ) from error
+    flush_folder(checkout.parent)
+
+
+def _is_intact(mirror: Path, commit: str, checkout: Path) -> bool:
+    """Say whether a checkout has the commit's files; Torn is for those that the repository itself has no more."""
+    return checkouts.intact(checkouts.entries(mirror, commit), checkout)
+
+
+def _put_away(path: Path) -> None:
+    """Remove a folder in whose place another one is to come; builds that read it go on with it."""
+    if path.exists():
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.gone")
+        path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +15,47 @@ from cc_images import sources
 from cc_images.claims import Claims, own_checks
 from cc_images.config import Config
 from cc_images.elements import Elements, own_elements
-from cc_images.errors import UserError
-from cc_images.model import Arch, Image
+from cc_images.errors import CCImagesError, Interrupted, UserError
+from cc_images.model import Arch, ElementSource, Image
 from cc_images.store import Store
+
+AT_ONCE = 8
+"""Sources that are asked at a time."""
 
 
 def third_party(
     config: Config, store: Store, *, offline: bool, stop: threading.Event | None = None
 ) -> dict[str, sources.Checkout]:
-    """Return the third-party elements by the names of their sources, brought up to date unless `offline`."""
-    return {source.name: sources.update(source, store, offline=offline, stop=stop) for source in config.sources}
+    """Return the third-party elements by the names of their sources, brought up to date side by side unless `offline`.
+
+    Raises CCImagesError with all that cannot be had.
+    """
+    found: dict[str, sources.Checkout] = {}
+    troubles: list[CCImagesError] = []
+
+    def update(source: ElementSource) -> sources.Checkout | CCImagesError:
+        try:
+            return sources.update(source, store, offline=offline, stop=stop)
+        except CCImagesError as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sources") as pool:
+        for source, answer in zip(config.sources, pool.map(update, config.sources), strict=True):
+            if isinstance(answer, CCImagesError):
+                troubles.append(answer)
+            else:
+                found[source.name] = answer
+    if troubles:
+        first = troubles[0]
+        if len(troubles) == 1 or isinstance(first, Interrupted):
+            raise first
+        raise CCImagesError(
+            "\n".join(each.message for each in troubles),
+            hint=first.hint,
+            reason=first.reason,
+            temporary=all(each.temporary for each in troubles),
+        )
+    return found
 
 
 def known_folders(config: Config, store: Store) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from cc_images import leftovers as leftovers_here
-from cc_images import sandbox
+from cc_images import sandbox, sources
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.files import clear_errors
@@ -70,6 +70,9 @@ def mend(config: Config) -> list[str]:
     done += [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
     done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
+    done += [
+        f"{path}: was not what its commit says, and is made anew when it is needed" for path in sources.damaged(store)
+    ]
     return done + _each_name(config, store, lambda opened, name: recover(opened, name, store.knows))
 
 

@@ -94,3 +94,30 @@ def test_a_full_disk_under_the_log_ends_the_command_at_once() -> None:
 def test_commands_see_only_the_environment_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
     assert "SECRET" not in process.run(["env"], env={"PATH": os.environ["PATH"]})
+
+
+def test_the_end_of_the_output_is_never_lost_and_no_line_is_long(tmp_path: Path) -> None:
+    lines: list[str] = []
+    program = "import os; os.write(1, b'y' * 20_000_000 + b'\\nE: the real cause\\n'); raise SystemExit(7)"
+    with (tmp_path / "log").open("wb") as log, pytest.raises(process.CommandFailed, match="the real cause") as caught:
+        process.run([sys.executable, "-c", program], log=log, on_line=lines.append)
+    assert max(map(len, lines)) <= process.LINE + 1
+    assert caught.value.tail[-1] == "E: the real cause"
+    assert (tmp_path / "log").stat().st_size > 20_000_000
+
+
+def test_a_log_has_a_limit_and_the_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LOG", 100_000)
+    with (tmp_path / "log").open("wb") as log:
+        process.run(["sh", "-c", "seq 1 100000; echo the end"], log=log)
+    text = (tmp_path / "log").read_text()
+    assert len(text) < 200_000
+    assert "left out but for the last lines" in text
+    assert text.rstrip().endswith("the end")
+
+
+def test_a_line_may_be_spread_over_reads(tmp_path: Path) -> None:
+    lines: list[str] = []
+    program = "import os, time\nfor part in (b'on', b'e\\ntw', b'o\\n\\nlast'): os.write(1, part); time.sleep(0.05)"
+    process.run([sys.executable, "-c", program], on_line=lines.append)
+    assert lines == ["one", "two", "", "last"]

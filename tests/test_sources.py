@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tarfile
 import threading
 import time
 from pathlib import Path
@@ -68,15 +67,75 @@ def test_a_branch_is_followed_also_when_it_was_rewritten(repository: Path, store
     assert text(first) == "one", "a checkout that a build may be using is never touched"
 
 
-def test_a_python_without_tar_filters_will_do(repository: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian 12 has Python 3.11.2."""
-    with monkeypatch.context() as patch:
-        patch.delattr(tarfile, "tar_filter", raising=False)
-        patch.setattr(shutil, "unpack_archive", lambda archive, folder, format: subprocess.run(
-            ["tar", "-xf", archive, "-C", folder], check=True
-        ))  # fmt: skip
-        folder, _, _ = sources.update(source(repository), store, offline=False)
-    assert text(folder) == "one"
+def test_files_are_as_committed_whatever_the_users_settings_and_attributes_say(
+    repository: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / ".gitattributes").write_text("elements/x/secret export-ignore\n* text eol=crlf\n")
+    (repository / "elements/x/secret").write_text("one\ntwo\n")
+    (repository / "elements/x/link").symlink_to("secret")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "attributes")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[core]\n\tautocrlf = true\n")
+    monkeypatch.setenv("HOME", str(home))
+    old = os.umask(0o077)
+    try:
+        folder = sources.update(source(repository), store).folder
+    finally:
+        os.umask(old)
+    assert (folder / "x/secret").read_bytes() == b"one\ntwo\n"
+    assert (folder / "x/link").readlink() == Path("secret")
+    paths = (folder / "x/secret", folder / "x/install.d/10-x", folder / "x")
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o644, 0o755, 0o755]
+
+
+@pytest.mark.parametrize("damage", ["torn", "other bytes", "mode", "missing", "more", "a link"])
+def test_a_checkout_that_is_not_its_commit_is_made_anew(repository: Path, store: Store, damage: str) -> None:
+    folder = sources.update(source(repository), store).folder
+    hook = folder / "x/install.d/10-x"
+    match damage:
+        case "torn":
+            hook.write_text("")
+        case "other bytes":
+            times = hook.stat()
+            hook.write_text("eno")
+            os.utime(hook, ns=(times.st_atime_ns, times.st_mtime_ns))
+        case "mode":
+            hook.chmod(0o644)
+        case "missing":
+            hook.unlink()
+        case "more":
+            (folder / "x/more").write_text("")
+        case "a link":
+            hook.unlink()
+            hook.symlink_to("/etc/hostname")
+    assert text(sources.update(source(repository), store, offline=True).folder) == "one"
+    hook.write_text("again")
+    assert sources.damaged(store) == [folder.parent]
+    assert sources.damaged(store) == []
+    assert text(sources.update(source(repository), store).folder) == "one"
+
+
+def test_a_copy_of_the_repository_that_is_torn_is_fetched_anew(repository: Path, store: Store) -> None:
+    folder = sources.update(source(repository), store).folder
+    shutil.rmtree(folder.parent)
+    for pack in store.root.glob("sources/*.git/objects/pack/*.pack"):
+        pack.chmod(0o644)
+        content = bytearray(pack.read_bytes())
+        content[20:60] = bytes(40)
+        pack.write_bytes(content)
+    with pytest.raises(CCImagesError, match=r"the copy of the repository is damaged|does not exist"):
+        sources.update(source(repository), store, offline=True)
+    assert text(sources.update(source(repository), store).folder) == "one"
+
+
+def test_a_tag_is_followed_as_a_branch_is(repository: Path, store: Store) -> None:
+    git(repository, "tag", "-a", "v1.0", "-m", "one")
+    commit(repository, "two")
+    assert text(sources.update(source(repository, branch="v1.0"), store).folder) == "one"
+    git(repository, "branch", "v1.0")
+    assert text(sources.update(source(repository, branch="v1.0"), store).folder) == "two", "a branch comes first"
 
 
 def test_a_pin_stays(repository: Path, store: Store) -> None:
@@ -154,7 +213,7 @@ def test_a_password_is_on_no_command_line(store: Store, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("cc_images.process.run", run)
     third = ElementSource(name="third", repo="https://user:geheim@x.invalid/x.git")
-    with pytest.raises(OSError, match="tar"):
+    with pytest.raises(CCImagesError, match="damaged"):
         sources.update(third, store)
     assert not any("geheim" in word for argv, _ in seen for word in argv)
     values = [value for _, env in seen for name, value in env.items() if name.startswith("GIT_CONFIG_VALUE")]
