@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from cc_images import records
 from cc_images.console import Console
@@ -138,10 +139,15 @@ def _starts_firmware(arch: Arch, accelerate: bool) -> bool:
         serial = folder / "serial.log"
         serial.touch()
         output = ["-chardev", f"file,id=serial,path={comma(serial)}", "-serial", "chardev:serial", "-monitor", "none"]
-        with _started([*machine.argv(folder), *output]) as guest, serial.open("rb") as said:
+        complaints = folder / "qemu.log"
+        with (
+            complaints.open("wb") as errors,
+            _started([*machine.argv(folder), *output], errors) as guest,
+            serial.open("rb") as said,
+        ):
             deadline = time.monotonic() + PROBE_TIMEOUT
             try:
-                while time.monotonic() < deadline and guest.poll() is None:
+                while time.monotonic() < deadline and guest.poll() is None and not has_given_up(complaints):
                     console.feed(said.read(), 0.0)
                     if console.reached(Level.FIRMWARE):
                         return True
@@ -151,12 +157,17 @@ def _starts_firmware(arch: Arch, accelerate: bool) -> bool:
     return False
 
 
-def _started(argv: list[str]) -> subprocess.Popen[bytes]:
+def has_given_up(log: Path) -> bool:
+    """Say whether QEMU's own output tells that KVM cannot go on: then the guest stands still and QEMU goes on."""
+    return "KVM internal error" in records.text(log)
+
+
+def _started(argv: list[str], errors: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start QEMU; it dies with this thread."""
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "--", *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         start_new_session=True,
     )

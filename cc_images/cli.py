@@ -7,6 +7,8 @@ because another run is at work; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
@@ -17,6 +19,9 @@ from typing import NoReturn
 from cc_images.words import DESCRIPTIONS, VERBS, parser
 
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
+
+PLAIN = {"├": "|", "└": "`", "─": "-", "│": "|", "→": ">", "…": ".", "·": "."}
+"""What stands for characters that an output does not have."""
 
 COMPLETE = "complete"
 """What shells say to be told what may follow; no verb for people."""
@@ -31,14 +36,47 @@ def main(argv: list[str] | None = None) -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # nothing is at stake before a run takes over; an exception amid an import could leave its lock held for ever
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(EXIT_INTERRUPTED))
+    for stream in (sys.stdout, sys.stderr):
+        _print_plainly(stream)
     try:
         code = run(argv)
+        sys.stdout.flush()
     except BrokenPipeError:
         code = EXIT_FAILED
         sys.stderr.close()
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        code = EXIT_FAILED
+        _leave_output(error)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _print_plainly(stream: object) -> None:
+    """Let a terminal or pipe that has no such characters get others in their place, instead of a traceback."""
+    import codecs
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        letters = error.object[error.start : error.end]
+        return "".join(PLAIN.get(each, "?") for each in letters), error.end
+
+    codecs.register_error("cc-images", plain)
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="cc-images")
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Say whether an error is of standard output: what is printed has no file's name."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.ENXIO)
+
+
+def _leave_output(error: OSError) -> None:
+    """Say that standard output takes nothing, and keep Python from trying again when it ends."""
+    print(f"cc-images: standard output: {error.strerror}", file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run(argv: list[str]) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cc_images import checks
+from cc_images.acceleration import has_given_up
 from cc_images.checks import Answer
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.guest import LOOK, USER, Guest, Stop
@@ -141,6 +142,9 @@ def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
                 _blame_the_host(guest, found)
             found.silent = True
             return found.fail(ahead, f"the machine went off: {guest.said_by_qemu()}")
+        if guest.machine.accelerated and has_given_up(guest.folder / "qemu.log"):
+            found.silent = True
+            return found.fail(ahead, "KVM stopped the machine (internal error)")
         waited = guest.now - since - (guest.starved - without_core)
         if late := _late(guest, ahead, waited, found.reached):
             if ahead is Level.CLOUD_INIT and _finished(guest, stop):  # it may log elsewhere

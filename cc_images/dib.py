@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import re
 import shutil
 import stat
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images import foreign, process, records, toolbox_parts, twins
+from cc_images.build_log import Phases, explained
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
 from cc_images.model import Arch
 from cc_images.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
-
-PHASES = ("root", "extra-data", "pre-install", "install", "post-install", "post-root", "block-device", "pre-finalise",
-          "finalise", "cleanup")  # fmt: skip
-"""dib's hook phases in the order in which it runs them."""
 
 MINUTE = 60.0
 """Seconds of a minute of a build's timeout."""
@@ -33,53 +28,10 @@ MINUTE = 60.0
 EPOCH = 1_700_000_000
 """Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
 
-_STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ")
-_RUNNING = re.compile(r"dib-run-parts Running \S*?/([a-z-]+)\.d/(\S+)$")
-_TARGET = re.compile(r"dib-run-parts Target: ([a-z-]+)\.d$")
-_SECONDS = re.compile(r"dib-run-parts (\S+)\s+([\d.]+)$")
-_NOISE = re.compile(r"^\++ |^dib-run-parts Sourcing |^Unmount /|State already cleaned|^\s*$")
-_TELLING = re.compile(
-    r"(?!W: )(?:^E: |^error: |.*\bERROR\b|.*No space left on device|.*command not found|.*: cannot |^Err:"
-    r"|.*: No such file or directory|.*: Permission denied)",
-    re.IGNORECASE,
-)
-
 
 def version() -> str:
     """Return the version of the installed dib."""
     return importlib.metadata.version("diskimage-builder")
-
-
-@dataclass(slots=True)
-class Phases:
-    """What dib is doing, read from its output: the hook that runs, and the seconds that each hook took."""
-
-    report: Callable[[str], None] = lambda hook: None
-    current: str = ""
-    timings: dict[str, float] = field(default_factory=dict)
-    telling: deque[str] = field(default_factory=lambda: deque(maxlen=5))
-    """The latest lines that look like the cause of a failure."""
-    _target: str = ""
-
-    def feed(self, line: str) -> None:
-        """Take note of one line of dib's output."""
-        text = _STAMP.sub("", line)
-        if running := _RUNNING.search(text):
-            phase = running[1]
-            self.current = f"{phase}.d/{running[2]}"
-            self.telling.clear()  # what a hook that succeeded has said is no cause
-            if phase in PHASES:
-                self.report(self.current)
-        elif target := _TARGET.search(text):
-            self._target = target[1]
-        elif self._target and (seconds := _SECONDS.search(text)):
-            # hooks inside the image appear by their path there: _tmp_in_target.d_install.d_01-x
-            hook = seconds[1].rpartition(f"{self._target}.d_")[2]
-            self.timings[f"{self._target}.d/{hook}"] = float(seconds[2])
-        elif "END PROFILING" in text:
-            self._target = ""
-        elif _TELLING.match(text):
-            self.telling.append(text.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +98,7 @@ def build(
         error.hint = "raise the image's timeout in images.yaml"
         raise
     except process.CommandFailed as error:
-        raise _explained(error, phases) from error
+        raise explained(error, phases) from error
     return left(sandbox.out / f"disk.{kind}"), phases.timings
 
 
@@ -201,19 +153,3 @@ def tools(arch: Arch, tree: bool = False) -> dict[str, str]:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
-    cause = phases.telling[-1] if phases.telling else next((line for line in reversed(error.tail) if line), "")
-    full = any("No space left on device" in line for line in (*phases.telling, *error.tail))
-    tail = [text for line in error.tail if not _NOISE.search(text := _STAMP.sub("", line))]
-    failure = process.CommandFailed("disk-image-create", error.code, tail, reason="disk-full" if full else "dib")
-    failure.message = f"dib failed in {phases.current or 'its start'}: {_STAMP.sub('', cause)}"
-    failure.hint = (
-        "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
-        if full
-        else f"read the log around {phases.current}"
-        if phases.current
-        else "read the log"
-    )
-    return failure

@@ -16,6 +16,12 @@ from pathlib import Path
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Json
 
+FAULTS = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EMLINK, errno.EFBIG, errno.EBADMSG, errno.EREMOTEIO, errno.EUCLEAN}
+    | {errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
+)
+"""What a disk, or a server behind a mount, says when it does not work."""
+
 
 def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
     """Write a JSON file so that readers see the old one or the new one, also after a crash.
@@ -114,20 +120,63 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def clear_errors(root: Path) -> Iterator[None]:
-    """Turn what a file system says about a lack of room or rights into an error that says what to do."""
+    """Turn what a file system says about a store into an error that says what is wrong where, and what to do.
+
+    A file that is not the store's is named itself: its lack says nothing about the store.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CCImagesError(
-                f"the store {root} is full",
-                hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
-                reason="disk-full",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
-            raise CCImagesError(
-                f"the store {root} cannot be written to: {error.strerror}",
-                hint="set CC_IMAGES_STORE to a folder of yours",
-                reason="store-unwritable",
-            ) from error
-        raise
+        found = _in_words(error, root)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _in_words(error: OSError, root: Path) -> CCImagesError | None:
+    """Return what an error of a file system means; None for what is none."""
+    paths = [Path(os.fsdecode(each)) for each in (error.filename, error.filename2) if isinstance(each, str | bytes)]
+    elsewhere = next((path for path in paths if path.is_absolute() and not path.is_relative_to(root)), None)
+    if elsewhere is not None and any(each in (root, *root.parents) for each in (elsewhere, elsewhere.parent)):
+        elsewhere = None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CCImagesError(
+            f"the store {root} is full" if elsewhere is None else f"no space is left for {elsewhere}",
+            hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
+            reason="disk-full",
+        )
+    if error.errno in FAULTS:
+        return CCImagesError(
+            f"the file system of {paths[0] if paths else root} has a fault: {error.strerror}",
+            hint="look at the disk or the server behind it (dmesg), then run again",
+            reason="disk-fault",
+            temporary=True,
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP,
+                       errno.ENAMETOOLONG, errno.EISDIR):  # fmt: skip
+        if elsewhere is not None:
+            hints = {"/dev/loop-control": "load the kernel's module: modprobe loop"}
+            return CCImagesError(
+                f"{elsewhere}: {error.strerror}",
+                hint=hints.get(str(elsewhere), "it is needed here; `cc-images doctor` checks this host"),
+                reason="missing-file",
+            )
+        foreign = _foreign_owner(root)
+        return CCImagesError(
+            f"the store {root} cannot be written to: {error.strerror}",
+            hint=f'files in it are {foreign}\'s: sudo chown -R "$(id -u):$(id -g)" {root}'
+            if foreign
+            else "set CC_IMAGES_STORE to a folder of yours",
+            reason="store-unwritable",
+        )
+    return None
+
+
+def _foreign_owner(root: Path) -> str:
+    """Return who else has files at the top of a store of this user's; empty when nobody has."""
+    with suppress(OSError):
+        if root.stat().st_uid == os.getuid():
+            for path in (*root.iterdir(), *root.glob("*/*")):
+                if path.lstat().st_uid != os.getuid():
+                    return "root" if path.lstat().st_uid == 0 else f"user {path.lstat().st_uid}"
+    return ""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from cc_images.console import clean
 from cc_images.errors import CCImagesError, Interrupted
 
 GRACE = 15.0
@@ -193,7 +194,7 @@ class _Output:
         self._log.flush()
 
     def _say(self, raw: bytes) -> None:
-        line = raw[: LINE * 4].decode(errors="replace").rstrip("\r")
+        line = clean(raw[: LINE * 4]).rstrip("\r")
         line = line if len(line) <= LINE else f"{line[:LINE]}…"
         self.tail.append(line)
         self._on_line(line)

@@ -12,7 +12,7 @@ import pytest
 from cc_images import foreign as programs
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
-from tests.conftest import REPOSITORY, Cli, write_files
+from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
 
 IMAGES = """\
 CC-One: {elements: [debian-minimal], disk: []}
@@ -268,3 +268,28 @@ def test_doctor_tries_to_write_to_the_store(cli: Cli, catalogue: Path) -> None:
     host = json.loads(cli("doctor", "--dry-run", "--json", CC_IMAGES_STORE=str(catalogue / "file")).stdout or "{}")
     (store,) = [each for each in host["host"] if each["subject"] == "store"]
     assert (store["state"], store["remedy"]) == ("LACK", "set CC_IMAGES_STORE to a folder of yours")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_without_box_characters_gets_others(tmp_path: Path, encoding: str) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [os]}\n", sites="local: {directory: site}")
+    for name, text in {"os/element-provides": "operating-system\n", "vm/x": "", "block-device-efi/x": ""}.items():
+        path = tmp_path / "elements" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    said = subprocess.run(
+        [sys.executable, "-m", "cc_images", "plan", "-b", "cc-one"], cwd=tmp_path, capture_output=True, text=True,
+        env=clean_environment(tmp_path) | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "`- build" in said.stdout or "|- build" in said.stdout
+
+
+def test_a_full_output_is_no_traceback_and_not_the_store(tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [os]}\n")
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            [sys.executable, "-m", "cc_images", "list"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+            env=clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)},
+        )  # fmt: skip
+    assert (said.returncode, said.stderr) == (3, "cc-images: standard output: No space left on device\n")

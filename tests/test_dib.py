@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images import dib
+from cc_images.build_log import Phases, cause_of
 
 OUTPUT = """\
 2026-11-21 13:06:15.530 | dib-run-parts Running /tmp/dib_build.x/hooks/root.d/08-debootstrap
@@ -21,16 +21,16 @@ OUTPUT = """\
 
 def test_phases_and_their_seconds_are_read_from_the_output() -> None:
     seen: list[str] = []
-    phases = dib.Phases(seen.append)
+    phases = Phases(seen.append)
     for line in OUTPUT.splitlines():
         phases.feed(line)
     assert seen == ["root.d/08-debootstrap", "install.d/01-package-installs"]
     assert phases.timings == {"root.d/08-debootstrap": 11.471, "install.d/01-package-installs": 20.0}
-    assert list(phases.telling) == ["E: Unable to locate package nosuchpackage"]
+    assert list(phases.said) == ["E: Unable to locate package nosuchpackage"]
 
 
 def test_warnings_and_what_a_hook_said_that_succeeded_are_no_cause() -> None:
-    phases = dib.Phases(lambda hook: None)
+    phases = Phases(lambda hook: None)
     for line in (
         "dib-run-parts Running /tmp/in_target.d/pre-install.d/05-news",
         "E: it was tried again, and went well",
@@ -40,4 +40,5 @@ def test_warnings_and_what_a_hook_said_that_succeeded_are_no_cause() -> None:
         "W: GPG error: again",
     ):
         phases.feed(f"2026-11-21 13:06:40.000 | {line}")
-    assert list(phases.telling) == ["/tmp/in_target.d/install.d/50-x: line 7: /etc/x/y: No such file or directory"]
+    cause, _ = cause_of(phases.said)
+    assert cause == "/tmp/in_target.d/install.d/50-x: line 7: /etc/x/y: No such file or directory"
