@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from cc_images import dib, foreign, twins
 from cc_images.config import Config
-from cc_images.elements import Elements
+from cc_images.elements import Elements, with_layout
 from cc_images.errors import UserError
 from cc_images.layering import Inheritance, inherit, obstacle
 from cc_images.making import local_paths
@@ -159,6 +159,9 @@ class Blueprints:
         """Return the files of a recipe's elements, for people who ask why its key has moved."""
         return {name: self._elements.files(name) for name in recipe.elements}
 
+    def _closure(self, content: tuple[str, ...], disk: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
+        return self._elements.closure(with_layout((*content, *disk), arch))
+
     def _is_foundation(self, image: Image, arch: Arch) -> bool:
         """Say whether any image of the catalogue starts from this one's tree."""
         for child in self._children.get(image.tag, []):
@@ -191,9 +194,11 @@ class Blueprints:
         if not image.layer:
             return "layer: false"
         parent = self._config.images[image.depends[0]]
+        if name := self._elements.disk_part(self._content(parent)):
+            return f"element {name} of the parent belongs to the disk, not to the tree"
         inherited = self._inherited(self._content(parent))
         mine, theirs = ({**self._environment(each), **self._identities(each, arch)} for each in (image, parent))
-        beyond = set(self._elements.closure((*self._content(image), *image.disk))) - {*inherited.provides}
+        beyond = set(self._closure(self._content(image), image.disk, arch)) - {*inherited.provides}
         exported = {name for element in beyond for name in self._elements.exports(element)}
         there = {name for element in inherited.again for name in self._elements.exports(element)}
         mine |= dict.fromkeys(exported - there - theirs.keys(), "(an element sets it)")
@@ -265,7 +270,7 @@ class Blueprints:
             arch=job.arch,
             content=job.content,
             disk=job.disk,
-            elements={name: self._elements.digest(name) for name in self._elements.closure((*job.content, *job.disk))},
+            elements={name: self._elements.digest(name) for name in self._closure(job.content, job.disk, job.arch)},
             environment=job.environment,
             packages=job.packages,
             artifacts=self._identities(image, job.arch),

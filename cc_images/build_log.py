@@ -150,7 +150,7 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
             )
         else:
             reason = "disk-full"
-            hint = "free memory on the host and space in the store, or set CC_IMAGES_STORE to a larger file system"
+            hint = "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
     failure = process.CommandFailed("disk-image-create", error.code, tail or [cause], reason=reason)
     failure.message = f"dib failed in {where}: {cause}"
     failure.hint = hint or (f"read the log around {phases.current}" if phases.current else "read the log")

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cc_images.checks import DROPPED, KINDS, canonical, mistakes
-from cc_images.document import Document, Section
-from cc_images.model import RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
+from cc_images.document import Document, Section, choice
+from cc_images.model import ALLOWED, RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
 from cc_images.properties import mistake
 
 OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
@@ -22,6 +22,9 @@ OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "
 
 SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TMP_DIR", "USER"}
 """Variables that builds have from the sandbox; no artifact may take their place."""
+
+SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
+"""What disk-image-create reads besides, or takes as an option: --root-label, --max-online-resize, --mkfs-options."""
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What archive names end with."""
@@ -133,12 +136,18 @@ def _image(section: Section) -> Image:
         scratch=section.number("scratch", 6, least=1),
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
+        allow=section.words("allow"),
     )
+    for word in image.allow:
+        if word not in ALLOWED:
+            section.problem("allow", choice(word, ALLOWED))
     for variable in image.artifacts.keys() & SANDBOXS:
         section.problem(f"artifacts.{variable}", "is a variable that the sandbox decides; choose another name")
     for variable in image.environment:
-        if not variable.startswith("DIB_") or variable in OURS:
-            section.problem(f"environment.{variable}", "is not a DIB_* variable that an image may set")
+        if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:
+            section.problem(
+                f"environment.{variable}", f"is neither DIB_* nor one of {', '.join(SETTINGS)}, which an image may set"
+            )
     check_properties(section, image.properties)
     section.close()
     return replace(image, firmware=_firmware(image))

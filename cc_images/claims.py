@@ -13,7 +13,7 @@ from dataclasses import replace
 from cc_images.catalogue import checks_of
 from cc_images.checks import merged, needless
 from cc_images.document import Document
-from cc_images.elements import CHECKS, Elements
+from cc_images.elements import CHECKS, Elements, with_layout
 from cc_images.errors import UserError
 from cc_images.model import Checks, Image
 
@@ -38,7 +38,7 @@ class Claims:
         UserError for a file of claims that is wrong, for what drops a check that nobody has, and for a missing element.
         """
         content = dict.fromkeys(name for each in lineage for name in each.elements)
-        claimed, wrong = self._of_elements((*content, *image.disk))
+        claimed, wrong = self._of_elements(with_layout((*content, *image.disk), image.arches[0]))
         problems = [*wrong]
         for ancestor in lineage:
             if ancestor is lineage[-1]:  # an ancestor may drop what its own disk's elements claim

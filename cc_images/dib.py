@@ -73,6 +73,8 @@ def build(
         argv.append("--offline")
     if order.packages:
         argv += ["-p", ",".join(order.packages)]
+    if options := order.environment.get("MKFS_OPTS"):  # which dib itself does not take from its environment
+        argv += ["--mkfs-options", options]
     # the layer first: what it provides is left out only of what dib expands after it
     first = [LAYER_ELEMENT] if order.layer else []
     environment = {

@@ -7,20 +7,18 @@ sets, as dib's own expansion does.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cc_images.element_files import Digests, digest_of, fingerprints, mentions
 from cc_images.errors import UserError
 
 CHECKS = "checks.yaml"
@@ -28,6 +26,9 @@ CHECKS = "checks.yaml"
 
 _NOT_BUILT = frozenset({CHECKS, "README.rst", "README.md"})
 """Files of an element that no build reads."""
+
+DISK = frozenset({"vm", "bootloader"})
+"""Elements that turn a tree into a disk; so do all that stand for `block-device`, or need it."""
 
 SHELL_TIMEOUT = 10.0
 """Seconds that reading the environment.d of some elements may take."""
@@ -43,17 +44,28 @@ def own_elements() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "elements"
 
 
+def with_layout(wanted: Sequence[str], arch: str) -> tuple[str, ...]:
+    """Return elements with the layout that dib adds to `vm` when none is named; rule: dib's _arg_defaults_hack."""
+    if "vm" not in wanted or any(name.startswith("block-device-") for name in wanted):
+        return tuple(wanted)
+    return (*wanted, "block-device-efi" if arch == "arm64" else "block-device-mbr")
+
+
 class Elements:
     """The elements in some folders; a folder named earlier wins over a later one. What was read once is kept."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], memory: Path | None = None) -> None:
         self.folders = tuple(folders)
         self._paths: dict[str, Path] = {}
         for folder in reversed(self.folders):
-            self._paths |= {entry.name: Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
+            with os.scandir(folder) as entries:
+                found = [Path(entry.path) for entry in entries if entry.is_dir()]
+            # a link is known by the name of the folder that it leads to, as in dib
+            self._paths |= {os.path.basename(os.path.realpath(path)): path for path in found}
+        self._file_digests = Digests(memory)
         self._files: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, str] = {}
-        self._texts: dict[str, bytes] = {}
+        self._mentioned: dict[tuple[str, str], bool] = {}
         self._exports: dict[str, frozenset[str]] = {}
         self._lists: dict[tuple[str, str], frozenset[str]] = {}
         self._closures: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -70,24 +82,31 @@ class Elements:
         return self._closures[wanted]
 
     def _expand(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        queue, seen, provided = deque((name, "") for name in wanted), set(wanted), set[str]()
+        queue, seen = deque((name, "") for name in wanted), set(wanted)
+        provided: dict[str, str] = {}
         while queue:
             name, user = queue.popleft()
             if name in provided:
                 continue
             if name not in self._paths:
                 raise UserError(_missing(name, user), hint=_similar(name, self._paths), reason="missing-element")
-            provided |= self.provides(name)
-            for needed in sorted(self._list(name, "element-deps") - seen - provided):
+            for each in sorted(self.provides(name)):
+                if each in provided:
+                    raise _provided_twice(each, provided[each], name)
+                provided[each] = name
+            for needed in sorted(self._list(name, "element-deps") - seen - provided.keys()):
                 seen.add(needed)
                 queue.append((needed, name))
+        for name in wanted:
+            if name in provided:
+                raise _provided_twice(name, provided[name], name)
         if "operating-system" not in provided:
             raise UserError(
                 f"none of {', '.join(wanted)} is an operating system",
                 hint="name an element such as debian-minimal, or one that depends on it",
                 reason="missing-element",
             )
-        return tuple(sorted(seen - provided))
+        return tuple(sorted(seen - provided.keys()))
 
     def in_order(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return what `closure` returns, so that an element stands after those that it depends on."""
@@ -132,17 +151,20 @@ class Elements:
     def files(self, name: str) -> Mapping[str, str]:
         """Return the files of an element that builds read: relative path → mode and sha256 of the content."""
         if name not in self._files:
-            found = _fingerprints(self._paths[name], "", frozenset())
+            found = fingerprints(self._paths[name], self._file_digests)
             self._files[name] = dict(sorted(each for each in found if each[0] not in _NOT_BUILT))
         return self._files[name]
 
+    def keep(self) -> None:
+        """Remember for the next time what took long to read."""
+        self._file_digests.keep()
+
     def mentions(self, name: str, word: str) -> bool:
         """Say whether any file of an element contains a word, not as a part of a longer one."""
-        if name not in self._texts:
-            paths = [self._paths[name] / file for file in self.files(name) if not file.endswith(" ->")]
-            self._texts[name] = b"\n".join(path.read_bytes() for path in paths)
-        text, sought = self._texts[name], word.encode()
-        return sought in text and re.search(rb"(?<!\w)" + re.escape(sought) + rb"(?!\w)", text) is not None
+        if (name, word) not in self._mentioned:
+            files = (self._paths[name] / file for file in self.files(name) if not file.endswith((" ->", "/")))
+            self._mentioned[name, word] = any(mentions(file, word) for file in files)
+        return self._mentioned[name, word]
 
     def exports(self, name: str) -> frozenset[str]:
         """Return the variables that an element's environment.d sets."""
@@ -194,36 +216,61 @@ class Elements:
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""
         if name not in self._digests:
-            self._digests[name] = hashlib.sha256(json.dumps(self.files(name)).encode()).hexdigest()
+            self._digests[name] = digest_of(self.files(name))
         return self._digests[name]
+
+    def _read_list(self, name: str, file: str) -> frozenset[str]:
+        """Return the names in a file of an element, one a line as in dib. Raises UserError for what is no list."""
+        path = self._paths[name] / file
+        if not os.path.lexists(path):
+            return frozenset()
+        if not path.is_file():
+            raise UserError(
+                f"{path} is not a file", hint="a list of elements is a text, one name a line", reason="odd-file"
+            )
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+        if wrong := next((line for line in lines if len(line.split()) > 1), ""):
+            raise UserError(f"{path}: {wrong!r} is not one name", hint="write one name a line", reason="odd-file")
+        return frozenset(filter(None, lines))
+
+    def disk_part(self, wanted: Sequence[str]) -> str:
+        """Return the first of the wanted elements, or of those that they need, that belongs to the disk."""
+        queue, seen = deque(wanted), set(wanted)
+        while queue:
+            name = queue.popleft()
+            if name not in self._paths:
+                continue
+            needed = self._list(name, "element-deps")
+            if name in DISK or "block-device" in self.provides(name) or "block-device" in needed:
+                return name
+            queue.extend(sorted(needed - seen))
+            seen |= needed
+        return ""
+
+    def removes_packages(self, name: str) -> bool:
+        """Say whether an element takes packages out again once all are installed: a child in one go would have them."""
+        file = self._paths[name] / "package-installs.yaml"
+        text = file.read_text(errors="replace") if file.is_file() else ""
+        return re.search(r"^\s+(?:build-only|uninstall):\s*(?i:true|yes|on|1)\s*$", text, re.MULTILINE) is not None
 
     def _list(self, name: str, file: str) -> frozenset[str]:
         if (name, file) not in self._lists:
-            try:
-                self._lists[name, file] = frozenset((self._paths[name] / file).read_text().split())
-            except FileNotFoundError:
-                self._lists[name, file] = frozenset()
+            self._lists[name, file] = self._read_list(name, file)
         return self._lists[name, file]
 
 
-def _fingerprints(folder: Path, prefix: str, above: frozenset[Path]) -> Iterable[tuple[str, str]]:
-    """Yield path and fingerprint of all below a folder. Links are followed, as dib does, but never in a circle.
-
-    Of a mode only the right to execute counts, so that the umask of a checkout does not; files below `static` keep
-    their modes in images, so there the whole mode counts.
-    """
-    above |= {folder.resolve()}
-    for entry in os.scandir(folder):
-        path, name = Path(entry.path), prefix + entry.name
-        if entry.is_symlink():
-            yield f"{name} ->", os.readlink(path)
-        if entry.is_dir():
-            if entry.name != "__pycache__" and path.resolve() not in above:
-                yield from _fingerprints(path, f"{name}/", above)
-        elif entry.is_file():
-            mode = stat.S_IMODE(entry.stat().st_mode)
-            shown = mode if name.startswith("static/") else 0o755 if mode & stat.S_IXUSR else 0o644
-            yield name, f"{shown:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+def _provided_twice(what: str, one: str, other: str) -> UserError:
+    if one == other or what == other:
+        return UserError(
+            f"element {what} is named, and element {one} stands for it already",
+            hint=f"leave one of {what} and {one} out",
+            reason="provided-twice",
+        )
+    return UserError(
+        f"{what} is provided by element {one} and by element {other}",
+        hint="name one of them only: an image has one of each",
+        reason="provided-twice",
+    )
 
 
 def _missing(name: str, user: str) -> str:

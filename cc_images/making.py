@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 from cc_images import dib, foreign, twins, upstream
 from cc_images.caches import Caches, Generation
-from cc_images.elements import Elements
+from cc_images.elements import Elements, with_layout
 from cc_images.errors import CCImagesError
 from cc_images.files import wait_for_lock
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
@@ -173,7 +173,7 @@ class Workshop:
             workspace=workspace,
             guards=self.run.work / "guards",
             visible=(*start.folders, *((start.file,) if start.file else ())),
-            behind=(*named, *Elements(start.folders).behind_links((*job.content, *job.disk))),
+            behind=(*named, *self._behind(start, job)),
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
             seeds=tuple(each.path for each in found),
@@ -204,6 +204,12 @@ class Workshop:
         self._keep_downloads(job, cache, sandbox.out, log)
         seen = merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
         return Made(file=file, timings=timings, upstream=seen, peaks=sandbox.peaks())
+
+    def _behind(self, start: Start, job: BuildJob) -> list[Path]:
+        """Return what the elements of a build are, and have, behind links."""
+        wanted = with_layout((*job.content, *job.disk), job.arch)
+        layer = [LAYER_ELEMENT] if job.base is not None else []
+        return Elements(start.folders).behind_links([*layer, *wanted])
 
     def _make_twins(self, task: str, job: LayerJob, workspace: Path, log: BinaryIO) -> Made:
         """Do for the twins of a release's programs what `make` does for what dib makes."""

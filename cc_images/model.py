@@ -33,6 +33,9 @@ RESERVED = frozenset(
 )
 """Words of the command line that no tag may be."""
 
+ALLOWED = ("ignored-hooks", "unread-partitions", "keys", "passwords")
+"""What images may be allowed by name."""
+
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
@@ -146,6 +149,8 @@ class Image:
     """GiB that a build's scratch folder may need: below that much free memory it lies on disk."""
     eol: date | None = None
     layer: bool = True
+    allow: tuple[str, ...] = ()
+    """What would be refused, and is meant so: of ALLOWED."""
 
     @property
     def tag(self) -> str:

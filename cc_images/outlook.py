@@ -116,9 +116,11 @@ def look(
             )
     third = supply.third_party(config, store, offline=offline, stop=stop)
     folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
-    elements = Elements(folders)
+    elements = Elements(folders, store.root / "elements.json")
     blueprints = Blueprints(config, elements)
     drawn = _draw(blueprints, chosen)
+    lint = supply.linted(chosen, config, elements)
+    elements.keep()
     complete, _ = supply.with_claims(chosen, config, elements)
     drawn = [(image, arch, drawn) for (image, arch), (_, _, drawn) in zip(complete, drawn, strict=True)]
     layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
@@ -149,6 +151,7 @@ def look(
             *notes,
             *_untested(request),
             *supply.as_of(third, offline),
+            *lint,
             *_in_one_go(drawn),
             *_slowly(drawn),
             *_damaged(candidates, store),

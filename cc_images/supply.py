@@ -14,7 +14,8 @@ from pathlib import Path
 from cc_images import sources
 from cc_images.claims import Claims, own_checks
 from cc_images.config import Config
-from cc_images.elements import Elements, own_elements
+from cc_images.element_lint import ignored_hooks, unknown_folders
+from cc_images.elements import Elements, own_elements, with_layout
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Arch, ElementSource, Image
 from cc_images.store import Store
@@ -83,6 +84,29 @@ def with_claims(
             completed.append((replace(image, checks=own_checks(config.lineage(image))), arch))
             told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
     return completed, list(told)
+
+
+def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> list[str]:
+    """Return what is odd about the elements of images, a sentence each; dib's own are not looked at.
+
+    Raises UserError for hooks that dib would pass over without a word, unless the image allows that.
+    """
+    told: dict[str, None] = {}
+    problems: dict[str, None] = {}
+    for image, arch in chosen:
+        content = [name for each in config.lineage(image) for name in each.elements]
+        for name in elements.closure(with_layout((*content, *image.disk), arch)):
+            path = elements.path(name)
+            if path.parent == own_elements():
+                continue
+            ignored = list(ignored_hooks(path))
+            (told if "ignored-hooks" in image.allow else problems).update(dict.fromkeys(ignored))
+            told.update(dict.fromkeys(unknown_folders(path)))
+    if problems:
+        raise UserError(
+            "\n".join(problems), hint="or say allow: [ignored-hooks] in images.yaml", reason="ignored-hooks"
+        )
+    return list(told)
 
 
 def as_of(third: Mapping[str, sources.Checkout], offline: bool) -> list[str]:

@@ -48,6 +48,7 @@ class Project:
         for name, text in {
             "elements/os/element-provides": "operating-system\n",
             "elements/os/install.d/10-os": "echo os\n",
+            "elements/os/bin/tool": "echo tool\n",
             "elements/extra/install.d/10-extra": "echo extra\n",
             "elements/extra/element-deps": "theirs\n",
             "elements/extra/environment.d/10-extra": "export EXPORTED=1\n",
@@ -59,6 +60,7 @@ class Project:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+            path.chmod(0o755 if path.parent.suffix == ".d" else 0o644)
         (root / "elements/os/static").mkdir()
         (root / "elements/os/link").symlink_to("install.d")
         self.images(IMAGES)
@@ -95,6 +97,7 @@ def project(tmp_path: Path) -> Project:
 
 def write(name: str, text: str) -> Callable[[Project], None]:
     def change(project: Project) -> None:
+        (project.root / name).parent.mkdir(exist_ok=True)
         (project.root / name).write_text(text)
 
     return change
@@ -103,11 +106,12 @@ def write(name: str, text: str) -> Callable[[Project], None]:
 def element_added(project: Project) -> None:
     (project.root / "elements/more/install.d").mkdir(parents=True)
     (project.root / "elements/more/install.d/10-more").write_text("echo\n")
+    (project.root / "elements/more/install.d/10-more").chmod(0o755)
     (project.root / "elements/os/element-deps").write_text("more\n")
 
 
 def executable(project: Project) -> None:
-    (project.root / "elements/os/install.d/10-os").chmod(0o755)
+    (project.root / "elements/os/bin/tool").chmod(0o755)
 
 
 def static_mode(project: Project) -> None:
@@ -140,7 +144,7 @@ IMAGES_ONLY = BOTH - {"layer parent amd64", "layer parent arm64"}
     [
         (write("elements/os/install.d/10-os", "echo other\n"), BOTH),
         (write("elements/extra/install.d/10-extra", "echo other\n"), CHILD),
-        (write("elements/extra/install.d/20-new", "echo new\n"), CHILD),
+        (write("elements/extra/bin/new", "echo new\n"), CHILD),
         (write("elements/vm/finalise.d/50-vm", "echo other\n"), IMAGES_ONLY),
         (executable, BOTH),
         (static_mode, BOTH),
@@ -209,7 +213,7 @@ def unrelated_commit(project: Project) -> None:
 def other_umask(project: Project) -> None:
     for path in (project.root / "elements").rglob("*"):
         if path.is_file() and "static" not in path.parts and not path.is_symlink():
-            path.chmod(0o600)
+            path.chmod(path.stat().st_mode & 0o700)
 
 
 def other_request(project: Project) -> None:
