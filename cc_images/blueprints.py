@@ -7,7 +7,6 @@ catalogue start from that one.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,8 +20,8 @@ from cc_images.config import Config
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import UserError
 from cc_images.layering import Inheritance, inherit, obstacle
-from cc_images.making import local_paths
 from cc_images.model import Arch, Artifact, Image, Json
+from cc_images.named_files import named_files, stamp
 from cc_images.plan import Base, BuildJob, LayerJob, TwinsJob
 from cc_images.recipe import Recipe
 
@@ -59,7 +58,7 @@ class Blueprints:
         self._made: dict[str, Blueprint] = {}
         """Every layer's blueprint so far, by what is asked of it."""
         self._inherited = functools.cache(lambda content: inherit(elements, content))
-        self._stamps = functools.cache(_stamp)
+        self._stamps = functools.cache(stamp)
 
     def build(self, image: Image, arch: Arch) -> Blueprint:
         """Return the blueprint of a build. Raises UserError for an element that is missing."""
@@ -260,7 +259,7 @@ class Blueprints:
 
     def _recipe(self, job: BuildJob, below: Blueprint | str) -> Recipe:
         image = self._config.images[job.tag]
-        named = local_paths(job.environment) | {
+        named = named_files(job.environment) | {
             variable: Path(urlsplit(artifact.url).path)
             for variable, artifact in job.artifacts.items()
             if artifact.url.startswith("file:") and not artifact.sha256
@@ -299,11 +298,3 @@ def nothing_to_build(image: Image, arch: Arch) -> BuildJob:
         artifacts={},
         timeout=image.timeout,
     )
-
-
-def _stamp(path: Path) -> str:
-    """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    seen = [(str(each.relative_to(path)), each.stat()) for each in files if each.exists()]
-    text = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in seen)
-    return f"{len(seen)} files {hashlib.sha256(text.encode()).hexdigest()}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cc_images.checks import DROPPED, KINDS, canonical, mistakes
-from cc_images.document import Document, Section, choice
+from cc_images.document import LISTED, Document, Section, choice
 from cc_images.model import ALLOWED, RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
 from cc_images.properties import mistake
 
@@ -29,7 +29,9 @@ SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What archive names end with."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
+"""A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
+_PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
@@ -53,7 +55,8 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
         for parent in image.depends:
             if parent not in found:
                 names = [other.name for other in found.values() if other is not image]
-                close = difflib.get_close_matches(parent, [name.lower() for name in names], n=1)
+                listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
+                close = difflib.get_close_matches(parent, [name.lower() for name in names], n=1) if listed else []
                 hint = f" (did you mean {found[close[0]].name}?)" if close else ""
                 where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
             elif lacking := [arch for arch in image.arches if arch not in found[parent].arches]:
@@ -61,7 +64,12 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
                 where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
     _check_published_names(found, where)
     ordered = _parents_first(found, where)
-    return {} if problems else {tag: _inherit(found[tag], found) for tag in ordered}
+    if problems:
+        return {}
+    complete: dict[str, Image] = {}
+    for tag in ordered:  # parents come first
+        complete[tag] = _inherit(found[tag], complete)
+    return complete
 
 
 def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
@@ -106,10 +114,9 @@ def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) ->
 
 def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     """Fill in what an image has from its first parents; their checks are added by `claims`."""
-    if not image.depends:
+    if not image.depends or image.depends[0] not in images:
         return image
-    parent = _inherit(images[image.depends[0]], images)
-    return replace(image, provenance={**parent.provenance, **image.provenance})
+    return replace(image, provenance={**images[image.depends[0]].provenance, **image.provenance})
 
 
 def _image(section: Section) -> Image:
@@ -138,19 +145,30 @@ def _image(section: Section) -> Image:
         layer=section.flag("layer", default=True),
         allow=section.words("allow"),
     )
+    _check_words(section, image)
+    check_properties(section, image.properties)
+    section.close()
+    return replace(image, firmware=_firmware(image))
+
+
+def _check_words(section: Section, image: Image) -> None:
+    """Report names that are none, and variables that an image may not set."""
     for word in image.allow:
         if word not in ALLOWED:
             section.problem("allow", choice(word, ALLOWED))
     for variable in image.artifacts.keys() & SANDBOXS:
         section.problem(f"artifacts.{variable}", "is a variable that the sandbox decides; choose another name")
+    for package in image.packages:
+        if not _PACKAGE.match(package):
+            section.problem("packages", f"{package!r} is not a package's name")
+    for element in (*image.elements, *image.disk):
+        if not NAME.match(element):
+            section.problem("elements", f"{element!r} is not an element's name")
     for variable in image.environment:
         if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:
             section.problem(
                 f"environment.{variable}", f"is neither DIB_* nor one of {', '.join(SETTINGS)}, which an image may set"
             )
-    check_properties(section, image.properties)
-    section.close()
-    return replace(image, firmware=_firmware(image))
 
 
 def _firmware(image: Image) -> tuple[Firmware, ...]:

@@ -9,6 +9,7 @@ files that come with cc-images.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from cc_images.catalogue import NAME, OURS, check_properties, images
 from cc_images.document import Document, Section, choice
 from cc_images.errors import ConfigError
 from cc_images.model import Arch, ElementSource, Format, Image, Site
+from cc_images.named_files import expanded
 from cc_images.recipe import secret_values
 
 FILES: Mapping[str, str] = {
@@ -29,7 +31,7 @@ FILES: Mapping[str, str] = {
 
 NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-_SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
+_SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
 _REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
@@ -51,19 +53,23 @@ class Config:
     """Proxies; handed to builds, and no part of a key."""
     arches: tuple[Arch, ...] = ()
     """The `ARCH` of the environment."""
+    home: Path = Path("/root")
+    """The user's home, to which values that begin with ~/ refer."""
     notes: tuple[str, ...] = ()
 
     def lineage(self, image: Image) -> tuple[Image, ...]:
         """Return the images that this one builds on, oldest first, itself last: its first parent's, and so on."""
-        parents = self.lineage(self.images[image.depends[0]]) if image.depends else ()
-        return (*parents, image)
+        found = [image]
+        while found[-1].depends:
+            found.append(self.images[found[-1].depends[0]])
+        return tuple(reversed(found))
 
     def variables(self, image: Image) -> dict[str, str]:
         """Return the `DIB_*` of an image's builds: its ancestors' first, its own over theirs, the user's over all."""
         together: dict[str, str] = {}
         for each in self.lineage(image):
             together |= each.environment
-        return together | dict(self.environment)
+        return expanded(together | dict(self.environment), self.home, self.files["images.yaml"].parent)
 
     def secrets(self, tag: str) -> tuple[str, ...]:
         """Return what no file of an image may contain: the secret values of its build's variables."""
@@ -77,6 +83,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     """
     files = {name: _locate(name, variable, environ, cwd) for name, variable in FILES.items()}
     problems: list[str] = []
+    home = Path(environ.get("HOME", "/root"))
     found = images(Document(files["images.yaml"], problems), problems)
     sites_document = Document(files["sites.yaml"], problems)
     sites = tuple(_site(section) for section in sites_document.sections(_SITE_NAME))
@@ -84,27 +91,29 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         seen: dict[str, str] = {}
         for site in sites:
             place = getattr(site, which)
+            if which == "directory" and place and "\0" not in place:
+                place = os.path.realpath(_absolute(place, home, files["sites.yaml"]))
             if place and seen.setdefault(place, site.name) != site.name:
                 problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
     sources = tuple(_source(section) for section in Document(files["third-party.yaml"], problems).sections(NAME))
     arches = _arches(environ.get("ARCH", ""), problems)
     if problems:
         raise ConfigError(problems)
-    home = Path(environ.get("HOME", "/root"))
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     return Config(
         images=found,
         sites=tuple(replace(site, directory=_absolute(site.directory, home, files["sites.yaml"])) for site in sites),
         sources=sources,
         files=files,
-        elements=tuple(dict.fromkeys((*_beside(files["images.yaml"]), packaged("elements")))),
+        elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
         store=Path(environ.get("CC_IMAGES_STORE") or cache / "cc-images").absolute(),
         environment={
             name: value for name, value in sorted(environ.items()) if name.startswith("DIB_") and name not in OURS
         },
         network={name: environ[name] for name in NETWORK if name in environ},
         arches=arches,
-        notes=tuple(sites_document.notes),
+        home=home,
+        notes=(*sites_document.notes, *_instead(files, environ, cwd)),
     )
 
 
@@ -119,12 +128,37 @@ def _locate(name: str, variable: str, environ: Mapping[str, str], cwd: Path) -> 
     if environ.get(variable):
         return (cwd / environ[variable]).absolute()
     local = cwd / name
-    return local.absolute() if (cwd / "images.yaml").is_file() and local.is_file() else packaged(name)
+    # what is there but is no file is a mistake, not a reason to take another one: reading it says so
+    ours = os.path.lexists(cwd / "images.yaml") and os.path.lexists(local)
+    return local.absolute() if ours else packaged(name)
+
+
+def _instead(files: Mapping[str, Path], environ: Mapping[str, str], cwd: Path) -> list[str]:
+    """Say which files come with cc-images, in a folder that seems to have some of its own."""
+    if files["images.yaml"] != packaged("images.yaml"):
+        return [
+            f"there is no {name} here: the one that comes with cc-images is used"
+            for name, file in files.items()
+            if name == "sites.yaml" and file == packaged(name)
+        ]
+    alike = [each for each in ("image.yaml", "images.yml", "config/images.yaml") if (cwd / each).is_file()]
+    return [f"{each} is not read: the catalogue that comes with cc-images is used; CC_IMAGES_CONFIG={each} reads it"
+            for each in alike]  # fmt: skip
 
 
 def _beside(images_file: Path) -> tuple[Path, ...]:
-    elements = images_file.parent / "elements"
-    return (elements,) if elements.is_dir() else ()
+    """Return the folders of elements of a catalogue: beside it, and where it is in `config`, beside that."""
+    places = [images_file.parent, *([images_file.parent.parent] if images_file.parent.name == "config" else [])]
+    return tuple(place / "elements" for place in places if (place / "elements").is_dir())
+
+
+def _elements_path(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders of ELEMENTS_PATH, which win as they do with dib."""
+    found = tuple(Path(each).absolute() for each in environ.get("ELEMENTS_PATH", "").split(":") if each)
+    for each in found:
+        if not each.is_dir():
+            raise ConfigError([f"environment: ELEMENTS_PATH: {each} is not a folder; correct it, or unset it"])
+    return found
 
 
 def _absolute(directory: str, home: Path, file: Path) -> str:
@@ -156,6 +190,8 @@ def _site(section: Section) -> Site:
         stores=section.words("stores"),
         keep=section.number("keep", -1, least=0),
     )
+    if len(site.directory) > 1000:
+        section.problem("directory", "has more than 1,000 characters")
     if bool(site.cloud) == bool(site.directory):
         section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
     if site.visibility not in _VISIBILITIES:

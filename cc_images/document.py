@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date
@@ -15,6 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+LARGEST = 32 << 20
+"""Bytes above which a file is no configuration."""
+
+LISTED = 20
+"""Mistakes of one kind that are listed."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -29,6 +36,18 @@ def choice(word: str, known: Iterable[str]) -> str:
     return f"{word!r} is none of {', '.join(known)}" + (f" (did you mean {close[0]}?)" if close else "")
 
 
+def _text(file: Path) -> str:
+    """Return what a file has. Raises OSError, and ValueError for what is no file of a sensible size."""
+    status = file.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    if status.st_size > LARGEST:
+        raise ValueError(f"has more than {LARGEST >> 20} MiB")
+    return file.read_text()
+
+
 class Document:
     """One YAML file whose top is a mapping; an empty file is an empty mapping."""
 
@@ -40,13 +59,18 @@ class Document:
         self._root: yaml.Node | None = None
         self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
-            self._loader = _LOADER(file.read_text())
+            self._loader = _LOADER(_text(file))
             self._root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
         except RecursionError:
             problems.append(f"{self.title}: is nested too deeply")
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except ValueError as error:
+            if isinstance(error, UnicodeDecodeError):
+                problems.append(f"{self.title}: is not a text in UTF-8; save it as one")
+            else:
+                problems.append(f"{file}: {error}")
+        except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             problems.append(f"{self.title}{line}: is not YAML: {getattr(error, 'problem', None) or error}")
@@ -69,7 +93,7 @@ class Document:
         """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
         if _is_null(node):
             return {}
-        if not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:set":
             self.problem(node, path, "must be a mapping (key: value)")
             return {}
         if id(node) in self._mappings:  # an alias: the same node again
@@ -131,7 +155,10 @@ class Section:
 
     def close(self) -> None:
         """Report the keys that are not in the schema."""
-        for key, node in self._left.items():
+        for number, (key, node) in enumerate(self._left.items()):
+            if number == LISTED:
+                self._document.problem(node, self._path, f"{len(self._left) - LISTED} more keys are unknown")
+                return
             close = difflib.get_close_matches(key, self._known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(self._known)}"
             self._document.problem(node, f"{self._path}.{key}", f"unknown key; {hint}")
@@ -175,12 +202,15 @@ class Section:
         """Return true or false."""
         return self._typed(key, bool, default, "true or false")
 
-    def number(self, key: str, default: int, *, least: int) -> int:
-        """Return a whole number of at least `least`."""
+    def number(self, key: str, default: int, *, least: int, most: int = 1_000_000) -> int:
+        """Return a whole number of at least `least` and at most `most`."""
         node = self._left.get(key)
         number = self._typed(key, int, default, "a whole number")
         if node is not None and number < least:
             self._wrong(node, key, f"{number} is less than {least}")
+        if node is not None and number > most:
+            self._wrong(node, key, f"{str(number)[:20]} is more than {most}")
+            return default
         return number
 
     def day(self, key: str) -> date | None:
@@ -242,7 +272,7 @@ class Section:
         if node is None:
             return default
         found: Any = None
-        with suppress(ValueError, yaml.YAMLError):
+        with suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
             found = self._document.construct(node)
         if type(found) is not kind:
             self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")
@@ -252,7 +282,11 @@ class Section:
 
     def _scalar(self, node: yaml.Node, key: str) -> str:
         if isinstance(node, yaml.ScalarNode):
-            return str(node.value)
+            text = str(node.value)
+            if wrong := next((each for each in text if each == "\0" or "\ud800" <= each <= "\udfff"), ""):
+                self._wrong(node, key, f"has a character that no text may have ({wrong!r})")
+                return ""
+            return text
         self._wrong(node, key, "must be one text")
         return ""
 

@@ -6,7 +6,6 @@ are the worker's.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from cc_images.errors import CCImagesError
 from cc_images.files import wait_for_lock
 from cc_images.layering import LAYER_ELEMENT, inherit, write_element
 from cc_images.model import Arch, Artifact, Build, Json, Layer
+from cc_images.named_files import named_files
 from cc_images.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, TwinsJob
 from cc_images.recipe import key_of, merged
 from cc_images.runs import Run
@@ -168,7 +168,7 @@ class Workshop:
         start = self._start(task, job, workspace, log)
         found = self._downloads(job)
         cache = next((each for each in found if each.path.parent.name == job.families[0]), None)
-        named = [*local_paths(job.environment).values(), *map(Path, artifacts.values())]
+        named = [*named_files(job.environment).values(), *map(Path, artifacts.values())]
         sandbox = Sandbox(
             workspace=workspace,
             guards=self.run.work / "guards",
@@ -320,8 +320,3 @@ class Workshop:
             place.symlink_to(blob)
             places[variable] = str(place)
         return places
-
-
-def local_paths(environment: Mapping[str, str]) -> dict[str, Path]:
-    """Return the variables whose value is a file or folder of this host."""
-    return {name: Path(value) for name, value in environment.items() if value[:1] == "/" and os.path.exists(value)}

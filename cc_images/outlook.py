@@ -18,6 +18,7 @@ from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
 from cc_images.groundwork import Foundation, too_old
 from cc_images.model import Arch, Build, Image, Json, Layer, Site
+from cc_images.named_files import missing_files
 from cc_images.plan import LayerJob, Plan, Request
 from cc_images.planning import Candidate, make_plan
 from cc_images.recipe import Recipe, differences
@@ -152,6 +153,7 @@ def look(
             *_untested(request),
             *supply.as_of(third, offline),
             *lint,
+            *_missing_files(chosen, config),
             *_in_one_go(drawn),
             *_slowly(drawn),
             *_damaged(candidates, store),
@@ -258,6 +260,10 @@ def _damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:
             else:
                 told.append(f"version {newest} of {each.label} is damaged, -b makes it anew; {whole}")
     return told
+
+
+def _missing_files(chosen: Iterable[tuple[Image, Arch]], config: Config) -> list[str]:
+    return list(dict.fromkeys(each for image, _ in chosen for each in missing_files(config.variables(image))))
 
 
 def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
