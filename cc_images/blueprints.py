@@ -57,11 +57,16 @@ class Blueprints:
         self._layers: dict[tuple[str, Arch], Blueprint] = {}
         self._made: dict[str, Blueprint] = {}
         """Every layer's blueprint so far, by what is asked of it."""
+        self._starts: dict[tuple[str, Arch], Blueprint | str] = {}
+        self._variables: dict[str, dict[str, str]] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(stamp)
 
     def build(self, image: Image, arch: Arch) -> Blueprint:
         """Return the blueprint of a build. Raises UserError for an element that is missing."""
+        for each in self._config.lineage(image)[:-1]:  # the oldest first: chains of parents may be long
+            with suppress(UserError):
+                self._below(each, arch)
         below = self._below(image, arch)
         job = BuildJob(disk=image.disk, **self._common(image, arch))
         recipe = self._recipe(job, below)
@@ -188,6 +193,11 @@ class Blueprints:
 
     def _below(self, image: Image, arch: Arch) -> Blueprint | str:
         """Return the layer of its parent that an image starts from, or why it starts from nothing."""
+        if (image.tag, arch) not in self._starts:
+            self._starts[image.tag, arch] = self._start(image, arch)
+        return self._starts[image.tag, arch]
+
+    def _start(self, image: Image, arch: Arch) -> Blueprint | str:
         if not image.depends:
             return ""
         if not image.layer:
@@ -227,7 +237,9 @@ class Blueprints:
         return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.packages))
 
     def _environment(self, image: Image) -> dict[str, str]:
-        return self._config.variables(image)
+        if image.tag not in self._variables:
+            self._variables[image.tag] = self._config.variables(image)
+        return self._variables[image.tag]
 
     def _artifacts(self, image: Image, arch: Arch) -> dict[str, Artifact]:
         together: dict[str, Artifact] = {}

@@ -51,12 +51,12 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
                 "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
             )
         found[image.tag], where[image.tag] = image, section
+    tags = list(found)
     for tag, image in found.items():
         for parent in image.depends:
             if parent not in found:
-                names = [other.name for other in found.values() if other is not image]
                 listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
-                close = difflib.get_close_matches(parent, [name.lower() for name in names], n=1) if listed else []
+                close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
                 hint = f" (did you mean {found[close[0]].name}?)" if close else ""
                 where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
             elif lacking := [arch for arch in image.arches if arch not in found[parent].arches]:

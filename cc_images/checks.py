@@ -8,6 +8,8 @@ defined; what it prints and its exit code are the answer.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
@@ -166,7 +168,7 @@ class _Commands:
         said = f": {answer.output.strip()[-200:]}" if answer.output.strip() else ""
         if answer.code != expected:
             return f"`{name}` ended with code {answer.code}, not {expected}{said}"
-        if "output" in wanted and not re.search(wanted["output"], answer.output, re.MULTILINE):
+        if "output" in wanted and not _found(wanted["output"], answer.output):
             return f"`{name}` did not say {wanted['output']!r}{said}"
         return ""
 
@@ -247,9 +249,26 @@ def mistakes(kind: str, name: str, wanted: Wanted) -> list[str]:
     if kind == "commands":
         try:
             re.compile(wanted.get("output", ""))
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError, MemoryError) as error:
             found.append(f"output: is not a regular expression: {error}")
     return found
+
+
+MATCHING = 5.0
+"""Seconds that the comparison of one answer with a regular expression may take."""
+
+
+def _found(pattern: str, text: str) -> bool:
+    """Say whether a regular expression fits an answer: apart, since one with nested repetitions may take for ever."""
+    program = "import re, sys; p, _, t = sys.stdin.read().partition('\\0'); sys.exit(not re.search(p, t, re.MULTILINE))"
+    try:
+        said = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", program], input=f"{pattern}\0{text}", text=True, timeout=MATCHING,
+            errors="replace", capture_output=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False
+    return said.returncode == 0
 
 
 def canonical(kind: str, name: str) -> str:

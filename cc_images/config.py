@@ -185,7 +185,7 @@ def _site(section: Section) -> Site:
         directory=section.text("directory"),
         is_baremetal=section.flag("is_baremetal"),
         formats=section.choices("formats", Format),
-        visibility=section.text("visibility") or "private",
+        visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),
         stores=section.words("stores"),
         keep=section.number("keep", -1, least=0),
@@ -194,7 +194,7 @@ def _site(section: Section) -> Site:
         section.problem("directory", "has more than 1,000 characters")
     if bool(site.cloud) == bool(site.directory):
         section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
-    if site.visibility not in _VISIBILITIES:
+    if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     if site.cloud and len(site.formats) > 1:
         section.problem("formats", "a cloud takes each image in one format, because names are the same for all")

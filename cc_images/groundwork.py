@@ -6,7 +6,7 @@ Owns which layers and twins have to be made, and in which order. Pure, like `pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cc_images.model import Arch, Artifact, Layer
@@ -43,45 +43,60 @@ class Groundwork:
     request: Request
     version: str
     now: datetime
+    planned: dict[str, str] = field(default_factory=dict)
+    """The task that makes each layer that was asked for so far; empty for one that is stored."""
 
     def layers(self, job: BuildJob) -> list[Task]:
-        """Return the tasks that make the layers which a job relies on, theirs before them; none for those stored."""
-        tasks: dict[str, Task] = {}
-        for asked in _relies_on(job):
-            tasks |= {each.id: each for each in self._layer(self.foundations[asked])}
-        return [*tasks.values()]
+        """Return the tasks that make the layers which a job relies on, theirs before them.
 
-    def _layer(self, foundation: Foundation) -> list[Task]:
-        """Return the task that makes a layer, after those that it needs; none when a stored one serves."""
-        layer = foundation.job
-        force = (layer.tag, layer.arch) in self.forced
-        if force:
-            reason = "forced"
-        elif foundation.match is None:
-            reason = foundation.changed
-        elif old := too_old(foundation.match.created, foundation.unsure, self.request, self.now):
-            reason = f"the stored one {old}"
-        else:
-            return []
-        below = self.layers(layer)
-        fetches = [fetch(artifact) for artifact in layer.artifacts.values()]
-        task = Task(
+        None for those stored or returned before. Not recursive, since chains of parents may be long.
+        """
+        tasks: list[Task] = []
+        stack = [*_relies_on(job)]
+        while stack:
+            asked = stack[-1]
+            if asked in self.planned:
+                stack.pop()
+                continue
+            foundation = self.foundations[asked]
+            if not (reason := self._reason(foundation)):
+                self.planned[asked] = ""
+            elif pending := [each for each in _relies_on(foundation.job) if each not in self.planned]:
+                stack += pending
+            else:
+                fetches = [fetch(artifact) for artifact in foundation.job.artifacts.values()]
+                tasks += [*fetches, self._task(foundation.job, reason, fetches)]
+                self.planned[asked] = tasks[-1].id
+        return tasks
+
+    def needed(self, job: BuildJob) -> list[str]:
+        """Return the ids of the tasks that make what a job relies on itself; `layers` has been called for it."""
+        return [task for asked in _relies_on(job) if (task := self.planned[asked])]
+
+    def _task(self, layer: LayerJob, reason: str, fetches: Sequence[Task]) -> Task:
+        return Task(
             id=f"{'twins' if isinstance(layer, TwinsJob) else 'layer'} {layer.tag} {layer.arch}",
-            job=replace(layer, version=self.version, force=force),
+            job=replace(layer, version=self.version, force=self._is_forced(layer)),
             reason=reason,
-            needs=tuple(dict.fromkeys((*needed(layer, below), *(each.id for each in fetches)))),
+            needs=tuple(dict.fromkeys((*self.needed(layer), *(each.id for each in fetches)))),
         )
-        return [*below, *fetches, task]
+
+    def _reason(self, foundation: Foundation) -> str:
+        """Return why a layer has to be made; empty when a stored one serves."""
+        if self._is_forced(foundation.job):
+            return "forced"
+        if foundation.match is None:
+            return foundation.changed
+        old = too_old(foundation.match.created, foundation.unsure, self.request, self.now)
+        return f"the stored one {old}" if old else ""
+
+    def _is_forced(self, layer: LayerJob) -> bool:
+        return (layer.tag, layer.arch) in self.forced
 
 
 def _relies_on(job: BuildJob) -> tuple[str, ...]:
     """Return what is asked of the layers that a job needs: its twins, and the tree that it starts from."""
     return tuple(asked for asked in (job.twins, job.base.asked if job.base else "") if asked)
-
-
-def needed(job: BuildJob, layers: Sequence[Task]) -> list[str]:
-    """Return those of the tasks that make what a job relies on itself."""
-    return [task.id for task in layers if isinstance(task.job, LayerJob) and task.job.asked in _relies_on(job)]
 
 
 def fetch(artifact: Artifact) -> Task:

@@ -175,7 +175,8 @@ class Site:
     directory: str = ""
     is_baremetal: bool = False
     formats: tuple[Format, ...] = ()
-    visibility: str = "private"
+    visibility: str = ""
+    """Of published images; empty: that of the image which is replaced."""
     properties: Mapping[str, str] = field(default_factory=dict)
     stores: tuple[str, ...] = ()
     keep: int | None = None

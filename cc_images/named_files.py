@@ -69,7 +69,7 @@ def missing_files(environment: Mapping[str, str]) -> list[str]:
 
 
 def expanded(environment: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
-    """Return variables whose values begin with ~/ or ./ or ../ as absolute paths: builds have another home and folder."""
+    """Return variables with values that begin with ~/, ./ or ../ as absolute paths: builds have another home."""
     found: dict[str, str] = {}
     for name, value in environment.items():
         if value.startswith("~/"):

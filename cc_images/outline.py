@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the engine is not needed to show a plan
 def plan_tree(plan: Plan) -> str:
     """Return the plan as an indented tree: per image what is cached, what will run, and why."""
     groups: dict[str, list[Task]] = {}
+    group_of = {task.id: _group(task) for task in plan.tasks}
     for task in plan.tasks:
         groups.setdefault(_group(task), []).append(task)
     lines: list[str] = []
@@ -23,7 +24,7 @@ def plan_tree(plan: Plan) -> str:
         for number, task in enumerate(tasks):
             branch = "└─" if number == len(tasks) - 1 else "├─"
             does = "cached" if task.cached else "run"
-            waits = [need for need in task.needs if _group_of(need, plan) != name]
+            waits = [each for each in (*task.needs, *task.after) if group_of[each] != name]
             after = f"  (after {', '.join(waits)})" if waits else ""
             lines.append(f"  {branch} {_verb(task):24} {does:7} {task.reason}{after}")
     run = sum(not task.cached for task in plan.tasks)
@@ -53,10 +54,6 @@ def show_plan(forecast: Forecast, told: TextIO, columns: int = 0) -> None:
 
 def _group(task: Task) -> str:
     return "artifacts" if isinstance(task.job, FetchJob) else f"{task.job.tag} {task.job.arch}"
-
-
-def _group_of(task_id: str, plan: Plan) -> str:
-    return next(_group(task) for task in plan.tasks if task.id == task_id)
 
 
 def _verb(task: Task) -> str:

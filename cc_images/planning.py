@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from cc_images.errors import UserError
-from cc_images.groundwork import Foundation, Groundwork, fetch, needed, too_old
+from cc_images.groundwork import Foundation, Groundwork, fetch, too_old
 from cc_images.model import Arch, Build, Format, Image, Site
 from cc_images.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.properties import NUMBERS
@@ -79,7 +79,7 @@ def make_plan(
         if stored is None:
             replaces = request.force and request.build
             layers = ground.layers(candidate.job)
-            steps = [*layers, *_build(candidate, made, layers, wanted, version, reason, replaces)]
+            steps = [*layers, *_build(candidate, made, ground.needed(candidate.job), wanted, version, reason, replaces)]
             made[image.tag, arch] = steps[-1].id
         else:
             steps = [_cached(candidate, reason)] if request.build else []
@@ -134,7 +134,7 @@ def _what_changed(candidate: Candidate) -> str:
 def _build(
     candidate: Candidate,
     made: Mapping[tuple[str, Arch], str],
-    layers: Sequence[Task],
+    layers: Sequence[str],
     wanted: tuple[Format, ...],
     version: str,
     reason: str,
@@ -142,17 +142,19 @@ def _build(
 ) -> list[Task]:
     """Return the tasks that make a new version: fetch what it needs, build, convert.
 
-    The parent whose tree it starts from is one of `layers` when it must be made; the other parents only come first.
+    The parent whose tree it starts from is made by one of the tasks `layers`, if it must be. The other parents only
+    come first: that they fail is no reason not to build it.
     """
     image, arch, job = candidate.image, candidate.arch, candidate.job
     fetches = [fetch(artifact) for artifact in job.artifacts.values()]
     come_first = image.depends[1:] if candidate.on_parent else image.depends
-    parents = [made[parent, arch] for parent in come_first if (parent, arch) in made]
+    parents = tuple(made[parent, arch] for parent in come_first if (parent, arch) in made)
     build = Task(
         id=f"build {candidate.label}",
         job=replace(job, version=version, force=replaces),
         reason=reason,
-        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *needed(job, layers), *parents])),
+        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *layers])),
+        after=parents,
     )
     convert = ConvertJob(
         name=image.name,

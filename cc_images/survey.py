@@ -127,6 +127,13 @@ def preview(outlook: Outlook) -> list[str]:
             lines.append(f"{task.id}: {error.message}")
             continue
         does = f"replaces {current[0].properties.get('build-version', '?')}" if current else "is the first"
+        wanted = site.visibility
+        if current and wanted and current[0].visibility != wanted:
+            does += f", {current[0].visibility} → {wanted}"
+        elif current and current[0].visibility:
+            does += f", stays {current[0].visibility}"
+        elif site.cloud:
+            does += f", {wanted or opened.first_visibility()}"
         deletes = f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else ""
         lines.append(f"{task.id}: {does}{deletes}")
     return lines

@@ -26,6 +26,8 @@ class Publication:
     size: int
     properties: Mapping[str, str]
     run: str
+    visibility: str = ""
+    """What it shall be once it is published; empty where there is none."""
     details: Json = field(default_factory=dict)
     """Key, version and provenance, for sites that keep more than properties."""
 
@@ -45,6 +47,8 @@ class Entry:
     visibility: str = ""
     run: str = ""
     replaces: str = ""
+    intended: str = ""
+    """On staged ones: the visibility that they shall have."""
 
 
 class Stop(Protocol):
@@ -58,7 +62,10 @@ class ImageSite(Protocol):
     """A site, for images of one project in one format."""
 
     visibility: str
-    """The visibility that published images shall have; empty where there is none."""
+    """The visibility that published images shall have; empty: that of the image which is replaced, or none at all."""
+
+    def first_visibility(self) -> str:
+        """Return the visibility of an image that replaces none; empty where there is none."""
 
     def exclusive(self, stop: Stop) -> AbstractContextManager[None]:
         """Keep other publishers away from the site, as far as it can. Raises Interrupted once `stop` is set."""
@@ -89,10 +96,10 @@ class ImageSite(Protocol):
         """Say whether the image with this id has this name now."""
 
     def publish(self, staged: Entry, name: str) -> None:
-        """Give a staged image its final name, visibility and properties in one step."""
+        """Give a staged image its final name, its intended visibility and its properties in one step."""
 
     def describe(self, entry: Entry, publication: Publication) -> None:
-        """Give a published image, whose bytes are those of the publication, its properties, in one step."""
+        """Give a published image that has the publication's bytes its properties and visibility, in one step."""
 
     def archived(self, name: str) -> list[Entry]:
         """Return the archived versions of a name that cc-images made, newest first."""

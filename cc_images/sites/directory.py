@@ -1,4 +1,4 @@
-"""A folder as a site: `<Name>.<suffix>` beside `<Name>.json`, which says what it is.
+"""A folder as a site: `<Name>.<suffix>` beside `<Name>.json`, which says what it is; everybody may read both.
 
 Every step is one rename or one hard link, and the name is never vacant: archiving links the old file to its archive
 name, publishing renames the new one over it. Staged files are hidden: `.<Name>.<suffix>.staged` and its `.json`. The
@@ -21,7 +21,7 @@ from pathlib import Path
 from cc_images import clock, records
 from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.files import write_json
+from cc_images.files import flush_folder, write_json
 from cc_images.model import Format, Json, Site
 from cc_images.sites.base import ARCHIVED, Entry, Publication, Stop
 
@@ -35,11 +35,17 @@ class DirectorySite:
         self._suffix = disk_format.suffix
         self.visibility = ""
 
+    def first_visibility(self) -> str:
+        """Return nothing: who may read a folder is the folder's business."""
+        return ""
+
     @contextmanager
     def exclusive(self, stop: Stop) -> Iterator[None]:
         """Hold the folder's lock; what the file system refuses meanwhile is an error of the site."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._folder.is_dir():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._folder.chmod(0o755)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 while not _flocked(descriptor):
@@ -82,6 +88,7 @@ class DirectorySite:
                     done += len(chunk)
                     report(done)
                 target.truncate(done)
+                os.fchmod(target.fileno(), 0o644)  # whoever serves the folder may be another user
                 target.flush()
                 os.fsync(target.fileno())
             with file.open("rb") as written:
@@ -125,6 +132,7 @@ class DirectorySite:
         sidecar = file.with_name(f"{file.name}.json")
         file.rename(self._file(name))
         sidecar.rename(self._sidecar(name))
+        flush_folder(self._folder)
 
     def describe(self, entry: Entry, publication: Publication) -> None:
         """Write the description anew; what the file is stays."""
@@ -170,6 +178,7 @@ class DirectorySite:
 
     def _describe(self, sidecar: Path, description: Json) -> None:
         write_json(sidecar, description, _unfinished(sidecar))
+        sidecar.chmod(0o644)
 
     def _discard(self, *paths: Path) -> None:
         for path in paths:

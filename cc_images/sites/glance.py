@@ -50,6 +50,11 @@ class GlanceSite:
 
     # -- the protocol -------------------------------------------------------------------------------------------
 
+    def first_visibility(self) -> str:
+        """Return what Chameleon's own scripts give a first image: public in the project `openstack`, else shared."""
+        project = self._cloud.repeated(lambda: self._cloud.connection().current_project)
+        return "public" if project is not None and project.get("name") == "openstack" else "shared"
+
     @contextmanager
     def exclusive(self, stop: Stop) -> Iterator[None]:
         """Do nothing: Glance has no locks. The store's lock keeps runs of one host apart."""
@@ -75,18 +80,22 @@ class GlanceSite:
             "disk_format": self._disk_format,
             "container_format": "bare",
             "visibility": "private",
-            "tags": [OURS, _target(publication.name), f"{OURS}:run={publication.run}", f"{OURS}:replaces={replaces}"],
+            "tags": [
+                *(OURS, _target(publication.name), f"{OURS}:run={publication.run}", f"{OURS}:replaces={replaces}"),
+                f"{OURS}:visibility={publication.visibility}",
+            ],
         }
         record |= _typed(publication.properties)
+        visibility = publication.visibility
         body = _Body(publication.path, publication.size, stop, report)
         for _ in range(UPLOADS - 1):
             try:
-                return self._sent(record, body)
+                return self._sent(record, body, visibility)
             except CCImagesError as error:
                 # to one that is away a second upload would be one more thing that it may find when it is back
                 if not error.temporary or not self._answers():
                     raise
-        return self._sent(record, body)
+        return self._sent(record, body, visibility)
 
     def archive(self, entry: Entry, name: str) -> None:
         """Rename an image and, if it is ours, tag it as a version of its name; protected ones may be renamed too."""
@@ -107,11 +116,15 @@ class GlanceSite:
 
     def publish(self, staged: Entry, name: str) -> None:
         """Give a staged image its name and visibility in one call."""
-        self._patch(staged.id, {"name": name, "visibility": self._site.visibility, "tags": [OURS]})
+        visibility = staged.intended or self._site.visibility or "private"
+        self._patch(staged.id, {"name": name, "visibility": visibility, "tags": [OURS]})
 
     def describe(self, entry: Entry, publication: Publication) -> None:
-        """Set the properties in one call; those that nobody asks for any more stay."""
-        self._patch(entry.id, _typed(publication.properties), known=entry.properties)
+        """Set properties and visibility in one call; properties that nobody asks for any more stay."""
+        changes = _typed(publication.properties)
+        if publication.visibility and publication.visibility != entry.visibility:
+            changes["visibility"] = publication.visibility
+        self._patch(entry.id, changes, known={*entry.properties, "visibility"})
 
     def delete(self, entry: Entry) -> None:
         """Delete an image; one that is gone already is fine."""
@@ -123,11 +136,11 @@ class GlanceSite:
 
     # -- Glance -------------------------------------------------------------------------------------------------
 
-    def _sent(self, record: Json, body: _Body) -> Entry:
+    def _sent(self, record: Json, body: _Body, visibility: str) -> Entry:
         """Create an image with its data, or leave none."""
         image = self._call("POST", "/images", json=record, tries=1)
         try:
-            self._check_visibility(image["id"])
+            self._check_visibility(image["id"], visibility)
             self._call(
                 "PUT",
                 f"/images/{image['id']}/file",
@@ -174,11 +187,11 @@ class GlanceSite:
         ]
         self._call("PATCH", f"/images/{image_id}", json=body, headers={"Content-Type": PATCH_TYPE})
 
-    def _check_visibility(self, image_id: str) -> None:
+    def _check_visibility(self, image_id: str, wanted: str) -> None:
         """Ask for the wanted visibility and take it back, while the image is empty and has its temporary name."""
-        if self._site.visibility == "private":
+        if wanted in ("", "private"):
             return
-        self._patch(image_id, {"visibility": self._site.visibility})
+        self._patch(image_id, {"visibility": wanted})
         self._patch(image_id, {"visibility": "private"})
 
     def _forget(self, image_id: str) -> None:
@@ -225,9 +238,13 @@ class GlanceSite:
         if status == 404 and missing_is_fine:
             return {}
         said = _said(answer)
+        asked = self._site.visibility or "as the image that is replaced"
         reason, hint = {
             401: ("credentials", "check the credentials of the cloud in clouds.yaml"),
-            403: ("forbidden", f"the project may not do this; check visibility ({self._site.visibility}) and quotas"),
+            403: (
+                "forbidden",
+                f"the project may not do this; check visibility ({asked}) and quotas",
+            ),
             404: ("gone", "somebody else removed the image; push again"),
             409: ("conflict", "another process is working on the image; push again"),
             410: ("gone", "somebody else removed the image while it was uploaded; push again"),
@@ -276,6 +293,7 @@ def _entry(image: Mapping[str, Any]) -> Entry:
         protected=bool(image.get("protected")),
         run=tags.get(f"{OURS}:run", ""),
         replaces=tags.get(f"{OURS}:replaces", ""),
+        intended=tags.get(f"{OURS}:visibility", ""),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cc_images import clock
@@ -44,6 +44,8 @@ def publish(
 ) -> Outcome:
     """Make the site have this image, with at least its properties, under its name.
 
+    It is as visible as the site says, else as the image that it replaces. No bytes are sent that are there already.
+
     At most `keep` archived versions of it stay (None: all).
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
@@ -63,8 +65,10 @@ def _publish(
     name = publication.name
     recover(site, name, ours)
     current = _only(site, name)
-    if current is not None and _same_bytes(site, current, publication):
-        changed = not _includes(current.properties, publication.properties)
+    visibility = site.visibility or (current.visibility if current is not None else site.first_visibility())
+    publication = replace(publication, visibility=visibility)
+    if current is not None and current.sha512 == publication.sha512:
+        changed = not _includes(current.properties, publication.properties) or current.visibility != visibility
         if changed:
             site.describe(current, publication)
         return Outcome(changed=changed, address=site.address(name), removed=retain(site, name, keep))
@@ -175,10 +179,6 @@ def _only(site: ImageSite, name: str) -> Entry | None:
             reason="ambiguous",
         )
     return found[0] if found else None
-
-
-def _same_bytes(site: ImageSite, current: Entry, publication: Publication) -> bool:
-    return current.sha512 == publication.sha512 and current.visibility == site.visibility
 
 
 def _includes(properties: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cc_images.model import Format, Site
 from cc_images.sites import glance
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.glance import GlanceSite
-from cc_images.sites.publish import Outcome, publish
+from cc_images.sites.publish import Outcome, publish, recover
 from cc_images.survey import mend
 from tests.conftest import write_files
 from tests.proxy import Proxy
@@ -42,7 +43,7 @@ def name(bed: TestBed, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 
 def site(cloud: str = "metal", **more: Any) -> GlanceSite:
-    return GlanceSite(Site(name=cloud, cloud=cloud, **more), Format.RAW)
+    return GlanceSite(Site(name=cloud, cloud=cloud, **{"visibility": "private"} | more), Format.RAW)
 
 
 def publication(folder: Path, name: str, content: bytes, run: str = "r1", **properties: str) -> Publication:
@@ -167,6 +168,30 @@ def test_a_young_upload_of_another_host_is_left_alone(tmp_path: Path, name: str)
 def test_another_visibility_is_published(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"one"))
     assert put(site(visibility="community"), publication(tmp_path, name, b"one")).changed
+    assert images(name) == {name: f"active community {hashlib.sha512(b'one').hexdigest()[:8]}"}, (
+        "no bytes were sent again"
+    )
+
+
+def test_a_new_version_is_as_visible_as_the_one_that_it_replaces(tmp_path: Path, name: str) -> None:
+    put(site(visibility=""), publication(tmp_path, name, b"one"))
+    assert images(name)[name].startswith("active shared"), "as Chameleon's own scripts make it"
+    put(site(visibility="community"), publication(tmp_path, name, b"one"))
+    put(site(visibility=""), publication(tmp_path, name, b"two"))
+    put(site(visibility=""), publication(tmp_path, name, b"three"))
+    assert {each.split()[1] for each in images(name).values()} == {"community"}
+    outcome = put(site(visibility=""), publication(tmp_path, name, b"three"))
+    assert not outcome.changed, "what an operator has chosen stays"
+
+
+def test_a_killed_publication_is_finished_with_its_visibility(tmp_path: Path, name: str) -> None:
+    put(site(visibility="community"), publication(tmp_path, name, b"one"))
+    at = site(visibility="")
+    (old,) = at.find(name)
+    wanted = replace(publication(tmp_path, name, b"two"), visibility="community")
+    at.upload(wanted, old.id, stop=threading.Event(), report=lambda done: None)
+    at.archive(old, f"{name}-20240101")
+    assert recover(at, name)
     assert images(name)[name].startswith("active community")
 
 
