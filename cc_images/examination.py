@@ -110,12 +110,14 @@ def _inspected(
 ) -> Inspection:
     secrets: tuple[str, ...] = ()
     admitted: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
     if what.lower() in config.images and not os.path.isfile(what):
         what = what.lower()
         image, arch = _one(config, what, arches)
         build, output = _stored(store, image, arch, version)
         path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
         admitted = interior.admitted_keys(config.variables(image))
+        allowed = image.allow
     else:
         path = Path(what)
         title = str(path)
@@ -131,7 +133,7 @@ def _inspected(
     if "trouble" in facts:
         problems: tuple[str, ...] = (facts["trouble"],)
     else:
-        problems = tuple(hygiene.problems(facts, interior.nameservers(), admitted))
+        problems = tuple(hygiene.problems(facts, interior.nameservers(), admitted, allowed))
     return Inspection(title=title, size=path.stat().st_size, facts=facts, problems=problems)
 
 

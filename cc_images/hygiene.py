@@ -14,12 +14,17 @@ ADMIN_KEYS = "home/ccadmin/.ssh/authorized_keys"
 """The one file that may let in keys which come with the image: those that the configuration names."""
 
 
-def problems(facts: Json, nameservers: Sequence[str] = (), admitted: Sequence[str] = ()) -> list[str]:
+def problems(
+    facts: Json, nameservers: Sequence[str] = (), admitted: Sequence[str] = (), allowed: Sequence[str] = ()
+) -> list[str]:
     """Return what is wrong inside an image, a phrase each.
 
-    `nameservers` are those of the host that built it, `admitted` the public keys that its administrator shall have.
+    `nameservers` are those of the host that built it, `admitted` the public keys that its administrator shall have,
+    `allowed` what the catalogue lets pass by name (`model.ALLOWED`).
     """
+    unread = [] if "unread-partitions" in allowed else facts.get("unread", [])
     found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]
+    found += [f"not looked into: {each}; allow: [unread-partitions] lets it pass" for each in unread]
     found += [f"/{name} is a host key that all instances would share" for name in facts["host_keys"]]
     if facts["machine_id"] not in BLANK_MACHINE_IDS or facts["dbus_machine_id"]:
         found.append("/etc/machine-id is set: all instances would share it")
@@ -30,11 +35,13 @@ def problems(facts: Json, nameservers: Sequence[str] = (), admitted: Sequence[st
     found += [f"/{name} is a leftover of the build" for name in facts["leftovers"]]
     for name, lines in facts["authorized_keys"].items():
         known = {key.strip() for key in admitted} if name == ADMIN_KEYS else set()
-        if any(line.strip() not in known for line in lines if line.strip()):
+        if "keys" not in allowed and any(line.strip() not in known for line in lines if line.strip()):
             found.append(f"/{name} lets in keys that come with the image")
     found += [
         f"{user['name']} has {'no' if user['password'] == 'empty' else 'a'} password"
         for user in facts["users"]
-        if user["password"] != "locked" and not user["shell"].endswith(("/nologin", "/false"))
+        if "passwords" not in allowed
+        and user["password"] != "locked"
+        and not user["shell"].endswith(("/nologin", "/false"))
     ]
     return found

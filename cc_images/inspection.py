@@ -31,6 +31,8 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
     return [
         *found,
         ("root", f"{root['kind']} on {root['partition']}, {_size(root['used'])} of {_size(root['size'])} used"),
+        *([("mounted", ", ".join(facts["mounted"]))] if facts.get("mounted") else []),
+        *([("not read", "; ".join(facts["unread"]))] if facts.get("unread") else []),
         ("system", facts["os"].get("PRETTY_NAME", "unknown")),
         ("kernel", ", ".join(facts["kernels"]) or "none"),
         ("arguments", facts["cmdline"] or "unknown"),

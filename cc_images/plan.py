@@ -156,6 +156,8 @@ class BootJob:
     checks: Checks
     asked: str
     memory_mib: int = 1024
+    allow: tuple[str, ...] = ()
+    """What hygiene would refuse, and the catalogue allows by name."""
 
     def guests(self, at_once: int) -> int:
         """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""

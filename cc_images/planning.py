@@ -193,7 +193,8 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
 def trial(image: Image, arch: Arch) -> str:
     """Return the name of what an image is put through: a pass of another one does not count."""
     firmware = [each.value for each in image.boots_with(arch)]
-    return key_of({"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)})
+    allowed = {"allow": sorted(image.allow)} if image.allow else {}
+    return key_of({"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)} | allowed)
 
 
 def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
@@ -208,6 +209,7 @@ def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]
         checks=image.checks,
         asked=trial(image, arch),
         memory_mib=_memory(image),
+        allow=image.allow,
     )
 
 

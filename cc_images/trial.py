@@ -145,7 +145,7 @@ def examine(
     report("inside")
     facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
     interior.require_system(facts)
-    if inside := hygiene.problems(facts, interior.nameservers(), admitted):
+    if inside := hygiene.problems(facts, interior.nameservers(), admitted, job.allow):
         return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
     guests: dict[Firmware, Guest] = {}

@@ -102,7 +102,7 @@ class Guests:
     def examine(self, *, accelerated: bool) -> Verdict:
         firmware = tuple(Firmware(each) for each in self.planned)
         job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024,
-                              checks={})  # fmt: skip
+                              checks={}, allow=())  # fmt: skip
         folder = self._folder
         return trial.examine(
             job, folder / "image", Format.QCOW2, folder=folder, guards=folder, secrets=(), admitted=(), cores=1,

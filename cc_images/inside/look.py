@@ -4,9 +4,10 @@
 
 FORMAT is `raw` or `qcow2`; FOLDER is made, and gets the mount points; RESULT is the file to write. A qcow2 is shown
 as a raw file through FUSE, so that only what is read is decompressed; without FUSE it is converted. The root file
-system is the largest one with /etc/os-release; the program enters it with chroot before it reads, so that links inside
-the image stay inside. From then on it loads nothing, has no right but to read, and reads no more than a bounded part of
-any file. The variable CC_IMAGES_SECRETS holds a JSON list of texts that no file of the image may contain.
+system is the largest one with /etc/os-release, and the disk's others are mounted in it where its fstab wants them;
+the program enters it with chroot before it reads, so that links inside the image stay inside. From then on it loads
+nothing, has no right but to read, and reads no more than a bounded part of any file. The variable CC_IMAGES_SECRETS
+holds a JSON list of texts that no file of the image may contain.
 
 Runs as a script with the standard library only; knows nothing of cc_images.
 """
@@ -84,6 +85,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
         facts["trouble"] = "; ".join(["no partition has a Linux root file system that this host can read", *troubles])
         os.write(kept, json.dumps(facts).encode())
     else:
+        facts["mounted"], facts["unread"] = mount_others(raw, partitions, root, place)
         inside = os.statvfs(place)
         facts["root"] = {
             "partition": root["number"],
@@ -93,7 +95,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
         }
         enter(place)
         try:
-            facts |= tree(secrets)
+            facts |= tree(secrets, facts["mounted"])
         except BaseException as error:  # noqa: BLE001 - whoever made the image decides what is in it
             facts["trouble"] = f"it cannot be read: {type(error).__name__}"
         os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
@@ -147,7 +149,8 @@ def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
     """Return the disk's partitions; one without a table is taken for one file system."""
     said = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True)
     if said.returncode != 0:
-        return [described(raw, {"number": 0, "type": "", "start": 0, "size": os.stat(raw).st_size})]
+        whole = {"number": 0, "type": "", "start": 0, "size": os.stat(raw).st_size, "part": "", "name": ""}
+        return [described(raw, whole)]
     listed = json.loads(said.stdout)["partitiontable"]
     facts["disk"]["table"] = listed["label"]
     sector = int(listed.get("sectorsize", SECTOR))
@@ -159,6 +162,8 @@ def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
             "type": entry["type"],
             "start": entry["start"] * sector,
             "size": entry["size"] * sector,
+            "part": entry.get("uuid", ""),
+            "name": entry.get("name", ""),
         }
         found.append(described(raw, place))
     return found
@@ -169,7 +174,7 @@ def described(raw: str, place: dict[str, Any]) -> dict[str, Any]:
     command = ["blkid", "-p", "-o", "export", "-O", str(place["start"]), "-S", str(place["size"]), raw]
     said = subprocess.run(command, capture_output=True, text=True).stdout
     seen = dict(line.partition("=")[::2] for line in said.splitlines())
-    return place | {"kind": seen.get("TYPE", ""), "label": seen.get("LABEL", "")}
+    return place | {name: seen.get(key, "") for name, key in (("kind", "TYPE"), ("label", "LABEL"), ("uuid", "UUID"))}
 
 
 def by_size(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -190,6 +195,94 @@ def mounted(raw: str, partition: dict[str, Any], place: Path, troubles: list[str
         return True
     subprocess.run(["umount", str(place)], check=True, stdout=sys.stderr)
     return False
+
+
+def mount_others(
+    raw: str, partitions: list[dict[str, Any]], root: dict[str, Any], place: Path
+) -> tuple[list[str], list[str]]:
+    """Mount the disk's other file systems where the image's fstab wants them; return where, and what cannot be read.
+
+    A partition that fstab does not name is looked into as well, if it has a Linux or FAT file system.
+    """
+    wanted = fstab(place)
+    mounted_at, unread = [], []
+    for each in partitions:
+        if each is root or each["kind"] in ("", "swap"):
+            continue
+        point = next((point for spec, point in wanted if names_partition(spec, each)), "")
+        if point in ("", "/"):
+            point = next(name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at)
+        try:
+            mount_at(raw, each, place, point)
+            mounted_at.append(point)
+        except OSError as error:
+            unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
+    for spec, point in wanted:
+        known = any(names_partition(spec, each) for each in partitions)
+        if (
+            not known
+            and point.startswith("/")
+            and spec.startswith(("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL="))
+        ):
+            unread.append(f"{spec} at {point}: it is no partition of the disk")
+    return mounted_at, unread
+
+
+def fstab(place: Path) -> list[tuple[str, str]]:
+    """Return what the image mounts and where, the nearest to the root first; see fstab(5). No link is followed."""
+    found = []
+    try:
+        folder = os.open(inner(place, "/etc"), os.O_RDONLY)
+        file = os.open("fstab", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        lines = os.read(file, 1 << 20).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        words = line.split()
+        if len(words) >= 2 and not words[0].startswith("#") and words[1].startswith("/"):
+            found.append((words[0], os.path.normpath(words[1])))
+    return sorted(found, key=lambda each: each[1])
+
+
+def names_partition(spec: str, partition: dict[str, Any]) -> bool:
+    """Say whether a word of fstab means a partition."""
+    key, _, value = spec.partition("=")
+    value = value.strip('"')
+    known = {"LABEL": "label", "UUID": "uuid", "PARTUUID": "part", "PARTLABEL": "name"}
+    if key in known:
+        return bool(value) and str(partition[known[key]]).lower() == value.lower()
+    found = re.fullmatch(r"/dev/(?:[a-z]+|[a-z0-9]+p)(\d+)", spec)
+    return found is not None and int(found[1]) == partition["number"]
+
+
+def mount_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> None:
+    """Mount one read-only at a folder of the tree, which no link leads out of. Raises OSError."""
+    folder = inner(place, point)
+    device = attached(raw, partition["start"], partition["size"])
+    options = MOUNT_OPTIONS.get(partition["kind"], "")
+    command = [
+        "mount",
+        "-t",
+        partition["kind"],
+        "-o",
+        f"ro,nosuid,nodev,noexec{options and ','}{options}",
+        device,
+        folder,
+    ]
+    said = subprocess.run(command, capture_output=True, text=True)
+    if said.returncode != 0 and partition["kind"] == "vfat" and shutil.which("fusefat"):
+        said = subprocess.run(["fusefat", "-o", "ro,allow_other", device, folder], capture_output=True, text=True)
+    if said.returncode != 0:
+        raise OSError(0, " ".join((said.stderr or said.stdout).split())[-200:].replace(folder, point) or "mount failed")
+
+
+def inner(place: Path, path: str) -> str:
+    """Return a name of a folder below `place` that holds as long as this process lives. Raises OSError for links."""
+    folder = os.open(place, os.O_PATH | os.O_DIRECTORY)
+    for part in path.strip("/").split("/"):
+        if part:
+            folder = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    return f"/proc/{os.getpid()}/fd/{folder}"
 
 
 def attached(raw: str, start: int, size: int) -> str:
@@ -217,8 +310,8 @@ def attached(raw: str, start: int, size: int) -> str:
 # -- the tree, from here on as / ---------------------------------------------------------------------------------------
 
 
-def tree(secrets: list[bytes]) -> Facts:
-    """Return what is in the tree."""
+def tree(secrets: list[bytes], mounted_at: list[str]) -> Facts:
+    """Return what is in the tree, whose other file systems are mounted at these folders."""
     facts = {
         "os": variables("/etc/os-release"),
         "kernels": sorted(path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")),
@@ -238,18 +331,18 @@ def tree(secrets: list[bytes]) -> Facts:
             name: text("/" + name).splitlines() for name in names(*key_files()) if text("/" + name).strip()
         },
     }
-    return facts | walk(secrets)
+    return facts | walk(secrets, mounted_at)
 
 
-def walk(secrets: list[bytes]) -> Facts:
+def walk(secrets: list[bytes], mounted_at: list[str]) -> Facts:
     """Return what needs a look at every file: sizes by folder, set-uid files, capabilities, files with a secret."""
     sizes: dict[str, int] = {}
     special: list[dict[str, str]] = []
     leaking: list[str] = []
-    seen: set[int] = set()
-    device = os.stat("/").st_dev
+    seen: set[tuple[int, int]] = set()
+    devices = {os.stat(each).st_dev for each in ("/", *mounted_at)}
     for folder, folders, files in os.walk("/"):
-        folders[:] = [name for name in folders if is_on(os.path.join(folder, name), device)]
+        folders[:] = [name for name in folders if is_on(os.path.join(folder, name), devices)]
         top = "/" + "/".join(folder.split("/")[1:3])
         for name in files:
             path = os.path.join(folder, name)
@@ -257,10 +350,10 @@ def walk(secrets: list[bytes]) -> Facts:
                 status = os.lstat(path)
             except OSError:  # a name that is too long
                 continue
-            if not stat.S_ISREG(status.st_mode) or status.st_ino in seen:
+            if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) in seen:
                 continue
             if status.st_nlink > 1:
-                seen.add(status.st_ino)
+                seen.add((status.st_dev, status.st_ino))
             sizes[top] = sizes.get(top, 0) + status.st_blocks * 512
             capable = "security.capability" in attributes(path)
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID) or capable:
@@ -271,10 +364,10 @@ def walk(secrets: list[bytes]) -> Facts:
     return {"sizes": sizes, "setuid": sorted(special, key=lambda each: each["path"]), "leaking": sorted(leaking)}
 
 
-def is_on(path: str, device: int) -> bool:
-    """Say whether a path is on this file system, and not too long to be looked at."""
+def is_on(path: str, devices: set[int]) -> bool:
+    """Say whether a path is on one of these file systems, and not too long to be looked at."""
     try:
-        return os.lstat(path).st_dev == device
+        return os.lstat(path).st_dev in devices
     except OSError:
         return False
 
