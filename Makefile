@@ -19,7 +19,7 @@ ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,glance glance_crash layeri
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image images schedule test check sites bench clean
+.PHONY: help setup image images schedule unschedule test check sites bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ $(VENV)/.tests: $(VENV)/.foreign script/setup
 
 schedule: setup $(FOREIGN)  ## let this host build and publish what changed every night: script/schedule says what it installs
 	script/schedule
+
+unschedule:  ## remove what make schedule has installed; the store and the environment stay
+	script/schedule --remove
 
 check: setup  ## lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Nothing here changes how the run ended: what goes wrong is returned as a complai
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cc_images import clock, journal, metrics, overview, page, upkeep
@@ -22,7 +24,7 @@ from cc_images.history import History
 from cc_images.journal import State
 from cc_images.model import Json, moment
 from cc_images.published import Published
-from cc_images.store import Store
+from cc_images.store import USED_AGAIN, Store
 
 PATIENCE = 120.0
 """Seconds that the command which is told of a run may take."""
@@ -60,6 +62,7 @@ def follow_up(
                 cap=wishes.max_size,
                 dry_run=False,
                 serving=overview.serving(config, store, clock.now()),
+                since=_began(told),
             )
         steps["old runs are not rotated"] = lambda: upkeep.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
@@ -73,6 +76,14 @@ def follow_up(
         except (CCImagesError, OSError, ValueError, TypeError, LookupError) as error:
             complaints.append(f"{what}: {error}")
     return complaints
+
+
+def _began(told: Json) -> float:
+    """Return from when on a use counts as this run's: uses within an hour are noted once."""
+    try:
+        return datetime.fromisoformat(told["began"]).timestamp() - USED_AGAIN
+    except (KeyError, ValueError, TypeError):
+        return math.inf
 
 
 def page_path(root: Path, run: str) -> Path:

@@ -20,6 +20,7 @@ from cc_images.build_log import Phases, explained
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
 from cc_images.model import Arch
+from cc_images.recipe import secret_values
 from cc_images.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
 
 MINUTE = 60.0
@@ -94,6 +95,7 @@ def build(
             timeout=order.timeout * MINUTE,
             stop=stop,
             on_line=phases.feed,
+            secrets=secret_values(order.environment),
         )
     except process.TimedOut as error:
         error.message = f"dib was still in {phases.current or 'its start'} after {order.timeout} minutes"

@@ -35,6 +35,9 @@ LOG = 256 << 20
 
 CHUNK = 1 << 16
 
+MASK = b"***"
+"""What stands in place of a secret."""
+
 
 class CommandFailed(CCImagesError):
     """A command ended with a code other than 0. `tail` holds its last lines of output."""
@@ -64,11 +67,13 @@ def run(
     stop: threading.Event | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     die_with_us: bool = True,
+    secrets: Sequence[str] = (),
 ) -> str:
     """Run a command to its end and return the last lines of its output, standard error included.
 
     `timeout` is in seconds. `on_line` sees every line as it comes. With `die_with_us` the kernel kills the command when
-    the calling thread ends; leave it out only for a command that watches its standard input itself.
+    the calling thread ends; leave it out only for a command that watches its standard input itself. `secrets` are
+    masked before anybody sees the output, the log included.
 
     Raises CommandFailed, TimedOut, Interrupted (when `stop` was set), and CCImagesError when the program is missing.
     """
@@ -90,7 +95,7 @@ def run(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    output = _Output(log, on_line)
+    output = _Output(log, on_line, secrets)
     tail, troubles = output.tail, output.troubles
     assert process.stdout is not None
     reader = threading.Thread(target=output.read, args=(process.stdout.fileno(),), daemon=True)
@@ -153,11 +158,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
 class _Output:
     """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
 
-    def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None]) -> None:
+    def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None], secrets: Sequence[str] = ()) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.troubles: list[Exception] = []
         self.taken = 0
         self._log, self._on_line = log, on_line
+        self._secrets = sorted((each.encode() for each in secrets), key=len, reverse=True)
+        self._held = b""
 
     def read(self, descriptor: int) -> None:
         """Read to the end, also after a trouble with the log or a listener: else the command would wait for ever."""
@@ -167,6 +174,7 @@ class _Output:
             if self.troubles:
                 continue
             try:
+                chunk = self._masked(chunk)
                 self._keep(chunk)
                 *ended, last = chunk.split(b"\n")
                 for part in ended:
@@ -176,12 +184,29 @@ class _Output:
             except (OSError, ValueError) as error:  # a full disk, a closed terminal
                 self.troubles.append(error)
         try:
+            begun += self._held
+            if self._log is not None and self._held:
+                self._log.write(self._held)
             if begun and not self.troubles:
                 self._say(bytes(begun))
             if self._log is not None and self.taken > LOG:
                 self._log.write("\n".join(("", *self.tail, "")).encode())
         except (OSError, ValueError) as error:
             self.troubles.append(error)
+
+    def _masked(self, chunk: bytes) -> bytes:
+        """Return output without the secrets; what may be the beginning of one is held back until more comes."""
+        if not self._secrets:
+            return chunk
+        text, self._held = self._held + chunk, b""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        most = max(map(len, self._secrets)) - 1
+        for length in range(min(most, len(text)), 0, -1):
+            if any(secret.startswith(text[-length:]) for secret in self._secrets):
+                self._held, text = text[-length:], text[:-length]
+                break
+        return text
 
     def _keep(self, chunk: bytes) -> None:
         if self._log is None or self.taken - len(chunk) > LOG:

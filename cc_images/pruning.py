@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,12 +49,15 @@ def outworn(rank: int, age: timedelta) -> bool:
     return rank >= RUNS or (rank >= LEAST_RUNS and age > timedelta(days=RUN_DAYS))
 
 
-def doomed(holdings: Sequence[Holding], *, keep: int, cap: int | None = None) -> list[tuple[Holding, str]]:
+def doomed(
+    holdings: Sequence[Holding], *, keep: int, cap: int | None = None, since: float = math.inf
+) -> list[tuple[Holding, str]]:
     """Return what should go and why, in that order: what is beyond the newest `keep`, then what the cap demands.
 
     Strays go always. Of layers the newest is kept, since no build starts from an older one; of checkouts the one that
     was used last. Above `cap` (bytes) the least recently used goes first, these too; the newest build of an image, the
-    last runs and what is in use stay.
+    last runs and what is in use stay. So does what was used from `since` on (seconds since 1970): the run that prunes
+    has made it, or would make it again.
     """
     gone = [(holding, why) for holding in holdings if (why := _surplus(holding, keep))]
     if cap is not None:
@@ -63,7 +67,7 @@ def doomed(holdings: Sequence[Holding], *, keep: int, cap: int | None = None) ->
             if total <= cap:
                 break
             spared = {Kind.BUILD: 1, Kind.RUN: LEAST_RUNS}.get(holding.kind, 0)
-            if holding.in_use or holding.rank < spared:
+            if holding.in_use or holding.rank < spared or holding.used >= since:
                 continue
             gone.append((holding, "the store is above its size cap, and this was used least recently"))
             total -= holding.size

@@ -20,10 +20,19 @@ SCHEMA = 2
 LEAST_SECRET = 6
 """Characters below which a value is too common to be looked for in an image."""
 
+LEAST_LINE = 20
+"""Characters of a line of a secret below which it says nothing by itself."""
+
 _USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
 _QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
 _LOGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/@\s]*@)", re.IGNORECASE)
 _SIGNATURE = re.compile(r"[?&][^=&\s]*(?:sig|token|secret|key)[^=&\s]*=([^&\s'\"]+)", re.IGNORECASE)
+_MORE_SENSITIVE = re.compile(r"SSH_KEY|ROOTPW|(?:^|_)PW(?:_|$)|LUKS|BEARER|PASSPHRASE", re.IGNORECASE)
+"""Names that were not taken for secrets when keys were first made: keys go on without them."""
+
+_KEY_FORMS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\b(?:ghp|gho|glpat|xox[bp])[_-][\w-]{16,}|\bAKIA[0-9A-Z]{16}\b"
+)
 _SENSITIVE = re.compile(r"PASS(?!WORDLESS)|PWD(?!LESS)|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|API_?KEY", re.IGNORECASE)
 
 
@@ -53,18 +62,23 @@ class Recipe:
 
     def as_json(self) -> Json:
         """Return the recipe as plain data, safe to store and show: sensitive values appear as digests."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        return plain | {"environment": redacted(self.environment)}
+        return self._plain() | {"environment": redacted(self.environment)}
+
+    def _plain(self) -> Json:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def _for_key(self) -> Json:
+        return self._plain() | {"environment": redacted(self.environment, more=False)}
 
     @property
     def key(self) -> str:
         """The recipe's name: sha256 of its canonical JSON, 64 hexadecimal digits."""
-        return key_of(self.as_json())
+        return key_of(self._for_key())
 
     @property
     def asked(self) -> str:
         """The key without the upstream state: what was asked for, known before anything is built."""
-        return key_of(self.as_json() | {"upstream": {}})
+        return key_of(self._for_key() | {"upstream": {}})
 
 
 def key_of(recipe: Json) -> str:
@@ -88,23 +102,34 @@ def merged(*seen: Mapping[str, str]) -> dict[str, str]:
     return together
 
 
-def redacted(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with every value that may be a secret, or holds one, replaced by its digest."""
+def redacted(environment: Mapping[str, str], more: bool = True) -> dict[str, str]:
+    """Return the variables with every value that may be a secret, or holds one, replaced by its digest.
+
+    Without `more` by the rules by which keys are made, which stay as they were.
+    """
     shown: dict[str, str] = {}
     for name, value in environment.items():
-        clean = "" if _SENSITIVE.search(name) else without_secrets(value)
+        secret = _SENSITIVE.search(name) or (more and is_secret(name, value))
+        clean = "" if secret else without_secrets(value)
         shown[name] = (
             value if clean == value else f"{clean} sha256:{hashlib.sha256(value.encode()).hexdigest()}".strip()
         )
     return shown
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Say whether a value is a secret, by the name of its variable or by its own form."""
+    return any(
+        each is not None for each in (_SENSITIVE.search(name), _MORE_SENSITIVE.search(name), _KEY_FORMS.search(value))
+    )
+
+
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values, and the parts of addresses, that may be secrets and are long enough to be looked for."""
     found: list[str] = []
     for name, value in environment.items():
-        if _SENSITIVE.search(name):
-            found.append(value)
+        if is_secret(name, value):
+            found += [value, *(line for line in value.splitlines() if len(line) > LEAST_LINE)]
         found += [each[1].rstrip("@").rpartition("/")[2].rpartition(":")[2] for each in _LOGIN.finditer(value)]
         found += [each[1] for each in _SIGNATURE.finditer(value)]
     found += [unquote(value) for value in found]  # as programs that are given an address write it down

@@ -157,6 +157,7 @@ class Sandbox:
         timeout: float,
         stop: threading.Event,
         on_line: Callable[[str], None],
+        secrets: Sequence[str] = (),
     ) -> None:
         """Run a command as root in this sandbox; `environment` wins over the sandbox's own. `timeout` is in seconds.
 
@@ -196,6 +197,7 @@ class Sandbox:
                 stop=stop,
                 on_line=on_line,
                 die_with_us=False,
+                secrets=secrets,
             )
         except process.CommandFailed as error:
             if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
@@ -205,6 +207,13 @@ class Sandbox:
                     if "binfmt_misc" in error.tail[-1]
                     else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
                     reason="sandbox",
+                ) from error
+            if error.code < 0:
+                raise CCImagesError(
+                    f"the sandbox's guard was killed by signal {-error.code}",
+                    hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
+                    reason="killed",
+                    temporary=True,
                 ) from error
             raise
         finally:

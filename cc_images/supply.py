@@ -6,14 +6,14 @@ Decides nothing; whatever is worth knowing of it is returned as sentences for th
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from cc_images import sources
 from cc_images.claims import Claims, own_checks
-from cc_images.config import Config
+from cc_images.config import Config, packaged
 from cc_images.element_lint import ignored_hooks, unknown_folders
 from cc_images.elements import Elements, own_elements, with_layout
 from cc_images.errors import CCImagesError, Interrupted, UserError
@@ -91,7 +91,7 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
 
     Raises UserError for hooks that dib would pass over without a word, unless the image allows that.
     """
-    told: dict[str, None] = {}
+    told = dict.fromkeys(_of_the_package(chosen, config, elements))
     problems: dict[str, None] = {}
     for image, arch in chosen:
         content = [name for each in config.lineage(image) for name in each.elements]
@@ -107,6 +107,17 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
             "\n".join(problems), hint="or say allow: [ignored-hooks] in images.yaml", reason="ignored-hooks"
         )
     return list(told)
+
+
+def _of_the_package(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> Iterator[str]:
+    """Say which images of another catalogue have the element of their own name from cc-images."""
+    ours = packaged("elements")
+    if config.files["images.yaml"] == packaged("images.yaml") or config.elements[0] == ours:
+        return
+    for image, _ in chosen:
+        if image.elements == (image.tag,) and elements.path(image.tag).parent == ours:
+            place = config.elements[0]
+            yield f"element {image.tag} is the one that comes with cc-images: {place} has none of this name"
 
 
 def as_of(third: Mapping[str, sources.Checkout], offline: bool) -> list[str]:

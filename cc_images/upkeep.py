@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -80,12 +81,18 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
 
 
 def prune(
-    store: Store, *, keep: int, cap: int | None, dry_run: bool, serving: Serving = MappingProxyType({})
+    store: Store,
+    *,
+    keep: int,
+    cap: int | None,
+    dry_run: bool,
+    serving: Serving = MappingProxyType({}),
+    since: float = math.inf,
 ) -> list[tuple[Holding, str, int]]:
     """Remove what should go and return it, why, and how many bytes each removal freed (or would free)."""
     items = {item.holding: item for item in inventory(store, serving)}
     gone: list[tuple[Holding, str, int]] = []
-    for holding, why in doomed(list(items), keep=keep, cap=cap):
+    for holding, why in doomed(list(items), keep=keep, cap=cap, since=since):
         gone.append((holding, why, holding.size if dry_run else items[holding].remove()))
     return gone
 

@@ -121,3 +121,16 @@ def test_a_line_may_be_spread_over_reads(tmp_path: Path) -> None:
     program = "import os, time\nfor part in (b'on', b'e\\ntw', b'o\\n\\nlast'): os.write(1, part); time.sleep(0.05)"
     process.run([sys.executable, "-c", program], on_line=lines.append)
     assert lines == ["one", "two", "", "last"]
+
+
+def test_secrets_are_masked_before_anybody_sees_them(tmp_path: Path) -> None:
+    lines: list[str] = []
+    program = (
+        "import os, time\nfor part in (b'a gehe', b'im-secret b\\n', b'geheim', b'nis\\nend gehe'): os.write(1, part); "
+        "time.sleep(0.05)"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        said = process.run([sys.executable, "-c", program], log=log, on_line=lines.append, secrets=["geheim-secret"])
+    assert lines == ["a *** b", "geheimnis", "end gehe"]
+    assert (tmp_path / "log").read_text() == "a *** b\ngeheimnis\nend gehe"
+    assert "geheim-secret" not in said

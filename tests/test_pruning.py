@@ -35,3 +35,8 @@ def test_a_cap_takes_the_least_recently_used_first_and_never_the_newest_build() 
 def test_what_is_in_use_stays() -> None:
     held = [holding(kind, kind, rank=5, in_use="run 1") for kind in Kind]
     assert names(keep=1, cap=0, held=held) == []
+
+
+def test_a_cap_never_takes_what_the_run_has_just_made_or_used() -> None:
+    held = [LAYER, DOWNLOADS, NEW]
+    assert [each.name for each, _ in doomed(held, keep=1, cap=0, since=4)] == ["downloads"]

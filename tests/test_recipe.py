@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cc_images.model import Arch
-from cc_images.recipe import Recipe, differences, merged, redacted, secret_values
+from cc_images.recipe import Recipe, differences, key_of, merged, redacted, secret_values
 
 RECIPE = Recipe(
     name="CC-X",
@@ -113,3 +113,15 @@ def test_secrets_are_found_by_name_and_inside_addresses() -> None:
         "0123456789abcdef",
         "battery staple",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DIB_SSH_KEY", "abcdefgh"), ("DIB_ROOTPW", "abcdefgh"), ("DIB_LUKS", "abcdefgh"), ("DIB_BEARER", "abcdefgh"),
+     ("DIB_X", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"), ("DIB_X", "glpat-abcdefghijklmnopqrst")],
+)  # fmt: skip
+def test_secrets_by_name_and_form_are_in_no_record_and_move_no_key(name: str, value: str) -> None:
+    made = replace(RECIPE, environment={name: value})
+    assert value not in json.dumps(made.as_json())
+    assert value in secret_values({name: value})
+    assert made.asked == key_of({**made.as_json(), "environment": {name: value}, "upstream": {}})

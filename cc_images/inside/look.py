@@ -213,7 +213,7 @@ def mount_others(
         if point in ("", "/"):
             point = next(name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at)
         try:
-            mount_at(raw, each, place, point)
+            show_at(raw, each, place, point)
             mounted_at.append(point)
         except OSError as error:
             unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
@@ -229,7 +229,7 @@ def mount_others(
 
 
 def fstab(place: Path) -> list[tuple[str, str]]:
-    """Return what the image mounts and where, the nearest to the root first; see fstab(5). No link is followed."""
+    """Return what an image mounts and where, the nearest to its root first. No link is followed."""
     found = []
     try:
         folder = os.open(inner(place, "/etc"), os.O_RDONLY)
@@ -255,8 +255,8 @@ def names_partition(spec: str, partition: dict[str, Any]) -> bool:
     return found is not None and int(found[1]) == partition["number"]
 
 
-def mount_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> None:
-    """Mount one read-only at a folder of the tree, which no link leads out of. Raises OSError."""
+def show_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> None:
+    """Mount a file system read-only at a folder of the tree, which no link leads out of. Raises OSError."""
     folder = inner(place, point)
     device = attached(raw, partition["start"], partition["size"])
     options = MOUNT_OPTIONS.get(partition["kind"], "")
