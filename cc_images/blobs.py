@@ -114,6 +114,16 @@ class Blobs:
             self.quarantine(digest)
         return right
 
+    def is_damaged(self, digest: str) -> bool:
+        """Say whether a blob has another content than its name says, and put it away; one that is gone has none."""
+        try:
+            wrong = file_digest(self.path(digest)) != digest
+        except (OSError, ValueError):
+            return False
+        if wrong:
+            self.quarantine(digest)
+        return wrong
+
     def quarantine(self, digest: str) -> None:
         """Put a damaged blob where nothing finds it but whoever wants to know what happened."""
         aside = self.root / "quarantine" / f"{digest}.{time.time_ns()}"

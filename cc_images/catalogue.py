@@ -23,6 +23,9 @@ OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "
 SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TMP_DIR", "USER"}
 """Variables that builds have from the sandbox; no artifact may take their place."""
 
+MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
+"""What others call the architectures."""
+
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 """What disk-image-create reads besides, or takes as an option: --root-label, --max-online-resize, --mkfs-options."""
 
@@ -39,7 +42,7 @@ _URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
     """Return the images by tag, parents first; empty when there was any problem."""
-    sections = list(document.sections(NAME))
+    sections = [section for section in document.sections(NAME) if not section.name.startswith("x-")]
     found: dict[str, Image] = {}
     where: dict[str, Section] = {}
     for section in sections:
@@ -126,7 +129,7 @@ def _image(section: Section) -> Image:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
     image = Image(
         name=name,
-        arches=section.choices("arch", Arch) or (Arch.AMD64,),
+        arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
         depends=tuple(word.lower() for word in section.words("depends")),
         elements=section.words("elements", default=(name.lower(),)),
         disk=section.words("disk", default=("vm", "block-device-efi")),
@@ -143,6 +146,7 @@ def _image(section: Section) -> Image:
         scratch=section.number("scratch", 6, least=1),
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
+        abstract=section.flag("abstract"),
         allow=section.words("allow"),
     )
     _check_words(section, image)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from cc_images.words import DESCRIPTIONS, VERBS, parser
+from cc_images.words import ALIASES, DESCRIPTIONS, EXAMPLES, EXIT_INPUT, VERBS, parser
 
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
@@ -83,6 +83,11 @@ def run(argv: list[str]) -> int:
     """Do what the words say and return the exit code."""
     if argv[:1] == [COMPLETE]:
         return _complete(argv[1:])
+    if not argv:
+        print(f"{EXAMPLES}\nall verbs and options: cc-images --help", file=sys.stderr)
+        return EXIT_INPUT
+    if argv[0] in ALIASES:
+        argv = [ALIASES[argv[0]], *argv[1:]]
     verb = argv[0] if argv and argv[0] in VERBS else ""
     options = parser(verb).parse_args(argv[1:] if verb else argv)
     if not verb and not (options.build or options.push):

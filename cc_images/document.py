@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -187,15 +188,17 @@ class Section:
             return tuple(self._scalar(item, f"{key}[{number}]") for number, item in enumerate(node.value))
         return (self._scalar(node, key),)
 
-    def choices(self, key: str, kind: type[E]) -> tuple[E, ...]:
-        """Return a list of an enumeration's values, without repetitions."""
+    def choices(self, key: str, kind: type[E], others: Mapping[str, str] = MappingProxyType({})) -> tuple[E, ...]:
+        """Return a list of an enumeration's values, without repetitions; `others` has words that mean one of them."""
         node = self._left.get(key)
         known = [member.value for member in kind]
         words = dict.fromkeys(self.words(key))
         for word in words:
             if word not in known:
                 assert node is not None
-                self._wrong(node, key, choice(word, known))
+                meant = others.get(word.lower())
+                hint = f"{word!r} is none of {', '.join(known)} (did you mean {meant}?)"
+                self._wrong(node, key, hint if meant else choice(word, known))
         return tuple(kind(word) for word in words if word in known)
 
     def flag(self, key: str, default: bool = False) -> bool:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,11 @@ from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Json
+
+SOON = 2.0
+"""Seconds after which a wait for a lock is worth a word."""
+
+_log = logging.getLogger(__name__)
 
 FAULTS = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EMLINK, errno.EFBIG, errno.EBADMSG, errno.EREMOTEIO, errno.EUCLEAN}
@@ -82,20 +88,23 @@ def try_lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
 
 def wait_for_lock(
     path: Path,
-    waiting: Callable[[], None] = lambda: None,
+    waiting: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
     how: int = fcntl.LOCK_EX,
 ) -> int:
     """Return the descriptor that holds the lock, however long it takes; `waiting` is called once if it does.
 
-    Raises Interrupted when `stop` is set meanwhile.
+    Without `waiting` the log says after SOON seconds which lock it is. Raises Interrupted when `stop` is set meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = False
+    told, began = False, time.monotonic()
     while (descriptor := try_lock(path, how)) is None:
-        if not told:
+        if waiting is not None and not told:
             waiting()
-        told = True
+            told = True
+        elif waiting is None and not told and time.monotonic() - began > SOON:
+            _log.warning("waiting for another cc-images, which holds %s", path)
+            told = True
         if stop is not None and stop.is_set():
             raise Interrupted("waiting for another run was ended")
         time.sleep(0.05)

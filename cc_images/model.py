@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 RESERVED = frozenset(
     {"all", "boot", "complete", "completion", "diff", "doctor", "explain", "inspect", "list", "plan", "prune", "report"}
-    | {"status"}
+    | {"status", "build", "help", "push", "version"}
 )
 """Words of the command line that no tag may be."""
 
@@ -149,6 +149,8 @@ class Image:
     """GiB that a build's scratch folder may need: below that much free memory it lies on disk."""
     eol: date | None = None
     layer: bool = True
+    abstract: bool = False
+    """Whether it is only there for others to build on: it is never built itself."""
     allow: tuple[str, ...] = ()
     """What would be refused, and is meant so: of ALLOWED."""
 

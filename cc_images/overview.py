@@ -15,7 +15,7 @@ from cc_images.model import Arch, Build, Image, Json
 from cc_images.outlook import look
 from cc_images.plan import Request
 from cc_images.published import Published, Put
-from cc_images.selection import select
+from cc_images.selection import expanded, select
 from cc_images.store import Store
 
 
@@ -58,14 +58,15 @@ class Standing:
 
 def overview(request: Request, config: Config, store: Store, now: datetime) -> list[Standing]:
     """Return how each image that a request names stands, in the catalogue's order; those past their end included."""
+    tags = expanded(request.tags, config)
     chosen = [
         (image, arch)
         for tag, image in config.images.items()
-        if tag in request.tags or "all" in request.tags
+        if not image.abstract and (tag in tags or "all" in tags)
         for arch in image.arches
         if not request.arches or arch in request.arches
     ]
-    if named := tuple(tag for tag in request.tags if tag != "all"):
+    if named := tuple(tag for tag in tags if tag != "all"):
         select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
     reasons = _reasons(chosen, config, store, now)
     published = Published(store.root)
@@ -91,7 +92,7 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
 
 def serving(config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], list[str]]:
     """Return the stored versions that serve the present inputs, by tag and architecture; no network is asked."""
-    chosen = [(image, arch) for image in config.images.values() for arch in image.arches]
+    chosen = [(each, arch) for each in config.images.values() if not each.abstract for arch in each.arches]
     reasons = _reasons(chosen, config, store, now) if chosen else {}
     return {pair: [said["serves"]] for pair, said in reasons.items() if said.get("serves")}
 

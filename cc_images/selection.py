@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from cc_images.config import Config
@@ -18,7 +19,14 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
     `all` is every image that is not past its end of life, for the architectures that it has.
     """
     every = "all" in request.tags
-    for tag in request.tags:
+    tags = expanded(request.tags, config)
+    for tag in tags:
+        if tag in config.images and config.images[tag].abstract:
+            raise UserError(
+                f"{tag} is abstract: it is there for other images, and is not built itself",
+                hint=f"name one that builds on it: {', '.join(_children(tag, config))}",
+                reason="abstract",
+            )
         if tag != "all" and tag not in config.images:
             raise UserError(f"there is no image {tag}", hint=_suggest(tag, config.images), reason="unknown-image")
     wanted = request.arches or config.arches
@@ -26,8 +34,8 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
     notes: list[str] = []
     for tag, image in config.images.items():
         ended = image.eol is not None and image.eol < today
-        named = tag in request.tags
-        if not named and (not every or ended):
+        named = tag in tags
+        if image.abstract or (not named and (not every or ended)):
             continue
         if ended:
             notes.append(f"{tag} is past its end of life ({image.eol})")
@@ -42,6 +50,21 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
     if not chosen:
         raise UserError("no image matches", hint="`cc-images list` shows what there is")
     return chosen, notes
+
+
+def _children(tag: str, config: Config) -> list[str]:
+    return [each for each, image in config.images.items() if tag in image.depends]
+
+
+def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
+    """Return tags with patterns such as cc-ubuntu* in their place; a pattern that fits nothing stays, to be named."""
+    found: dict[str, None] = {}
+    for tag in tags:
+        is_pattern = any(letter in tag for letter in "*?[")
+        fitting = [each for each, image in config.images.items() if is_pattern and not image.abstract]
+        fitting = fnmatch.filter(fitting, tag)
+        found.update(dict.fromkeys(fitting or [tag]))
+    return tuple(found)
 
 
 def sites_of(request: Request, config: Config) -> tuple[Site, ...]:

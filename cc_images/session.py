@@ -88,7 +88,7 @@ def run(
     Raises CCImagesError for what keeps the run from having a name and a journal. From then on these say what keeps it
     from being carried out.
     """
-    store = Store(config.store)
+    store = Store(config.store, stop)
     began = time.monotonic()
     complaints: list[str] = []
     plan, results, refused = Plan(version="", tasks=()), dict[str, Result](), None

@@ -64,10 +64,11 @@ USED_AGAIN = 3600.0
 
 
 class Store:
-    """The folder `root`; made when it is first written to."""
+    """The folder `root`; made when it is first written to. Waiting for its locks ends when `stop` is set."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, stop: threading.Event | None = None) -> None:
         self.root = root
+        self._stop = stop
         self.blobs = Blobs(root)
 
     # -- runs ---------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Store:
     def lock(
         self,
         name: str,
-        waiting: Callable[[], None] = lambda: None,
+        waiting: Callable[[], None] | None = None,
         stop: threading.Event | None = None,
         shared: bool = False,
     ) -> Iterator[None]:
@@ -151,7 +152,7 @@ class Store:
         """
         with clear_errors(self.root):
             how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            descriptor = wait_for_lock(self.lock_path(name), waiting, stop, how)
+            descriptor = wait_for_lock(self.lock_path(name), waiting, stop or self._stop, how)
         try:
             yield
         finally:

@@ -68,7 +68,7 @@ def mend(config: Config) -> list[str]:
     with clear_errors(store.root), store.lock("runs"):  # a run that is just starting has its lock when it is free
         done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
     done += [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
-    damaged = [blob.name for blob in sorted(store.blobs.all()) if not store.blobs.is_intact(blob.name)]
+    damaged = [blob.name for blob in sorted(store.blobs.all()) if store.blobs.is_damaged(blob.name)]
     done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
     done += [
         f"{path}: was not what its commit says, and is made anew when it is needed" for path in sources.damaged(store)

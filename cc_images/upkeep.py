@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -23,6 +24,12 @@ from cc_images.store import Store, digests
 
 NEWER = "a newer cc-images"
 """Who uses what this version cannot read."""
+
+HALF_WRITTEN = 600.0
+"""Seconds after which a file that is still being written belongs to a process that is gone."""
+
+_STAGED = re.compile(r"\..+\.[0-9]+(\.[0-9]+)?")
+"""How `files.write_json`, `files.point` and the page of a run call what they write: name, process, thread."""
 
 YOUNG = 3600.0
 """Seconds for which a blob that nothing names may still be on its way to its record."""
@@ -77,7 +84,7 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    return items + _elements(store) + _loose(store, using) + _runs(store)
+    return items + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
 
 
 def prune(
@@ -101,6 +108,8 @@ def rotate(store: Store, now: datetime) -> list[str]:
     """Remove what old runs have left to be read: journals, reports, logs. Return their names."""
     gone: list[str] = []
     with clear_errors(store.root):
+        for item in _half_written(store):
+            item.remove()
         for item in _runs(store):
             run = item.holding
             with suppress(ValueError):
@@ -108,6 +117,17 @@ def rotate(store: Store, now: datetime) -> list[str]:
                     item.remove()
                     gone.append(run.version)
     return gone
+
+
+def _half_written(store: Store) -> list[Item]:
+    """Return the files that killed runs have left half written: nobody needs longer for one than a moment."""
+    places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/")
+    items: list[Item] = []
+    for path in (path for place in places for path in store.root.glob(f"{place}.*")):
+        if _STAGED.fullmatch(path.name) and time.time() - _changed(path) > HALF_WRITTEN and not path.is_dir():
+            holding = Holding(kind=Kind.STRAY, name="half written", version=path.name, size=_size(path), used=0)
+            items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
+    return items
 
 
 def _runs(store: Store) -> list[Item]:
@@ -276,13 +296,13 @@ def _unlink(path: Path) -> int:
 
 def _changed(path: Path) -> float:
     try:
-        return path.stat().st_ctime
+        return path.lstat().st_ctime
     except OSError:
         return time.time()
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except OSError:
         return 0

@@ -30,8 +30,9 @@ def _config() -> Config:
 def catalogue(options: argparse.Namespace) -> int:
     """Show the catalogue: every image, its newest build, and whether that is fresh."""
     config, now = _config(), clock.now()
-    found = overview(Request(tags=("all",)), config, Store(config.store), now) if config.images else []
-    asked = _asked(config, ("all",), ()) if options.sites else None
+    tags = tuple(options.tags) or ("all",)
+    found = overview(Request(tags=tags), config, Store(config.store), now) if config.images else []
+    asked = _asked(config, tags, ()) if options.sites else None
     if options.json:
         report.say(report.as_json([each.as_json() for each in found] if asked is None else _with(found, asked)))
     elif not found:

@@ -28,6 +28,17 @@ DESCRIPTIONS = {
 }
 """What each verb does, in a sentence."""
 
+EXAMPLES = """\
+cc-images list                        what there is, and what is fresh
+cc-images plan -b -p cc-debian12      what a run would do, and why
+cc-images -b -p cc-debian12           build what changed, test, publish
+cc-images status                      how images stand, and where they are
+cc-images doctor                      whether this host can do all that
+"""
+
+ALIASES: Mapping[str, str] = {"build": "-b", "push": "-p", "help": "--help", "version": "--version"}
+"""What a first word that is no verb means."""
+
 EPILOG = """\
 verbs, which come first; `cc-images VERB --help` says what each takes:
 {verbs}
@@ -67,6 +78,7 @@ def parser(verb: str) -> Parser:
 
 
 def _list(made: Parser) -> None:
+    _tags(made, "*")
     made.add_argument("--sites", action="store_true", help="ask the sites, too")
 
 
@@ -197,7 +209,10 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
 
 
 def _tags(made: Parser, count: str) -> None:
-    made.add_argument("tags", nargs=count, metavar="TAG", type=str.lower, help="an image of the catalogue, or `all`")
+    made.add_argument(
+        "tags", nargs=count, metavar="TAG", type=str.lower,
+        help="an image of the catalogue, a pattern such as cc-ubuntu*, or `all`",
+    )  # fmt: skip
 
 
 def _site(made: Parser, what: str) -> None:

@@ -9,14 +9,16 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cc_images import files, upkeep
 from cc_images.blobs import MARK
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Interrupted
 from cc_images.journal import Journal, newest_first, read
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.store import Store
@@ -239,3 +241,36 @@ def test_a_boot_test_is_in_the_builds_record_and_not_in_that_of_one_that_is_gone
     store.forget(again)
     store.note_boot(again, "checks", {}, {})
     assert list(store.builds("cc-x", Arch.ARM64)) == []
+
+
+def test_what_killed_writers_have_left_is_counted_and_swept(store: Store) -> None:
+    build = stored(store, "20261121T120000Z")
+    left = [store.record_path(build).with_name(".20261122T120000Z.json.123.140001"), store.root / ".history.json.9.8"]
+    for path in left:
+        path.write_text("half")
+    assert not [item for item in upkeep.inventory(store) if item.holding.name == "half written"], "it may be at work"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upkeep, "HALF_WRITTEN", -1.0)
+        assert sum(item.holding.size for item in upkeep.inventory(store) if item.holding.name == "half written") == 8
+        upkeep.rotate(store, NOW)
+    assert not any(path.exists() for path in left)
+    assert list(store.builds("cc-x", Arch.ARM64)) == [build]
+
+
+def test_a_lock_that_is_held_is_said_and_given_up_at_the_first_wish(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SOON", 0.1)
+    stop = threading.Event()
+    with store.lock("runs"):
+        threading.Timer(0.5, stop.set).start()
+        with pytest.raises(Interrupted), Store(store.root, stop).lock("runs"):
+            pass
+    assert "waiting for another cc-images, which holds" in caplog.text
+
+
+def test_a_blob_that_has_just_gone_is_not_damaged(store: Store) -> None:
+    (digest,) = (each.digest for each in stored(store, "20261121T120000Z").outputs.values())
+    assert not store.blobs.is_damaged(digest)
+    store.blobs.remove(digest)
+    assert not store.blobs.is_damaged(digest)
