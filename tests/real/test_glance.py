@@ -230,7 +230,7 @@ def test_a_refused_token_at_the_start_of_an_upload_sends_the_whole_file(
     content = os.urandom(5 << 20)
     to = site()
 
-    def revoke(image_id: str) -> None:
+    def revoke(image_id: str, wanted: str) -> None:
         connection = to._cloud.connection()
         token = connection.session.get_token()
         connection.identity.delete("/auth/tokens", headers={"X-Subject-Token": token})

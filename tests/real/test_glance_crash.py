@@ -49,7 +49,7 @@ def test_every_call_can_be_the_last(
     write_files(
         tmp_path,
         images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
-        sites="metal: {cloud: metal, is_baremetal: true, keep: 1}",
+        sites="metal: {cloud: metal, is_baremetal: true, keep: 1, visibility: private}",
     )
     store = Store(tmp_path / "store")
     environment = clean_environment(tmp_path) | {
