@@ -124,7 +124,7 @@ def _half_written(store: Store) -> list[Item]:
     places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/")
     items: list[Item] = []
     for path in (path for place in places for path in store.root.glob(f"{place}.*")):
-        if _STAGED.fullmatch(path.name) and time.time() - _changed(path) > HALF_WRITTEN and not path.is_dir():
+        if _STAGED.fullmatch(path.name) and time.time() - _written(path) > HALF_WRITTEN and not path.is_dir():
             holding = Holding(kind=Kind.STRAY, name="half written", version=path.name, size=_size(path), used=0)
             items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
     return items
@@ -292,6 +292,13 @@ def _unlink(path: Path) -> int:
     except OSError:  # somebody has put a folder there
         return 0
     return size
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def _changed(path: Path) -> float:
