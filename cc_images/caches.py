@@ -207,9 +207,8 @@ def _unit(path: str) -> str:
 
 
 def _link(source: Path | None, target: Path, path: str, digests: dict[str, str], digest: str) -> None:
-    """Give a new generation a file of another one."""
-    assert source is not None
-    if not digest or path in digests:
+    """Give a new generation a file of another one, unless it came from an ancestor's cache: it stays there."""
+    if source is None or not digest or path in digests:
         return
     (target / path).parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):

@@ -208,7 +208,7 @@ class Sandbox:
                     else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
                     reason="sandbox",
                 ) from error
-            if error.code < 0:
+            if error.code < 0 and not isinstance(error, process.TimedOut):
                 raise CCImagesError(
                     f"the sandbox's guard was killed by signal {-error.code}",
                     hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",

@@ -217,13 +217,9 @@ def mount_others(
             mounted_at.append(point)
         except OSError as error:
             unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
+    named = ("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL=")
     for spec, point in wanted:
-        known = any(names_partition(spec, each) for each in partitions)
-        if (
-            not known
-            and point.startswith("/")
-            and spec.startswith(("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL="))
-        ):
+        if spec.startswith(named) and not any(names_partition(spec, each) for each in partitions):
             unread.append(f"{spec} at {point}: it is no partition of the disk")
     return mounted_at, unread
 

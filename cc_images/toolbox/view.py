@@ -65,9 +65,14 @@ def make(spec: dict[str, Any]) -> None:
     kernel.read_only(f"{NEW}/sys")
     for folder in ("/root", "/home", "/mnt", "/media", "/srv"):
         os.makedirs(NEW + folder, exist_ok=True)
-    make_own(spec, workspace)
-    for place, descriptor in sorted(shown.items()):
-        show(descriptor, NEW + place, f"{NEW}/.none")
+    work = make_own(spec, workspace)
+    for place in sorted({*shown, spec["inside"]}):  # what is around the workspace before it, what is in it afterwards
+        if place == spec["inside"]:
+            bind(os.open(work, os.O_PATH | os.O_DIRECTORY), NEW + place)
+        else:
+            show(shown[place], NEW + place, f"{NEW}/.none")
+    kernel.unmount(work)
+    os.rmdir(work)
     if names is not None and not os.path.exists(f"{NEW}{names[0]}"):  # a link into /run
         os.makedirs(os.path.dirname(NEW + names[0]), exist_ok=True)
         Path(NEW + names[0]).write_bytes(names[1])
@@ -77,8 +82,8 @@ def make(spec: dict[str, Any]) -> None:
     socket.sethostname("localhost")
 
 
-def make_own(spec: dict[str, Any], workspace: int) -> None:
-    """Show the workspace, writable, and what is private to the sandbox on its scratch folder."""
+def make_own(spec: dict[str, Any], workspace: int) -> str:
+    """Show what is private to the sandbox on its scratch folder; return where the workspace is until it has its place."""
     work = f"{NEW}/.work"
     bind(workspace, work)
     kernel.fit_for_roots(work)
@@ -93,9 +98,7 @@ def make_own(spec: dict[str, Any], workspace: int) -> None:
         mount(own, NEW + folder, flags=MS_BIND)
     os.makedirs(f"{NEW}/run/lock", exist_ok=True)
     os.chmod(f"{NEW}/run/lock", 0o1777)
-    bind(os.open(work, os.O_PATH | os.O_DIRECTORY), NEW + spec["inside"])
-    kernel.unmount(work)
-    os.rmdir(work)
+    return work
 
 
 def show(descriptor: int, place: str, above: str) -> None:
