@@ -96,3 +96,10 @@ def test_what_a_build_reads_is_not_dropped(caches: Caches) -> None:
     assert caches.drop("family", shutil.rmtree) == 1
     assert caches.newest("family") is None
     assert caches.sizes() == {}
+
+
+def test_what_a_build_has_of_an_ancestors_cache_stays_there(caches: Caches) -> None:
+    promote(caches, "20261121T120000Z", None, ["apt/of-the-parent.deb"], apt__a_deb="a")
+    generation = newest(caches)
+    os.close(generation.descriptor)
+    assert content(generation) == {"apt/a.deb": "a"}

@@ -219,7 +219,10 @@ def mount_others(
             unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
     named = ("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL=")
     for spec, point in wanted:
-        if spec.startswith(named) and not any(names_partition(spec, each) for each in partitions):
+        # The firmware reads /boot/efi first: what is wrong with it is for the boot to say.
+        if point == "/boot/efi" or not spec.startswith(named):
+            continue
+        if not any(names_partition(spec, each) for each in partitions):
             unread.append(f"{spec} at {point}: it is no partition of the disk")
     return mounted_at, unread
 

@@ -83,7 +83,7 @@ def make(spec: dict[str, Any]) -> None:
 
 
 def make_own(spec: dict[str, Any], workspace: int) -> str:
-    """Show what is private to the sandbox on its scratch folder; return where the workspace is until it has its place."""
+    """Show what is private to the sandbox on its scratch folder; return where the workspace is until it is placed."""
     work = f"{NEW}/.work"
     bind(workspace, work)
     kernel.fit_for_roots(work)
