@@ -82,7 +82,7 @@ class Elements:
         return self._closures[wanted]
 
     def _expand(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        queue, seen = deque((name, "") for name in wanted), set(wanted)
+        queue, seen = deque((name, "") for name in dict.fromkeys(wanted)), set(wanted)
         provided: dict[str, str] = {}
         while queue:
             name, user = queue.popleft()

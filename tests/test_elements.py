@@ -60,6 +60,12 @@ def test_a_missing_element_names_who_wants_it_and_what_is_near(tmp_path: Path) -
     assert caught.value.hint.startswith("did you mean debian-minimal? Or make it")
 
 
+def test_an_operating_system_that_parent_and_child_name_is_one(tmp_path: Path) -> None:
+    element(tmp_path, "tiny", element_provides="operating-system\n")
+    element(tmp_path, "more")
+    assert Elements((tmp_path,)).closure(["tiny", "more", "tiny"]) == ("more", "tiny")
+
+
 def test_without_an_operating_system_nothing_can_be_built() -> None:
     with pytest.raises(UserError, match="sysprep is an operating system"):
         Elements(FOLDERS).closure(["sysprep"])
