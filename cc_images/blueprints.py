@@ -164,7 +164,14 @@ class Blueprints:
         return {name: self._elements.files(name) for name in recipe.elements}
 
     def _closure(self, content: tuple[str, ...], disk: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
-        return self._elements.closure(with_layout((*content, *disk), arch))
+        names = self._elements.closure(with_layout((*content, *disk), arch))
+        if "no-final-image" in names:
+            raise UserError(
+                "its elements have no-final-image among them, so dib makes no disk; cc-images publishes disks only",
+                hint="leave out the element that needs it, such as deploy-ramdisk or ironic-agent",
+                reason="no-disk",
+            )
+        return names
 
     def _is_foundation(self, image: Image, arch: Arch) -> bool:
         """Say whether any image of the catalogue starts from this one's tree."""

@@ -14,6 +14,7 @@ import pytest
 
 from cc_images import blueprints, config, dib, outlook, supply
 from cc_images.elements import Elements
+from cc_images.errors import UserError
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.plan import BuildJob, Request
 from cc_images.store import Store
@@ -286,6 +287,13 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     told = [note for note in notes if "in one go" in note]
     said = f"child is built in one go, not from its parent's tree: {obstacle}"
     assert told == ([] if obstacle == "layer: false" else [said])
+
+
+def test_an_image_without_a_disk_is_refused_when_it_is_planned(project: Project) -> None:
+    (project.root / "elements/no-final-image").mkdir()
+    (project.root / "elements/os/element-deps").write_text("no-final-image\n")
+    with pytest.raises(UserError, match="no-final-image"):
+        project.keys()
 
 
 def test_explain_says_when_a_build_is_too_old_to_be_trusted(project: Project) -> None:
