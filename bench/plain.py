@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cc_images import foreign
-from cc_images.elements import own_elements
+from cc_images.elements import Elements, own_elements
 from cc_images.model import Arch
 from cc_images.sandbox import Sandbox, remove
 
@@ -42,6 +42,7 @@ def plain(
         workspace=workspace,
         guards=workspace / "guards",
         visible=(*folders,),
+        behind=tuple(Elements((*folders, own_elements())).behind_links(elements)),
         tmpfs_mib=8 << 10,
         cores=1,
         interpreter=foreign.registration(arch) if foreign.is_foreign(arch) else None,
