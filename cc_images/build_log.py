@@ -34,7 +34,10 @@ _RUNNING = re.compile(r"^dib-run-parts Running (\S+)$")
 _TARGET = re.compile(r"^dib-run-parts Target: ([a-z-]+)\.d$")
 _SECONDS = re.compile(r"^dib-run-parts (\S+)\s+([\d.]+)$")
 _NOISE = re.compile(r"^\++ |^dib-run-parts |^\s*$|^(?:INFO|DEBUG) diskimage_builder")
-_CLEARING = re.compile(r"^Unmount /|State already cleaned|^Cleaning up |^kill(?:ing)? chroot processes", re.IGNORECASE)
+_CLEARING = re.compile(
+    r"^Unmount /|State already cleaned|^Cleaning up |^kill(?:ing)? chroot processes|^Mountpoint .* skipping$",
+    re.IGNORECASE,
+)
 
 _VAGUE = re.compile(
     "|".join(
@@ -90,6 +93,8 @@ class Phases:
     """The latest lines of the hook that runs, without those of dib."""
     _target: str = ""
     _clearing: bool = False
+    _ended: bool = False
+    """Whether the phase is over: until the next one dib itself is at work, which copies the tree into the disk."""
 
     def feed(self, line: str) -> None:
         """Take note of one line of dib's output."""
@@ -103,9 +108,10 @@ class Phases:
             hook = seconds[1].rpartition(f"{self._target}.d_")[2]
             self.timings[f"{self._target}.d/{hook}"] = float(seconds[2])
         elif "END PROFILING" in text:
-            self._target = ""
+            self._target, self._ended = "", True
+            self.said.clear()
         elif _CLEARING.search(text):
-            self._clearing = True
+            self._clearing = not (self._ended and text.startswith("Unmount"))
         elif not (self._clearing or _NOISE.match(text)):
             self.said.append(text.strip())
 
@@ -114,10 +120,17 @@ class Phases:
         phase = folder.rpartition("/")[2].removesuffix(".d")
         if not folder.endswith(".d") or phase not in PHASES:
             return
-        self._clearing = False  # dib unmounts between phases, too
+        self._clearing = self._ended = False  # dib unmounts between phases, too
         self.current = f"{phase}.d/{hook}"
         self.said.clear()  # what a hook that succeeded has said is no cause
         self.report(self.current)
+
+    @property
+    def where(self) -> str:
+        """The hook that runs, or between which of them dib is, for people."""
+        if self._ended:
+            return f"its own work after {self.current.partition('/')[0]}"
+        return self.current or "its start"
 
     @property
     def on_disk(self) -> bool:
@@ -127,7 +140,7 @@ class Phases:
 
 def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
     """Return the failure of a dib run in words: the hook, its cause, and what to do."""
-    where = phases.current or "its start"
+    where = phases.where
     cause, hint = cause_of(phases.said)
     tail = [
         text for line in error.tail if not _NOISE.match(text := _STAMP.sub("", line)) and not _CLEARING.search(text)
@@ -153,7 +166,9 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
             hint = "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
     failure = process.CommandFailed("disk-image-create", error.code, tail or [cause], reason=reason)
     failure.message = f"dib failed in {where}: {cause}"
-    failure.hint = hint or (f"read the log around {phases.current}" if phases.current else "read the log")
+    failure.hint = hint or (
+        f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
+    )
     return failure
 
 

@@ -98,7 +98,7 @@ def build(
             secrets=secret_values(order.environment),
         )
     except process.TimedOut as error:
-        error.message = f"dib was still in {phases.current or 'its start'} after {order.timeout} minutes"
+        error.message = f"dib was still in {phases.where} after {order.timeout} minutes"
         error.hint = "raise the image's timeout in images.yaml"
         raise
     except process.CommandFailed as error:

@@ -86,6 +86,19 @@ def test_a_full_image_is_not_a_full_host() -> None:
     assert failed(full, "install.d/50-x")[2] == "disk-full"
 
 
+def test_dibs_own_work_between_two_phases_is_named_and_has_its_cause() -> None:
+    said = ["dib-run-parts Running /tmp/x/hooks/post-root.d/60-linger", "dib-run-parts Target: post-root.d"]
+    said += ["dib-run-parts --------- END PROFILING ---------", "Unmount /tmp/dib_build.x/mnt/sys"]
+    said += ["cp: error writing '/tmp/dib_build.x/mnt/usr/lib/a': No space left on device"]
+    said += ["Mountpoint /tmp/dib_build.x/mnt/boot/efi managed by block device; skipping"]
+    phases = Phases()
+    for line in said:
+        phases.feed(line)
+    failure = explained(process.CommandFailed("disk-image-create", 1, said), phases)
+    assert failure.message.startswith("dib failed in its own work after post-root.d: cp: error writing")
+    assert failure.reason == "image-full"
+
+
 def test_a_hook_that_claims_to_be_another_after_its_end_changes_nothing() -> None:
     text = "E: broken\nUnmount /x\nlater"
     assert failed(text, "install.d/50-x")[0] == "E: broken"
