@@ -113,7 +113,8 @@ def counts(results: Mapping[str, Result], plan: Plan) -> dict[str, int]:
     jobs = {task.id: task.job for task in plan.tasks}
     done = [jobs[name] for name, result in results.items() if result.status is Status.DONE and name in jobs]
     built = [job for job in done if isinstance(job, BuildJob) and not isinstance(job, LayerJob)]
-    return {
+    left_out = {"left out": len(plan.left_out)} if plan.left_out else {}
+    return left_out | {
         "built": len(built),
         "pushed": sum(isinstance(job, PushJob) for job in done),
         "tested": sum(isinstance(job, BootJob) for job in done),

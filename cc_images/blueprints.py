@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cc_images import dib, foreign, twins
+from cc_images import dib, foreign, provenance, twins
 from cc_images.config import Config
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import UserError
@@ -23,7 +23,11 @@ from cc_images.layering import Inheritance, inherit, obstacle
 from cc_images.model import Arch, Artifact, Image, Json
 from cc_images.named_files import named_files, stamp
 from cc_images.plan import Base, BuildJob, LayerJob, TwinsJob
+from cc_images.provenance import PROVENANCE
 from cc_images.recipe import Recipe
+
+BASE = "base"
+"""The element that dib adds to what is named."""
 
 _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
 """How an artifact's address begins that lies on a mirror which builds use."""
@@ -190,7 +194,7 @@ class Blueprints:
             "version": "",
             "asked": "",
             "content": self._content(image),
-            "environment": self._environment(image),
+            "environment": self._environment(image) | self._provenance(image, arch),
             "packages": self._packages(image),
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
@@ -213,7 +217,10 @@ class Blueprints:
         if name := self._elements.disk_part(self._content(parent)):
             return f"element {name} of the parent belongs to the disk, not to the tree"
         inherited = self._inherited(self._content(parent))
-        mine, theirs = ({**self._environment(each), **self._identities(each, arch)} for each in (image, parent))
+        mine, theirs = (
+            {**self._environment(each), **self._identities(each, arch), **self._provenance(each, arch)}
+            for each in (image, parent)
+        )
         beyond = set(self._closure(self._content(image), image.disk, arch)) - {*inherited.provides}
         exported = {name for element in beyond for name in self._elements.exports(element)}
         there = {name for element in inherited.again for name in self._elements.exports(element)}
@@ -238,7 +245,8 @@ class Blueprints:
     # -- what an image has from its ancestors: theirs first, its own settings over theirs, the user's over all -------
 
     def _content(self, image: Image) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.elements))
+        named = (name for each in self._config.lineage(image) for name in each.elements)
+        return tuple(dict.fromkeys((*((BASE,) if image.base else ()), *named)))
 
     def _packages(self, image: Image) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.packages))
@@ -258,6 +266,14 @@ class Blueprints:
             if name not in self._config.environment
         }
 
+    def _provenance(self, image: Image, arch: Arch) -> dict[str, str]:
+        """Return the variable that says what an image is, where an element reads it; see `provenance`."""
+        if PROVENANCE in self._environment(image):
+            return {}
+        used = self._closure(self._content(image), image.disk, arch)
+        is_read = any(self._elements.hooks_mention(name, PROVENANCE) for name in used)
+        return {PROVENANCE: provenance.stated(image)} if is_read else {}
+
     def _mirror(self, variable: str, image: Image, arch: Arch) -> str:
         """Return the mirror that a variable will name in a build: the user's, the catalogue's, or an element's."""
         environment = self._environment(image)
@@ -272,7 +288,7 @@ class Blueprints:
 
     def _identities(self, image: Image, arch: Arch) -> dict[str, str]:
         return {
-            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}"
+            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}{' as url' if artifact.as_url else ''}"
             for variable, artifact in self._artifacts(image, arch).items()
         }
 

@@ -37,6 +37,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_AS = re.compile(r"(path|url)\Z")
 _URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
 
 
@@ -119,7 +120,8 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     """Fill in what an image has from its first parents; their checks are added by `claims`."""
     if not image.depends or image.depends[0] not in images:
         return image
-    return replace(image, provenance={**images[image.depends[0]].provenance, **image.provenance})
+    parent = images[image.depends[0]]
+    return replace(image, provenance={**parent.provenance, **image.provenance}, base=parent.base)
 
 
 def _image(section: Section) -> Image:
@@ -147,8 +149,11 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
         abstract=section.flag("abstract"),
+        base=section.flag("base") if "base" in section else None,
         allow=section.words("allow"),
     )
+    if image.depends and image.base is not None:
+        section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")
     _check_words(section, image)
     check_properties(section, image.properties)
     section.close()
@@ -214,6 +219,7 @@ def check_properties(section: Section, properties: Mapping[str, str]) -> None:
 
 
 def _artifact(section: Section) -> Artifact:
+    form = section.text("as", _AS, "path or url")
     artifact = Artifact(
         url=section.text(
             "url",
@@ -224,6 +230,7 @@ def _artifact(section: Section) -> Artifact:
         site=section.text("site"),
         sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case, as sha256sum prints them"),
         filename=section.text("filename", NAME, "a file's name without folders"),
+        as_url=form == "url" if form else None,
     )
     if bool(artifact.url) == bool(artifact.object):
         section.problem("", "needs either url, or object and site")

@@ -181,10 +181,12 @@ def _memory() -> Finding:
 
 def _site(site: Site, config: Config) -> Finding:
     subject = f"site {site.name}"
-    image = next((each for each in config.images.values() if formats_for(site, each)), None)
+    every = ((image, arch) for image in config.images.values() for arch in image.arches)
+    taken = next(((image, arch, found) for image, arch in every if (found := formats_for(site, image, arch))), None)
     try:
-        if image is not None:
-            open_site(site, formats_for(site, image)[0]).find(image.published_name(image.arches[0]))
+        if taken is not None:
+            image, arch, formats = taken
+            open_site(site, formats[0]).find(image.published_name(arch))
     except CCImagesError as error:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.catalogue import NAME, OURS, check_properties, images
+from cc_images.catalogue import MACHINES, NAME, OURS, check_properties, images
 from cc_images.document import Document, Section, choice
 from cc_images.errors import ConfigError
 from cc_images.model import Arch, ElementSource, Format, Image, Site
@@ -184,6 +184,7 @@ def _site(section: Section) -> Site:
         cloud=section.text("cloud"),
         directory=section.text("directory"),
         is_baremetal=section.flag("is_baremetal"),
+        arches=section.choices("arch", Arch, MACHINES),
         formats=section.choices("formats", Format),
         visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),

@@ -166,6 +166,13 @@ class Elements:
             self._mentioned[name, word] = any(mentions(file, word) for file in files)
         return self._mentioned[name, word]
 
+    def hooks_mention(self, name: str, word: str) -> bool:
+        """Say the same of an element without its `static` files, which may be large, and are copied, not run."""
+        files = (
+            file for file in self.files(name) if not file.endswith((" ->", "/")) and not file.startswith("static/")
+        )
+        return any(mentions(self._paths[name] / file, word) for file in files)
+
     def exports(self, name: str) -> frozenset[str]:
         """Return the variables that an element's environment.d sets."""
         if name not in self._exports:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from cc_images import dib, foreign, twins, upstream
+from cc_images import dib, foreign, provenance, twins, upstream
 from cc_images.caches import Caches, Generation
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import CCImagesError
@@ -85,6 +85,8 @@ class Workshop:
     """The `DIB_*` that builds of an image get now."""
     clouds: Mapping[str, str] = field(default_factory=dict)
     """The clouds.yaml entry of each site that is a cloud."""
+    origin: Callable[[], Mapping[str, str]] = dict
+    """The repository and the commit of the catalogue, as provenance says them."""
     cores: int = 1
     guest_cores: int = 1
     """Cores of one guest."""
@@ -180,6 +182,7 @@ class Workshop:
             **self._interpreter(task, job, workspace, log),
         )
         placed = {name: str(sandbox.place(Path(path))) for name, path in artifacts.items()}
+        placed |= {name: f"file://{placed[name]}" for name, artifact in job.artifacts.items() if artifact.as_url}
         tree = isinstance(job, LayerJob)
         # a layer must not know what is not in its recipe
         own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
@@ -188,7 +191,9 @@ class Workshop:
             elements=(*job.content, *job.disk),
             folders=start.folders,
             packages=job.packages,
-            environment={**self.network, **job.environment, **placed, **({} if tree else own)},
+            environment={**self.network, **provenance.completed(job.environment, job.version, self.origin)}
+            | placed
+            | ({} if tree else own),
             timeout=job.timeout,
             offline=self.offline,
             layer=start.file,

@@ -102,6 +102,8 @@ class Artifact:
     site: str = ""
     sha256: str = ""
     filename: str = ""
+    as_url: bool | None = None
+    """Whether its variable holds a file:// address in builds, not a path; None where nobody said it: a path."""
 
     @property
     def identity(self) -> str:
@@ -151,6 +153,8 @@ class Image:
     layer: bool = True
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    base: bool | None = None
+    """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""
     allow: tuple[str, ...] = ()
     """What would be refused, and is meant so: of ALLOWED."""
 
@@ -176,6 +180,8 @@ class Site:
     cloud: str = ""
     directory: str = ""
     is_baremetal: bool = False
+    arches: tuple[Arch, ...] = ()
+    """What it takes; empty: bare metal all, others amd64."""
     formats: tuple[Format, ...] = ()
     visibility: str = ""
     """Of published images; empty: that of the image which is replaced."""

@@ -29,7 +29,11 @@ def plan_tree(plan: Plan) -> str:
             lines.append(f"  {branch} {_verb(task):24} {does:7} {task.reason}{after}")
     run = sum(not task.cached for task in plan.tasks)
     lines.append(f"{run} to run, {len(plan.tasks) - run} cached")
-    return "\n".join([*(f"note: {note}" for note in plan.notes), *lines])
+    return "\n".join([*(f"note: {note}" for note in plan.notes), *_left_out(plan), *lines])
+
+
+def _left_out(plan: Plan) -> list[str]:
+    return [f"left out: {each}" for each in plan.left_out]
 
 
 def expectation(forecast: Forecast) -> str:

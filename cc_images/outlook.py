@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from cc_images import foreign, supply, upstream
-from cc_images.blueprints import Blueprint, Blueprints, nothing_to_build
-from cc_images.config import Config
+from cc_images.blueprints import BASE, Blueprint, Blueprints, nothing_to_build
+from cc_images.config import Config, packaged
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
 from cc_images.groundwork import Foundation, too_old
@@ -39,6 +39,8 @@ class Outlook:
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
     now: datetime
+    left_out: tuple[str, ...] = ()
+    """What nobody named, and cannot be planned, with the reason."""
     passes: Mapping[str, str] = field(default_factory=dict)
     """The digests of stored files that have passed a boot test, and what was asked of them."""
     moved: Callable[[Build | Layer], list[str]] = lambda made: []
@@ -73,6 +75,7 @@ class Outlook:
             foundations=self.foundations,
             passes=self.passes,
             notes=self.notes,
+            left_out=self.left_out,
         )
 
 
@@ -119,7 +122,8 @@ def look(
     folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
     elements = Elements(folders, store.root / "elements.json")
     blueprints = Blueprints(config, elements)
-    drawn = _draw(blueprints, chosen)
+    drawn, left_out = _draw(blueprints, chosen, request.tags)
+    chosen = [(image, arch) for image, arch, _ in drawn]
     lint = supply.linted(chosen, config, elements)
     elements.keep()
     complete, _ = supply.with_claims(chosen, config, elements)
@@ -155,11 +159,14 @@ def look(
             *lint,
             *_missing_files(chosen, config),
             *_in_one_go(drawn),
+            *_without_base(drawn, world, config),
+            *_called_addresses(drawn),
             *_slowly(drawn),
             *_damaged(candidates, store),
             *world.notes(),
         ),
         now=now,
+        left_out=left_out,
         passes=_passes(candidates, store),
         moved=world.moved,
         details=details,
@@ -223,18 +230,24 @@ def _buildable(
     ]
 
 
-def _draw(blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]]) -> list[tuple[Image, Arch, Blueprint]]:
-    """Return the blueprints of all images. Raises UserError with every element that is missing."""
+def _draw(
+    blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]], named: Sequence[str]
+) -> tuple[list[tuple[Image, Arch, Blueprint]], tuple[str, ...]]:
+    """Return the blueprints of images, and which have none and why.
+
+    Raises UserError with every element that is missing of images that are named by their tags, and where nothing is
+    left: one that only `all` or a pattern means is no reason not to plan the others.
+    """
     drawn: list[tuple[Image, Arch, Blueprint]] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for image, arch in chosen:
         try:
             drawn.append((image, arch, blueprints.build(image, arch)))
         except UserError as error:
-            problems.append(f"{image.name}: {error.message}; {error.hint}")
-    if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)), reason="missing-element")
-    return drawn
+            problems[f"{image.name}: {error.message}; {error.hint}"] = image.tag
+    if wrong := [problem for problem, tag in problems.items() if tag in named or not drawn]:
+        raise UserError("\n".join(wrong), reason="missing-element")
+    return drawn, tuple(problems)
 
 
 def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
@@ -270,6 +283,37 @@ def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
     """Say which images cannot start from their parent's tree, and why; not those whose entry forbids it."""
     found = {image.tag: blueprint.obstacle for image, _, blueprint in drawn if image.layer and blueprint.obstacle}
     return [f"{tag} is built in one go, not from its parent's tree: {why}" for tag, why in found.items()]
+
+
+def _without_base(drawn: Iterable[tuple[Image, Arch, Blueprint]], world: _World, config: Config) -> list[str]:
+    """Say of what was never built that dib alone would have added an element, unless the catalogue decides it."""
+    if config.files["images.yaml"] == packaged("images.yaml"):
+        return []
+    found = {
+        config.lineage(image)[0].name: None
+        for image, _, blueprint in drawn
+        if image.base is None and BASE not in blueprint.recipe.elements and world.newest(blueprint.job.asked) is None
+    }
+    if not found:
+        return []
+    return [
+        f"disk-image-create would add its element {BASE} to {', '.join(found)}; `base: true` there does, `base: false` "
+        "ends this note"
+    ]
+
+
+def _called_addresses(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
+    """Say which artifacts have the name of an address and hold a path, unless the catalogue says which is meant."""
+    unsaid = {
+        variable: None
+        for _, _, blueprint in drawn
+        for variable, artifact in blueprint.job.artifacts.items()
+        if variable.endswith(("_URL", "_URI")) and artifact.as_url is None
+    }
+    return [
+        f"{variable} holds the path of the fetched file: `as: url` makes it an address, `as: path` ends this note"
+        for variable in unsaid
+    ]
 
 
 def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:

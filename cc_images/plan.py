@@ -232,10 +232,17 @@ class Plan:
     tasks: tuple[Task, ...]
     notes: tuple[str, ...] = ()
     """What the user should know before it runs, a sentence each."""
+    left_out: tuple[str, ...] = ()
+    """What nobody named, and cannot be planned, with the reason."""
 
     def as_json(self) -> Json:
         """Return the plan as plain data without secrets."""
-        return {"version": self.version, "notes": list(self.notes), "tasks": [task.as_json() for task in self.tasks]}
+        return {
+            "version": self.version,
+            "notes": list(self.notes),
+            "left_out": list(self.left_out),
+            "tasks": [task.as_json() for task in self.tasks],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

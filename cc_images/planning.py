@@ -58,6 +58,7 @@ def make_plan(
     foundations: Mapping[str, Foundation] = MappingProxyType({}),
     passes: Mapping[str, str] = MappingProxyType({}),
     notes: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
@@ -73,7 +74,7 @@ def make_plan(
     ground = Groundwork(foundations=foundations, forced=forced, request=request, version=version, now=now)
     for candidate in candidates:
         image, arch = candidate.image, candidate.arch
-        pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image)]
+        pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image, arch)]
         wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
         stored, reason = _stored(request, candidate, now)
         if stored is None:
@@ -94,17 +95,20 @@ def make_plan(
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
             "none of the images may go to any of the sites",
-            hint="bare-metal-only images need a site with is_baremetal: true",
+            hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
+            " says otherwise",
         )
-    return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes))
+    return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes), left_out=tuple(left_out))
 
 
-def formats_for(site: Site, image: Image) -> tuple[Format, ...]:
+def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
-    Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2.
+    Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2; a site for
+    virtual machines takes amd64 alone.
     """
-    if image.baremetal_only and not site.is_baremetal:
+    takes = site.arches or (tuple(Arch) if site.is_baremetal else (Arch.AMD64,))
+    if arch not in takes or (image.baremetal_only and not site.is_baremetal):
         return ()
     return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 
@@ -243,7 +247,7 @@ def _boot(
 
 def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tuple[str, ...]) -> Task:
     image, arch = candidate.image, candidate.arch
-    several = len(formats_for(site, image)) > 1
+    several = len(formats_for(site, image, arch)) > 1
     return Task(
         id=f"push {candidate.label} to {site.name}" + (f" as {out}" if several else ""),
         job=PushJob(

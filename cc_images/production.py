@@ -98,7 +98,8 @@ def _exit_code(outcome: Outcome | None) -> int:
         return EXIT_INTERRUPTED
     if any(result.reason == "bug" for result in results):
         return EXIT_BUG
-    return 0 if all(result.status.good for result in results) else EXIT_FAILED
+    good = all(result.status.good for result in results) and not outcome.plan.left_out
+    return 0 if good else EXIT_FAILED
 
 
 def _tell(

@@ -186,6 +186,7 @@ class PlanShape(Shape):
 
     tasks: list[TaskShape]
     notes: list[str] = []
+    left_out: list[str] = []
 
 
 class JournalShape(Shape):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from cc_images import account, capacity, clock, emulation, engine, foreign, guest, interior, sandbox, turns
+from cc_images import account, capacity, clock, emulation, engine, foreign, guest, interior, provenance, sandbox, turns
 from cc_images.account import Known
 from cc_images.config import Config
 from cc_images.errors import CCImagesError, Interrupted
@@ -175,6 +175,7 @@ class _Sitting:
             stop=self.stop,
             clouds={site.name: site.cloud for site in self.config.sites if site.cloud},
             variables=lambda tag: self.config.variables(self.config.images[tag]),
+            origin=lambda: provenance.origin(self.config.files["images.yaml"].parent),
             cores=max(1, host.cores // request.jobs),
             guest_cores=bookings.guest_cores,
             guests_at_once=host.guests_at_once,
@@ -243,7 +244,7 @@ class _Sitting:
 
     def close(self, plan: Plan, before: Mapping[tuple[str, Arch], Known], results: Mapping[str, Result]) -> list[str]:
         """Write the books of the run; return what went wrong with them."""
-        good = all(result.status.good for result in results.values())
+        good = all(result.status.good for result in results.values()) and not plan.left_out
         try:
             self.journal.note(
                 state=State.INTERRUPTED if self.stop.is_set() else State.OK if good else State.FAILED,

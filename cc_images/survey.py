@@ -45,7 +45,7 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
         (site, image.published_name(arch), out)
         for site in sites_of(request, config)
         for image, arch in chosen
-        for out in formats_for(site, image)
+        for out in formats_for(site, image, arch)
     ]
 
     def ask(question: tuple[Site, str, Format]) -> Standing:
@@ -96,7 +96,7 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
     chosen, _ = select(Request(tags=tuple(config.images)), replace(config, arches=()), date.max)
     for site in config.sites:
         for name, out in {
-            (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image)
+            (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image, arch)
         }:
             try:
                 with store.lock(f"push {site.cloud or site.name} {name}"):

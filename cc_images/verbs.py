@@ -56,7 +56,7 @@ def plan(options: argparse.Namespace) -> int:
         report.say(report.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
     else:
         report.say("\n".join([plan_tree(made), *pushes]))
-    return 0
+    return EXIT_FAILED if made.left_out else 0
 
 
 def explain(options: argparse.Namespace) -> int:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import blueprints, config, dib, outlook, supply
+from cc_images import blueprints, config, dib, outlook, provenance, supply
 from cc_images.elements import Elements
-from cc_images.errors import UserError
+from cc_images.errors import ConfigError, UserError
 from cc_images.model import Arch, Build, Format, Output
 from cc_images.plan import BuildJob, Request
 from cc_images.store import Store
@@ -81,9 +81,12 @@ class Project:
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "--quiet", "-m", "x"], check=True)
 
-    def jobs(self) -> dict[str, BuildJob]:
+    def look(self) -> outlook.Outlook:
         loaded = config.load(self.environ, self.root)
-        seen = outlook.look(self.request, loaded, Store(self.root / "store"), now=NOW, offline=False)
+        return outlook.look(self.request, loaded, Store(self.root / "store"), now=NOW, offline=False)
+
+    def jobs(self) -> dict[str, BuildJob]:
+        seen = self.look()
         jobs = {each.label: each.job for each in seen.candidates}
         return jobs | {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.foundations.values()}
 
@@ -287,6 +290,57 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     told = [note for note in notes if "in one go" in note]
     said = f"child is built in one go, not from its parent's tree: {obstacle}"
     assert told == ([] if obstacle == "layer: false" else [said])
+
+
+def test_base_is_added_where_the_tree_begins(project: Project) -> None:
+    (project.root / "elements/base").mkdir()
+    project.images(IMAGES.replace("elements: [os]", "elements: [os]\n  base: true"))
+    assert project.jobs()["layer parent amd64"].content == ("base", "os")
+    assert project.jobs()["child amd64"].content == ("extra",), "it is in the parent's tree"
+    assert not [each for each in project.look().notes if "disk-image-create would" in each]
+    project.images(IMAGES)
+    assert [each for each in project.look().notes if "disk-image-create would add its element base to Parent;" in each]
+    project.images(IMAGES.replace("elements: [extra]", "elements: [extra]\n  base: true"))
+    with pytest.raises(ConfigError, match="say it there"):
+        project.look()
+
+
+def test_an_artifact_can_be_handed_over_as_an_address(project: Project) -> None:
+    before = project.keys()
+    project.images(IMAGES.replace('sha256: "SHA"', 'sha256: "SHA", as: url'))
+    assert project.jobs()["child amd64"].artifacts["A_FILE"].as_url
+    project.images(IMAGES.replace("A_FILE", "A_URL"))
+    assert [each for each in project.look().notes if each.startswith("A_URL holds the path of the fetched file")]
+    project.images(IMAGES.replace("A_FILE", "A_URL").replace('sha256: "SHA"', 'sha256: "SHA", as: path'))
+    assert not [each for each in project.look().notes if "A_URL" in each]
+    project.images(IMAGES.replace('sha256: "SHA"', 'sha256: "SHA", as: url'))
+    assert {name for name, key in project.keys().items() if key != before[name]} == {
+        "child amd64",
+        "child arm64",
+    }
+
+
+def test_provenance_is_in_the_key_where_an_element_reads_it(project: Project) -> None:
+    project.images(IMAGES.replace("  packages: [vim]", "  packages: [vim]\n  provenance: {variant: kid}"))
+    assert provenance.PROVENANCE not in project.jobs()["child amd64"].environment
+    (project.root / "elements/extra/install.d/10-extra").write_text(f"echo ${provenance.PROVENANCE}")
+    job = project.jobs()["child amd64"]
+    assert provenance.PROVENANCE in job.environment
+    assert job.base is not None
+    (project.root / "elements/os/install.d/10-os").write_text(f"echo ${provenance.PROVENANCE}")
+    assert project.jobs()["child amd64"].base is None, "its parent's tree says what the parent is"
+
+
+def test_all_leaves_out_what_cannot_be_planned_and_says_so(project: Project) -> None:
+    project.images(IMAGES + "Lost: {elements: [os, nowhere]}\n")
+    project.request = Request(tags=("all",), build=True)
+    assert "child amd64" in project.jobs()
+    assert [each.partition(";")[0] for each in project.look().left_out] == [
+        "Lost: element nowhere is not in any elements folder"
+    ]
+    project.request = Request(tags=("lost", "child"), build=True)
+    with pytest.raises(UserError, match="nowhere"):
+        project.look()
 
 
 def test_an_image_without_a_disk_is_refused_when_it_is_planned(project: Project) -> None:

@@ -61,6 +61,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "dib": {"build_log", "foreign", "layering", "process", "records", "sandbox", "toolbox_parts", "twins"},
         "formats": {"process"},
         "named_files": set(),
+        "provenance": set(),
         "checkouts": {"files"},
         "sources": {"checkouts", "files", "process", "store"},
         "upstream": {"files", "process", "records"},

@@ -183,6 +183,16 @@ def test_bare_metal_images_go_to_bare_metal_sites_only() -> None:
         planned(BOTH, candidate(baremetal_only=True), sites=(KVM,))
 
 
+def test_arm64_goes_to_bare_metal_unless_a_site_says_otherwise() -> None:
+    arm64 = replace(candidate(arches=(Arch.ARM64,)), arch=Arch.ARM64)
+    taking = Site(name="virtual", directory="/v", arches=(Arch.ARM64,))
+    plan = planned(BOTH, arm64, sites=(LOCAL, KVM, taking))
+    assert [task.id for task in plan.tasks][3:] == ["push cc-x arm64 to local", "push cc-x arm64 to virtual"]
+    assert [task.id for task in planned(BOTH, candidate(), sites=(LOCAL, taking)).tasks][3:] == [
+        "push cc-x amd64 to local"
+    ]
+
+
 def test_children_wait_for_parents_and_share_artifacts() -> None:
     artifact = Artifact(url="https://x.invalid/tool.run?signature=1")
     parent = candidate("P", artifacts={"A": artifact})
