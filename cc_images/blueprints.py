@@ -61,6 +61,8 @@ class Blueprints:
         self._layers: dict[tuple[str, Arch], Blueprint] = {}
         self._made: dict[str, Blueprint] = {}
         """Every layer's blueprint so far, by what is asked of it."""
+        self._tags: dict[str, str] = {}
+        """What is asked of the layer, of an image or of twins, that has a tag first."""
         self._starts: dict[tuple[str, Arch], Blueprint | str] = {}
         self._variables: dict[str, dict[str, str]] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
@@ -91,7 +93,8 @@ class Blueprints:
             job = LayerJob(disk=(), **self._common(image, arch))
             recipe = self._recipe(job, below)
             started = replace(self._started(job, below), asked=recipe.asked, twins=_asked(self._twins(image, arch)))
-            self._layers[image.tag, arch] = self._made[recipe.asked] = Blueprint(job=started, recipe=recipe)
+            self._tags.setdefault(image.tag, started.asked)
+            self._layers[image.tag, arch] = self._made[started.asked] = Blueprint(job=started, recipe=recipe)
         return self._layers[image.tag, arch]
 
     def _twins(self, image: Image, arch: Arch) -> Blueprint | str:
@@ -107,10 +110,7 @@ class Blueprints:
         environment = self._environment(image)
         if "ubuntu-minimal" in names:  # whose mirrors of other architectures have those only
             environment.pop("DIB_DISTRIBUTION_MIRROR", None)
-        known = {
-            name: self._elements.default(names, name, environment | artifacts, foreign.TWINS_ON)
-            for name in twins.VARIABLES
-        }
+        known = self._elements.defaults(names, twins.VARIABLES, environment | artifacts, foreign.TWINS_ON)
         release = twins.release(known)
         if release is None:
             return f"twins are made for Debian and Ubuntu, and {image.tag} is {known['DISTRO_NAME'] or 'neither'}"
@@ -146,11 +146,11 @@ class Blueprints:
             tools={"twins": twins.digest(), "emulator": foreign.emulator_digest(arch)},
         )
         # a release may have several twins, by options and keys, and each has its place in plans and in the store
-        others = {each.job.tag for asked, each in self._made.items() if asked != recipe.asked}
-        special = release.options or keyrings or release.tag in others
-        tag = f"{release.tag}-{recipe.asked[:6]}" if special else release.tag
-        made = Blueprint(job=replace(job, tag=tag, asked=recipe.asked), recipe=recipe)
-        return self._made.setdefault(recipe.asked, made)
+        asked = recipe.asked
+        special = release.options or keyrings or self._tags.setdefault(release.tag, asked) != asked
+        tag = f"{release.tag}-{asked[:6]}" if special else release.tag
+        made = Blueprint(job=replace(job, tag=tag, asked=asked), recipe=recipe)
+        return self._made.setdefault(asked, made)
 
     def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
         """Return the layers that a build or layer relies on: those it starts from, the nearest first, and twins."""
@@ -287,10 +287,11 @@ class Blueprints:
         return found.rstrip("/")
 
     def _identities(self, image: Image, arch: Arch) -> dict[str, str]:
-        return {
-            variable: f"{artifact.basename} {artifact.sha256 or artifact.identity}{' as url' if artifact.as_url else ''}"
-            for variable, artifact in self._artifacts(image, arch).items()
-        }
+        found: dict[str, str] = {}
+        for variable, artifact in self._artifacts(image, arch).items():
+            form = " as url" if artifact.as_url else ""
+            found[variable] = f"{artifact.basename} {artifact.sha256 or artifact.identity}{form}"
+        return found
 
     def _recipe(self, job: BuildJob, below: Blueprint | str) -> Recipe:
         image = self._config.images[job.tag]

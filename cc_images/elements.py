@@ -7,17 +7,15 @@ sets, as dib's own expansion does.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import os
 import re
-import shutil
-import signal
-import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from cc_images.element_environment import EnvironmentFiles
 from cc_images.element_files import Digests, digest_of, fingerprints, mentions
 from cc_images.errors import UserError
 
@@ -30,12 +28,10 @@ _NOT_BUILT = frozenset({CHECKS, "README.rst", "README.md"})
 DISK = frozenset({"vm", "bootloader"})
 """Elements that turn a tree into a disk; so do all that stand for `block-device`, or need it."""
 
-SHELL_TIMEOUT = 10.0
-"""Seconds that reading the environment.d of some elements may take."""
-
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+|declare\s+-x\s+)?([A-Za-z_]\w*)=", re.MULTILINE)
 
 
+@functools.cache
 def own_elements() -> Path:
     """Return the folder of the elements that come with dib."""
     found = importlib.util.find_spec("diskimage_builder")
@@ -69,6 +65,7 @@ class Elements:
         self._exports: dict[str, frozenset[str]] = {}
         self._lists: dict[tuple[str, str], frozenset[str]] = {}
         self._closures: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._environments: dict[tuple[Path, ...], EnvironmentFiles] = {}
 
     def closure(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return all elements that dib would use, sorted: the wanted and their dependencies, less what is provided.
@@ -168,10 +165,12 @@ class Elements:
 
     def hooks_mention(self, name: str, word: str) -> bool:
         """Say the same of an element without its `static` files, which may be large, and are copied, not run."""
-        files = (
-            file for file in self.files(name) if not file.endswith((" ->", "/")) and not file.startswith("static/")
-        )
-        return any(mentions(self._paths[name] / file, word) for file in files)
+        if (name, f"{word} in hooks") not in self._mentioned:
+            passed = (" ->", "/")
+            files = (each for each in self.files(name) if not each.endswith(passed) and not each.startswith("static/"))
+            found = any(mentions(self._paths[name] / file, word) for file in files)
+            self._mentioned[name, f"{word} in hooks"] = found
+        return self._mentioned[name, f"{word} in hooks"]
 
     def exports(self, name: str) -> frozenset[str]:
         """Return the variables that an element's environment.d sets."""
@@ -190,35 +189,13 @@ class Elements:
     ) -> dict[str, str]:
         """Return what variables will be once dib has read the environment.d of these elements; empty if nothing.
 
-        The files are shell, and nobody has looked at those of third parties: a restricted shell reads them, which can
-        neither write files nor run programs, and whatever it leaves in the background ends with it. It can read what
-        its user can, as a build can.
+        One shell answers for all builds for which the answer must be the same.
         """
         files = [file for name in names for file in (self._paths[name] / "environment.d").glob("*") if file.is_file()]
-        texts = [file.read_text(errors="replace") for file in sorted(files, key=lambda file: file.name)]
-        shown = " ".join(f'"${{{name}:-}}"' for name in variables)
-        script = "\n".join(("enable -n kill", *texts, f"printf '\\x1e%s' {shown}"))
-        shell = subprocess.Popen(
-            [shutil.which("bash") or "bash", "--restricted", "--noprofile", "--norc", "-c", script],
-            env={**environment, "ARCH": arch, "PATH": "/nonexistent"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            said, _ = shell.communicate(timeout=SHELL_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            said = ""
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
-        values = said.rsplit("\x1e", len(variables))[1:]
-        if len(values) != len(variables):  # the files have ended the shell
-            values = [""] * len(variables)
-        return dict(zip(variables, map(str.strip, values), strict=True))
+        ordered = tuple(sorted(files, key=lambda file: file.name))
+        if ordered not in self._environments:
+            self._environments[ordered] = EnvironmentFiles(ordered)
+        return self._environments[ordered].values(variables, environment, arch)
 
     def digest(self, name: str) -> str:
         """Return the sha256 of what `files` says."""

@@ -569,6 +569,30 @@ def test_doctor_says_what_builds_for_another_architecture_lack(
     assert remedy in finding.remedy
 
 
+def test_builds_for_which_the_answer_is_the_same_ask_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "small" / "environment.d"
+    folder.mkdir(parents=True)
+    (folder / "10-small.bash").write_text("export DIB_TWO=${DIB_ONE:-}2\n")
+    elements, started = Elements((tmp_path,)), []
+    popen = subprocess.Popen
+
+    def counted(*words: Any, **more: Any) -> Any:
+        started.append(words)
+        return popen(*words, **more)
+
+    monkeypatch.setattr("subprocess.Popen", counted)
+
+    def two(**environment: str) -> str:
+        return elements.defaults(("small",), ("DIB_TWO", "DIB_MINE"), environment, "amd64")["DIB_TWO"]
+
+    assert [two(DIB_X=str(number)) for number in range(20)] == ["2"] * 20
+    assert len(started) == 1, "nothing reads DIB_X"
+    assert two(DIB_ONE="1") == "12"
+    assert elements.default(("small",), "DIB_MINE", {"DIB_MINE": "m"}, "amd64") == "m"
+    (folder / "20-more.bash").write_text('for each in "${!DIB_@}"; do DIB_TWO+=$each; done\n')
+    assert [two(DIB_X="1"), two(DIB_Y="1")] == ["2DIB_TWODIB_X", "2DIB_TWODIB_Y"], "what reads all is asked each time"
+
+
 def test_one_shell_tells_all_that_twins_want_to_know(tmp_path: Path) -> None:
     text = (
         "export DIB_TWO=${DIB_ONE}2\nexport DIB_LINES=$'a\\nb'\n[ -z \"${DIB_END:-}\" ] || { printf '\\x1e'; exit; }\n"
