@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 RATE_OVER = 5.0
 """Seconds over which a rate is taken."""
 
+SPARING = 30
+"""How many times as long as it took a look ahead serves."""
+
 COLOURS: Mapping[Status, int] = {
     Status.DONE: 32,
     Status.CACHED: 36,
@@ -119,6 +122,9 @@ class Bars:
         """Columns for which the bars were drawn last."""
         self._expected = (0.0, 0.0)
         """When the forecast was made, and the seconds that were left then."""
+        self._foreseen_until = 0.0
+        """Until when that must do: looking ahead may take long where there are many tasks."""
+        self._stale = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -196,7 +202,7 @@ class Bars:
         """Keep the clocks going while tasks have nothing to say."""
         while not self._closed.wait(self.EVERY):
             with self._drawing():
-                if not self._tasks:  # the whole run waits: no time is left less than a moment ago
+                if self._stale or not self._tasks:  # the whole run waits: no time is left less than a moment ago
                     self._foresee()
                 self._draw()
 
@@ -248,10 +254,13 @@ class Bars:
         return words
 
     def _foresee(self) -> None:
-        if self._forecast is not None:
-            now = time.monotonic()
+        now = time.monotonic()
+        self._stale = now < self._foreseen_until
+        if self._forecast is not None and not self._stale:
             running = {name: now - task.began for name, (task, _) in self._tasks.items()}
             self._expected = now, self._forecast.remaining(self._over, running)
+            took = time.monotonic() - now
+            self._foreseen_until = now + took * SPARING
 
     def _columns(self) -> int:
         return max(20, self._shape()[0] - 1)

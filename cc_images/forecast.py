@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from cc_images.capacity import Bookings
-from cc_images.engine import Schedule
 from cc_images.plan import Plan, Result, Status, Task
+from cc_images.schedule import Schedule
 
 SHORTEST = 1.0
 """Seconds that a task is expected to go on for when it has already taken longer than usual."""

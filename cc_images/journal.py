@@ -1,12 +1,14 @@
 """The journal of a run: plan, results and what became of each image, as one JSON file in `runs/` of the store.
 
-It is written when the run begins and again whenever a task has ended, so it tells the truth about a run that is at work
-and about one that was killed. Owns the file and its states, not the meaning of what stands in it.
+It is written when the run begins and again when a task has ended, so it tells the truth about a run that is at work
+and about one that was killed. Where that takes long, because the plan has hundreds of tasks, results wait for a moment,
+so that writing takes a small part of a run's time. Owns the file and its states, not the meaning of what stands in it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
@@ -14,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from cc_images import records
+from cc_images.errors import CCImagesError
 from cc_images.files import clear_errors, point, write_json
 from cc_images.model import Json
+
+SPARING = 30
+"""How many times as long as writing took there is no writing for a result alone."""
 
 
 class State(StrEnum):
@@ -39,12 +45,41 @@ class Journal:
         self._root = root
         self._told: Json = {"run": run, "state": State.RUNNING}
         self._lock = threading.Lock()
+        self._due = 0.0
+        """When it may be written again for a result alone, by the monotonic clock."""
+        self._later: threading.Timer | None = None
 
     def note(self, **said: Any) -> None:
         """Add to what the journal says, and write it. Raises CCImagesError when the store cannot be written to."""
         with self._lock, clear_errors(self._root):
             self._told |= said
-            write_json(self.path, records.encoded(records.JournalShape, self._told))
+            self._write()
+
+    def note_soon(self, **said: Any) -> None:
+        """Add to what the journal says, and write it now or in a moment; failures to write are told as in `note`."""
+        with self._lock, clear_errors(self._root):
+            self._told |= said
+            wait = self._due - time.monotonic()
+            if wait <= 0:
+                self._write()
+            elif self._later is None:
+                self._later = threading.Timer(wait, self._write_late)
+                self._later.daemon = True
+                self._later.start()
+
+    def _write_late(self) -> None:
+        with self._lock, suppress(CCImagesError), clear_errors(self._root):
+            if self._later is not None:  # else it was written meanwhile
+                self._write()
+
+    def _write(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        began = time.monotonic()
+        write_json(self.path, records.encoded(records.JournalShape, self._told))
+        ended = time.monotonic()
+        self._due = ended + (ended - began) * SPARING
 
     def mark_success(self) -> None:
         """Remember this run as the last one that went well, also when its journal has been rotated away."""

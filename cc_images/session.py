@@ -200,7 +200,7 @@ class _Sitting:
                 worker.over(conversion, ended)
             if result.status is not Status.CACHED:
                 with suppress(CCImagesError):  # a store that is full has told the task
-                    self.journal.note(results=so_far)
+                    self.journal.note_soon(results=so_far)
 
         with ExitStack() as ending:
             ending.callback(ledger.close)

@@ -35,6 +35,7 @@ import re
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -324,23 +325,33 @@ class Store:
 
     def forget(self, *gone: Build | Layer | Path) -> int:
         """Remove records, or what lies where they should, and the blobs that no other one names; return the bytes."""
-        with self.lock("gc"):
-            doomed: set[str] = set()
-            for made in gone:
-                path = made if isinstance(made, Path) else self.record_path(made)
-                with suppress(OSError):
-                    doomed |= _digests_in(records.text(path))
-                path.unlink(missing_ok=True)
-                path.with_suffix(".more").unlink(missing_ok=True)
-            loose = doomed - self.named()
-            for digest in loose:
-                (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
-            return sum(self.blobs.remove(digest) for digest in loose)
+        with self.collecting() as names:
+            return sum(self.forget_one(made, names) for made in gone)
 
-    def named(self) -> set[str]:
-        """Return the digests of all blobs that a record names, readable or not."""
+    @contextmanager
+    def collecting(self) -> Iterator[Counter[str]]:
+        """Let nobody record anything, and yield how many records name each blob, readable or not."""
+        with self.lock("gc"):
+            yield self.named()
+
+    def forget_one(self, made: Build | Layer | Path, names: Counter[str]) -> int:
+        """Do what `forget` does for one record while `collecting`, and take its names out of `names`."""
+        path = made if isinstance(made, Path) else self.record_path(made)
+        doomed: set[str] = set()
+        with suppress(OSError):
+            doomed = _digests_in(records.text(path))
+        path.unlink(missing_ok=True)
+        path.with_suffix(".more").unlink(missing_ok=True)
+        names.subtract(doomed)
+        loose = [each for each in doomed if names[each] <= 0]
+        for digest in loose:
+            (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
+        return sum(self.blobs.remove(digest) for digest in loose)
+
+    def named(self) -> Counter[str]:
+        """Return how many records name each blob, whether they can be read or not."""
         every = (*self.root.glob("builds/*/*/*.json"), *self.root.glob("layers/*/*/*.json"))
-        return _digests_in("\n".join(map(records.text, every)))
+        return Counter(digest for path in every for digest in _digests_in(records.text(path)))
 
 
 def digests(made: Build | Layer) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,16 +32,23 @@ HALF_WRITTEN = 600.0
 _STAGED = re.compile(r"\..+\.[0-9]+(\.[0-9]+)?")
 """How `files.write_json`, `files.point` and the page of a run call what they write: name, process, thread."""
 
+AT_ONCE = 100
+"""Records and blobs that are removed while nobody else may record anything."""
+
 YOUNG = 3600.0
 """Seconds for which a blob that nothing names may still be on its way to its record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A holding, and what removes it and returns the bytes that frees."""
+    """A holding, and what removes it and returns the bytes that frees.
+
+    With `collect` instead of `remove` that is done while the store is `collecting`, for many at a time.
+    """
 
     holding: Holding
-    remove: Callable[[], int]
+    remove: Callable[[], int] = lambda: 0
+    collect: Callable[[Counter[str]], int] | None = None
 
 
 Serving = Mapping[tuple[str, Arch], Collection[str]]
@@ -77,7 +85,7 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
                 items.append(Item(known, lambda: 0))
                 continue
             unreadable = Holding(kind=Kind.STRAY, name=f"{tag} {arch}, damaged", version=path.stem, size=0, used=0)
-            items.append(Item(unreadable, lambda path=path: store.forget(path)))  # type: ignore[misc]
+            items.append(Item(unreadable, collect=partial(store.forget_one, path)))
     caches = Caches(store.root)
     for family, size in sorted(caches.sizes().items()):
         in_use = "a running build" if caches.is_read(family) else ""
@@ -98,10 +106,15 @@ def prune(
 ) -> list[tuple[Holding, str, int]]:
     """Remove what should go and return it, why, and how many bytes each removal freed (or would free)."""
     items = {item.holding: item for item in inventory(store, serving)}
-    gone: list[tuple[Holding, str, int]] = []
-    for holding, why in doomed(list(items), keep=keep, cap=cap, since=since):
-        gone.append((holding, why, holding.size if dry_run else items[holding].remove()))
-    return gone
+    going = doomed(list(items), keep=keep, cap=cap, since=since)
+    freed = {holding: holding.size for holding, _ in going}
+    if not dry_run:
+        collected = [(holding, collect) for holding, _ in going if (collect := items[holding].collect) is not None]
+        for first in range(0, len(collected), AT_ONCE):
+            with store.collecting() as names:
+                freed |= {holding: collect(names) for holding, collect in collected[first : first + AT_ONCE]}
+        freed |= {holding: items[holding].remove() for holding, _ in going if items[holding].collect is None}
+    return [(holding, why, freed[holding]) for holding, why in going]
 
 
 def rotate(store: Store, now: datetime) -> list[str]:
@@ -168,7 +181,7 @@ def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[
         rank=rank,
         in_use=next((using[digest] for digest in names if digest in using), ""),
     )
-    return Item(holding, lambda: store.forget(made))
+    return Item(holding, collect=partial(store.forget_one, made))
 
 
 def _elements(store: Store) -> list[Item]:
@@ -218,7 +231,7 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
         holding = Holding(
             kind=kind, name=name, version=blob.name, size=_size(blob), used=used, in_use=using.get(blob.name, "")
         )
-        items.append(Item(holding, lambda blob=blob, note=note: _drop(store, blob, note)))  # type: ignore[misc]
+        items.append(Item(holding, collect=partial(_drop, store, blob, note)))
     for path in sorted((store.root / "quarantine").glob("*")):
         holding = Holding(kind=Kind.STRAY, name="quarantine", version=path.name, size=_size(path), used=0)
         items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
@@ -270,12 +283,11 @@ def _drop_downloads(store: Store, family: str) -> int:
         return Caches(store.root).drop(family, sandbox.remove)
 
 
-def _drop(store: Store, blob: Path, note: Path) -> int:
-    with store.lock("gc"):
-        if blob.name in store.named():
-            return 0
-        note.unlink(missing_ok=True)
-        return store.blobs.remove(blob.name)
+def _drop(store: Store, blob: Path, note: Path, names: Counter[str]) -> int:
+    if names[blob.name] > 0:
+        return 0
+    note.unlink(missing_ok=True)
+    return store.blobs.remove(blob.name)
 
 
 def _drop_unfinished(store: Store, folder: Path) -> int:

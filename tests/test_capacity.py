@@ -17,6 +17,7 @@ from cc_images.forecast import Forecast
 from cc_images.history import REMEMBERED, History, Took
 from cc_images.model import Arch, Format, Site
 from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.schedule import Schedule
 
 HOST = Host(cores=8, memory=12_000, disk=100_000)
 
@@ -103,7 +104,7 @@ def test_disks_that_wait_for_their_conversion_count(tmp_path: Path) -> None:
     known = history(tmp_path, **{f"i{number}": {"scratch": 100, "disk": 3200} for number in range(6)})
     booked = book(plan(*tasks), host, 8, known)
     limits = {**booked.limits, Resource.CONVERT: 1}
-    schedule = engine.Schedule(plan(*tasks), limits, booked.books, booked.leaves, booked.keeps)
+    schedule = Schedule(plan(*tasks), limits, booked.books, booked.leaves, booked.keeps)
     disks, most, order = 0, 0, []
     running = schedule.start()
     while running:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.engine import LANE, TICK, Decide, Schedule, run
+from cc_images.engine import TICK, Decide, run
 from cc_images.model import Arch, Artifact, Format
 from cc_images.plan import Elsewhere, FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.schedule import LANE, Schedule
 
 GOOD = (Status.DONE, Status.CACHED)
 

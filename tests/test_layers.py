@@ -25,6 +25,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "recipe": {"model"},
         "plan": {"model", "recipe"},
         "groundwork": {"model", "plan"},
+        "schedule": {"plan"},
         "planning": {"errors", "groundwork", "model", "plan", "properties", "recipe"},
         "pruning": set(),
         "releasenotes": {"inspection", "model"},
@@ -78,7 +79,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {
         "engine": set(),
         "capacity": set(),
-        "forecast": {"capacity", "engine"},
+        "forecast": {"capacity"},
         "making": set(),
         "climb": set(),
         "trial": {"climb"},

@@ -18,6 +18,7 @@ from cc_images.ledger import HURRY, PAGE, Ledger
 from cc_images.model import Artifact
 from cc_images.plan import RESOURCES, Elsewhere, FetchJob, Plan, Resource, Result, Stand, Status, Task
 from cc_images.runs import Run
+from cc_images.schedule import Books, Schedule
 from cc_images.store import Store
 from tests.conftest import NOW
 
@@ -153,7 +154,7 @@ def tasks(count: int) -> Plan:
     return Plan(version="v", tasks=tuple(Task(id=f"t{number}", job=job, reason="") for number in range(count)))
 
 
-def carried_out(ledger: Ledger, count: int, books: engine.Books, perform: engine.Perform) -> Mapping[str, Result]:
+def carried_out(ledger: Ledger, count: int, books: Books, perform: engine.Perform) -> Mapping[str, Result]:
     with ThreadPoolExecutor(count) as pool:
         return engine.run(tasks(count), perform, dict.fromkeys(RESOURCES.values(), pool), LIMITS, books=books,
                           desk=ledger)  # fmt: skip
@@ -238,9 +239,9 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
             held=Counter({Resource(each): count for each, count in held.items()}), gone=Counter(gone or {})
         )
 
-    def schedule() -> engine.Schedule:
+    def schedule() -> Schedule:
         books = {name: {Resource.DISK: 700, Resource.MEMORY: 10} for name in ("t0", "t1")}
-        made = engine.Schedule(tasks(2), LIMITS, books, keeps={"t0": {Resource.DISK: 700}})
+        made = Schedule(tasks(2), LIMITS, books, keeps={"t0": {Resource.DISK: 700}})
         assert [task.id for task in made.start()] == ["t0"]
         assert made.stand().wants == {}
         made.finish(Result(task="t0", status=Status.DONE))
@@ -259,7 +260,7 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
 
 
 def test_places_are_a_runs_own_and_sleepers_take_nothing() -> None:
-    schedule = engine.Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
+    schedule = Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
     assert [task.id for task in schedule.start(Elsewhere(held=Counter({Resource.FETCH: 99})))] == ["t0"]
     assert schedule.stand().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
     assert schedule.stand({"t0"}).takes == {}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import files, upkeep
+from cc_images import files, records, upkeep
 from cc_images.blobs import MARK
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.journal import Journal, newest_first, read
@@ -274,3 +274,22 @@ def test_a_blob_that_has_just_gone_is_not_damaged(store: Store) -> None:
     assert not store.blobs.is_damaged(digest)
     store.blobs.remove(digest)
     assert not store.blobs.is_damaged(digest)
+
+
+def test_pruning_reads_records_a_few_times_however_many_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        stored(store, f"20261121T1200{number:02}Z", b"one" if number % 2 else b"%d" % number)
+    reads = 0
+    text = records.text
+
+    def counted(path: Path) -> str:
+        nonlocal reads
+        reads += 1
+        return text(path)
+
+    monkeypatch.setattr(records, "text", counted)
+    gone = upkeep.prune(store, keep=1, cap=None, dry_run=False)
+    assert len(gone) == 39
+    assert reads < 4 * 40
+    assert [build.version for build in store.builds("cc-x", Arch.ARM64)] == ["20261121T120039Z"]
+    assert [blob.read_bytes() for blob in store.blobs.all()] == [b"one"], "what the one that stays shares is there"
