@@ -8,11 +8,23 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from cc_images.checks import DROPPED, KINDS, canonical, mistakes
 from cc_images.document import LISTED, Document, Section, choice
-from cc_images.model import ALLOWED, RESERVED, Arch, Artifact, Checks, Firmware, Format, Image
+from cc_images.model import (
+    ALLOWED,
+    RESERVED,
+    Arch,
+    Artifact,
+    Checks,
+    Contract,
+    Firmware,
+    Format,
+    Image,
+    Level,
+    Source,
+)
 from cc_images.properties import mistake
 
 OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
@@ -34,6 +46,8 @@ ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 """A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+_CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|hvc0|none)\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -121,7 +135,9 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     if not image.depends or image.depends[0] not in images:
         return image
     parent = images[image.depends[0]]
-    return replace(image, provenance={**parent.provenance, **image.provenance}, base=parent.base)
+    said = {each.name: value for each in fields(Contract) if (value := getattr(image.boot, each.name))}
+    provenance = {**parent.provenance, **image.provenance}
+    return replace(image, provenance=provenance, base=parent.base, boot=replace(parent.boot, **said))
 
 
 def _image(section: Section) -> Image:
@@ -149,6 +165,7 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
         abstract=section.flag("abstract"),
+        boot=_contract(section.child("boot")),
         base=section.flag("base") if "base" in section else None,
         allow=section.words("allow"),
     )
@@ -158,6 +175,20 @@ def _image(section: Section) -> Image:
     check_properties(section, image.properties)
     section.close()
     return replace(image, firmware=_firmware(image))
+
+
+def _contract(section: Section) -> Contract:
+    said = Contract(
+        user=section.text("user", _USER, "a user's name"),
+        console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0, hvc0 or none"),
+        source=next(iter(section.choices("source", Source)), None),
+        level=next(iter(section.choices("level", Level)), None),
+    )
+    order = list(Level)
+    if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
+        section.problem("level", f"{said.level} needs a login, and with `source: none` the image gets no key")
+    section.close()
+    return said
 
 
 def _check_words(section: Section, image: Image) -> None:

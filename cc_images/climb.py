@@ -17,9 +17,10 @@ from pathlib import Path
 from cc_images import checks
 from cc_images.acceleration import has_given_up
 from cc_images.checks import Answer
+from cc_images.contract import SILENT
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.guest import LOOK, USER, Guest, Stop
-from cc_images.model import Checks, Level
+from cc_images.guest import LOOK, Guest, Stop
+from cc_images.model import Checks, Level, Source
 
 LIMITS: Mapping[Level, float] = {
     Level.FIRMWARE: 15,
@@ -112,19 +113,24 @@ def climb(
     *,
     stop: Stop,
     report: Callable[[Level], None] = lambda level: None,
+    passwords: bool = False,
 ) -> Climb:
-    """Watch a guest from power-on to what it has of the wanted. Raises Interrupted when `stop` is set."""
+    """Watch a guest from power-on to what it has of the wanted; sshd may take `passwords` only if that is meant so.
+
+    Raises Interrupted when `stop` is set.
+    """
     found = Climb()
-    _watch(guest, found, stop, report)
-    if found.failed is None:
-        _visit(guest, found, wanted, stop, report)
+    (_knock if guest.contract.console == SILENT else _watch)(guest, found, stop, report)
+    if found.failed is None and _is_wanted(guest, Level.SSH):
+        _visit(guest, found, wanted, stop, report, passwords)
     return found
 
 
 def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
     """Follow the console until cloud-init has finished, or something shows that it will not."""
     since, without_core, last = 0.0, 0.0, 0
-    while not guest.console.reached(Level.CLOUD_INIT):
+    goal = Level.CLOUD_INIT if _is_wanted(guest, Level.CLOUD_INIT) else _wanted(guest)
+    while not guest.console.reached(goal):
         _not_stopped(stop)
         guest.look()
         console = guest.console
@@ -154,8 +160,34 @@ def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
             found.silent = ahead in BEFORE_LOGIN and guest.now - guest.heard > waited / 2
             return found.fail(ahead, late)
         time.sleep(LOOK)
-    _await_login(guest, found, stop)
+    if goal is Level.CLOUD_INIT:
+        _await_login(guest, found, stop)
+    else:
+        found.levels = dict(guest.console.levels)
     return None
+
+
+def _knock(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
+    """Ask a guest without a console again and again whether it has started."""
+    limit = sum(LIMITS[level] for level in ORDER[1 : ORDER.index(Level.SSH)])
+    while not _finished(guest, stop):
+        _not_stopped(stop)
+        if not guest.running:
+            _blame_the_host(guest, found)
+        if guest.now - guest.starved > limit * (1 if guest.machine.accelerated else SOFTWARE):
+            return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and it has no console")
+        time.sleep(1)
+    guest.console.levels[Level.CLOUD_INIT] = guest.now
+    found.levels = dict(guest.console.levels)
+    return report(Level.CLOUD_INIT)
+
+
+def _wanted(guest: Guest) -> Level:
+    return guest.contract.level or Level.CHECKS
+
+
+def _is_wanted(guest: Guest, level: Level) -> bool:
+    return ORDER.index(level) <= ORDER.index(_wanted(guest))
 
 
 def _note_host(guest: Guest, found: Climb) -> None:
@@ -212,13 +244,15 @@ def _await_login(guest: Guest, found: Climb, stop: Stop) -> None:
     return None
 
 
-def _visit(guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Callable[[Level], None]) -> None:
+def _visit(
+    guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Callable[[Level], None], passwords: bool
+) -> None:
     """Log in, and ask everything in one go."""
     patience = LIMITS[Level.SYSTEM] * pace(guest)
     commands = [text.format(patience=f"{patience:.0f}") for text in ABOUT.values()] + checks.questions(wanted)
     answers, errors = _asked(guest, commands, patience, stop)
     if not answers:
-        return found.fail(Level.SSH, _why_no_ssh(errors))
+        return found.fail(Level.SSH, _why_no_ssh(errors, guest.contract.user))
     found.levels[Level.SSH] = guest.now - answers[-1].seconds
     report(Level.SSH)
     if len(answers) < len(commands):
@@ -227,8 +261,11 @@ def _visit(guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Calla
     keys = [line.split() for line in told["host keys"].output.splitlines()]
     found.host_keys = tuple(sorted(words[1] for words in keys if len(words) > 1))
     found.machine_id = told["machine-id"].output.strip()
-    if problems := _cloud_init(told["cloud-init"].output, told["host name"].output.strip(), guest.host_name):
+    host_names = told["host name"].output.strip(), guest.host_name
+    if problems := _cloud_init(told["cloud-init"].output, *host_names, guest.contract.source):
         return found.fail(Level.CLOUD_INIT, *problems)
+    if not _is_wanted(guest, Level.SYSTEM):
+        return None
     state = told["system"].output.strip()
     units = [line.split()[0] for line in told["failed units"].output.splitlines() if line.strip()]
     failed = [unit for unit in units if unit not in wanted.get("may-fail", {})]
@@ -237,8 +274,10 @@ def _visit(guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Calla
         return found.fail(Level.SYSTEM, f"the system is {state or 'in no state'}{names}")
     found.levels[Level.SYSTEM] = found.levels[Level.SSH] + told["system"].seconds
     report(Level.SYSTEM)
+    if not _is_wanted(guest, Level.CHECKS):
+        return None
     replies = [Answer(code=each.code, output=each.output) for each in answers[len(ABOUT) :]]
-    if problems := [*_logins(told["sshd"].output), *checks.problems(wanted, replies)]:
+    if problems := [*([] if passwords else _logins(told["sshd"].output)), *checks.problems(wanted, replies)]:
         return found.fail(Level.CHECKS, *problems)
     found.levels[Level.CHECKS] = found.levels[Level.SSH] + answers[-1].seconds
     return None
@@ -283,16 +322,16 @@ def _answers(mark: str, output: str) -> list[_Timed]:
     return found
 
 
-def _cloud_init(result: str, host_name: str, wanted: str) -> list[str]:
-    """Return what is wrong by cloud-init's own account."""
+def _cloud_init(result: str, host_name: str, wanted: str, seed: Source | None) -> list[str]:
+    """Return what is wrong by cloud-init's own account, which should have used the seed."""
     try:
         said = json.loads(result)["v1"]
         source, errors = str(said["datasource"]), list(said["errors"])
     except (ValueError, KeyError, TypeError):
         return ["cloud-init has left no result"]
     problems = [f"cloud-init: {error}" for error in errors]
-    if "NoCloud" not in source:
-        problems.append(f"cloud-init used {source}, not the NoCloud seed")
+    if (seed or Source.NOCLOUD) not in source:
+        problems.append(f"cloud-init used {source}, not the {seed or Source.NOCLOUD} seed")
     elif host_name != wanted:
         problems.append(f"the host name is {host_name}, not {wanted} as the metadata says")
     return problems
@@ -308,14 +347,14 @@ def _logins(sshd: str) -> list[str]:
     ]
 
 
-def _why_no_ssh(stderr: str) -> str:
+def _why_no_ssh(stderr: str, user: str) -> str:
     """Return a sentence about a login that failed."""
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "no answer"
     if "Permission denied" in last:
-        return f"{USER} is not let in with the key of the metadata ({last})"
+        return f"{user} is not let in with the key of the metadata ({last})"
     if "closed by" in last or "reset by" in last or "refused" in last:
         return f"nothing listens on port 22 ({last})"
-    return f"no login as {USER}: {last}"
+    return f"no login as {user}: {last}"
 
 
 def _soon(guest: Guest) -> float:

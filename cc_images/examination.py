@@ -20,6 +20,7 @@ from pathlib import Path
 from cc_images import acceleration, clock, emulation, guest, hygiene, inspection, interior, sandbox
 from cc_images.climb import Climb, climb
 from cc_images.config import Config
+from cc_images.contract import settled
 from cc_images.elements import Elements
 from cc_images.emulation import Machine
 from cc_images.errors import UserError
@@ -160,6 +161,7 @@ def boot(
         build, output = _stored(store, image, arch, "")
         ((image, _),), _ = with_claims([(image, arch)], config, Elements(known_folders(config, store)))
         job = boot_job(image, arch, build.version, (output.format,))
+        contract, _ = settled(job.boot, store.details(build).get("contents", {}))
         memory = store.root / acceleration.MEMORY
         file, console = run.use(store.blobs.path(output.digest)), near / "console"
         cores = min(4, len(os.sched_getaffinity(0)))
@@ -170,7 +172,7 @@ def boot(
                 tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
                 machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
                 folder = run.work / f"guest-{speed.replace(' ', '-')}"
-                guest = Guest(machine, file, output.format, folder, network=True, socket=console)
+                guest = Guest(machine, file, output.format, folder, contract=contract, network=True, socket=console)
                 machines.enter_context(guest)
                 return guest, climb(guest, job.checks, stop=stop, report=lambda at: tell(f"{guest.now:6.1f}s {at}"))
 

@@ -7,25 +7,24 @@ of its own: unless it is asked for, nothing but ssh from this host passes. Its f
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from cc_images import process
 from cc_images.console import Console, clean
+from cc_images.contract import port
 from cc_images.emulation import Machine, comma
 from cc_images.errors import CCImagesError
-from cc_images.model import Format
-
-USER = "cc"
-"""Whom the image contract lets in with the key."""
+from cc_images.model import Contract, Format, Source
 
 PORTS, START = 3, 0.5
 """How many ports are tried, and the seconds in which QEMU says that one is taken."""
@@ -53,10 +52,12 @@ class Guest:
         disk_format: Format,
         folder: Path,
         *,
+        contract: Contract,
         network: bool = False,
         socket: Path | None = None,
     ) -> None:
         self.machine = machine
+        self.contract = contract
         self.host_name = f"cc-{secrets.token_hex(4)}"
         self.folder = folder
         self.serial = folder / "serial.log"
@@ -76,22 +77,35 @@ class Guest:
                 break
         return self
 
-    def _start(self, seed: Path) -> None:
+    def _start(self, seed: Path | None) -> None:
         self.port = _free_port()
         disk = f"format={self._format.suffix},file={comma(self._image)}"
+        told = [] if seed is None else [
+            *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
+            *("-device", "virtio-blk-pci,drive=seed"),
+        ]  # fmt: skip
         command = [
             *self.machine.argv(self.folder),
+            *self._ports(),
             *("-chardev", self._console(), "-serial", "chardev:serial", "-monitor", "none", "-boot", "strict=on"),
             *("-drive", f"id=disk,if=none,snapshot=on,cache=unsafe,{disk}"),
             *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
-            *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
-            *("-device", "virtio-blk-pci,drive=seed"),
+            *told,
             *("-netdev", f"user,id=net,restrict={'off' if self._network else 'on'},"
               f"hostfwd=tcp:127.0.0.1:{self.port}-:22"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]  # fmt: skip
         self._process = process.start(command, env=self._environment(), log=self.folder / "qemu.log")
         self._began, self._stolen, self.heard = time.monotonic(), stolen(), 0.0
+
+    def _ports(self) -> list[str]:
+        """Return the serial ports before the console's, on which firmware and boot loader may speak."""
+        return [
+            word for each in range(port(self.contract)) for word in ("-serial", f"file:{comma(self._port_log(each))}")
+        ]
+
+    def _port_log(self, number: int) -> Path:
+        return self.folder / f"port{number}.log"
 
     def _console(self) -> str:
         """Return where the serial console goes: to the log, and to a socket for a person if there shall be one."""
@@ -121,7 +135,8 @@ class Guest:
 
     def look(self) -> None:
         """Read what the console has printed since the last look."""
-        for path in (self.folder / "firmware.log", self.serial):
+        ports = [self._port_log(each) for each in range(port(self.contract))]
+        for path in (self.folder / "firmware.log", *ports, self.serial):
             if path.exists():
                 with path.open("rb") as file:
                     file.seek(self._read.get(path, 0))
@@ -167,7 +182,18 @@ class Guest:
         }
         chosen = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         key = str(self.folder / "key")
-        return ["ssh", "-F", "/dev/null", "-i", key, "-p", str(self.port), *chosen, *words, f"{USER}@127.0.0.1"]
+        return [
+            "ssh",
+            "-F",
+            "/dev/null",
+            "-i",
+            key,
+            "-p",
+            str(self.port),
+            *chosen,
+            *words,
+            f"{self.contract.user}@127.0.0.1",
+        ]
 
     def ask(self, script: str, timeout: float, stop: Stop) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root, or as the user where that may not become root; `timeout` is in seconds."""
@@ -194,20 +220,45 @@ class Guest:
         # QEMU writes what the guest writes to a file below TMPDIR
         return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
 
-    def _seed(self) -> Path:
-        """Make the key and the disk that tells cloud-init about it."""
+    def _seed(self) -> Path | None:
+        """Make the key and the disk that tells cloud-init about it, if the image is told anything."""
         key = self.folder / "key"
         environment = self._environment()
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "boot-test", "-f", str(key)], env=environment)
         files = self.folder / "seed"
         files.mkdir()
         public = key.with_suffix(".pub").read_text().strip()
-        (files / "user-data").write_text(f"#cloud-config\nssh_authorized_keys:\n  - {public}\n")
-        (files / "meta-data").write_text(f"instance-id: {self.host_name}\nlocal-hostname: {self.host_name}\n")
+        label = SEEDS[self.contract.source](files, self.host_name, public)
+        if not label:
+            return None
         disk = self.folder / "seed.iso"
         tool = next(each for each in ("genisoimage", "xorrisofs", "mkisofs") if shutil.which(each))
-        process.run([tool, "-quiet", "-V", "cidata", "-r", "-J", "-o", str(disk), str(files)], env=environment)
+        process.run([tool, "-quiet", "-V", label, "-r", "-J", "-o", str(disk), str(files)], env=environment)
         return disk
+
+
+def _no_cloud(files: Path, host: str, key: str) -> str:
+    (files / "user-data").write_text(f"#cloud-config\nssh_authorized_keys:\n  - {key}\n")
+    (files / "meta-data").write_text(f"instance-id: {host}\nlocal-hostname: {host}\n")
+    return "cidata"
+
+
+def _config_drive(files: Path, host: str, key: str) -> str:
+    folder = files / "openstack/latest"
+    folder.mkdir(parents=True)
+    told = {"uuid": host, "name": host, "hostname": host, "public_keys": {"boot-test": key}}
+    (folder / "meta_data.json").write_text(json.dumps(told))
+    (folder / "user_data").write_text("#cloud-config\n{}\n")
+    return "config-2"
+
+
+SEEDS: Mapping[Source | None, Callable[[Path, str, str], str]] = {
+    Source.NOCLOUD: _no_cloud,
+    Source.CONFIG_DRIVE: _config_drive,
+    Source.NONE: lambda files, host, key: "",
+    None: _no_cloud,
+}
+"""What is put into the folder of a seed, and the label of its file system, by cloud-init's documents of the source."""
 
 
 def stolen() -> float:

@@ -36,6 +36,7 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
         ("system", facts["os"].get("PRETTY_NAME", "unknown")),
         ("kernel", ", ".join(facts["kernels"]) or "none"),
         ("arguments", facts["cmdline"] or "unknown"),
+        ("cloud-init", _cloud(facts.get("cloud", {}))),
         ("provenance", ", ".join(f"{name} {value[:20]}" for name, value in provenance.items()) or "none"),
         ("packages", _packages(facts)),
         ("users", ", ".join(f"{each['name']} (password {each['password']})" for each in _people(facts)) or "none"),
@@ -49,7 +50,8 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
 def contents(facts: Json) -> Json:
     """Return what a build's record keeps of the facts: what `differences` compares."""
     kept = ("os", "kernels", "cmdline", "users", "units", "setuid", "sizes")
-    return {name: facts[name] for name in kept} | {"packages": versions(facts), "manifest": None}
+    cloud = {"cloud": facts["cloud"]} if "cloud" in facts else {}
+    return {name: facts[name] for name in kept} | cloud | {"packages": versions(facts), "manifest": None}
 
 
 def differences(old: Json, new: Json) -> dict[str, list[str]]:
@@ -83,6 +85,12 @@ def versions(facts: Json) -> dict[str, str]:
     """Return the packages of an image: its package database, or where that cannot be read, dib's manifest."""
     found: dict[str, str] = facts["packages"] or facts.get("manifest") or {}
     return found
+
+
+def _cloud(said: Json) -> str:
+    sources = f"sources {', '.join(said['sources'])}" if said.get("sources") else ""
+    user = f"user {said['user']}" if said.get("user") else ""
+    return ", ".join(filter(None, (user, sources))) or "names no user and no source"
 
 
 def _packages(facts: Json) -> str:

@@ -89,6 +89,29 @@ class Level(StrEnum):
     CHECKS = "checks"
 
 
+class Source(StrEnum):
+    """Where cloud-init finds what an instance is told; `none`: it is told nothing."""
+
+    NOCLOUD = "NoCloud"
+    CONFIG_DRIVE = "ConfigDrive"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """How an image wants to be met by the boot test; what is empty is read from the image itself.
+
+    `console` is the kernel's name of a serial port, or `none`; `level` is the highest level that is wanted.
+    """
+
+    user: str = ""
+    console: str = ""
+    source: Source | None = None
+    level: Level | None = None
+
+
+USUAL = Contract()
+
 Checks = Mapping[str, Mapping[str, Mapping[str, str]]]
 """What the boot test looks for: kind of check → name → expectations; see `checks`."""
 
@@ -153,6 +176,7 @@ class Image:
     layer: bool = True
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    boot: Contract = USUAL
     base: bool | None = None
     """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""
     allow: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from cc_images.model import Arch, Artifact, Checks, Firmware, Format, Json
+from cc_images.model import USUAL, Arch, Artifact, Checks, Contract, Firmware, Format, Json
 from cc_images.recipe import redacted
 
 
@@ -156,6 +156,7 @@ class BootJob:
     checks: Checks
     asked: str
     memory_mib: int = 1024
+    boot: Contract = USUAL
     allow: tuple[str, ...] = ()
     """What hygiene would refuse, and the catalogue allows by name."""
 

@@ -7,13 +7,13 @@ arrives as Candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from cc_images.errors import UserError
 from cc_images.groundwork import Foundation, Groundwork, fetch, too_old
-from cc_images.model import Arch, Build, Format, Image, Site
+from cc_images.model import USUAL, Arch, Build, Format, Image, Json, Level, Site, Source
 from cc_images.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.properties import NUMBERS
 from cc_images.recipe import key_of
@@ -197,8 +197,10 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
 def trial(image: Image, arch: Arch) -> str:
     """Return the name of what an image is put through: a pass of another one does not count."""
     firmware = [each.value for each in image.boots_with(arch)]
-    allowed = {"allow": sorted(image.allow)} if image.allow else {}
-    return key_of({"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)} | allowed)
+    asked: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
+    asked |= {"allow": sorted(image.allow)} if image.allow else {}
+    asked |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
+    return key_of(asked)
 
 
 def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
@@ -214,6 +216,7 @@ def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]
         asked=trial(image, arch),
         memory_mib=_memory(image),
         allow=image.allow,
+        boot=image.boot,
     )
 
 
@@ -235,7 +238,9 @@ def _boot(
     outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
     passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.asked for each in outputs)
     count = sum(map(len, image.checks.values()))
-    reason = f"{' and '.join(job.firmware)}, {count} check{'s' * (count != 1)} and hygiene"
+    reached = job.boot.level or (Level.LOGIN if job.boot.source is Source.NONE else Level.CHECKS)
+    sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
+    reason = f"{' and '.join(job.firmware)}, {sought} and hygiene"
     return Task(
         id=f"boot {candidate.label}",
         job=job,
@@ -275,6 +280,8 @@ def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     for ours, theirs in (("distro", "os_distro"), ("release", "os_version")):
         if ours in image.provenance:
             standard[theirs] = image.provenance[ours]
+    if baked := [each for each in image.allow if each in ("keys", "passwords")]:
+        standard["build-allow"] = ",".join(baked)  # whoever starts an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
     chosen = standard | dict(image.properties) | dict(site.properties)
     return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from cc_images import hygiene, interior
 from cc_images.climb import Climb
 from cc_images.climb import climb as watch
+from cc_images.contract import settled
 from cc_images.emulation import Machine
 from cc_images.errors import CCImagesError
 from cc_images.guest import Guest
@@ -148,14 +149,23 @@ def examine(
     if inside := hygiene.problems(facts, interior.nameservers(), admitted, job.allow):
         return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
+    contract, strange = settled(job.boot, facts)
+    if strange:
+        return Verdict(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
     guests: dict[Firmware, Guest] = {}
 
     def boot(firmware: Firmware, fast: bool, attempt: str = "") -> Climb:
         machine = Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
-        guests[firmware] = Guest(machine, image, disk_format, folder / f"{firmware}{attempt}")
+        guests[firmware] = Guest(machine, image, disk_format, folder / f"{firmware}{attempt}", contract=contract)
         with guests[firmware] as guest:
             try:
-                return watch(guest, job.checks, stop=stop, report=lambda level: report(f"{firmware}: {level}"))
+                return watch(
+                    guest,
+                    job.checks,
+                    stop=stop,
+                    report=lambda level: report(f"{firmware}: {level}"),
+                    passwords="passwords" in job.allow,
+                )
             finally:
                 shutil.copy(guest.serial, serial_log(firmware))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cc_images import journal
+from cc_images import files, journal
 from cc_images.journal import Journal
 
 RESULT = {"task": "t", "status": "done", "error": "", "hint": "", "tail": [], "log": "", "seconds": 1.0}
@@ -22,7 +22,7 @@ def written(path: Path) -> dict[str, Any]:
 
 def test_results_wait_for_a_moment_where_writing_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = 0
-    write = journal.write_json
+    write = files.write_json
 
     def slowly(path: Path, said: Any) -> None:
         nonlocal writes

@@ -20,6 +20,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "properties": set(),
         "checks": {"model"},
         "console": {"model"},
+        "contract": {"model"},
         "hygiene": {"model"},
         "inspection": {"model"},
         "recipe": {"model"},

@@ -14,7 +14,7 @@ from cc_images import hygiene, interior, trial
 from cc_images.climb import Climb, _answers, _cloud_init, _late, _logins, _why_no_ssh, pace
 from cc_images.console import Console
 from cc_images.emulation import Machine
-from cc_images.model import Arch, Firmware, Format, Json, Level
+from cc_images.model import USUAL, Arch, Firmware, Format, Json, Level, Source
 from cc_images.trial import Refused, Verdict, _compare
 
 ALL: dict[Level, float] = {level: float(number) for number, level in enumerate(Level) if level is not Level.INSIDE}
@@ -93,7 +93,7 @@ class Guests:
         monkeypatch.setattr(hygiene, "problems", lambda *rest: [])
         monkeypatch.setattr(trial, "contents", lambda facts: facts)
 
-    def _guest(self, machine: Machine, *rest: object) -> Any:
+    def _guest(self, machine: Machine, *rest: object, **more: object) -> Any:
         self.booted.append((machine.firmware, machine.accelerated))
         serial = self._folder / "serial"
         serial.touch()
@@ -101,7 +101,7 @@ class Guests:
 
     def examine(self, *, accelerated: bool) -> Verdict:
         firmware = tuple(Firmware(each) for each in self.planned)
-        job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024,
+        job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024, boot=USUAL,
                               checks={}, allow=())  # fmt: skip
         folder = self._folder
         return trial.examine(
@@ -179,13 +179,15 @@ def test_answers_are_cut_at_their_marks() -> None:
     ],
 )  # fmt: skip
 def test_cloud_inits_own_account(result: str, words: str) -> None:
-    assert words in "; ".join(_cloud_init(result, "host", "host"))
-    assert bool(words) is bool(_cloud_init(result, "host", "host"))
+    assert words in "; ".join(_cloud_init(result, "host", "host", None))
+    assert bool(words) is bool(_cloud_init(result, "host", "host", None))
 
 
 def test_the_host_name_of_the_metadata_must_be_there() -> None:
     result = '{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'
-    assert _cloud_init(result, "localhost", "cc-1") == ["the host name is localhost, not cc-1 as the metadata says"]
+    assert _cloud_init(result, "localhost", "cc-1", Source.NOCLOUD) == [
+        "the host name is localhost, not cc-1 as the metadata says"
+    ]
 
 
 def test_ways_past_the_key() -> None:
@@ -199,9 +201,9 @@ def test_ways_past_the_key() -> None:
 
 
 def test_a_failed_login_is_explained() -> None:
-    assert "is not let in with the key" in _why_no_ssh("cc@127.0.0.1: Permission denied (publickey).\n")
-    assert "nothing listens" in _why_no_ssh("kex_exchange_identification: Connection closed by remote host\n")
-    assert "no answer" in _why_no_ssh("")
+    assert "is not let in with the key" in _why_no_ssh("cc@127.0.0.1: Permission denied (publickey).\n", "cc")
+    assert "nothing listens" in _why_no_ssh("kex_exchange_identification: Connection closed by remote host\n", "cc")
+    assert "no answer" in _why_no_ssh("", "cc")
 
 
 def guest(console: Console, accelerated: bool = False) -> Any:

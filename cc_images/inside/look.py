@@ -9,38 +9,30 @@ the program enters it with chroot before it reads, so that links inside the imag
 nothing, has no right but to read, and reads no more than a bounded part of any file. The variable CC_IMAGES_SECRETS
 holds a JSON list of texts that no file of the image may contain.
 
-Runs as a script with the standard library only; knows nothing of cc_images.
+Runs as a script with the standard library only; knows nothing of cc_images. `disk.py` beside it mounts the disk.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import re
 import resource
-import shutil
 import stat
 import struct
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cc_images.inside.disk import as_raw, by_size, mount_others, mounted, table
+else:  # a script has no package
+    sys.path.insert(0, str(Path(__file__).parent))
+    from disk import as_raw, by_size, mount_others, mounted, table
 
 Facts = dict[str, Any]
 
-MOUNT_OPTIONS = {
-    "ext2": "noload,errors=continue",
-    "ext3": "noload,errors=continue",
-    "ext4": "noload,errors=continue",
-    "xfs": "norecovery,nouuid",
-    "btrfs": "rescue=nologreplay",
-}
-LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
-READ_ONLY, AUTOCLEAR = 1, 4
-SECTOR = 512
 CHUNK = 1 << 22
 MOST_TEXT = 1 << 25
 MOST_MEMORY = 2 << 30
@@ -116,196 +108,6 @@ def enter(place: Path) -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
-# -- the disk --------------------------------------------------------------------------------------------------------
-
-
-def as_raw(image: Path, disk_format: str, folder: Path) -> str:
-    """Return a file that reads as the raw disk."""
-    if disk_format == "raw":
-        return str(image)
-    shown = folder / "disk"
-    shown.touch()
-    file = {"driver": "file", "node-name": "file", "read-only": True, "filename": str(image)}
-    disk = {"driver": disk_format, "node-name": "disk", "read-only": True, "file": "file", "backing": None}
-    export = {"type": "fuse", "id": "fuse", "node-name": "disk", "mountpoint": str(shown), "writable": False}
-    options = ["--blockdev", json.dumps(file), "--blockdev", json.dumps(disk), "--export", json.dumps(export)]
-    if shutil.which("qemu-storage-daemon"):
-        server = subprocess.Popen(["qemu-storage-daemon", *options], stdin=subprocess.DEVNULL, stdout=sys.stderr)
-        deadline = time.monotonic() + 20
-        while server.poll() is None and time.monotonic() < deadline:
-            if os.path.ismount(shown):
-                return str(shown)
-            time.sleep(0.01)
-        server.kill()
-    print("no FUSE: the disk is converted", file=sys.stderr)
-    converted = folder / "disk.raw"
-    subprocess.run(
-        ["qemu-img", "convert", "-f", disk_format, "-O", "raw", image, converted], check=True, stdout=sys.stderr
-    )
-    return str(converted)
-
-
-def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
-    """Return the disk's partitions; one without a table is taken for one file system."""
-    said = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True)
-    if said.returncode != 0:
-        whole = {"number": 0, "type": "", "start": 0, "size": os.stat(raw).st_size, "part": "", "name": ""}
-        return [described(raw, whole)]
-    listed = json.loads(said.stdout)["partitiontable"]
-    facts["disk"]["table"] = listed["label"]
-    sector = int(listed.get("sectorsize", SECTOR))
-    found = []
-    for entry in listed["partitions"]:
-        number = int(re.search(r"\d+\Z", entry["node"])[0])  # type: ignore[index]
-        place = {
-            "number": number,
-            "type": entry["type"],
-            "start": entry["start"] * sector,
-            "size": entry["size"] * sector,
-            "part": entry.get("uuid", ""),
-            "name": entry.get("name", ""),
-        }
-        found.append(described(raw, place))
-    return found
-
-
-def described(raw: str, place: dict[str, Any]) -> dict[str, Any]:
-    """Return a partition with the kind and label of its file system."""
-    command = ["blkid", "-p", "-o", "export", "-O", str(place["start"]), "-S", str(place["size"]), raw]
-    said = subprocess.run(command, capture_output=True, text=True).stdout
-    seen = dict(line.partition("=")[::2] for line in said.splitlines())
-    return place | {name: seen.get(key, "") for name, key in (("kind", "TYPE"), ("label", "LABEL"), ("uuid", "UUID"))}
-
-
-def by_size(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those with a Linux file system, the largest first."""
-    return sorted((each for each in partitions if each["kind"] in MOUNT_OPTIONS), key=lambda each: -each["size"])
-
-
-def mounted(raw: str, partition: dict[str, Any], place: Path, troubles: list[str]) -> bool:
-    """Mount a partition read-only at `place` if it is a root file system, and say so; note why it cannot be mounted."""
-    kind = partition["kind"]
-    device = attached(raw, partition["start"], partition["size"])
-    command = ["mount", "-t", kind, "-o", f"ro,nosuid,nodev,noexec,{MOUNT_OPTIONS[kind]}", device, str(place)]
-    said = subprocess.run(command, capture_output=True, text=True)
-    if said.returncode != 0:
-        troubles.append(" ".join((said.stderr or said.stdout).split()).replace(str(place), "the root"))
-        return False
-    if os.path.lexists(place / "etc/os-release"):
-        return True
-    subprocess.run(["umount", str(place)], check=True, stdout=sys.stderr)
-    return False
-
-
-def mount_others(
-    raw: str, partitions: list[dict[str, Any]], root: dict[str, Any], place: Path
-) -> tuple[list[str], list[str]]:
-    """Mount the disk's other file systems where the image's fstab wants them; return where, and what cannot be read.
-
-    A partition that fstab does not name is looked into as well, if it has a Linux or FAT file system.
-    """
-    wanted = fstab(place)
-    mounted_at, unread = [], []
-    for each in partitions:
-        if each is root or each["kind"] in ("", "swap"):
-            continue
-        point = next((point for spec, point in wanted if names_partition(spec, each)), "")
-        if point in ("", "/"):
-            point = next(name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at)
-        try:
-            show_at(raw, each, place, point)
-            mounted_at.append(point)
-        except OSError as error:
-            unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
-    named = ("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL=")
-    for spec, point in wanted:
-        # The firmware reads /boot/efi first: what is wrong with it is for the boot to say.
-        if point == "/boot/efi" or not spec.startswith(named):
-            continue
-        if not any(names_partition(spec, each) for each in partitions):
-            unread.append(f"{spec} at {point}: it is no partition of the disk")
-    return mounted_at, unread
-
-
-def fstab(place: Path) -> list[tuple[str, str]]:
-    """Return what an image mounts and where, the nearest to its root first. No link is followed."""
-    found = []
-    try:
-        folder = os.open(inner(place, "/etc"), os.O_RDONLY)
-        file = os.open("fstab", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        lines = os.read(file, 1 << 20).decode(errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        words = line.split()
-        if len(words) >= 2 and not words[0].startswith("#") and words[1].startswith("/"):
-            found.append((words[0], os.path.normpath(words[1])))
-    return sorted(found, key=lambda each: each[1])
-
-
-def names_partition(spec: str, partition: dict[str, Any]) -> bool:
-    """Say whether a word of fstab means a partition."""
-    key, _, value = spec.partition("=")
-    value = value.strip('"')
-    known = {"LABEL": "label", "UUID": "uuid", "PARTUUID": "part", "PARTLABEL": "name"}
-    if key in known:
-        return bool(value) and str(partition[known[key]]).lower() == value.lower()
-    found = re.fullmatch(r"/dev/(?:[a-z]+|[a-z0-9]+p)(\d+)", spec)
-    return found is not None and int(found[1]) == partition["number"]
-
-
-def show_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> None:
-    """Mount a file system read-only at a folder of the tree, which no link leads out of. Raises OSError."""
-    folder = inner(place, point)
-    device = attached(raw, partition["start"], partition["size"])
-    options = MOUNT_OPTIONS.get(partition["kind"], "")
-    command = [
-        "mount",
-        "-t",
-        partition["kind"],
-        "-o",
-        f"ro,nosuid,nodev,noexec{options and ','}{options}",
-        device,
-        folder,
-    ]
-    said = subprocess.run(command, capture_output=True, text=True)
-    if said.returncode != 0 and partition["kind"] == "vfat" and shutil.which("fusefat"):
-        said = subprocess.run(["fusefat", "-o", "ro,allow_other", device, folder], capture_output=True, text=True)
-    if said.returncode != 0:
-        raise OSError(0, " ".join((said.stderr or said.stdout).split())[-200:].replace(folder, point) or "mount failed")
-
-
-def inner(place: Path, path: str) -> str:
-    """Return a name of a folder below `place` that holds as long as this process lives. Raises OSError for links."""
-    folder = os.open(place, os.O_PATH | os.O_DIRECTORY)
-    for part in path.strip("/").split("/"):
-        if part:
-            folder = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-    return f"/proc/{os.getpid()}/fd/{folder}"
-
-
-def attached(raw: str, start: int, size: int) -> str:
-    """Attach a part of a file to a read-only loop device that goes away with this process and its mounts."""
-    backing = os.open(raw, os.O_RDONLY)
-    control = os.open("/dev/loop-control", os.O_RDWR)
-    # struct loop_config with its loop_info64, see linux/loop.h: offset, size limit and flags are set
-    status = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, start, size, 0, 0, 0, READ_ONLY | AUTOCLEAR, b"", b"", b"", 0, 0)
-    for _ in range(200):
-        number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
-        path = f"/dev/loop{number}"
-        if not os.path.exists(path):
-            os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(7, number))
-        loop = os.open(path, os.O_RDONLY)  # stays open, else the device would go away at once
-        try:
-            fcntl.ioctl(loop, LOOP_CONFIGURE, struct.pack("=2I", backing, 0) + status + bytes(64))
-        except OSError:  # another process was faster
-            os.close(loop)
-            time.sleep(0.02)
-            continue
-        return path
-    raise SystemExit("no free loop device")
-
-
 # -- the tree, from here on as / ---------------------------------------------------------------------------------------
 
 
@@ -324,6 +126,7 @@ def tree(secrets: list[bytes], mounted_at: list[str]) -> Facts:
         "dbus_machine_id": own_text("/var/lib/dbus/machine-id").strip(),
         "host_keys": names("etc/ssh/ssh_host_*"),
         "resolv_conf": own_text("/etc/resolv.conf"),
+        "cloud": cloud_init(),
         "cloud_init_disabled": os.path.exists("/etc/cloud/cloud-init.disabled"),
         "leftovers": sorted(name for pattern in LEFTOVERS for name in names(pattern)),
         "authorized_keys": {
@@ -448,6 +251,35 @@ def cmdline() -> str:
         if found := re.search(r"^options\s+(.*)$", text("/" + name), re.MULTILINE):
             return found[1].strip()
     return ""
+
+
+def cloud_init() -> Facts:
+    """Return whom cloud-init lets in, and from which sources it takes what it is told; the last file that says it wins.
+
+    Its files are YAML, for which the standard library has no reader: the forms that people write are looked for.
+    """
+    found: Facts = {"user": "", "sources": []}
+    for name in ("etc/cloud/cloud.cfg", *names("etc/cloud/cloud.cfg.d/*.cfg")):
+        user_at, listing = -1, False
+        for line in text("/" + name).splitlines():
+            words, deep = line.strip(), len(line) - len(line.lstrip())
+            if not words or words.startswith("#"):
+                continue
+            if user_at >= 0 and deep <= user_at:
+                user_at = -1
+            if listing and words.startswith("-"):
+                found["sources"].append(words.strip("-\"' "))
+                continue
+            listing = False
+            if deep and words.startswith("default_user:"):
+                user_at = deep
+            elif user_at >= 0 and words.startswith("name:"):
+                found["user"] = words.removeprefix("name:").partition("#")[0].strip(" \"'")
+            elif not deep and words.startswith("datasource_list:"):
+                said = words.removeprefix("datasource_list:").partition("#")[0]
+                found["sources"], listing = re.findall(r"\w+", said), not said.strip()
+    found["sources"] = [each for each in found["sources"] if each != "None"]
+    return found
 
 
 def variables(path: str) -> dict[str, str]:

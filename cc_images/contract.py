@@ -1,0 +1,48 @@
+"""The contract between an image and its boot test: what the catalogue says, else what the image itself shows.
+
+Pure; the facts are `inside/look.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from cc_images.model import Contract, Json, Level, Source
+
+USER = "cc"
+"""Whom an image lets in that names nobody."""
+
+SILENT = "none"
+"""The console of an image that has none."""
+
+_SERIAL = re.compile(r"\bconsole=(ttyS[0-3]|ttyAMA0|hvc0)\b")
+
+
+def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
+    """Return a contract without gaps, and why the image cannot be tested by it, a phrase each."""
+    problems: list[str] = []
+    cloud = facts.get("cloud", {})
+    source, known = said.source, list(cloud.get("sources", []))
+    if source is None:
+        source = Source.NOCLOUD
+        if known and source not in known:
+            source = Source.CONFIG_DRIVE
+            if source not in known:
+                problems.append(
+                    f"its cloud-init takes {', '.join(known)} alone, and the test has NoCloud and ConfigDrive; "
+                    "boot: {source: none} tests it to the login prompt"
+                )
+    consoles = _SERIAL.findall(facts.get("cmdline", ""))
+    return replace(
+        said,
+        user=said.user or cloud.get("user") or USER,
+        console=said.console or (consoles[-1] if consoles else ""),
+        source=source,
+        level=said.level or (Level.LOGIN if source is Source.NONE else Level.CHECKS),
+    ), problems
+
+
+def port(contract: Contract) -> int:
+    """Return which of the machine's serial ports, from 0, has the console."""
+    return int(contract.console[-1]) if contract.console.startswith("ttyS") else 0
