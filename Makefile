@@ -3,7 +3,8 @@
 # setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
 # environment in .venv with cc-images and its development tools. `make image ARCH=arm64` on another host, and `make test`,
 # install QEMU for arm64 and a C compiler besides; `make test` tmux, chromium, zsh, fish and gnupg, too, through which
-# the tests look. Nothing else on the host is changed; only `make schedule` installs something outside of this folder.
+# the tests look. It writes this host's mirrors to ~/.config/cc-images/settings.yaml, if there is no such file. Nothing else
+# on the host is changed; only `make schedule` installs something outside of this folder.
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,11 +36,11 @@ $(VENV)/.foreign: $(VENV)/.ready script/setup
 	touch $@
 
 image: setup $(FOREIGN)  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
-	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
+	$(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
 
 images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64; by default all that the README says are built
-	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
-	@eval "$$(script/host-mirrors)"; $(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
+	$(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
+	$(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
 $(VENV)/.tests: $(VENV)/.foreign script/setup
 	script/setup --tests

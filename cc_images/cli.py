@@ -89,7 +89,17 @@ def run(argv: list[str]) -> int:
     if argv[0] in ALIASES:
         argv = [ALIASES[argv[0]], *argv[1:]]
     verb = argv[0] if argv and argv[0] in VERBS else ""
-    options = parser(verb).parse_args(argv[1:] if verb else argv)
+    made = parser(verb)
+    if verb in ("", "plan", "explain") and not {"-h", "--help"} & set(argv):
+        from cc_images import settings
+        from cc_images.errors import ConfigError
+
+        try:
+            settings.apply(settings.read(os.environ), made)
+        except ConfigError as error:
+            _complain(error)
+            return EXIT_INPUT
+    options = made.parse_args(argv[1:] if verb else argv)
     if not verb and not (options.build or options.push):
         parser("").error(_nothing_to_do(options.tags))
     from cc_images.errors import CCImagesError

@@ -21,6 +21,7 @@ from cc_images.errors import ConfigError
 from cc_images.model import Arch, ElementSource, Format, Image, Site
 from cc_images.named_files import expanded
 from cc_images.recipe import secret_values
+from cc_images.settings import NETWORK, Settings, read
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",
@@ -28,8 +29,6 @@ FILES: Mapping[str, str] = {
     "third-party.yaml": "CC_THIRD_PARTY_ELEMENTS_CONFIG",
 }
 """The files and the variables that override them."""
-
-NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
@@ -56,6 +55,8 @@ class Config:
     home: Path = Path("/root")
     """The user's home, to which values that begin with ~/ refer."""
     notes: tuple[str, ...] = ()
+    scheduled: tuple[str, ...] = ()
+    """The tags that `scheduled` stands for."""
 
     def lineage(self, image: Image) -> tuple[Image, ...]:
         """Return the images that this one builds on, oldest first, itself last: its first parent's, and so on."""
@@ -81,6 +82,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
 
     Raises ConfigError with every mistake that was found.
     """
+    settings = read(environ)
     files = {name: _locate(name, variable, environ, cwd) for name, variable in FILES.items()}
     problems: list[str] = []
     home = Path(environ.get("HOME", "/root"))
@@ -106,15 +108,35 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         sources=sources,
         files=files,
         elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
-        store=Path(environ.get("CC_IMAGES_STORE") or cache / "cc-images").absolute(),
+        store=_store(environ, settings, home, cache),
         environment={
-            name: value for name, value in sorted(environ.items()) if name.startswith("DIB_") and name not in OURS
+            name: value
+            for name, value in sorted({**settings.environment, **environ}.items())
+            if name.startswith("DIB_") and name not in OURS
         },
-        network={name: environ[name] for name in NETWORK if name in environ},
+        network={name: value for name, value in {**settings.environment, **environ}.items() if name in NETWORK},
         arches=arches,
         home=home,
-        notes=(*sites_document.notes, *_instead(files, environ, cwd)),
+        notes=(*sites_document.notes, *_instead(files, environ, cwd), *_decided(settings, environ)),
+        scheduled=settings.scheduled,
     )
+
+
+def _store(environ: Mapping[str, str], settings: Settings, home: Path, cache: Path) -> Path:
+    said = environ.get("CC_IMAGES_STORE") or settings.store
+    if said == "~" or said.startswith("~/"):
+        return home / said[2:]
+    return Path(said or cache / "cc-images").absolute()
+
+
+def _decided(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Say which settings decide something that no variable of the environment does."""
+    variables = {"store": "CC_IMAGES_STORE"}
+    decided: dict[Path, list[str]] = {}
+    for name, file in settings.sources.items():
+        if name != "scheduled" and not environ.get(variables.get(name, name)):
+            decided.setdefault(file, []).append(name)
+    return [f"{file} sets {', '.join(names)}" for file, names in decided.items()]
 
 
 def packaged(name: str) -> Path:

@@ -139,6 +139,11 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self._left
 
+    @property
+    def names(self) -> list[str]:
+        """The keys that nobody took yet."""
+        return list(self._left)
+
     def problem(self, key: str, text: str) -> None:
         """Note a mistake at one of the section's keys, or at `key.name` for a name in the mapping at a key."""
         self._document.problem(self._place(key), f"{self._path}.{key}" if key else self._path, text)

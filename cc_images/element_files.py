@@ -10,12 +10,12 @@ import hashlib
 import mmap
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from cc_images import records
+from cc_images.element_modes import normal
 from cc_images.errors import UserError
 from cc_images.files import file_digest, write_json
 
@@ -68,8 +68,7 @@ def fingerprints(folder: Path, digests: Digests) -> Iterator[tuple[str, str]]:
 def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Digests) -> Iterator[tuple[str, str]]:
     """Links are followed, as dib does, but never in a circle.
 
-    Of a mode only the right to execute counts, so that the umask of a checkout does not; files below `static` keep
-    their modes in images, so there the whole mode counts.
+    Of a mode only the right to execute counts: builds see no more of it (`element_modes`).
     """
     above |= {folder.resolve()}
     with os.scandir(folder) as listing:
@@ -85,9 +84,7 @@ def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Di
                 yield from _fingerprints(path, f"{name}/", above, digests)
         elif entry.is_file():
             status = entry.stat()
-            mode = stat.S_IMODE(status.st_mode)
-            shown = mode if name.startswith("static/") else 0o755 if mode & stat.S_IXUSR else 0o644
-            yield name, f"{shown:o} {digests.of(path, status)}"
+            yield name, f"{normal(status.st_mode):o} {digests.of(path, status)}"
         elif not entry.is_symlink():
             raise UserError(
                 f"{path} is neither a file nor a folder", hint="remove it from the element", reason="odd-file"

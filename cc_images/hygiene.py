@@ -25,6 +25,11 @@ def problems(
     unread = [] if "unread-partitions" in allowed else facts.get("unread", [])
     found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]
     found += [f"not looked into: {each}; allow: [unread-partitions] lets it pass" for each in unread]
+    found += [
+        f"{each} is a program that users cannot run; allow: [private-programs] lets it pass"
+        for each in facts.get("private", [])
+        if "private-programs" not in allowed
+    ]
     found += [f"/{name} is a host key that all instances would share" for name in facts["host_keys"]]
     if facts["machine_id"] not in BLANK_MACHINE_IDS or facts["dbus_machine_id"]:
         found.append("/etc/machine-id is set: all instances would share it")

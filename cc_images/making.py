@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 from cc_images import dib, foreign, provenance, twins, upstream
 from cc_images.caches import Caches, Generation
+from cc_images.element_modes import copy_normal, is_normal
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import CCImagesError
 from cc_images.files import wait_for_lock
@@ -254,15 +255,25 @@ class Workshop:
             )
 
     def _start(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Start:
-        """Return what a build starts from; the element that unpacks its layer is written into the workspace."""
-        if job.base is None:
-            return Start(folders=self.folders)
-        layer, file = self._stored_layer(task, job.base.asked, job, log)
+        """Return what a build starts from; what is generated for it lies in the workspace.
+
+        That are elements whose modes are not those that builds see, and the element that unpacks its layer.
+        """
         elements = Elements(self.folders)
         generated = workspace / "elements"
         generated.mkdir(parents=True)
-        write_element(generated / LAYER_ELEMENT, elements, inherit(elements, job.base.content), TOOLBOX / "layer")
-        return Start(folders=(generated, *self.folders), file=file, upstream=layer.upstream)
+        start = Start(folders=(generated, *self.folders))
+        wanted = [*with_layout((*job.content, *job.disk), job.arch)]
+        if job.base is not None:
+            layer, file = self._stored_layer(task, job.base.asked, job, log)
+            write_element(generated / LAYER_ELEMENT, elements, inherit(elements, job.base.content), TOOLBOX / "layer")
+            start = replace(start, file=file, upstream=layer.upstream)
+            wanted.insert(0, LAYER_ELEMENT)
+        together = Elements(start.folders)
+        for name in together.closure(wanted):
+            if not is_normal(together.path(name)):
+                copy_normal(together.path(name), generated / name)
+        return start
 
     def _keep_downloads(self, job: BuildJob, cache: Generation | None, out: Path, log: BinaryIO) -> None:
         """Promote what a build has downloaded; what was made is worth more than that, so a failure is only noted."""

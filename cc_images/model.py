@@ -29,11 +29,11 @@ Json = dict[str, Any]
 
 RESERVED = frozenset(
     {"all", "boot", "complete", "completion", "diff", "doctor", "explain", "inspect", "list", "plan", "prune", "report"}
-    | {"status", "build", "help", "push", "version"}
+    | {"status", "build", "help", "new", "push", "scheduled", "show", "version"}
 )
 """Words of the command line that no tag may be."""
 
-ALLOWED = ("ignored-hooks", "unread-partitions", "keys", "passwords")
+ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
 """What images may be allowed by name."""
 
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"

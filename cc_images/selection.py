@@ -12,14 +12,17 @@ from cc_images.errors import UserError
 from cc_images.model import Arch, Image, Site
 from cc_images.plan import Request
 
+SCHEDULED = "scheduled"
+"""What stands for the tags that the settings list."""
+
 
 def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Image, Arch]], list[str]]:
     """Return the images and architectures that a request names, parents first, and what the user should know of them.
 
     `all` is every image that is not past its end of life, for the architectures that it has.
     """
-    every = "all" in request.tags
     tags = expanded(request.tags, config)
+    every = "all" in tags
     for tag in tags:
         if tag in config.images and config.images[tag].abstract:
             raise UserError(
@@ -59,6 +62,14 @@ def _children(tag: str, config: Config) -> list[str]:
 def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
     """Return tags with patterns such as cc-ubuntu* in their place; a pattern that fits nothing stays, to be named."""
     found: dict[str, None] = {}
+    if SCHEDULED in tags:
+        if not config.scheduled:
+            raise UserError(
+                "nothing says which images are scheduled",
+                hint="list them in settings.yaml, scheduled: [cc-debian12]; `make schedule` writes such a list",
+                reason="nothing-scheduled",
+            )
+        tags = (*(each for each in tags if each != SCHEDULED), *config.scheduled)
     for tag in tags:
         is_pattern = any(letter in tag for letter in "*?[")
         fitting = [each for each, image in config.images.items() if is_pattern and not image.abstract]

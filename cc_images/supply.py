@@ -15,6 +15,7 @@ from cc_images import sources
 from cc_images.claims import Claims, own_checks
 from cc_images.config import Config, packaged
 from cc_images.element_lint import ignored_hooks, unknown_folders
+from cc_images.element_modes import lost
 from cc_images.elements import Elements, own_elements, with_layout
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Arch, ElementSource, Image
@@ -101,7 +102,7 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
                 continue
             ignored = list(ignored_hooks(path))
             (told if "ignored-hooks" in image.allow else problems).update(dict.fromkeys(ignored))
-            told.update(dict.fromkeys(unknown_folders(path)))
+            told.update(dict.fromkeys((*unknown_folders(path), *lost(path))))
     if problems:
         raise UserError(
             "\n".join(problems), hint="or say allow: [ignored-hooks] in images.yaml", reason="ignored-hooks"

@@ -45,6 +45,7 @@ verbs, which come first; `cc-images VERB --help` says what each takes:
 
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
+~/.config/cc-images/settings.yaml and /etc/cc-images/settings.yaml set mirrors, the store and defaults of options.
 exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
 because another run is at work on these images (--if-busy leave); 130 interrupted.
 """
@@ -211,12 +212,12 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
 def _tags(made: Parser, count: str) -> None:
     made.add_argument(
         "tags", nargs=count, metavar="TAG", type=str.lower,
-        help="an image of the catalogue, a pattern such as cc-ubuntu*, or `all`",
+        help="an image of the catalogue, a pattern such as cc-ubuntu*, `all`, or `scheduled` (by settings.yaml)",
     )  # fmt: skip
 
 
 def _site(made: Parser, what: str) -> None:
-    made.add_argument("-s", "--site", action="append", default=[], metavar="SITE", help=what)
+    made.add_argument("-s", "--site", action=_Sites, default=[], metavar="SITE", help=what)
 
 
 def _arch(made: Parser, what: str) -> None:
@@ -231,6 +232,16 @@ def _world(made: Parser) -> None:
         "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
         help="rebuild what is older when upstream cannot be asked (default 7)",
     )  # fmt: skip
+
+
+class _Sites(argparse.Action):
+    """Take one more site; the first takes the place of those that are set by default."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is parser.get_default(self.dest) else before), str(values)])
 
 
 class _Version(argparse.Action):

@@ -27,7 +27,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def clean_environment(home: Path) -> dict[str, str]:
     """Return an environment in which nothing of the developer's own configuration is in force."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CC_", "DIB_", "ARCH", "XDG_"))}
-    return kept | {"HOME": str(home), "CC_IMAGES_STORE": str(home / "store")}
+    return kept | {"HOME": str(home), "CC_IMAGES_STORE": str(home / "store"), "CC_IMAGES_SETTINGS": ""}
 
 
 @pytest.fixture(autouse=True)

@@ -113,11 +113,13 @@ def test_links_to_folders_are_followed_but_never_in_a_circle(tmp_path: Path) -> 
     assert Elements((tmp_path / "elements",)).files("x") != files
 
 
-def test_modes_of_static_files_count_in_full(tmp_path: Path) -> None:
+def test_of_modes_only_the_right_to_execute_counts(tmp_path: Path) -> None:
     static = element(tmp_path, "x", static__etc__key="k") / "static" / "etc" / "key"
     static.chmod(0o644)
     before = Elements((tmp_path,)).files("x")
     static.chmod(0o600)
+    assert Elements((tmp_path,)).files("x") == before, "builds see 0644"
+    static.chmod(0o700)
     assert Elements((tmp_path,)).files("x") != before
 
 

@@ -121,7 +121,7 @@ def executable(project: Project) -> None:
 def static_mode(project: Project) -> None:
     (project.root / "elements/os/static/key").write_text("k")
     project.keys()
-    (project.root / "elements/os/static/key").chmod(0o600)
+    (project.root / "elements/os/static/key").chmod(0o755)
 
 
 def link(project: Project) -> None:
@@ -216,7 +216,7 @@ def unrelated_commit(project: Project) -> None:
 
 def other_umask(project: Project) -> None:
     for path in (project.root / "elements").rglob("*"):
-        if path.is_file() and "static" not in path.parts and not path.is_symlink():
+        if path.is_file() and not path.is_symlink():
             path.chmod(path.stat().st_mode & 0o700)
 
 

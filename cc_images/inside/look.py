@@ -55,6 +55,9 @@ LEFTOVERS = (
 )
 """Paths, as glob patterns, that only a build or a boot leaves."""
 
+PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin")
+"""Where programs for all users are."""
+
 UNITS = ("etc/systemd/system/*.wants/*", "etc/systemd/system/*.requires/*")
 
 
@@ -141,6 +144,7 @@ def walk(secrets: list[bytes], mounted_at: list[str]) -> Facts:
     sizes: dict[str, int] = {}
     special: list[dict[str, str]] = []
     leaking: list[str] = []
+    private: list[str] = []
     seen: set[tuple[int, int]] = set()
     devices = {os.stat(each).st_dev for each in ("/", *mounted_at)}
     for folder, folders, files in os.walk("/"):
@@ -161,9 +165,12 @@ def walk(secrets: list[bytes], mounted_at: list[str]) -> Facts:
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID) or capable:
                 mode, owner = f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}"
                 special.append({"path": path, "mode": mode, "owner": owner, "capable": "yes" if capable else ""})
+            if folder in PROGRAMS and status.st_mode & stat.S_IXUSR and not status.st_mode & stat.S_IXOTH:
+                private += [f"{path} ({stat.S_IMODE(status.st_mode):04o})"] if status.st_gid == 0 else []
             if secrets and contains(path, secrets):
                 leaking.append(path)
-    return {"sizes": sizes, "setuid": sorted(special, key=lambda each: each["path"]), "leaking": sorted(leaking)}
+    special.sort(key=lambda each: each["path"])
+    return {"sizes": sizes, "setuid": special, "leaking": sorted(leaking), "private": sorted(private)}
 
 
 def is_on(path: str, devices: set[int]) -> bool:
