@@ -60,6 +60,7 @@ class _Files:
         "owner": (r"[\w.-]+", "a user's name"),
         "group": (r"[\w.-]+", "a group's name"),
         "absent": (r"yes|true", "yes"),
+        "made": (r"boot", "boot, for a file that only a boot makes"),
     }
     short = "mode"
 
@@ -74,7 +75,7 @@ class _Files:
         seen = dict(zip(("mode", "owner", "group"), answer.output.split(), strict=False))
         seen["mode"] = seen["mode"].zfill(4)
         asked = {key: value.zfill(4) if key == "mode" else value for key, value in wanted.items()}
-        wrong = [f"{key} {seen[key]}, not {value}" for key, value in asked.items() if seen[key] != value]
+        wrong = [f"{key} {seen[key]}, not {value}" for key, value in asked.items() if seen.get(key, value) != value]
         return f"{name} has {', '.join(wrong)}" if wrong else ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from cc_images.model import Contract, Json, Level, Source
+from cc_images.model import Checks, Contract, Json, Level, Source
 
 USER = "cc"
 """Whom an image lets in that names nobody."""
@@ -41,6 +41,22 @@ def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
         source=source,
         level=said.level or (Level.LOGIN if source is Source.NONE else Level.CHECKS),
     ), problems
+
+
+def named(checks: Checks, said: Contract) -> Checks:
+    """Return checks in which {user} and {console} stand for what the catalogue says; those of a console go with it."""
+    console = said.console or "tty(S0|AMA0)"
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, each in checks.items():
+        kept = {name: dict(wanted) for name, wanted in each.items()}
+        if said.console == SILENT:
+            kept = {name: wanted for name, wanted in kept.items() if "{console}" not in "".join(wanted.values())}
+        for wanted in kept.values():
+            for key, value in wanted.items():
+                wanted[key] = value.replace("{user}", said.user or USER).replace("{console}", console)
+        if kept:
+            found[kind] = kept
+    return found
 
 
 def port(contract: Contract) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from cc_images import process
@@ -30,10 +31,18 @@ QCOW2 = b"QFI\xfb"
 
 
 def look(
-    image: Path, workspace: Path, *, secrets: Sequence[str] = (), guards: Path, log: BinaryIO, stop: threading.Event
+    image: Path,
+    workspace: Path,
+    *,
+    secrets: Sequence[str] = (),
+    sought: Mapping[str, Any] = MappingProxyType({}),
+    guards: Path,
+    log: BinaryIO,
+    stop: threading.Event,
 ) -> Json:
     """Return what is inside a qcow2 or raw image; see `inside/look.py` for the facts. `workspace` must be empty.
 
+    No file may have one of the `secrets`; `sought` names files and programs of which the facts shall tell.
     Raises UserError for a file that is no such image, or that refers to others.
     """
     image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
@@ -43,7 +52,7 @@ def look(
     program, *paths = (str(sandbox.place(each)) for each in (PROGRAM, image, mounts, result))
     sandbox.run(
         [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]],
-        {"CC_IMAGES_SECRETS": json.dumps(list(secrets))},
+        {"CC_IMAGES_SECRETS": json.dumps(list(secrets)), "CC_IMAGES_SOUGHT": json.dumps(dict(sought))},
         log=log,
         timeout=TIMEOUT,
         stop=stop,

@@ -14,6 +14,7 @@ from pathlib import Path
 from cc_images import sources
 from cc_images.claims import Claims, own_checks
 from cc_images.config import Config, packaged
+from cc_images.contract import named
 from cc_images.element_lint import ignored_hooks, unknown_folders
 from cc_images.element_modes import lost
 from cc_images.elements import Elements, own_elements, with_layout
@@ -78,11 +79,13 @@ def with_claims(
     told: dict[str, None] = {}
     for image, arch in chosen:
         try:
-            completed.append((claims.complete(image, config.lineage(image)), arch))
+            complete = claims.complete(image, config.lineage(image))
+            completed.append((replace(complete, checks=named(complete.checks, image.boot)), arch))
         except UserError as error:
             if error.reason != "missing-element":
                 raise
-            completed.append((replace(image, checks=own_checks(config.lineage(image))), arch))
+            own = named(own_checks(config.lineage(image)), image.boot)
+            completed.append((replace(image, checks=own), arch))
             told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
     return completed, list(told)
 

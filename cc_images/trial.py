@@ -19,6 +19,8 @@ from cc_images.climb import climb as watch
 from cc_images.contract import settled
 from cc_images.emulation import Machine
 from cc_images.errors import CCImagesError
+from cc_images.foresight import problems as foreseen
+from cc_images.foresight import sought
 from cc_images.guest import Guest
 from cc_images.inspection import contents
 from cc_images.model import Firmware, Format, Json, Level
@@ -144,12 +146,16 @@ def examine(
     CCImagesError for what is this host's fault.
     """
     report("inside")
-    facts = interior.look(image, folder / "look", secrets=secrets, guards=guards, log=log, stop=stop)
+    facts = interior.look(
+        image, folder / "look", secrets=secrets, sought=sought(job.checks), guards=guards, log=log, stop=stop
+    )
     interior.require_system(facts)
     if inside := hygiene.problems(facts, interior.nameservers(), admitted, job.allow):
         return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
     contract, strange = settled(job.boot, facts)
+    if contract.level is Level.CHECKS:
+        strange += foreseen(job.checks, contract, facts)
     if strange:
         return Verdict(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
     guests: dict[Firmware, Guest] = {}

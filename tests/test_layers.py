@@ -21,6 +21,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "checks": {"model"},
         "console": {"model"},
         "contract": {"model"},
+        "foresight": {"checks", "model"},
         "hygiene": {"model"},
         "inspection": {"model"},
         "recipe": {"model"},

@@ -7,7 +7,8 @@ as a raw file through FUSE, so that only what is read is decompressed; without F
 system is the largest one with /etc/os-release, and the disk's others are mounted in it where its fstab wants them;
 the program enters it with chroot before it reads, so that links inside the image stay inside. From then on it loads
 nothing, has no right but to read, and reads no more than a bounded part of any file. The variable CC_IMAGES_SECRETS
-holds a JSON list of texts that no file of the image may contain.
+holds a JSON list of texts that no file of the image may contain, CC_IMAGES_SOUGHT the `files` and `executables` of
+which the facts shall tell.
 
 Runs as a script with the standard library only; knows nothing of cc_images. `disk.py` beside it mounts the disk.
 """
@@ -64,6 +65,7 @@ UNITS = ("etc/systemd/system/*.wants/*", "etc/systemd/system/*.requires/*")
 def main(image: str, disk_format: str, folder: str, result: str) -> None:
     """Write the facts."""
     secrets = [text.encode() for text in json.loads(os.environ.get("CC_IMAGES_SECRETS", "[]"))]
+    sought = json.loads(os.environ.get("CC_IMAGES_SOUGHT", "{}"))
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.makedirs(folder)
     raw = as_raw(Path(image), disk_format, Path(folder))
@@ -90,7 +92,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
         }
         enter(place)
         try:
-            facts |= tree(secrets, facts["mounted"])
+            facts |= tree(secrets, facts["mounted"], sought)
         except BaseException as error:  # noqa: BLE001 - whoever made the image decides what is in it
             facts["trouble"] = f"it cannot be read: {type(error).__name__}"
         os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
@@ -114,9 +116,9 @@ def enter(place: Path) -> None:
 # -- the tree, from here on as / ---------------------------------------------------------------------------------------
 
 
-def tree(secrets: list[bytes], mounted_at: list[str]) -> Facts:
-    """Return what is in the tree, whose other file systems are mounted at these folders."""
-    facts = {
+def tree(secrets: list[bytes], mounted_at: list[str], sought: Facts) -> Facts:
+    """Return what is in the tree, whose other file systems are mounted at these folders, and what is sought."""
+    facts: Facts = {
         "os": variables("/etc/os-release"),
         "kernels": sorted(path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")),
         "cmdline": cmdline(),
@@ -136,22 +138,41 @@ def tree(secrets: list[bytes], mounted_at: list[str]) -> Facts:
             name: text("/" + name).splitlines() for name in names(*key_files()) if text("/" + name).strip()
         },
     }
-    return facts | walk(secrets, mounted_at)
+    facts["sought"] = {"files": {path: state(path) for path in sought.get("files", [])}}
+    return facts | walk(secrets, mounted_at, facts["sought"], sought.get("executables", []))
 
 
-def walk(secrets: list[bytes], mounted_at: list[str]) -> Facts:
+def state(path: str) -> str:
+    """Return mode, owner and group of a file as stat(1) prints them, or nothing when it is not there."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return ""
+    owner, group = (
+        next(
+            (line.split(":")[0] for line in text(file).splitlines() if line.split(":")[2:3] == [str(number)]), "UNKNOWN"
+        )
+        for file, number in (("/etc/passwd", status.st_uid), ("/etc/group", status.st_gid))
+    )
+    return f"{stat.S_IMODE(status.st_mode):o} {owner} {group}"
+
+
+def walk(secrets: list[bytes], mounted_at: list[str], found: Facts, programs: list[str]) -> Facts:
     """Return what needs a look at every file: sizes by folder, set-uid files, capabilities, files with a secret."""
     sizes: dict[str, int] = {}
     special: list[dict[str, str]] = []
     leaking: list[str] = []
     private: list[str] = []
     seen: set[tuple[int, int]] = set()
+    found["executables"] = dict.fromkeys(programs, "")
     devices = {os.stat(each).st_dev for each in ("/", *mounted_at)}
     for folder, folders, files in os.walk("/"):
         folders[:] = [name for name in folders if is_on(os.path.join(folder, name), devices)]
         top = "/" + "/".join(folder.split("/")[1:3])
         for name in files:
             path = os.path.join(folder, name)
+            if name in found["executables"]:
+                found["executables"][name] = path
             try:
                 status = os.lstat(path)
             except OSError:  # a name that is too long
