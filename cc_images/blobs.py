@@ -116,13 +116,17 @@ class Blobs:
 
     def is_damaged(self, digest: str) -> bool:
         """Say whether a blob has another content than its name says, and put it away; one that is gone has none."""
-        try:
-            wrong = file_digest(self.path(digest)) != digest
-        except (OSError, ValueError):
-            return False
+        wrong = self.has_other_content(digest)
         if wrong:
             self.quarantine(digest)
         return wrong
+
+    def has_other_content(self, digest: str) -> bool:
+        """Read a blob and say whether its content is another than its name says; one that is gone has none."""
+        try:
+            return file_digest(self.path(digest)) != digest
+        except (OSError, ValueError):
+            return False
 
     def quarantine(self, digest: str) -> None:
         """Put a damaged blob where nothing finds it but whoever wants to know what happened."""

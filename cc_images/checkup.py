@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
 from cc_images.model import Arch, Firmware, Json, Site
 from cc_images.planning import formats_for
-from cc_images.sites import open_site
+from cc_images.sites import LOOK, open_site
 from cc_images.store import Store
 
 LEAST_KERNEL = (5, 12)
@@ -49,17 +49,21 @@ class Finding:
         return asdict(self)
 
 
-def checkup(config: Config) -> list[Finding]:
-    """Look at everything, and ask every site."""
+def checkup(config: Config) -> Iterator[Finding]:
+    """Look at everything, and ask every site; yield what is found as it is known."""
     arches = sorted({arch for image in config.images.values() for arch in image.arches}) or [Arch.AMD64]
     store = Store(config.store)
-    found = [*_kernel(), *_tools(), _root(), *_emulation(arches)]
+    yield from _kernel()
+    yield from _tools()
+    yield _root()
+    yield from _emulation(arches)
     for arch in arches:
-        found += _boots(arch, config, store)
-    found += [_space(store), _memory()]
+        yield from _boots(arch, config, store)
+    yield _space(store)
+    yield _memory()
     with ThreadPoolExecutor(8) as pool:
-        found += pool.map(lambda site: _site(site, config), config.sites)
-    return found
+        asked = [pool.submit(_site, site, config) for site in config.sites]
+        yield from (each.result() for each in as_completed(asked))
 
 
 def _kernel() -> Iterator[Finding]:
@@ -186,7 +190,7 @@ def _site(site: Site, config: Config) -> Finding:
     try:
         if taken is not None:
             image, arch, formats = taken
-            open_site(site, formats[0]).find(image.published_name(arch))
+            open_site(site, formats[0], LOOK).find(image.published_name(arch))
     except CCImagesError as error:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)

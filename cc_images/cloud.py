@@ -6,9 +6,11 @@ Calls that may be repeated are repeated after what is temporary. What is asked o
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cc_images.errors import CCImagesError, UserError
@@ -20,13 +22,31 @@ TRIES, PAUSE = 4, 1.0
 """How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a cloud may take: seconds for a connection and for an answer, and how often a call is made."""
+
+    connect: float = CONNECT_TIMEOUT
+    answer: float = ANSWER_TIMEOUT
+    tries: int = TRIES
+
+
+ENOUGH = Patience()
+LOOK = Patience(connect=5.0, answer=10.0, tries=1)
+"""For those who only look: a cloud that is away is said so in seconds."""
+
+
 class Cloud:
     """One cloud, for the site of this name; `entry` is its name in clouds.yaml."""
 
-    def __init__(self, site: str, entry: str) -> None:
+    def __init__(self, site: str, entry: str, patience: Patience = ENOUGH) -> None:
         self.site = site
+        self.patience = patience
         self._entry = entry
         self._known: Any = None
+        for each in ("keystoneauth", "openstack", "os_client_config", "urllib3"):
+            # what they have to say comes as exceptions; their own lines are for who sets up logging for them
+            logging.getLogger(each).addHandler(logging.NullHandler())
 
     def connection(self) -> Any:
         """Return the connection. Raises UserError when clouds.yaml has no such entry."""
@@ -35,7 +55,7 @@ class Cloud:
             from openstack import exceptions
 
             try:
-                self._known = openstack.connect(cloud=self._entry, api_timeout=ANSWER_TIMEOUT)
+                self._known = openstack.connect(cloud=self._entry, api_timeout=self.patience.answer)
             except exceptions.ConfigException as error:
                 raise UserError(
                     f"site {self.site}: clouds.yaml has no usable entry {self._entry}: {error}",
@@ -45,9 +65,9 @@ class Cloud:
         return self._known
 
     def repeated(self, call: Callable[[], Any], tries: int = 0) -> Any:
-        """Call up to `tries` (0: TRIES) times while the failure is temporary; raises CCImagesError."""
+        """Call up to `tries` (0: as its patience says) times while the failure is temporary; raises CCImagesError."""
         pause = PAUSE
-        for left in reversed(range(tries or TRIES)):
+        for left in reversed(range(tries or self.patience.tries)):
             try:
                 with self.translated():
                     return call()

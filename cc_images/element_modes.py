@@ -54,7 +54,8 @@ def _copy(folder: Path, target: Path, element: Path, above: frozenset[Path]) -> 
 
 
 def make_normal(folder: Path) -> None:
-    """Give normal modes to all below a folder of ours."""
+    """Give normal modes to a folder of ours and all below it."""
+    folder.chmod(0o755)
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(root, name)

@@ -209,14 +209,14 @@ def differences(new: str, old: str, found: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(lines if found else [*lines, "no difference"])
 
 
-def findings(rows: Sequence[tuple[str, str, str, str]]) -> str:
-    """Return what a checkup has found, a row each: subject, state, text; and below what is not fine, the remedy."""
-    lines: list[str] = []
-    width = max(len(subject) for subject, *_ in rows)
-    for subject, state, text, remedy in rows:
-        lines.append(f"{state:5} {subject.ljust(width)}  {text}")
-        lines += [f"{'':5} {'':{width}}  what to do: {remedy}"] if remedy else []
-    return "\n".join(lines)
+SUBJECT = 24
+"""Columns for the subject of a finding."""
+
+
+def finding(subject: str, state: str, text: str, remedy: str) -> str:
+    """Return one thing that a checkup has found: state, subject, text; and below what is not fine, the remedy."""
+    line = f"{state:5} {subject.ljust(SUBJECT)}  {text}"
+    return f"{line}\n{'':5} {'':{SUBJECT}}  what to do: {remedy}" if remedy else line
 
 
 def _headed(rows: Sequence[tuple[str, str]]) -> list[str]:

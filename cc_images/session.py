@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from cc_images import account, capacity, clock, emulation, engine, foreign, guest, interior, provenance, sandbox, turns
+from cc_images import account, capacity, clock, engine, preflight, provenance, sandbox, turns
 from cc_images.account import Known
 from cc_images.config import Config
 from cc_images.errors import CCImagesError, Interrupted
@@ -30,7 +30,7 @@ from cc_images.ledger import Ledger
 from cc_images.making import Progress, Workshop
 from cc_images.model import Arch, Json
 from cc_images.outlook import Outlook, look
-from cc_images.plan import RESOURCES, BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status
+from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status
 from cc_images.published import Published, Put
 from cc_images.runs import Run
 from cc_images.selection import select, sites_of
@@ -106,7 +106,7 @@ def run(
             turns.take(store, this_run, images, if_busy, waiting=display.waiting, stop=stop)
             outlook = look(request, config, store, now=now, offline=offline, stop=stop)
             plan = outlook.plan(this_run.version)
-            _require_host(plan)
+            plan = replace(plan, notes=(*plan.notes, *preflight.require(plan, outlook.sites)))
             sitting = _Sitting(
                 store=store, run=this_run, journal=journal, config=config, display=display, stop=stop, began=began
             )
@@ -278,17 +278,6 @@ def _puts(plan: Plan, results: Mapping[str, Result]) -> list[Put]:
         for task in plan.tasks
         if isinstance(job := task.job, PushJob) and (result := results[task.id]).status.good and result.version
     ]
-
-
-def _require_host(plan: Plan) -> None:
-    """Check, before anything runs, that this host can do what the plan asks. Raises CCImagesError or UserError."""
-    jobs = [task.job for task in plan.tasks if not task.cached]
-    if builds := [job for job in jobs if isinstance(job, BuildJob)]:
-        sandbox.require_host()
-        foreign.require_programs({job.arch for job in builds})
-    if boots := [job for job in jobs if isinstance(job, BootJob)]:
-        guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
-        interior.require_host()
 
 
 def _finish(store: Store, this_run: Run, complaints: list[str]) -> None:

@@ -18,7 +18,7 @@ from cc_images.outlook import Outlook
 from cc_images.plan import PushJob, Request
 from cc_images.planning import formats_for
 from cc_images.selection import select, sites_of
-from cc_images.sites import open_site
+from cc_images.sites import LOOK, open_site
 from cc_images.sites.base import Entry, ImageSite
 from cc_images.sites.publish import recover, surplus
 from cc_images.store import Store
@@ -39,7 +39,10 @@ class Standing:
 
 
 def standings(request: Request, config: Config, today: date) -> list[Standing]:
-    """Ask the sites, all at once, what they have of the images that a request names."""
+    """Ask the sites, all at once, what they have of the images that a request names.
+
+    A site that cannot be asked for one image is asked for no other: its failure counts for all.
+    """
     chosen, _ = select(request, config, today)
     questions = [
         (site, image.published_name(arch), out)
@@ -48,18 +51,25 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
         for out in formats_for(site, image, arch)
     ]
 
+    firsts = {question[0].name: question for question in reversed(questions)}
+    dead: dict[str, str] = {}
+
     def ask(question: tuple[Site, str, Format]) -> Standing:
         site, name, out = question
+        if site.name in dead:
+            return Standing(site=site.name, name=name, error=dead[site.name])
         try:
-            opened = open_site(site, out)
+            opened = open_site(site, out, LOOK)
             found = opened.find(name)
             archived = len(opened.archived(name))
         except CCImagesError as error:
+            dead[site.name] = error.message
             return Standing(site=site.name, name=name, error=error.message)
         return Standing(site=site.name, name=name, current=found[0] if found else None, archived=archived)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(ask, questions))
+        known = {id(each): answer for each, answer in zip(firsts.values(), pool.map(ask, firsts.values()), strict=True)}
+        return list(pool.map(lambda each: known.get(id(each)) or ask(each), questions))
 
 
 def mend(config: Config) -> list[str]:
@@ -83,6 +93,8 @@ def leftovers(config: Config) -> list[str]:
         dead = leftovers_here.dead_runs(store.root)
     found = [each.what for each in leftovers_here.find(dead)]
     found += [f"run {work.name}: its folder" for work in dead]
+    damaged = [blob.name for blob in sorted(store.blobs.all()) if store.blobs.has_other_content(blob.name)]
+    found += [f"store: {digest[:12]} is damaged" for digest in damaged]
     return found + _each_name(
         config, store, lambda opened, name: [f"what run {each.run or '?'} had uploaded" for each in opened.staged(name)]
     )
@@ -100,6 +112,7 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
         }:
             try:
                 with store.lock(f"push {site.cloud or site.name} {name}"):
+                    open_site(site, out, LOOK).find(name)  # whether it is there at all
                     opened = open_site(site, out)
                     with opened.exclusive(threading.Event()):
                         seen = look(opened, name)
@@ -111,20 +124,25 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
     return found
 
 
-def preview(outlook: Outlook) -> list[str]:
-    """Ask the sites what the plan's pushes would replace and what retention would delete; a line for each push."""
+def preview(outlook: Outlook) -> tuple[list[str], bool]:
+    """Ask the sites what the plan's pushes would replace and what retention would delete.
+
+    Return a line for each push, and whether every site could be asked.
+    """
     lines: list[str] = []
+    answered = True
     sites = {site.name: site for site in outlook.sites}
     for task in outlook.plan("").tasks:
         if not isinstance(task.job, PushJob):
             continue
         site, name = sites[task.job.site], task.job.name
         try:
-            opened = open_site(site, task.job.format)
+            opened = open_site(site, task.job.format, LOOK)
             current = opened.find(name)
             doomed = surplus(opened, name, site.keep, current) if site.keep is not None else []
         except CCImagesError as error:
             lines.append(f"{task.id}: {error.message}")
+            answered = False
             continue
         does = f"replaces {current[0].properties.get('build-version', '?')}" if current else "is the first"
         wanted = site.visibility
@@ -136,4 +154,4 @@ def preview(outlook: Outlook) -> list[str]:
             does += f", {wanted or opened.first_visibility()}"
         deletes = f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else ""
         lines.append(f"{task.id}: {does}{deletes}")
-    return lines
+    return lines, answered

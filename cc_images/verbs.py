@@ -51,12 +51,12 @@ def plan(options: argparse.Namespace) -> int:
     now = clock.now()
     seen = outlook.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
     made = seen.plan(f"{now:{VERSION_FORMAT}}")
-    pushes = survey.preview(seen) if options.dry_run else []
+    pushes, answered = survey.preview(seen) if options.dry_run else ([], True)
     if options.json:
         report.say(report.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
     else:
         report.say("\n".join([plan_tree(made), *pushes]))
-    return EXIT_FAILED if made.left_out else 0
+    return EXIT_FAILED if made.left_out or not answered else 0
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -129,22 +129,26 @@ def boot(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Check the host, show and mend what dead runs have left, and read every blob."""
+    """Check the host, show what dead runs have left, and read every blob; mend it if that is asked for."""
     from cc_images import survey
-    from cc_images.checkup import State, checkup
+    from cc_images.checkup import Finding, State, checkup
 
     config = _config()
-    findings = checkup(config)
-    if not options.json:  # before anything is touched, which may fail
-        report.say(report.findings([(each.subject, each.state, each.text, each.remedy) for each in findings]))
+    findings: list[Finding] = []
+    for each in checkup(config):  # as they come: a site may take its time
+        findings.append(each)
+        if not options.json:
+            report.say(report.finding(each.subject, each.state, each.text, each.remedy))
     try:
-        left, failed = survey.leftovers(config) if options.dry_run else survey.mend(config), False
+        left, failed = survey.mend(config) if options.mend else survey.leftovers(config), False
     except CCImagesError as error:  # what was found of the host explains it
         left, failed = [error.message], True
     if options.json:
         report.say(report.as_json({"host": [each.as_json() for each in findings], "left": left}))
     else:
         report.say("\n".join(["", *left]) if left else "\nnothing was left behind")
+        if left and not (options.mend or failed):
+            report.say("what to do: cc-images doctor --mend")
     return EXIT_FAILED if failed or any(each.state is State.LACK for each in findings) else 0
 
 

@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
     "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
     "prune": "Remove from the store what is beyond the newest builds, or above a size.",
-    "doctor": "Check this host, and clear up after killed runs; exit code 3 when this host lacks something.",
+    "doctor": "Check this host and the sites, and show what killed runs have left; --mend clears it up.",
 }
 """What each verb does, in a sentence."""
 
@@ -190,7 +190,8 @@ def _prune(made: Parser) -> None:
 
 
 def _doctor(made: Parser) -> None:
-    made.add_argument("--dry-run", action="store_true", help="show what dead runs have left, and leave it")
+    made.add_argument("--mend", action="store_true", help="remove what dead runs have left, put damaged files away")
+    made.add_argument("--dry-run", action="store_true", help="only look, which is the default")
 
 
 TAKES: Mapping[str, Callable[[Parser], None]] = {

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from cc_images.element_modes import copy_normal, is_normal, lost
+from cc_images.element_modes import copy_normal, is_normal, lost, make_normal
 
 
 def cloned(folder: Path, umask: int) -> Path:
@@ -38,6 +38,12 @@ def test_a_copy_is_what_another_umask_would_have_given(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "copy/install.d/20-again") == "10-x"
     assert not (tmp_path / "copy/static/outside").is_symlink()
     assert (tmp_path / "copy/static/outside").read_text() == "s"
+
+
+def test_a_generated_element_is_normal_whatever_it_was_copied_from(tmp_path: Path) -> None:
+    private = cloned(tmp_path, 0o077)
+    make_normal(private)
+    assert is_normal(private)
 
 
 def test_a_circle_of_links_ends(tmp_path: Path) -> None:

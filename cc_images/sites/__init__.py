@@ -10,11 +10,14 @@ To add a kind of site: a module here that fulfils `base.ImageSite`, and its line
 
 from __future__ import annotations
 
+from cc_images.cloud import ENOUGH, LOOK, Patience
 from cc_images.model import Format, Site
 from cc_images.sites.base import ImageSite
 
+__all__ = ["LOOK", "ImageSite", "open_site"]
 
-def open_site(site: Site, disk_format: Format) -> ImageSite:
+
+def open_site(site: Site, disk_format: Format, patience: Patience = ENOUGH) -> ImageSite:
     """Return the site as something to publish to in one format. Nothing is contacted before it is used."""
     if site.directory:
         from cc_images.sites.directory import DirectorySite
@@ -22,4 +25,4 @@ def open_site(site: Site, disk_format: Format) -> ImageSite:
         return DirectorySite(site, disk_format)
     from cc_images.sites.glance import GlanceSite
 
-    return GlanceSite(site, disk_format)
+    return GlanceSite(site, disk_format, patience)

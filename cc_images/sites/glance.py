@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cc_images.blobs import CHUNK
-from cc_images.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
+from cc_images.cloud import CONNECT_TIMEOUT, ENOUGH, Cloud, Patience
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Format, Json, Site
 from cc_images.sites.base import Entry, Publication, Stop
@@ -42,10 +42,10 @@ CORE_NUMBERS = ("min_disk", "min_ram")
 class GlanceSite:
     """One cloud, for images of one disk format."""
 
-    def __init__(self, site: Site, disk_format: Format) -> None:
+    def __init__(self, site: Site, disk_format: Format, patience: Patience = ENOUGH) -> None:
         self._site = site
         self._disk_format = disk_format.suffix
-        self._cloud = Cloud(site.name, site.cloud)
+        self._cloud = Cloud(site.name, site.cloud, patience)
         self.visibility = site.visibility
 
     # -- the protocol -------------------------------------------------------------------------------------------
@@ -215,13 +215,16 @@ class GlanceSite:
         timeout: tuple[float, float] | None = None,
         **arguments: Any,
     ) -> Any:
-        """Make a call up to `tries` (0: TRIES) times while its failure is temporary; return the decoded answer."""
+        """Make a call up to `tries` times (0: as its patience says) while its failure is temporary.
+
+        Return the decoded answer.
+        """
 
         def call() -> Any:
             answer = self._cloud.connection().image.request(
                 f"/v2{path}" if self._unversioned() else path,
                 method,
-                timeout=timeout or (CONNECT_TIMEOUT, ANSWER_TIMEOUT),
+                timeout=timeout or (self._cloud.patience.connect, self._cloud.patience.answer),
                 **arguments,
             )
             return self._checked(answer, method, missing_is_fine)

@@ -1,0 +1,67 @@
+"""What a plan needs of this host and of the sites, asked before anything runs.
+
+So that a build of an hour does not end with a site that could have said no at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cc_images import emulation, foreign, guest, interior, sandbox
+from cc_images.errors import CCImagesError
+from cc_images.model import Site
+from cc_images.plan import BootJob, BuildJob, Plan, PushJob
+from cc_images.sites import LOOK, open_site
+
+LOOP_CONTROL = Path("/dev/loop-control")
+"""Where loop devices, on which dib makes disks, are asked for."""
+
+
+def require(plan: Plan, sites: Sequence[Site]) -> list[str]:
+    """Return what the user should know of sites before it runs, a sentence each.
+
+    Raises CCImagesError or UserError for what this host lacks, and when no site that the plan pushes to can be used at
+    all: its entry is wrong, or refuses us. One of several that cannot is no reason not to serve the others.
+    """
+    jobs = [task.job for task in plan.tasks if not task.cached]
+    if builds := [job for job in jobs if isinstance(job, BuildJob)]:
+        sandbox.require_host()
+        foreign.require_programs({job.arch for job in builds})
+        if not LOOP_CONTROL.exists() and any(job.disk for job in builds):
+            raise CCImagesError(
+                f"{LOOP_CONTROL} is not there, and builds make their disks on loop devices",
+                hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
+                reason="missing-device",
+            )
+    if boots := [job for job in jobs if isinstance(job, BootJob)]:
+        guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
+        interior.require_host()
+    return _ask(plan, sites) if builds else []
+
+
+def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
+    """Look at each site that the plan pushes to, once."""
+    wanted: dict[str, PushJob] = {}
+    for task in plan.tasks:
+        if isinstance(task.job, PushJob) and not task.cached:
+            wanted.setdefault(task.job.site, task.job)
+    known = {site.name: site for site in sites}
+
+    def look(job: PushJob) -> CCImagesError | None:
+        try:
+            open_site(known[job.site], job.format, LOOK).find(job.name)
+        except CCImagesError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(8, thread_name_prefix="sites") as pool:
+        troubles = [error for error in pool.map(look, wanted.values()) if error is not None]
+    hopeless = [error for error in troubles if not error.temporary]
+    if hopeless and len(hopeless) == len(wanted):
+        raise hopeless[0]
+    return [
+        f"{error.message}; pushes to it {'are tried all the same' if error.temporary else 'will fail'}"
+        for error in troubles
+    ]
