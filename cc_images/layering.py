@@ -106,6 +106,6 @@ def write_element(folder: Path, elements: Elements, inheritance: Inheritance, un
         for entry in sorted(elements.path(name).iterdir()):
             if entry.is_dir() and entry.name not in _NOT_COPIED:
                 shutil.copytree(entry, folder / entry.name, dirs_exist_ok=True, copy_function=shutil.copy)
-    make_normal(folder)
     (folder / "element-deps").write_text("".join(f"{name}\n" for name in inheritance.again))
     (folder / "element-provides").write_text("".join(f"{name}\n" for name in inheritance.provides))
+    make_normal(folder)

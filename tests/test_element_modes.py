@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 
 from cc_images.element_modes import copy_normal, is_normal, lost, make_normal
+from cc_images.elements import Elements
+from cc_images.layering import inherit, write_element
 
 
 def cloned(folder: Path, umask: int) -> Path:
@@ -62,3 +64,17 @@ def test_a_mode_that_was_given_on_purpose_is_named(tmp_path: Path) -> None:
     (element / "static/etc/x.conf").chmod(0o440)
     assert list(lost(element)) == ["mine/static/etc/x.conf has the mode 0440, and builds see 0644: let a hook set it"]
     assert list(lost(cloned(tmp_path, 0o077))) == []
+
+
+def test_the_element_of_a_layer_is_normal_in_a_private_checkout(tmp_path: Path) -> None:
+    system = tmp_path / "elements/system"
+    (system / "finalise.d").mkdir(parents=True)
+    (system / "element-provides").write_text("operating-system\n")
+    elements = Elements((tmp_path / "elements",))
+    (tmp_path / "unpack").mkdir(0o700)
+    before = os.umask(0o077)
+    try:
+        write_element(tmp_path / "layer", elements, inherit(elements, ("system",)), tmp_path / "unpack")
+    finally:
+        os.umask(before)
+    assert is_normal(tmp_path / "layer")
