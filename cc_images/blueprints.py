@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,6 +75,7 @@ class Blueprints:
                 self._below(each, arch)
         below = self._below(image, arch)
         job = BuildJob(disk=image.disk, **self._common(image, arch))
+        self._require_left_out(image, self._closure(job.content, job.disk, arch))
         recipe = self._recipe(job, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)
@@ -177,6 +178,16 @@ class Blueprints:
             )
         return names
 
+    def _require_left_out(self, image: Image, names: Sequence[str]) -> None:
+        """Raise UserError for an element that an image leaves out, and that another one of its elements needs."""
+        for name in set(image.without) & {*names}:
+            users = [each for each in names if self._elements.needs(each, name)]
+            raise UserError(
+                f"without: {name} cannot be left out: element {users[0] if users else '?'} depends on it",
+                hint="leave that element out as well, or take the name out of without",
+                reason="without",
+            )
+
     def _is_foundation(self, image: Image, arch: Arch) -> bool:
         """Say whether any image of the catalogue starts from this one's tree."""
         for child in self._children.get(image.tag, []):
@@ -216,6 +227,8 @@ class Blueprints:
         parent = self._config.images[image.depends[0]]
         if name := self._elements.disk_part(self._content(parent)):
             return f"element {name} of the parent belongs to the disk, not to the tree"
+        if left_out := [name for name in image.without if name in self._content(parent)]:
+            return f"it leaves out element {left_out[0]}, which is in the parent's tree"
         inherited = self._inherited(self._content(parent))
         mine, theirs = (
             {**self._environment(each), **self._identities(each, arch), **self._provenance(each, arch)}
@@ -245,8 +258,7 @@ class Blueprints:
     # -- what an image has from its ancestors: theirs first, its own settings over theirs, the user's over all -------
 
     def _content(self, image: Image) -> tuple[str, ...]:
-        named = (name for each in self._config.lineage(image) for name in each.elements)
-        return tuple(dict.fromkeys((*((BASE,) if image.base else ()), *named)))
+        return self._config.content(image)
 
     def _packages(self, image: Image) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for each in self._config.lineage(image) for name in each.packages))

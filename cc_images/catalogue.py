@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from cc_images.checks import DROPPED, KINDS, canonical, mistakes
@@ -69,25 +69,58 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
                 "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
             )
         found[image.tag], where[image.tag] = image, section
-    tags = list(found)
-    for tag, image in found.items():
-        for parent in image.depends:
-            if parent not in found:
-                listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
-                close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
-                hint = f" (did you mean {found[close[0]].name}?)" if close else ""
-                where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
-            elif lacking := [arch for arch in image.arches if arch not in found[parent].arches]:
-                parent_name = found[parent].name
-                where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
+    _check_parents(found, where, problems)
     _check_published_names(found, where)
     ordered = _parents_first(found, where)
+    if not problems:
+        _check_left_out(ordered, found, where)
     if problems:
         return {}
     complete: dict[str, Image] = {}
     for tag in ordered:  # parents come first
         complete[tag] = _inherit(found[tag], complete)
     return complete
+
+
+def _check_parents(images: Mapping[str, Image], where: Mapping[str, Section], problems: Sequence[str]) -> None:
+    """Report parents that are not there, or not for the same architectures."""
+    tags = list(images)
+    for tag, image in images.items():
+        for parent in image.depends:
+            if parent not in images:
+                listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
+                close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
+                hint = f" (did you mean {images[close[0]].name}?)" if close else ""
+                where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
+            elif lacking := [arch for arch in image.arches if arch not in images[parent].arches]:
+                parent_name = images[parent].name
+                where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
+
+
+def _check_left_out(ordered: Sequence[str], images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report what is left out and was never there."""
+    for tag in ordered:
+        there = content([images[each] for each in _line(tag, images)][:-1]) if images[tag].without else ()
+        for name in images[tag].without:
+            if name not in there:
+                where[tag].problem("without", f"{name} is in no parent's list: {', '.join(there) or 'there is none'}")
+
+
+def content(lineage: Sequence[Image]) -> tuple[str, ...]:
+    """Return the content elements of an image by its ancestors, the oldest first, and itself; `base` comes first."""
+    named: list[str] = []
+    for each in lineage:
+        named = [name for name in named if name not in each.without]
+        named += each.elements
+    return tuple(dict.fromkeys((*(["base"] if lineage and lineage[0].base else []), *named)))
+
+
+def _line(tag: str, images: Mapping[str, Image]) -> list[str]:
+    """Return an image's ancestors by first parents, the oldest first, and itself."""
+    found = [tag]
+    while images[found[-1]].depends:
+        found.append(images[found[-1]].depends[0])
+    return found[::-1]
 
 
 def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
@@ -165,6 +198,7 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
         abstract=section.flag("abstract"),
+        without=section.words("without"),
         boot=_contract(section.child("boot")),
         base=section.flag("base") if "base" in section else None,
         allow=section.words("allow"),
@@ -201,7 +235,7 @@ def _check_words(section: Section, image: Image) -> None:
     for package in image.packages:
         if not _PACKAGE.match(package):
             section.problem("packages", f"{package!r} is not a package's name")
-    for element in (*image.elements, *image.disk):
+    for element in (*image.elements, *image.disk, *image.without):
         if not NAME.match(element):
             section.problem("elements", f"{element!r} is not an element's name")
     for variable in image.environment:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.catalogue import checks_of
+from cc_images.catalogue import checks_of, content
 from cc_images.checks import merged, needless
 from cc_images.document import Document
 from cc_images.elements import CHECKS, Elements, with_layout
@@ -37,8 +37,7 @@ class Claims:
         An element wins over those that it depends on, an image over all elements and over its parents. Raises
         UserError for a file of claims that is wrong, for what drops a check that nobody has, and for a missing element.
         """
-        content = dict.fromkeys(name for each in lineage for name in each.elements)
-        claimed, wrong = self._of_elements(with_layout((*content, *image.disk), image.arches[0]))
+        claimed, wrong = self._of_elements(with_layout((*content(lineage), *image.disk), image.arches[0]))
         problems = [*wrong]
         for ancestor in lineage:
             if ancestor is lineage[-1]:  # an ancestor may drop what its own disk's elements claim
@@ -47,6 +46,10 @@ class Claims:
         if problems:
             raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason="checks")
         return replace(image, checks=claimed)
+
+    def of(self, name: str) -> Checks:
+        """Return what one element claims."""
+        return self._of_element(name)
 
     def _together(self, wanted: tuple[str, ...]) -> tuple[Checks, tuple[str, ...]]:
         """Return what some elements and those that they need claim together, and what is wrong with it."""

@@ -110,6 +110,8 @@ def run(argv: list[str]) -> int:
 
         does: dict[str, Callable[[argparse.Namespace], int]] = {
             "list": views.catalogue,
+            "show": views.show,
+            "new": verbs.new,
             "plan": verbs.plan,
             "explain": verbs.explain,
             "status": views.status,

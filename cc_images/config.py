@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.catalogue import MACHINES, NAME, OURS, check_properties, images
+from cc_images.catalogue import MACHINES, NAME, OURS, check_properties, content, images
 from cc_images.document import Document, Section, choice
 from cc_images.errors import ConfigError
 from cc_images.model import Arch, ElementSource, Format, Image, Site
@@ -64,6 +64,10 @@ class Config:
         while found[-1].depends:
             found.append(self.images[found[-1].depends[0]])
         return tuple(reversed(found))
+
+    def content(self, image: Image) -> tuple[str, ...]:
+        """Return the content elements that an image and its ancestors name."""
+        return content(self.lineage(image))
 
     def variables(self, image: Image) -> dict[str, str]:
         """Return the `DIB_*` of an image's builds: its ancestors' first, its own over theirs, the user's over all."""

@@ -145,6 +145,10 @@ class Elements:
         """Return what an element stands for besides itself."""
         return self._list(name, "element-provides")
 
+    def needs(self, name: str, other: str) -> bool:
+        """Say whether an element depends on another one directly."""
+        return other in self._list(name, "element-deps")
+
     def files(self, name: str) -> Mapping[str, str]:
         """Return the files of an element that builds read: relative path → mode and sha256 of the content."""
         if name not in self._files:

@@ -176,6 +176,8 @@ class Image:
     layer: bool = True
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    without: tuple[str, ...] = ()
+    """Elements of its ancestors' lists that it leaves out."""
     boot: Contract = USUAL
     base: bool | None = None
     """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""

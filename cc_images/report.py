@@ -209,6 +209,28 @@ def differences(new: str, old: str, found: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(lines if found else [*lines, "no difference"])
 
 
+def _check(said: Json) -> str:
+    expected = ", ".join(f"{key} {text}" for key, text in said["expected"].items())
+    return f"{said['kind']} {said['name']}{f': {expected}' if expected else ''}  ({said['from']})"
+
+
+def resolved(said: Json) -> str:
+    """Return what an image is resolved to, by subject, and where each thing comes from."""
+    parents = f", on {', '.join(said['parents'])}" if said["parents"] else ""
+    lines = [f"{said['image']} {said['arch']}{parents}; {' and '.join(said['firmware'])}; {', '.join(said['formats'])}"]
+    rows: dict[str, list[tuple[str, ...]]] = {
+        "elements": [(each["name"], each["from"], each["why"]) for each in said["elements"]],
+        "variables": [(f"{each['name']}={each['value']}", each["from"]) for each in said["variables"]],
+        "packages": [(each["name"], each["from"]) for each in said["packages"]],
+        "artifacts": [(each["variable"], each["address"], each["from"]) for each in said["artifacts"]],
+        "checks": [(_check(each),) for each in said["checks"]],
+    }
+    for subject, table in rows.items():
+        if table:
+            lines += ["", f"{subject}:", *(f"  {line}" for line in _aligned(table))]
+    return "\n".join(lines)
+
+
 SUBJECT = 24
 """Columns for the subject of a finding."""
 

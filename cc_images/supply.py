@@ -98,8 +98,7 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
     told = dict.fromkeys(_of_the_package(chosen, config, elements))
     problems: dict[str, None] = {}
     for image, arch in chosen:
-        content = [name for each in config.lineage(image) for name in each.elements]
-        for name in elements.closure(with_layout((*content, *image.disk), arch)):
+        for name in elements.closure(with_layout((*config.content(image), *image.disk), arch)):
             path = elements.path(name)
             if path.parent == own_elements():
                 continue

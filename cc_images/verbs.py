@@ -59,6 +59,18 @@ def plan(options: argparse.Namespace) -> int:
     return EXIT_FAILED if made.left_out or not answered else 0
 
 
+def new(options: argparse.Namespace) -> int:
+    """Write a new image."""
+    from cc_images import authoring
+
+    written = authoring.new(os.environ, Path.cwd(), options.name, options.parent, options.package)
+    if options.json:
+        report.say(report.as_json({"written": [str(each) for each in written]}))
+    else:
+        report.say("\n".join([*map(str, written), f"next: cc-images plan -b {options.name.lower()}"]))
+    return 0
+
+
 def explain(options: argparse.Namespace) -> int:
     """Show in which inputs images differ from their newest builds."""
     config, now = _config(), clock.now()

@@ -42,6 +42,20 @@ def catalogue(options: argparse.Namespace) -> int:
     return EXIT_FAILED if any(row[5] for row in asked or []) else 0
 
 
+def show(options: argparse.Namespace) -> int:
+    """Show what an image is resolved to."""
+    from cc_images import resolution
+    from cc_images.selection import select
+
+    config = _config()
+    arches = tuple(Arch(word) for word in options.architecture)
+    chosen, _ = select(Request(tags=(options.tag,), arches=arches), config, clock.now().date())
+    store = Store(config.store)
+    found = [resolution.resolution(config, store, image, arch) for image, arch in chosen]
+    report.say(report.as_json(found) if options.json else "\n\n".join(map(report.resolved, found)))
+    return 0
+
+
 def status(options: argparse.Namespace) -> int:
     """Show how the images stand, what the store holds, and with --sites or -s what the sites say."""
     from cc_images import upkeep

@@ -10,11 +10,27 @@ from typing import NoReturn
 
 EXIT_INPUT = 2
 
-VERBS = ("list", "status", "plan", "explain", "report", "diff", "inspect", "boot", "prune", "doctor", "completion")
+VERBS = (
+    "list",
+    "show",
+    "status",
+    "plan",
+    "explain",
+    "report",
+    "diff",
+    "inspect",
+    "boot",
+    "prune",
+    "doctor",
+    "new",
+    "completion",
+)
 
 DESCRIPTIONS = {
     "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
     "list": "Show the catalogue: newest builds, their age, and whether they are fresh.",
+    "show": "Show what an image is resolved to: elements, variables, packages, checks, and where each comes from.",
+    "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
     "plan": "Show what a run would do and why; nothing is built or published.",
     "explain": "Show which inputs of images differ from their newest builds.",
     "status": "Show how images stand, what the store holds, and what was put where; --sites asks the sites.",
@@ -81,6 +97,17 @@ def parser(verb: str) -> Parser:
 def _list(made: Parser) -> None:
     _tags(made, "*")
     made.add_argument("--sites", action="store_true", help="ask the sites, too")
+
+
+def _show(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+
+
+def _new(made: Parser) -> None:
+    made.add_argument("name", metavar="NAME", help="the new image's name, such as CC-Debian12-Emacs")
+    made.add_argument("--from", dest="parent", required=True, metavar="PARENT", help="the image that it builds on")
+    made.add_argument("--package", action="append", default=[], metavar="PACKAGE", help="a package that it adds")
 
 
 def _status(made: Parser) -> None:
@@ -197,6 +224,8 @@ def _doctor(made: Parser) -> None:
 TAKES: Mapping[str, Callable[[Parser], None]] = {
     "": _run,
     "list": _list,
+    "show": _show,
+    "new": _new,
     "status": _status,
     "plan": _plan,
     "explain": _explain,

@@ -1,0 +1,93 @@
+"""A new image: its entry in images.yaml, its element, and the element's checks, written from a parent's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_images.catalogue import NAME
+from cc_images.config import load, packaged
+from cc_images.errors import CCImagesError, UserError
+from cc_images.model import RESERVED, Arch, Format, Image
+
+LONG = "A name of letters, digits, dot, underscore, plus and hyphen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What is about to be written: the entry's text, and the element's files with their texts."""
+
+    entry: str
+    folder: Path
+    files: Mapping[str, str]
+
+
+def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages: Sequence[str]) -> list[Path]:
+    """Add an image that builds on another one, and return the files that were written or changed.
+
+    The catalogue is read again afterwards; if it does not load any more, everything is as it was. Raises UserError for
+    a name that is taken, a parent that is not there, and a catalogue that cannot be changed.
+    """
+    config = load(environ, cwd)
+    file = config.files["images.yaml"]
+    if not NAME.match(name) or name.lower() in RESERVED:
+        raise UserError(f"{name!r} is not an image's name", hint=f"{LONG}, such as CC-Debian12-Emacs")
+    if name.lower() in config.images:
+        raise UserError(f"there is an image {config.images[name.lower()].name} already", hint="choose another name")
+    if parent.lower() not in config.images:
+        known = ", ".join(image.name for image in config.images.values())
+        raise UserError(f"there is no image {parent}", hint=f"known are {known}", reason="unknown-image")
+    if not os.access(file, os.W_OK) or (file == packaged("images.yaml") and file.parent.name == "data"):
+        raise UserError(
+            f"{file} cannot be changed", hint="copy it to a folder of yours, and work there", reason="read-only"
+        )
+    draft = drafted(name, config.images[parent.lower()], packages, file.parent / "elements")
+    if draft.folder.exists():
+        raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
+    before = file.read_text()
+    written = [draft.folder / each for each in draft.files]
+    try:
+        draft.folder.mkdir(parents=True)
+        for path, text in zip(written, draft.files.values(), strict=True):
+            path.write_text(text)
+        file.write_text(f"{before.rstrip()}\n\n{draft.entry}" if before.strip() else draft.entry)
+        load(environ, cwd)
+    except (OSError, CCImagesError):
+        file.write_text(before)
+        for path in written:
+            path.unlink(missing_ok=True)
+        draft.folder.rmdir()
+        raise
+    return [file, *written]
+
+
+def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -> Draft:
+    """Return the entry and the element of a new image; the keys that are not inherited are the parent's."""
+    tag = name.lower()
+    variant = name.removeprefix(parent.name).strip("-_.+").lower() or tag
+    lines = [f"{name}:", f"  depends: [{parent.name}]"]
+    if parent.arches != (Arch.AMD64,):
+        lines.append(f"  arch: [{', '.join(parent.arches)}]")
+    if parent.baremetal_only:
+        lines.append("  baremetal-only: true")
+    if parent.formats != (Format.QCOW2,):
+        lines.append(f"  formats: [{', '.join(parent.formats)}]")
+    lines.append(f"  provenance: {{variant: {variant}}}")
+    if parent.properties:
+        lines.append("  properties:")
+        lines += [f"    {key}: {_quoted(value)}" for key, value in parent.properties.items()]
+    if parent.eol:
+        lines.append(f"  eol: {parent.eol}")
+    heading = f"{parent.name} with {', '.join(packages)}." if packages else f"What {name} has beyond {parent.name}."
+    files = {"README.rst": f"{'=' * len(tag)}\n{tag}\n{'=' * len(tag)}\n{heading}\n"}
+    if packages:
+        files["element-deps"] = "package-installs\n"
+        files["package-installs.yaml"] = "".join(f"{each}:\n" for each in packages)
+    files["checks.yaml"] = f"packages: [{', '.join(packages)}]\n" if packages else "# packages: [vim]\n"
+    return Draft(entry="\n".join(lines) + "\n", folder=elements / tag, files=files)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
