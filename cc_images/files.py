@@ -30,16 +30,21 @@ FAULTS = frozenset(
 
 
 def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
-    """Write a JSON file so that readers see the old one or the new one, also after a crash.
+    """Write a JSON file so that readers see the old one or the new one, also after a crash; see `write_bytes`."""
+    text = json.dumps(data, indent=1, sort_keys=True, default=str)
+    write_bytes(path, f"{text}\n".encode(), staged)
+
+
+def write_bytes(path: Path, content: bytes, staged: Path | None = None) -> None:
+    """Write a file so that readers see the old one or the new one, also after a crash.
 
     `staged` is the name of the unfinished file, for a caller that looks for it after a crash.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = staged or path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with staged.open("w") as file:
-            json.dump(data, file, indent=1, sort_keys=True, default=str)
-            file.write("\n")
+        with staged.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         staged.rename(path)

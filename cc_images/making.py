@@ -144,7 +144,10 @@ class Workshop:
             make = self._make_twins if isinstance(job, TwinsJob) else self.make
             made = make(task, job, workspace, log)
             sealed = self.store.blobs.seal(made.file, sha512=False)
-            details = self.details(job.asked) | {"timings": dict(made.timings)}
+            details = self.details(job.asked) | {
+                "timings": dict(made.timings),
+                "packages": dib.packages(made.file.parent),
+            }
             layer = Layer(
                 tag=job.tag,
                 arch=job.arch,

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from cc_images import foreign, supply, upstream
+from cc_images import foreign, supply
 from cc_images.blueprints import BASE, Blueprint, Blueprints, nothing_to_build
 from cc_images.config import Config, packaged
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
+from cc_images.freshness import World
 from cc_images.groundwork import Foundation, too_old
 from cc_images.model import Arch, Build, Image, Json, Layer, Site
 from cc_images.named_files import missing_files
@@ -59,6 +60,7 @@ class Outlook:
                     "newest": each.newest.version if each.newest else None,
                     "serves": each.match.version if each.match and not old else None,
                     "unsure": each.unsure,
+                    "quiet": each.quiet,
                     "changed": [*each.changed, *([f"it {old}"] if old else [])],
                 }
             )
@@ -129,7 +131,7 @@ def look(
     complete, _ = supply.with_claims(chosen, config, elements)
     drawn = [(image, arch, drawn) for (image, arch), (_, _, drawn) in zip(complete, drawn, strict=True)]
     layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
-    world = _World(store)
+    world = World(store)
     for _, _, blueprint in drawn:
         tag, arch = blueprint.job.tag, blueprint.job.arch
         world.remember(blueprint.job.asked, store.builds(tag, arch), store.current(tag, arch))
@@ -193,7 +195,7 @@ def _to_push(image: Image, arch: Arch, request: Request, store: Store, blueprint
         blueprint = blueprints.build(image, arch)
     except UserError:  # its elements are not here, so nobody can say what the inputs are
         return store.in_force(image.tag, arch)
-    world = _World(store)
+    world = World(store)
     world.remember(blueprint.job.asked, builds, store.current(image.tag, arch))
     world.ask(offline=True, stop=None)
     if (match := world.of_recipe(blueprint.job.asked)) is None:
@@ -285,7 +287,7 @@ def _in_one_go(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
     return [f"{tag} is built in one go, not from its parent's tree: {why}" for tag, why in found.items()]
 
 
-def _without_base(drawn: Iterable[tuple[Image, Arch, Blueprint]], world: _World, config: Config) -> list[str]:
+def _without_base(drawn: Iterable[tuple[Image, Arch, Blueprint]], world: World, config: Config) -> list[str]:
     """Say of what was never built that dib alone would have added an element, unless the catalogue decides it."""
     if config.files["images.yaml"] == packaged("images.yaml"):
         return []
@@ -330,71 +332,8 @@ def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
     return [*notes]
 
 
-class _World:
-    """What the store has of some recipes, and whether upstream has moved since."""
-
-    def __init__(self, store: Store) -> None:
-        self._memory = store.root / "upstream.json"
-        self._stored: dict[str, list[Build | Layer]] = {}
-        self._newest: dict[str, Build | Layer] = {}
-        self._state = upstream.State(digests={}, troubles={})
-
-    def remember(self, asked: str, stored: Iterable[Build | Layer], current: str = "") -> None:
-        """Take note of what is stored of an image, and of the version of it that was in force last."""
-        for each in stored:
-            if isinstance(each, Build) and each.version == current:
-                self._newest[asked] = each
-            self._newest.setdefault(asked, each)
-            if each.asked == asked:
-                self._stored.setdefault(asked, []).append(each)
-
-    def ask(self, offline: bool, stop: threading.Event | None) -> None:
-        """Ask upstream about everything that the noted builds and layers were made from."""
-        every = [*self._newest.values(), *(each for found in self._stored.values() for each in found)]
-        addresses = {address for each in every for address in each.upstream}
-        self._state = upstream.look(addresses, self._memory, offline=offline, stop=stop)
-
-    def known(self, asked: str) -> tuple[str, ...]:
-        """Return the versions of this recipe that the store has."""
-        found = self._stored.get(asked, [])
-        return tuple(each.version if isinstance(each, Build) else each.run for each in found)
-
-    def of_recipe(self, asked: str) -> Build | Layer | None:
-        """Return what is stored of this recipe: what upstream's state fits, else what was in force last, else any."""
-        match, _ = self.match(asked)
-        found = self._stored.get(asked, [])
-        last = self._newest.get(asked)
-        return match or (last if last in found else found[0] if found else None)
-
-    def newest(self, asked: str) -> Build | Layer | None:
-        """Return what was in force last of the image of which this is asked now, whatever it was made of."""
-        return self._newest.get(asked)
-
-    def match(self, asked: str) -> tuple[Build | Layer | None, str]:
-        """Return the newest of this recipe for which upstream has not moved, and why that is not sure, if so."""
-        for each in self._stored.get(asked, []):
-            if not self.moved(each):
-                troubles = [f"{address}: {why}" for address in each.upstream if (why := self._trouble(address))]
-                nothing = "nothing is known of where its packages came from"
-                return each, troubles[0] if troubles else "" if each.upstream else nothing
-        return None, ""
-
-    def moved(self, made: Build | Layer) -> list[str]:
-        """Return the addresses that hold something else now than when this was made."""
-        return [
-            address for address, digest in made.upstream.items() if self._state.digests.get(address, digest) != digest
-        ]
-
-    def notes(self) -> list[str]:
-        """Return what the user should know: which addresses could not be asked."""
-        return [f"{address}: {why}; --max-age decides" for address, why in self._state.troubles.items()]
-
-    def _trouble(self, address: str) -> str:
-        return self._state.troubles.get(address, "")
-
-
 def _candidate(
-    image: Image, arch: Arch, blueprint: Blueprint, world: _World, store: Store, blueprints: Blueprints
+    image: Image, arch: Arch, blueprint: Blueprint, world: World, store: Store, blueprints: Blueprints
 ) -> Candidate:
     recipe = blueprint.recipe
     match, unsure = world.match(blueprint.job.asked)
@@ -404,7 +343,7 @@ def _candidate(
     changed: tuple[str, ...] = ()
     if match is None and newest is not None:
         own = changes(store.details(newest), recipe, blueprints) if newest.asked != blueprint.job.asked else ()
-        changed = (*own, *(f"{address} has changed" for address in world.moved(newest)))
+        changed = (*own, *world.news(newest))
     return Candidate(
         image=image,
         arch=arch,
@@ -416,6 +355,7 @@ def _candidate(
         on_parent=blueprint.on_parent,
         unsure=unsure,
         changed=changed,
+        quiet=world.quiet(match) if match is not None else "",
     )
 
 
@@ -430,7 +370,7 @@ def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str,
     return tuple(each for each in found if not each.startswith("parent ")) or found
 
 
-def _foundation(layer: Blueprint, world: _World) -> Foundation:
+def _foundation(layer: Blueprint, world: World) -> Foundation:
     assert isinstance(layer.job, LayerJob)
     match, unsure = world.match(layer.job.asked)
     assert match is None or isinstance(match, Layer)
@@ -443,5 +383,5 @@ def _foundation(layer: Blueprint, world: _World) -> Foundation:
     elif newest.asked != layer.job.asked:
         changed = "its recipe has changed"
     else:
-        changed = ", ".join(f"{address} has changed" for address in world.moved(newest))
+        changed = ", ".join(world.news(newest)[:3])
     return Foundation(job=job, match=None, changed=changed)

@@ -39,6 +39,8 @@ class Candidate:
     """Whether it starts, itself or by its own layer, from its first parent's tree."""
     unsure: str = ""
     """Why nobody can say whether upstream has moved since `match`; empty when it was asked."""
+    quiet: str = ""
+    """That repositories have changed since `match`, and nothing that it has; empty when they have not."""
     changed: tuple[str, ...] = ()
     """The inputs that differ from the newest build's, one short phrase each."""
 
@@ -124,7 +126,8 @@ def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Buil
         return None, _what_changed(candidate)
     if old := too_old(match.created, candidate.unsure, request, now):
         return None, f"version {match.version} {old}"
-    return match, f"version {match.version} has this key ({match.key[:12]})"
+    quiet = f"; {candidate.quiet}" if candidate.quiet else ""
+    return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
 
 
 def _what_changed(candidate: Candidate) -> str:

@@ -164,6 +164,7 @@ def reasons(found: Iterable[Json], notes: Iterable[str]) -> str:
         elif each["serves"]:
             lines.append(f"{each['image']}: nothing has changed since version {each['serves']}")
             lines += [f"  not sure: {each['unsure']}"] if each["unsure"] else []
+            lines += [f"  {each['quiet']}"] if each["quiet"] else []
         else:
             lines.append(f"{each['image']}: changed since version {each['newest']}")
             lines += [f"  {change}" for change in each["changed"]]

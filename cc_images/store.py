@@ -10,6 +10,7 @@
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
     sources/                            git mirrors and checkouts of third-party elements
     accelerators.json                   which hosts run guests accelerated
+    indices/                            what apt's repositories offered, by the digests of their indices
     upstream.json                       what repositories held when they were asked last
     quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task

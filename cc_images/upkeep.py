@@ -92,7 +92,7 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    return items + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
+    return items + _indices(store) + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
 
 
 def prune(
@@ -134,7 +134,7 @@ def rotate(store: Store, now: datetime) -> list[str]:
 
 def _half_written(store: Store) -> list[Item]:
     """Return the files that killed runs have left half written: nobody needs longer for one than a moment."""
-    places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/")
+    places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/", "indices/")
     items: list[Item] = []
     for path in (path for place in places for path in store.root.glob(f"{place}.*")):
         if _STAGED.fullmatch(path.name) and time.time() - _written(path) > HALF_WRITTEN and not path.is_dir():
@@ -182,6 +182,16 @@ def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[
         in_use=next((using[digest] for digest in names if digest in using), ""),
     )
     return Item(holding, collect=partial(store.forget_one, made))
+
+
+def _indices(store: Store) -> list[Item]:
+    """Return what the store remembers of apt's repositories."""
+    folder = store.root / "indices"
+    if not folder.is_dir():
+        return []
+    used = max(map(_changed, folder.glob("*")), default=0.0)
+    holding = Holding(kind=Kind.DOWNLOADS, name="package indices", size=tree_size(folder), used=used)
+    return [Item(holding, lambda: sum(map(_unlink, [*folder.glob("*")])))]
 
 
 def _elements(store: Store) -> list[Item]:

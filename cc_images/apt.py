@@ -1,0 +1,192 @@
+"""apt's repositories: what they offer now, against what an image has installed.
+
+A repository's InRelease changes several times a day; an image must be built again only when apt would install something
+else into it. Formats: Debian's "repository format"; versions: Debian policy, 5.6.12.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import json
+import lzma
+import re
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_images.files import write_bytes
+
+LARGEST = 128 << 20
+"""Bytes above which a file is no index."""
+
+TIMEOUT = 20.0
+"""Seconds that a server has to answer, and may be silent."""
+
+KEPT = 60
+"""Parsed indices that the store keeps."""
+
+UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress, "": bytes}
+"""How an index may be packed, the smallest first."""
+
+Offers = Mapping[str, str]
+"""The newest version of each package that a part of a repository has, by name."""
+
+_PART = re.compile(r"(\d+)|(\D+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A repository's own index: its components, the digest of each file by its name, whether apt avoids it."""
+
+    components: tuple[str, ...]
+    files: Mapping[str, str]
+    avoided: bool
+
+
+def release(text: str) -> Release:
+    """Return what an InRelease says."""
+    fields = {name: value.strip() for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", text, re.MULTILINE)}
+    listed = re.search(r"^SHA256:[ \t]*\n((?:[ \t].*\n?)+)", text, re.MULTILINE)
+    words = (line.split() for line in (listed[1].splitlines() if listed else ()))
+    return Release(
+        components=tuple(each.rpartition("/")[2] for each in fields.get("Components", "").split()),
+        files={line[2]: line[0] for line in words if len(line) == 3},
+        avoided=fields.get("NotAutomatic", "").lower() == "yes",
+    )
+
+
+def offers(text: str) -> Offers:
+    """Return what an index of packages has."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("Package: "):
+            name = line[9:].strip()
+        elif line.startswith("Version: ") and name:
+            version = line[9:].strip()
+            if name not in found or is_later(version, found[name]):
+                found[name] = version
+            name = ""
+    return found
+
+
+def is_later(version: str, than: str) -> bool:
+    """Say whether a version is later than another one, by the rules of Debian's policy."""
+    return version != than and _order(version) > _order(than)
+
+
+def _order(version: str) -> tuple[object, ...]:
+    """Return what orders a version: epoch, upstream version, revision."""
+    epoch, _, rest = version.partition(":") if ":" in version else ("0", "", version)
+    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
+    return (int(epoch) if epoch.isdecimal() else 0, _parts(upstream), _parts(revision))
+
+
+def _parts(text: str) -> list[tuple[list[int], int]]:
+    """Return alternating parts without and with digits; letters sort before other signs, ~ before the end."""
+    found: list[tuple[list[int], int]] = []
+    signs: list[int] = []
+    for number, other in _PART.findall(text):
+        if other:
+            signs = [-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in other]
+        else:
+            found.append(([*signs, 0], int(number)))
+            signs = []
+    return [*found, ([*signs, 0], 0)]
+
+
+def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str]:
+    """Return what apt would install differently now, a phrase each."""
+    newest: dict[str, str] = {}
+    for part in offered:
+        for name in installed.keys() & part.keys():
+            if name not in newest or is_later(part[name], newest[name]):
+                newest[name] = part[name]
+    found = [
+        f"{name} {version} → {newest[name]}"
+        for name, version in installed.items()
+        if newest.get(name, version) != version
+    ]
+    return found + [f"{name} {version} is not offered" for name, version in installed.items() if name not in newest]
+
+
+class Repositories:
+    """Repositories as they are asked now; parsed indices are kept in `folder` by their digests."""
+
+    def __init__(self, folder: Path, offline: bool = False) -> None:
+        self._folder = folder
+        self._offline = offline
+        self._releases: dict[str, Release] = {}
+        self._offers: dict[str, Offers] = {}
+
+    def changed(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[str] | None:
+        """Return what apt would install differently, or None when nobody can say.
+
+        `indices` has the digest of each InRelease by its address. Components are read until every package is found.
+        """
+        parts: list[Offers] = []
+        try:
+            releases = {address: self._release(address, digest) for address, digest in indices.items()}
+            missing = set(installed)
+            for address, found in releases.items():
+                if found.avoided:
+                    continue
+                for component in found.components:
+                    if missing or component == found.components[0]:
+                        parts.append(self._part(address, found, component, arch))
+                        missing -= parts[-1].keys()
+        except (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error):
+            return None
+        return changed(installed, parts)
+
+    def _release(self, address: str, digest: str) -> Release:
+        if digest not in self._releases:
+            kept = self._folder / f"{digest}.release"
+            text = kept.read_bytes() if kept.exists() else self._fetched(address, digest)
+            write_bytes(kept, text)
+            self._releases[digest] = release(text.decode(errors="replace"))
+        return self._releases[digest]
+
+    def _part(self, address: str, found: Release, component: str, arch: str) -> Offers:
+        for packed, unpack in UNPACK.items():
+            name = f"{component}/binary-{arch}/Packages{packed}"
+            if (digest := found.files.get(name)) is None:
+                continue
+            if digest not in self._offers:
+                self._offers[digest] = self._kept(digest) or self._parsed(address, name, digest, unpack)
+            return self._offers[digest]
+        return {}
+
+    def _kept(self, digest: str) -> Offers | None:
+        with suppress(OSError, ValueError, EOFError, zlib.error):
+            found = json.loads(gzip.decompress((self._folder / f"{digest}.json.gz").read_bytes()))
+            if isinstance(found, dict):
+                return {str(name): str(version) for name, version in found.items()}
+        return None
+
+    def _parsed(self, address: str, name: str, digest: str, unpack: Callable[[bytes], bytes]) -> Offers:
+        text = unpack(self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)).decode(errors="replace")
+        found = offers(text)
+        with suppress(OSError):  # a full or foreign store must not keep anybody from looking
+            write_bytes(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
+            kept = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
+            for old in kept[:-KEPT]:
+                old.unlink(missing_ok=True)
+        return found
+
+    def _fetched(self, address: str, digest: str) -> bytes:
+        """Return a file whose digest is known. Raises ValueError for another content, OSError when it cannot be had."""
+        if self._offline:
+            raise OSError("it is not asked (--offline)")
+        request = urllib.request.Request(address, headers={"User-Agent": "cc-images"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            content: bytes = answer.read(LARGEST)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError(f"{address} has changed again")
+        return content
