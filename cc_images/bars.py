@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cc_images import shares
 from cc_images.outline import show_plan
-from cc_images.plan import Result, Status
+from cc_images.plan import Job, Result, Status
 from cc_images.report import SIGNS, clipped, clock_time, duration, size
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 RATE_OVER = 5.0
 """Seconds over which a rate is taken."""
+
+NARROW = 79
+"""Columns below which a line says what a task does before it says since when."""
 
 SPARING = 30
 """How many times as long as it took a look ahead serves."""
@@ -42,6 +46,7 @@ class Running:
     name: str
     began: float
     usual: float | None = None
+    job: Job | None = None
     doing: dict[str, str] = field(default_factory=dict)
     """What it does, by who does it: the firmware of a boot test, or nobody."""
     done: int = 0
@@ -75,6 +80,11 @@ class Running:
         """What it does, in words."""
         return ", ".join(f"{who}: {what}" if who else what for who, what in self.doing.items())
 
+    @property
+    def part(self) -> float | None:
+        """How far it usually is when it does what it does now; None: nobody can say."""
+        return None if self.job is None else shares.done(self.job, self.doing)
+
     def line(self, now: float, columns: int, blocks: str) -> str:
         """Return its bar in so many columns: name, bar, time, what it does; what does not fit goes, the bar first."""
         took = now - self.began
@@ -90,14 +100,16 @@ class Running:
             left = f"about {clock_time(self.usual - took)} left" if took < self.usual else "longer than usual"
             times = f"{clock_time(took)}, {left}"
         else:
-            part, times = None, f"{clock_time(took)}, no earlier run"
+            part, times = self.part, f"{clock_time(took)}, no earlier run"
         bar = _bar(part, 12 if columns < 100 else 20, blocks)
-        tries = [(self.name, bar, times, self.words), (self.name, times, self.words), (self.name, self.words, times)]
-        for each in tries[:2]:
-            line = "  ".join(filter(None, each))
-            if len(line) <= columns:
-                return line
-        return clipped("  ".join(filter(None, tries[-1])), columns)
+        whole = "  ".join(filter(None, (self.name, bar, times, self.words)))
+        if len(whole) <= columns:
+            return whole
+        rest = (times, self.words)
+        kept = "  ".join(filter(None, (self.name, *rest)))
+        if columns < NARROW and len(kept) > columns:
+            kept = "  ".join(filter(None, (self.name, *rest[::-1])))
+        return clipped(kept, columns)
 
 
 class Bars:
@@ -150,7 +162,12 @@ class Bars:
         """Open the task's bar."""
         with self._drawing():
             usual = self._forecast.usual.get(task) if self._forecast else None
-            self._tasks[task] = Running(name=task, began=time.monotonic(), usual=usual), self._open()
+            job = (
+                next((each.job for each in self._forecast.plan.tasks if each.id == task), None)
+                if self._forecast
+                else None
+            )
+            self._tasks[task] = Running(name=task, began=time.monotonic(), usual=usual, job=job), self._open()
             self._foresee()
             self._draw()
 
@@ -244,14 +261,23 @@ class Bars:
         when, left = self._expected
         ahead = [name for name in self._forecast.unknown if name not in self._over]
         still, took = left - (now - when), now - self._began
-        part = len(self._over) / len(tasks) if ahead or still <= 0 else took / (took + still)
+        part = self._part() if ahead or still <= 0 else took / (took + still)
         bar = _bar(part, 12 if self._columns() < 100 else 20, self._blocks)
         words = f"{len(self._over)} of {len(tasks)} tasks  {bar}  {clock_time(took)}"
         if still > 0:
-            words += f", {'at least' if ahead else 'about'} {clock_time(still)} left"
+            words += f", about {clock_time(still)} left"
         if ahead:
-            words += f" ({len(ahead)} task{'s' * (len(ahead) > 1)} without an earlier run)"
+            beside = "besides " if still > 0 else ""
+            words += f" ({beside}{len(ahead)} task{'s' * (len(ahead) > 1)} without an earlier run)"
         return words
+
+    def _part(self) -> float:
+        """Return how much of the run is done by the usual shares of its tasks."""
+        assert self._forecast is not None
+        run = [task for task in self._forecast.plan.tasks if not task.cached]
+        ended = sum(shares.weight(task.job) for task in run if task.id in self._over)
+        going = sum(shares.weight(each.job) * (each.part or 0.0) for each, _ in self._tasks.values() if each.job)
+        return (ended + going) / (sum(shares.weight(task.job) for task in run) or 1.0)
 
     def _foresee(self) -> None:
         now = time.monotonic()

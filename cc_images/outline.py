@@ -43,10 +43,9 @@ def expectation(forecast: Forecast) -> str:
         return "nothing to do"
     unknown = len(forecast.unknown)
     if unknown == len(run):
-        return "how long it takes is not known: there is no earlier run"
-    least = "at least " if unknown else "about "
-    never = f"; {unknown} of {len(run)} without an earlier run" if unknown else ""
-    return f"{least}{duration(forecast.remaining())} by what earlier runs took{never}"
+        return "no estimate: no earlier run"
+    never = f", and {unknown} of {len(run)} tasks without one" if unknown else ""
+    return f"about {duration(forecast.remaining())} by earlier runs{never}"
 
 
 def show_plan(forecast: Forecast, told: TextIO, columns: int = 0) -> None:

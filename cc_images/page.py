@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from cc_images.model import Json, Level
 from cc_images.report import TAIL, clock_time, duration, size, summary
@@ -82,8 +83,15 @@ def _failure(what: str, error: str, hint: str, tail: Sequence[str], log: str) ->
     if tail:
         lines.append(f"<pre>{escape(chr(10).join(tail[-TAIL:]))}</pre>")
     if log:
-        lines.append(f"<p>Whole log: <code>{escape(log)}</code></p>")
+        lines.append(f"<p>Whole log: {_link(log)}</p>")
     return "\n".join([*lines, "</section>"])
+
+
+def _link(path: str) -> str:
+    """Return a file of the store as a link, which leads there from the store's own machine; its name is to be read."""
+    parts = Path(path).parts
+    beside = f"../logs/{quote('/'.join(parts[-2:]))}" if len(parts) > 2 and parts[-3] == "logs" else quote(path)
+    return f'<a href="{escape(beside)}"><code>{escape(path)}</code></a>'
 
 
 # -- when each task ran -------------------------------------------------------------------------------------------

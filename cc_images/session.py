@@ -30,7 +30,7 @@ from cc_images.ledger import Ledger
 from cc_images.making import Progress, Workshop
 from cc_images.model import Arch, Json
 from cc_images.outlook import Outlook, look
-from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status
+from cc_images.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status, Task
 from cc_images.published import Published, Put
 from cc_images.runs import Run
 from cc_images.selection import select, sites_of
@@ -160,7 +160,7 @@ class _Sitting:
         host = capacity.Host.here(self.store.free_bytes())
         copies = capacity.copies(outlook.sites, self.store.root)
         bookings = capacity.book(plan, host, request.jobs, history, copies)
-        usual = {task.id: took for task in plan.tasks if (took := history.seconds(task.id)) is not None}
+        usual = {task.id: took for task in plan.tasks if (took := self._usual(task, history)) is not None}
         self.journal.note(plan=plan.as_json(), results=[])
         self.display.planned(Forecast(plan=plan, bookings=bookings, usual=usual))
         shop = Workshop(
@@ -223,6 +223,15 @@ class _Sitting:
                 stopping=self.stop.is_set,
                 fail_fast=request.fail_fast,
             )
+
+    def _usual(self, task: Task, history: History) -> float | None:
+        """Return the seconds that a task usually takes: its own, or those of its nearest ancestor that ever ran."""
+        took, tag = history.seconds(task.id), getattr(task.job, "tag", "")
+        while took is None and tag in self.config.images and self.config.images[tag].depends:
+            parent = self.config.images[tag].depends[0]
+            took = history.seconds(task.id.replace(f" {task.job.tag} ", f" {parent} "))  # type: ignore[union-attr]
+            tag = parent
+        return took
 
     def _name_in_force(self, outlook: Outlook) -> None:
         """Point the human names at the stored builds that serve: an older one does when a change was taken back."""

@@ -28,6 +28,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "plan": {"model", "recipe"},
         "groundwork": {"model", "plan"},
         "schedule": {"plan"},
+        "shares": {"plan"},
         "planning": {"errors", "groundwork", "model", "plan", "properties", "recipe"},
         "pruning": set(),
         "releasenotes": {"inspection", "model"},

@@ -68,6 +68,7 @@ class Text(HTMLParser):
         self.tags: list[str] = []
         self.open: list[str] = []
         self.outside: list[str] = []
+        self.links: list[str] = []
         self.text = ""
         self.feed(html)
 
@@ -75,7 +76,8 @@ class Text(HTMLParser):
         self.tags.append(tag)
         if tag not in ("meta", "link"):
             self.open.append(tag)
-        self.outside += [value for name, value in attrs if name in ("src", "href", "action", "data", "poster")]
+        named = [value for name, value in attrs if name in ("src", "href", "action", "data", "poster")]
+        (self.links if tag == "a" else self.outside).extend(named)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -106,6 +108,7 @@ def test_a_page_runs_nothing_and_asks_for_nothing() -> None:
     assert "script" not in read.tags
     assert EVIL in read.text, "shown as text"
     assert read.outside == ["data:,"]
+    assert read.links == ["/logs/push"], "a log, which nobody fetches unasked"
     assert not re.search(r"url\(|@import|https?:", html)
     assert page.POLICY.startswith("default-src 'none'")
     assert "<style>" in html

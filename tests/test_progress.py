@@ -104,7 +104,7 @@ def test_lines_are_one_for_each_phase_and_say_what_is_usual(tmp_path: Path) -> N
         "[fetch a] done: there",
         "[fetch b]         FAILED: no",
     ]
-    assert "at least 1 min 15 s by what earlier runs took; 1 of 2 without an earlier run" in plan.getvalue()
+    assert "about 1 min 15 s by earlier runs, and 1 of 2 tasks without one" in plan.getvalue()
     assert "\033" not in out.getvalue()
 
 
