@@ -50,8 +50,8 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
 def contents(facts: Json) -> Json:
     """Return what a build's record keeps of the facts: what `differences` compares."""
     kept = ("os", "kernels", "cmdline", "users", "units", "setuid", "sizes")
-    cloud = {"cloud": facts["cloud"]} if "cloud" in facts else {}
-    return {name: facts[name] for name in kept} | cloud | {"packages": versions(facts), "manifest": None}
+    more = {name: facts[name] for name in ("cloud", "files") if facts.get(name) is not None}
+    return {name: facts[name] for name in kept} | more | {"packages": versions(facts), "manifest": None}
 
 
 def differences(old: Json, new: Json) -> dict[str, list[str]]:
@@ -70,10 +70,35 @@ def differences(old: Json, new: Json) -> dict[str, list[str]]:
             "users": _changed(_by(old["users"], "name"), _by(new["users"], "name")),
             "units": _changed(dict.fromkeys(old["units"], ""), dict.fromkeys(new["units"], "")),
             "set-uid": _changed(_by(old["setuid"], "path"), _by(new["setuid"], "path")),
+            "files": _altered(old, new),
             "size": _grown(old["sizes"], new["sizes"]),
         }.items()
         if found
     }
+
+
+def compared(old: Json, new: Json) -> list[str]:
+    """Return what `differences` has compared."""
+    if not (known(old) and known(new)):
+        return ["packages"]
+    files = ["files of /etc, /opt and /usr/local that are no package's, or not as it brought them"]
+    return [
+        *("system", "packages", "accounts", "enabled units", "files with special rights", "sizes of folders"),
+        *(files if "files" in old and "files" in new else []),
+    ]
+
+
+def _altered(old: Json, new: Json) -> list[str]:
+    """Return which files came, went and changed, where both say it."""
+    if "files" not in old or "files" not in new:
+        return []
+    before, after = old["files"], new["files"]
+    both = sorted(before.keys() & after.keys())
+    return [
+        *(f"+{path}" for path in sorted(after.keys() - before.keys())),
+        *(f"-{path}" for path in sorted(before.keys() - after.keys())),
+        *(f"{path} changed" for path in both if before[path] != after[path]),
+    ]
 
 
 def known(facts: Json) -> bool:

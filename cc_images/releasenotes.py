@@ -17,6 +17,7 @@ HEADINGS: Mapping[str, str] = {
     "users": "Accounts",
     "units": "Units that are enabled",
     "set-uid": "Files with special rights",
+    "files": "Files of /etc, /opt and /usr/local",
     "size": "Size by folder",
 }
 
@@ -67,8 +68,9 @@ def facts(notes: Notes) -> list[tuple[str, str]]:
         found.append(("kernel", _step(_kernel(notes.old), _kernel(notes.new))))
     counts = [str(len(inspection.versions(each.contents))) for each in (notes.old, notes.new)]
     found.append(("packages", _step(*counts)))
-    if "units" not in notes.new.contents or "units" not in notes.old.contents:
-        found.append(("compared", "packages only: one of the versions was never looked into"))
+    seen = inspection.compared(notes.old.contents, notes.new.contents)
+    why = ": one of the versions was never looked into" if len(seen) == 1 else ""
+    found.append(("compared", f"{', '.join(seen)}{' only' * (len(seen) == 1)}{why}"))
     return found
 
 
@@ -94,7 +96,7 @@ def text(notes: Notes) -> str:
     lines += [f"  {heading:10} {said}" for heading, said in facts(notes)]
     for heading, phrases in sections(notes):
         lines += [f"{heading}: {len(phrases)}", *(f"  {phrase}" for phrase in phrases)]
-    return "\n".join(lines if notes.differences else [*lines, "nothing else differs"])
+    return "\n".join(lines if notes.differences else [*lines, "nothing of what is compared differs"])
 
 
 def markdown(notes: Notes) -> str:
@@ -104,7 +106,7 @@ def markdown(notes: Notes) -> str:
     lines += [f"- **{heading}**: {said}" for heading, said in facts(notes)]
     for heading, phrases in sections(notes):
         lines += ["", f"## {heading} ({len(phrases)})", "", *(f"- `{phrase}`" for phrase in phrases)]
-    return "\n".join(lines if notes.differences else [*lines, "", "Nothing else differs."])
+    return "\n".join(lines if notes.differences else [*lines, "", "Nothing of what is compared differs."])
 
 
 def _step(old: str, new: str) -> str:

@@ -35,6 +35,7 @@ def test_notes_as_text() -> None:
         "  file       300.0 MiB",
         "  kernel     6.1.0-1-amd64 → 6.1.0-2-amd64",
         "  packages   2",
+        "  compared   system, packages, accounts, enabled units, files with special rights, sizes of folders",
         "Packages added: 1",
         "  joe 1",
         "Packages removed: 1",
@@ -56,10 +57,18 @@ def test_notes_as_markdown() -> None:
     said = markdown(compare(edition("v1", FACTS), edition("v2", LATER)))
     assert said.startswith("# CC-X v2 (amd64)\n\nChanges since version v1.\n\n- **file**: 300.0 MiB\n")
     assert "## Packages changed (1)\n\n- `vim 1 → 2`\n" in said
-    assert "Nothing else differs" in markdown(compare(edition("v1", FACTS), edition("v2", FACTS)))
+    assert "Nothing of what is compared differs" in markdown(compare(edition("v1", FACTS), edition("v2", FACTS)))
 
 
 def test_notes_of_a_version_that_nobody_looked_into_say_so() -> None:
     said = text(compare(edition("v1", {"packages": {"vim": "1"}}), edition("v2", LATER)))
     assert "compared   packages only: one of the versions was never looked into" in said
     assert "Units" not in said
+
+
+def test_files_that_no_package_owns_are_compared_where_both_versions_say_them() -> None:
+    old, new = FACTS | {"files": {"/etc/a": "1", "/opt/b": "1"}}, FACTS | {"files": {"/etc/a": "2", "/opt/c": "1"}}
+    said = text(compare(edition("v1", contents(old)), edition("v2", contents(new))))
+    assert "Files of /etc, /opt and /usr/local: 3\n  +/opt/c\n  -/opt/b\n  /etc/a changed" in said
+    assert "files of /etc, /opt and /usr/local that are no package's" in said
+    assert "/etc" not in text(compare(edition("v1", contents(FACTS)), edition("v2", contents(new))))

@@ -16,6 +16,7 @@ Runs as a script with the standard library only; knows nothing of cc_images. `di
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -55,6 +56,15 @@ LEFTOVERS = (
     ".dockerenv",
 )
 """Paths, as glob patterns, that only a build or a boot leaves."""
+
+FOLDERS = ("/etc", "/opt", "/usr/local")
+"""Where files are that no package brings, and that people change."""
+
+VOLATILE = frozenset(
+    {"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid", "/etc/ld.so.cache"}
+    | {"/etc/.pwd.lock", "/etc/machine-id", "/etc/cc-images/provenance.json"}
+)
+"""Files of them that differ in every build, or are told otherwise."""
 
 PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin")
 """Where programs for all users are."""
@@ -138,8 +148,47 @@ def tree(secrets: list[bytes], mounted_at: list[str], sought: Facts) -> Facts:
             name: text("/" + name).splitlines() for name in names(*key_files()) if text("/" + name).strip()
         },
     }
+    facts["files"] = own_files()
     facts["sought"] = {"files": {path: state(path) for path in sought.get("files", [])}}
     return facts | walk(secrets, mounted_at, facts["sought"], sought.get("executables", []))
+
+
+def own_files() -> dict[str, str] | None:
+    """Return the files of FOLDERS that no package has brought, or that are not as it did: path and digest.
+
+    None where the packages' database does not say whose files are whose.
+    """
+    lists = names("var/lib/dpkg/info/*.list")
+    if not lists:
+        return None
+    owned = {line for each in lists for line in text("/" + each).splitlines()}
+    settings = dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})$", text("/var/lib/dpkg/status"), re.MULTILINE))
+    found: dict[str, str] = {}
+    for top in FOLDERS:
+        for folder, _, files in os.walk(top):
+            for name in files:
+                path = os.path.join(folder, name)
+                if path in VOLATILE or path.endswith(("-", "~")) or not stat.S_ISREG(os.lstat(path).st_mode):
+                    continue
+                if path in owned and path not in settings:
+                    continue
+                digest = digests(path)
+                if digest[0] != settings.get(path):
+                    found[path] = digest[1]
+    return dict(sorted(found.items()))
+
+
+def digests(path: str) -> tuple[str, str]:
+    """Return md5, in which dpkg keeps what settings were, and the beginning of the sha256 of a file."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(CHUNK):
+                md5.update(chunk)
+                sha256.update(chunk)
+    except OSError:
+        return "", "unreadable"
+    return md5.hexdigest(), sha256.hexdigest()[:16]
 
 
 def state(path: str) -> str:
