@@ -207,6 +207,7 @@ class Blueprints:
             "content": self._content(image),
             "environment": self._environment(image) | self._provenance(image, arch),
             "packages": self._packages(image),
+            "secrets": self._config.declared(image),
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
             "scratch": image.scratch,
@@ -324,6 +325,7 @@ class Blueprints:
             files={variable: self._stamps(path) for variable, path in named.items()},
             tools=self._tools(job.arch, isinstance(job, LayerJob)),
             parent=below.job.asked if isinstance(below, Blueprint) else "",
+            secrets=job.secrets,
         )
 
 

@@ -198,6 +198,7 @@ def _image(section: Section) -> Image:
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
         abstract=section.flag("abstract"),
+        secrets=section.words("secrets"),
         without=section.words("without"),
         boot=_contract(section.child("boot")),
         base=section.flag("base") if "base" in section else None,
@@ -238,6 +239,14 @@ def _check_words(section: Section, image: Image) -> None:
     for element in (*image.elements, *image.disk, *image.without):
         if not NAME.match(element):
             section.problem("elements", f"{element!r} is not an element's name")
+    _check_variables(section, image)
+
+
+def _check_variables(section: Section, image: Image) -> None:
+    """Report variables that an image may not set, and secrets that are no variables."""
+    for name in image.secrets:
+        if not _VARIABLE.match(name):
+            section.problem("secrets", f"{name!r} is not a variable's name")
     for variable in image.environment:
         if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:
             section.problem(

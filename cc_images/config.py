@@ -76,9 +76,14 @@ class Config:
             together |= each.environment
         return expanded(together | dict(self.environment), self.home, self.files["images.yaml"].parent)
 
+    def declared(self, image: Image) -> tuple[str, ...]:
+        """Return the variables that an image and its ancestors say are secrets."""
+        return tuple(dict.fromkeys(name for each in self.lineage(image) for name in each.secrets))
+
     def secrets(self, tag: str) -> tuple[str, ...]:
         """Return what no file of an image may contain: the secret values of its build's variables."""
-        return secret_values(self.variables(self.images[tag]) | dict(self.network))
+        image = self.images[tag]
+        return secret_values(self.variables(image) | dict(self.network), self.declared(image))
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Config:

@@ -52,6 +52,8 @@ class Order:
     offline: bool = False
     layer: Path | None = None
     tree: bool = False
+    secrets: tuple[str, ...] = ()
+    """Variables that are declared secrets."""
 
 
 def build(
@@ -95,7 +97,7 @@ def build(
             timeout=order.timeout * MINUTE,
             stop=stop,
             on_line=phases.feed,
-            secrets=secret_values(order.environment),
+            secrets=secret_values(order.environment, order.secrets),
         )
     except process.TimedOut as error:
         error.message = f"dib was still in {phases.where} after {order.timeout} minutes"

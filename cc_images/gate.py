@@ -18,7 +18,7 @@ from cc_images.errors import CCImagesError
 from cc_images.making import Workshop
 from cc_images.model import Build, Format, Output
 from cc_images.plan import BootJob
-from cc_images.recipe import redacted, secret_values
+from cc_images.recipe import redacted
 from cc_images.trial import Refused, Verdict, examine
 
 
@@ -71,7 +71,7 @@ class Gate:
             folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
             guards=run.work / "guards",
             serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
-            secrets=secret_values({**variables, **self.shop.network}),
+            secrets=self.shop.secrets(self.job.tag),
             admitted=interior.admitted_keys(variables),
             accelerated=acceleration.acceleration(self.job.arch, memory).runs,
             cores=self.shop.guest_cores,
@@ -102,13 +102,19 @@ class Gate:
     def _require_secrets(self) -> None:
         """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
         built = self.shop.store.details(self.build).get("recipe", {}).get("environment", {})
-        now = redacted(self.shop.variables(self.job.tag))
+        declared = self.shop.declared(self.job.tag)
+        now = redacted(self.shop.variables(self.job.tag), declared=declared)
         unknown = [name for name, shown in built.items() if "sha256:" in shown and now.get(name) != shown]
         if unknown:
             raise CCImagesError(
                 f"{', '.join(unknown)} had another value when this version was built, so the image cannot be searched "
                 "for it",
-                hint="set it as for the build, or build and push in one run with -b -p",
+                hint="set it as for the build, or build and push in one run with -b -p"
+                + (
+                    ", and -f, since a new value of a declared secret builds nothing"
+                    if {*unknown} & {*declared}
+                    else ""
+                ),
                 reason="boot-secrets",
             )
 

@@ -84,6 +84,10 @@ class Workshop:
     stop: threading.Event
     variables: Callable[[str], Mapping[str, str]] = lambda tag: {}
     """The `DIB_*` that builds of an image get now."""
+    secrets: Callable[[str], tuple[str, ...]] = lambda tag: ()
+    """What no file of an image may contain."""
+    declared: Callable[[str], tuple[str, ...]] = lambda tag: ()
+    """The variables of an image that are declared secrets."""
     clouds: Mapping[str, str] = field(default_factory=dict)
     """The clouds.yaml entry of each site that is a cloud."""
     origin: Callable[[], Mapping[str, str]] = dict
@@ -202,6 +206,7 @@ class Workshop:
             offline=self.offline,
             layer=start.file,
             tree=tree,
+            secrets=job.secrets,
         )
         try:
             file, timings = dib.build(

@@ -176,6 +176,8 @@ class Image:
     layer: bool = True
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    secrets: tuple[str, ...] = ()
+    """Variables whose values are secrets: masked, searched for in the image, and no part of a key."""
     without: tuple[str, ...] = ()
     """Elements of its ancestors' lists that it leaves out."""
     boot: Contract = USUAL

@@ -109,6 +109,8 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """That of them which serves, if any: upstream has not moved since."""
+    secrets: tuple[str, ...] = ()
+    """Variables that are declared secrets."""
     twins: str = ""
     """What is asked of the twins of its programs, if its architecture is not this host's and they have any."""
 
@@ -218,7 +220,7 @@ class Task:
         """Return the task as plain data without secrets."""
         job = asdict(self.job)
         if isinstance(self.job, BuildJob):
-            job["environment"] = redacted(self.job.environment)
+            job["environment"] = redacted(self.job.environment, declared=self.job.secrets)
             job["artifacts"] = {name: artifact.shown for name, artifact in self.job.artifacts.items()}
         elif isinstance(self.job, FetchJob):
             job["artifact"] = self.job.artifact.shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from urllib.parse import unquote
 
@@ -16,6 +16,9 @@ from cc_images.model import Arch, Json
 
 SCHEMA = 2
 """Part of every key: raised when cc-images itself builds differently from the same inputs."""
+
+DECLARED = "(a declared secret)"
+"""What stands in keys for the value of a variable that the catalogue says is a secret."""
 
 LEAST_SECRET = 6
 """Characters below which a value is too common to be looked for in an image."""
@@ -59,16 +62,20 @@ class Recipe:
     parent: str = ""
     upstream: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+    secrets: tuple[str, ...] = ()
+    """Variables that are declared secrets: a new value is no new recipe."""
 
     def as_json(self) -> Json:
         """Return the recipe as plain data, safe to store and show: sensitive values appear as digests."""
-        return self._plain() | {"environment": redacted(self.environment)}
+        return self._plain() | {"environment": redacted(self.environment, declared=self.secrets)}
 
     def _plain(self) -> Json:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "secrets"}
 
     def _for_key(self) -> Json:
-        return self._plain() | {"environment": redacted(self.environment, more=False)}
+        known = {name: value for name, value in self.environment.items() if name not in self.secrets}
+        hidden = dict.fromkeys(self.environment.keys() & {*self.secrets}, DECLARED)
+        return self._plain() | {"environment": redacted(known, more=False) | hidden}
 
     @property
     def key(self) -> str:
@@ -102,14 +109,15 @@ def merged(*seen: Mapping[str, str]) -> dict[str, str]:
     return together
 
 
-def redacted(environment: Mapping[str, str], more: bool = True) -> dict[str, str]:
+def redacted(environment: Mapping[str, str], more: bool = True, declared: Collection[str] = ()) -> dict[str, str]:
     """Return the variables with every value that may be a secret, or holds one, replaced by its digest.
 
-    Without `more` by the rules by which keys are made, which stay as they were.
+    Secret are those `declared`, and by name and form; without `more` by the rules by which keys are made, which stay as
+    they were.
     """
     shown: dict[str, str] = {}
     for name, value in environment.items():
-        secret = _SENSITIVE.search(name) or (more and is_secret(name, value))
+        secret = name in declared or _SENSITIVE.search(name) or (more and is_secret(name, value))
         clean = "" if secret else without_secrets(value)
         shown[name] = (
             value if clean == value else f"{clean} sha256:{hashlib.sha256(value.encode()).hexdigest()}".strip()
@@ -124,11 +132,11 @@ def is_secret(name: str, value: str) -> bool:
     )
 
 
-def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
+def secret_values(environment: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
     """Return the values, and the parts of addresses, that may be secrets and are long enough to be looked for."""
     found: list[str] = []
     for name, value in environment.items():
-        if is_secret(name, value):
+        if name in declared or is_secret(name, value):
             found += [value, *(line for line in value.splitlines() if len(line) > LEAST_LINE)]
         found += [each[1].rstrip("@").rpartition("/")[2].rpartition(":")[2] for each in _LOGIN.finditer(value)]
         found += [each[1] for each in _SIGNATURE.finditer(value)]

@@ -71,7 +71,7 @@ def _place(folder: Path, config: Config) -> str:
 
 def _variables(config: Config, image: Image) -> list[Json]:
     values = config.variables(image)
-    shown = redacted(values)
+    shown = redacted(values, declared=config.declared(image))
     where: dict[str, str] = {}
     for each in config.lineage(image):
         where |= dict.fromkeys(each.environment, each.name)

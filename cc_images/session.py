@@ -175,6 +175,8 @@ class _Sitting:
             stop=self.stop,
             clouds={site.name: site.cloud for site in self.config.sites if site.cloud},
             variables=lambda tag: self.config.variables(self.config.images[tag]),
+            secrets=self.config.secrets,
+            declared=lambda tag: self.config.declared(self.config.images[tag]),
             origin=lambda: provenance.origin(self.config.files["images.yaml"].parent),
             cores=max(1, host.cores // request.jobs),
             guest_cores=bookings.guest_cores,

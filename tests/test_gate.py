@@ -64,7 +64,7 @@ def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
     run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
     shop: Any = SimpleNamespace(
         store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
-        stop=threading.Event(),
+        stop=threading.Event(), secrets=lambda tag: (), declared=lambda tag: (),
         progress=SimpleNamespace(step=lambda task, doing: None),
     )  # fmt: skip
     job = replace(JOB, formats=wanted, asked=asked)

@@ -16,7 +16,7 @@ from cc_images import blueprints, config, dib, outlook, provenance, supply
 from cc_images.elements import Elements
 from cc_images.errors import ConfigError, UserError
 from cc_images.model import Arch, Build, Format, Output
-from cc_images.plan import BuildJob, Request
+from cc_images.plan import BuildJob, Request, Task
 from cc_images.store import Store
 from tests.conftest import write_files
 
@@ -303,6 +303,20 @@ def test_base_is_added_where_the_tree_begins(project: Project) -> None:
     project.images(IMAGES.replace("elements: [extra]", "elements: [extra]\n  base: true"))
     with pytest.raises(ConfigError, match="say it there"):
         project.look()
+
+
+def test_a_rotated_secret_that_is_declared_is_no_new_build(project: Project) -> None:
+    project.images(IMAGES.replace("elements: [os]", "elements: [os]\n  secrets: [DIB_MINE]"))
+    project.environ["DIB_MINE"] = "first-value"
+    before = project.keys()
+    project.environ["DIB_MINE"] = "second-value"
+    assert project.keys() == before
+    job = project.jobs()["child amd64"]
+    assert (job.secrets, job.environment["DIB_MINE"]) == (("DIB_MINE",), "second-value")
+    loaded = config.load(project.environ, project.root)
+    assert "second-value" in loaded.secrets("child")
+    task = Task(id="t", job=job, reason="")
+    assert "second-value" not in str(task.as_json())
 
 
 def test_an_artifact_can_be_handed_over_as_an_address(project: Project) -> None:

@@ -125,3 +125,16 @@ def test_secrets_by_name_and_form_are_in_no_record_and_move_no_key(name: str, va
     assert value not in json.dumps(made.as_json())
     assert value in secret_values({name: value})
     assert made.asked == key_of({**made.as_json(), "environment": {name: value}, "upstream": {}})
+
+
+def test_a_declared_secret_is_masked_looked_for_and_in_no_key() -> None:
+    one, other = (
+        replace(RECIPE, environment={"DIB_MINE": value}, secrets=("DIB_MINE",)) for value in ("first-one", "second-one")
+    )
+    assert one.key == other.key
+    assert one.key != replace(one, secrets=()).key
+    assert "first-one" not in str(one.as_json())
+    assert one.as_json() != other.as_json(), "a record tells which one it was built with"
+    assert "secrets" not in one.as_json()
+    assert secret_values({"DIB_MINE": "first-one"}, ("DIB_MINE",)) == ("first-one",)
+    assert secret_values({"DIB_MINE": "first-one"}) == ()
