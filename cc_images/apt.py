@@ -35,7 +35,7 @@ UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz":
 """How an index may be packed, the smallest first."""
 
 Offers = Mapping[str, str]
-"""The newest version of each package that a part of a repository has, by name."""
+"""The newest version of each package that a part of a repository has, by name; empty for what others provide."""
 
 _PART = re.compile(r"(\d+)|(\D+)")
 
@@ -70,9 +70,12 @@ def offers(text: str) -> Offers:
             name = line[9:].strip()
         elif line.startswith("Version: ") and name:
             version = line[9:].strip()
-            if name not in found or is_later(version, found[name]):
+            if not found.get(name) or is_later(version, found[name]):
                 found[name] = version
             name = ""
+        elif line.startswith("Provides: "):
+            for each in line[10:].split(","):
+                found.setdefault(each.split()[0] if each.split() else "", "")
     return found
 
 
@@ -144,6 +147,19 @@ class Repositories:
         except (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error):
             return None
         return changed(installed, parts)
+
+    def offered(self, arch: str, indices: Mapping[str, str]) -> set[str] | None:
+        """Return the names of all packages, as far as everything is kept here; None if something is not."""
+        names: set[str] = set()
+        kept = Repositories(self._folder, offline=True)
+        try:
+            for address, digest in indices.items():
+                found = kept._release(address, digest)
+                for component in found.components:
+                    names |= kept._part(address, found, component, arch).keys()
+        except (OSError, ValueError):
+            return None
+        return names or None
 
     def _release(self, address: str, digest: str) -> Release:
         if digest not in self._releases:

@@ -169,7 +169,7 @@ class _Commands:
         said = f": {answer.output.strip()[-200:]}" if answer.output.strip() else ""
         if answer.code != expected:
             return f"`{name}` ended with code {answer.code}, not {expected}{said}"
-        if "output" in wanted and not _found(wanted["output"], answer.output):
+        if "output" in wanted and not fits(wanted["output"], answer.output):
             return f"`{name}` did not say {wanted['output']!r}{said}"
         return ""
 
@@ -259,7 +259,7 @@ MATCHING = 5.0
 """Seconds that the comparison of one answer with a regular expression may take."""
 
 
-def _found(pattern: str, text: str) -> bool:
+def fits(pattern: str, text: str) -> bool:
     """Say whether a regular expression fits an answer: apart, since one with nested repetitions may take for ever."""
     program = "import re, sys; p, _, t = sys.stdin.read().partition('\\0'); sys.exit(not re.search(p, t, re.MULTILINE))"
     try:

@@ -22,7 +22,10 @@ from cc_images.errors import UserError
 CHECKS = "checks.yaml"
 """The file of an element that says what must hold in a running image which has it."""
 
-_NOT_BUILT = frozenset({CHECKS, "README.rst", "README.md"})
+VARIABLES = "variables.yaml"
+"""The file of an element that says which values its variables may have."""
+
+_NOT_BUILT = frozenset({CHECKS, VARIABLES, "README.rst", "README.md"})
 """Files of an element that no build reads."""
 
 DISK = frozenset({"vm", "bootloader"})

@@ -103,16 +103,23 @@ class World:
     def _compare(self, made: Build | Layer) -> list[str] | None:
         if not all(address.endswith("/InRelease") for address in self._other(made)):
             return None
-        installed = self._installed(made)
-        digests = {
-            address: self._state.digests.get(address, digest)
-            for address, digest in made.upstream.items()
-            if address.endswith("/InRelease")
-        }
+        installed, digests = self._installed(made), self._indices(made)
         known = all(len(digest) == SHA256 for digest in digests.values())
         if not installed or not known or any(":" in name for name in installed):
             return None
         return self._repositories.changed(installed, made.arch, digests)
+
+    def offered(self, asked: str) -> set[str] | None:
+        """Return the names of what the repositories offer that the newest of a recipe's image has read, if kept."""
+        made = self.newest(asked)
+        return self._repositories.offered(made.arch, self._indices(made)) if made is not None else None
+
+    def _indices(self, made: Build | Layer) -> dict[str, str]:
+        return {
+            address: self._state.digests.get(address, digest)
+            for address, digest in made.upstream.items()
+            if address.endswith("/InRelease")
+        }
 
     def _installed(self, made: Build | Layer) -> Mapping[str, str]:
         """Return the packages of the image's own architecture: name → version."""

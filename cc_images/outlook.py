@@ -5,6 +5,7 @@ Reads element trees, third-party sources, the store and the host's tools; decide
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,6 +164,7 @@ def look(
             *_in_one_go(drawn),
             *_without_base(drawn, world, config),
             *_called_addresses(drawn),
+            *_not_offered(drawn, world),
             *_slowly(drawn),
             *_damaged(candidates, store),
             *world.notes(),
@@ -316,6 +318,22 @@ def _called_addresses(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[st
         f"{variable} holds the path of the fetched file: `as: url` makes it an address, `as: path` ends this note"
         for variable in unsaid
     ]
+
+
+def _not_offered(drawn: Iterable[tuple[Image, Arch, Blueprint]], world: World) -> list[str]:
+    """Say which packages of images' entries are in none of the repositories that builds before them have read."""
+    told: dict[str, None] = {}
+    for image, arch, blueprint in drawn:
+        job = blueprint.job
+        if not job.packages:
+            continue
+        names = world.offered(job.asked) or (world.offered(job.base.asked) if job.base else None)
+        for package in job.packages if names else ():
+            if package.partition("=")[0].partition(":")[0] not in (names or ()):
+                close = difflib.get_close_matches(package, names or (), n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                told[f"{image.name}: no repository that builds for {arch} have read offers {package}{hint}"] = None
+    return [*told]
 
 
 def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:

@@ -17,6 +17,7 @@ from cc_images.config import Config, packaged
 from cc_images.contract import named
 from cc_images.element_lint import ignored_hooks, unknown_folders
 from cc_images.element_modes import lost
+from cc_images.element_variables import impossible, unread
 from cc_images.elements import Elements, own_elements, with_layout
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Arch, ElementSource, Image
@@ -97,14 +98,22 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
     """
     told = dict.fromkeys(_of_the_package(chosen, config, elements))
     problems: dict[str, None] = {}
+    values: dict[str, None] = {}
     for image, arch in chosen:
-        for name in elements.closure(with_layout((*config.content(image), *image.disk), arch)):
+        used = elements.closure(with_layout((*config.content(image), *image.disk), arch))
+        variables = config.variables(image)
+        values.update(dict.fromkeys(f"{image.name}: {each}" for each in impossible(elements, used, variables)))
+        own = [name for each in config.lineage(image) for name in each.environment]
+        told.update(dict.fromkeys(f"{image.name}: {each}" for each in unread(elements, used, own)))
+        for name in used:
             path = elements.path(name)
             if path.parent == own_elements():
                 continue
             ignored = list(ignored_hooks(path))
             (told if "ignored-hooks" in image.allow else problems).update(dict.fromkeys(ignored))
             told.update(dict.fromkeys((*unknown_folders(path), *lost(path))))
+    if values:
+        raise UserError("\n".join(values), hint="correct it in images.yaml or the environment", reason="value")
     if problems:
         raise UserError(
             "\n".join(problems), hint="or say allow: [ignored-hooks] in images.yaml", reason="ignored-hooks"

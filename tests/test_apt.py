@@ -46,6 +46,9 @@ def test_versions_in_order(low: str, high: str) -> None:
 def test_what_an_index_offers_is_the_newest_of_each() -> None:
     text = "Package: a\nVersion: 2\n\nPackage: a\nVersion: 10\n\nPackage: b\nSource: x\nVersion: 1-1\n"
     assert offers(text) == {"a": "10", "b": "1-1"}
+    assert offers("Package: a\nVersion: 1\nProvides: mta (= 1), b\n\nPackage: b\nVersion: 2\n") == {
+        "a": "1", "mta": "", "b": "2",
+    }  # fmt: skip
 
 
 def test_what_differs_is_told() -> None:
@@ -105,6 +108,15 @@ def test_indices_are_fetched_once_by_their_digests(bed: Bed, tmp_path: Path) -> 
     found = Repositories(tmp_path / "indices")
     assert found.changed({"vim": "9.0"}, "amd64", {bed.address: newer}) == ["vim 9.0 → 9.1"]
     assert found.changed({"vim": "9.0"}, "amd64", {bed.address: digest}) == [], "what is kept needs no network"
+
+
+def test_names_are_told_from_what_is_kept_alone(bed: Bed, tmp_path: Path) -> None:
+    digest, found = bed.release("1", vim="9.0"), Repositories(tmp_path / "indices")
+    assert found.offered("amd64", {bed.address: digest}) is None
+    found.changed({"vim": "9.0"}, "amd64", {bed.address: digest})
+    asked = len(bed.asked)
+    assert found.offered("amd64", {bed.address: digest}) == {"vim"}
+    assert len(bed.asked) == asked
 
 
 def test_what_cannot_be_had_or_has_changed_again_is_not_known(bed: Bed, tmp_path: Path) -> None:

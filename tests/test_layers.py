@@ -57,6 +57,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sandbox": {"process", "records"},
         "element_files": {"element_modes", "files", "records"},
         "element_modes": set(),
+        "element_variables": {"document", "element_files", "elements"},
         "element_lint": {"build_log"},
         "element_environment": set(),
         "elements": {"element_environment", "element_files"},
