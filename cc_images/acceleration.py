@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.console import Console
 from cc_images.emulation import EMULATORS, Emulator, Machine, comma, engine
 from cc_images.errors import CCImagesError
@@ -62,7 +62,7 @@ def acceleration(arch: Arch, memory: Path, *, anew: bool = False) -> Answer:
         return Answer(runs=False, asked=now, why=f"this host is {platform.machine()}")
     if why := _kvm_refuses():
         return Answer(runs=False, asked=now, why=why)
-    known = records.entries(memory, records.AcceleratorShape)
+    known = records.entries(memory, record_shapes.AcceleratorShape)
     found = known.get(_host(arch))
     if not anew and found is not None and "why" in found and (found["runs"] or now - found["asked"] < DAY):
         return Answer(**{name: found[name] for name in ("runs", "asked", "why")})
@@ -72,7 +72,7 @@ def acceleration(arch: Arch, memory: Path, *, anew: bool = False) -> Answer:
 
 def distrust(arch: Arch, memory: Path, why: str) -> None:
     """Remember for a day that guests do not run accelerated here, whatever a probe says."""
-    known = records.entries(memory, records.AcceleratorShape)
+    known = records.entries(memory, record_shapes.AcceleratorShape)
     if (before := known.get(_host(arch))) is None or before["runs"]:
         _log.warning("guests do not run accelerated here, so boot tests are done in software for a day: %s", why)
     _remember(arch, memory, Answer(runs=False, asked=time.time(), why=why), known)
@@ -80,7 +80,7 @@ def distrust(arch: Arch, memory: Path, why: str) -> None:
 
 def _remember(arch: Arch, memory: Path, answer: Answer, known: dict[str, Json]) -> Answer:
     with suppress(OSError):
-        write_json(memory, records.encoded(records.MemoryShape, known | {_host(arch): asdict(answer)}))
+        write_json(memory, records.encoded(record_shapes.MemoryShape, known | {_host(arch): asdict(answer)}))
     return answer
 
 

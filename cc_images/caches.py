@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.files import clear_errors, file_digest, point, tree_size, try_lock, write_json
 from cc_images.model import Json
 
@@ -77,7 +77,7 @@ class Caches:
         lie below `cache/`. `name` becomes the beginning of the generation's. The caller holds the family's lock. Old
         generations that nobody reads are removed.
         """
-        said = records.found(out / "cache.json", records.DownloadsShape)
+        said = records.found(out / "cache.json", record_shapes.DownloadsShape)
         if not said.get("new"):
             return
         folder = self.root / family
@@ -165,7 +165,7 @@ class Caches:
         return None
 
     def _digests(self, generation: Path) -> dict[str, str]:
-        found = records.found(_beside(generation, "json"), records.MemoryShape)
+        found = records.found(_beside(generation, "json"), record_shapes.MemoryShape)
         return {path: digest for path, digest in found.items() if path != "format" and isinstance(digest, str)}
 
     def _is_intact(self, generation: Path) -> bool:

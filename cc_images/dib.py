@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import foreign, process, records, toolbox_parts, twins
+from cc_images import foreign, process, record_shapes, records, toolbox_parts, twins
 from cc_images.build_log import Phases, explained
 from cc_images.errors import CCImagesError
 from cc_images.layering import LAYER_ELEMENT
@@ -130,7 +130,7 @@ def packages(out: Path) -> dict[str, str]:
     for manifest in out.glob("*.d/dib-manifests/dib-manifest-dpkg-*"):
         if not manifest.resolve().is_relative_to(out.resolve()):
             continue
-        listed = records.found(manifest, records.ManifestShape).get("packages", [])
+        listed = records.found(manifest, record_shapes.ManifestShape).get("packages", [])
         found |= {
             entry["package"]: entry["version"]
             for entry in listed

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.element_modes import normal
 from cc_images.errors import UserError
 from cc_images.files import file_digest, write_json
@@ -50,12 +50,12 @@ class Digests:
         if self._memory is not None and self._is_new and self._known is not None:
             kept = dict(list(self._known.items())[-REMEMBERED:])
             with suppress(OSError):  # a full or foreign store must not keep anybody from looking
-                write_json(self._memory, records.encoded(records.MemoryShape, kept))
+                write_json(self._memory, records.encoded(record_shapes.MemoryShape, kept))
             self._is_new = False
 
     def _loaded(self, memory: Path) -> dict[str, str]:
         if self._known is None:
-            found = records.recalled(memory, records.MemoryShape, memory.parent) or {}
+            found = records.recalled(memory, record_shapes.MemoryShape, memory.parent) or {}
             self._known = {key: digest for key, digest in found.items() if isinstance(digest, str)}
         return self._known
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.files import write_json
 from cc_images.model import Json
 from cc_images.plan import Result, Status
@@ -35,9 +35,9 @@ class History:
     def __init__(self, root: Path) -> None:
         self._path = root / "history.json"
         self._tasks: dict[str, list[Json]] = {}
-        for task, found in (records.recalled(self._path, records.MemoryShape, root) or {}).items():
+        for task, found in (records.recalled(self._path, record_shapes.MemoryShape, root) or {}).items():
             listed = found if isinstance(found, list) else []
-            rows = [each for each in listed if records.fits(each, records.TookShape)]
+            rows = [each for each in listed if records.fits(each, record_shapes.TookShape)]
             self._tasks.update({task: rows} if rows else {})
 
     def seconds(self, task: str) -> float | None:
@@ -64,7 +64,7 @@ class History:
         for result in done:
             took: Mapping[str, float] = {"seconds": round(result.seconds, 1), **result.peaks}
             self._tasks[result.task] = [*self._tasks.get(result.task, []), dict(took)][-REMEMBERED:]
-        write_json(self._path, records.encoded(records.MemoryShape, self._tasks))
+        write_json(self._path, records.encoded(record_shapes.MemoryShape, self._tasks))
 
     def _of(self, task: str) -> list[Took]:
         known = {each.name for each in fields(Took)}

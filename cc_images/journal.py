@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.errors import CCImagesError
 from cc_images.files import clear_errors, point, write_json
 from cc_images.model import Json
@@ -77,7 +77,7 @@ class Journal:
             self._later.cancel()
             self._later = None
         began = time.monotonic()
-        write_json(self.path, records.encoded(records.JournalShape, self._told))
+        write_json(self.path, records.encoded(record_shapes.JournalShape, self._told))
         ended = time.monotonic()
         self._due = ended + (ended - began) * SPARING
 
@@ -103,13 +103,13 @@ def read(path: Path) -> Json | None:
 
 
 def _raw(path: Path) -> Json | None:
-    return records.recalled(path, records.JournalShape, path.parent.parent)
+    return records.recalled(path, record_shapes.JournalShape, path.parent.parent)
 
 
 def _whole(found: Json, run: str) -> Json:
     """Return a journal with its state, and without what lacks something that every entry has."""
-    results = [each for each in found.get("results", []) if records.fits(each, records.ResultShape)]
-    images = [each for each in found.get("images", []) if records.fits(each, records.ImageShape)]
+    results = [each for each in found.get("results", []) if records.fits(each, record_shapes.ResultShape)]
+    images = [each for each in found.get("images", []) if records.fits(each, record_shapes.ImageShape)]
     good = all(each["status"] in ("done", "cached") for each in results)
     ended = State.INTERRUPTED if found.get("interrupted") else State.OK if good else State.FAILED
     state = found.get("state") if found.get("state") in set(State) else ended
@@ -133,5 +133,5 @@ def bury(root: Path, run: str) -> None:
     """Note that a run has died, unless its journal says how it ended."""
     said = _raw(folder(root) / f"{run}.json")
     if said is not None and said.get("state") == State.RUNNING:
-        killed = records.encoded(records.JournalShape, said | {"state": State.KILLED})
+        killed = records.encoded(record_shapes.JournalShape, said | {"state": State.KILLED})
         write_json(folder(root) / f"{run}.json", killed)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from cc_images import records
+from cc_images import record_shapes, records
 from cc_images.files import try_lock
 from cc_images.plan import PLACES, Elsewhere, Resource, Stand
 from cc_images.runs import Run
@@ -173,7 +173,7 @@ def _write(path: Path, page: Page) -> bool:
 def _read(path: Path) -> Page | None:
     """Return what a page of another run says here; None for what is illegible, or gone."""
     with suppress(*ILLEGIBLE):
-        said = records.load(path, records.MemoryShape)
+        said = records.load(path, record_shapes.MemoryShape)
         return Page(
             takes=_amounts(said["takes"]),
             keeps=tuple((float(when), _amounts(kept)) for when, kept in said["keeps"]),

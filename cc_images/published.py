@@ -6,25 +6,16 @@ Owns `published.json` in the store. It is a memory, not the truth: somebody else
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from cc_images import records
+from msgspec import convert
+from msgspec.structs import asdict, replace
+
+from cc_images import record_shapes, records
 from cc_images.files import write_json
+from cc_images.record_shapes import Put
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
-    """One image as it was put on a site, or found there: its version, and since when, in seconds since 1970."""
-
-    site: str
-    name: str
-    tag: str
-    arch: str
-    version: str
-    since: float
-    seen: float
-    """When a run has last found it to be so."""
+__all__ = ["Published", "Put"]
 
 
 class Published:
@@ -33,9 +24,9 @@ class Published:
     def __init__(self, root: Path) -> None:
         self._path = root / "published.json"
         self._puts: dict[tuple[str, str], Put] = {}
-        said = records.recalled(self._path, records.PublishedShape, root) or {"published": []}
+        said = records.recalled(self._path, record_shapes.PublishedShape, root) or {"published": []}
         for plain in said["published"]:
-            put = Put(**{each.name: plain[each.name] for each in fields(Put)})
+            put = convert(plain, Put)
             self._puts[put.site, put.name] = put
 
     def all(self) -> list[Put]:
@@ -60,6 +51,6 @@ class Published:
         for put in puts:
             before = self._puts.get((put.site, put.name))
             since = before.since if before is not None and before.version == put.version else put.since
-            self._puts[put.site, put.name] = Put(**asdict(put) | {"since": since})
+            self._puts[put.site, put.name] = replace(put, since=since)
         said = {"published": [asdict(put) for put in self.all()]}
-        write_json(self._path, records.encoded(records.PublishedShape, said, self._path))
+        write_json(self._path, records.encoded(record_shapes.PublishedShape, said, self._path))

@@ -4,7 +4,7 @@ Owns their formats. Each has a number; a file without one is of format 1. Keys t
 ignored and kept when a record is written again. A record of a newer format is in use, never damaged: only the
 cc-images that wrote it may remove it. A damaged one (torn, of a wrong shape, or no regular file) is moved into the
 quarantine of its store and named once in the log. To change a format incompatibly: raise its number, decode the old
-one too, add a golden file to `tests/golden`.
+one too, add a golden file to `tests/golden`. What each may hold stands in `record_shapes`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,16 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cc_images.model import Arch, Build, Format, Json, Layer, Output, moment
+from cc_images.record_shapes import BuildShape, LayerShape, MemoryShape, OutputShape, Shape
 
 LARGEST = 256 << 20
 """Bytes above which a file is no record."""
-
-Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-Version = Annotated[str, Meta(pattern=r"\A[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?\Z")]
-RelativePath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(.*/)?\.{1,2}(/|\Z))(?!.*//)[^\0]+\Z")]
-Count = Annotated[int, Meta(ge=0)]
-Amount = Annotated[float, Meta(ge=0)]
 
 _log = logging.getLogger(__name__)
 
@@ -43,252 +36,6 @@ class Damaged(ValueError):
 
 class Newer(Exception):
     """A record in a format that a newer cc-images writes."""
-
-
-class Shape(Struct, kw_only=True):
-    """The keys of a record, and what they may hold; FORMAT is the number that this version writes."""
-
-    FORMAT: ClassVar[int] = 1
-
-
-class OutputShape(Shape):
-    """One output of a build."""
-
-    format: Format
-    digest: Digest
-    sha512: str
-    size: Count
-    virtual_size: Count
-
-
-class BuildShape(Shape):
-    """`builds/<tag>/<arch>/<version>.json`."""
-
-    tag: str
-    name: str
-    arch: Arch
-    version: Version
-    asked: str
-    key: str
-    outputs: dict[Format, OutputShape]
-    upstream: dict[str, str] = {}
-    packages: Count = 0
-    boot: str = ""
-
-
-class LayerShape(Shape):
-    """`layers/<tag>/<arch>/<run>.json`."""
-
-    tag: str
-    arch: Arch
-    run: Version
-    asked: str
-    key: str
-    digest: Digest
-    size: Count
-    upstream: dict[str, str] = {}
-
-
-class ContentsShape(Shape):
-    """What was seen inside an image; see `inspection.contents`."""
-
-    os: dict[str, str] | UnsetType = UNSET
-    kernels: list[str] | UnsetType = UNSET
-    cmdline: str | UnsetType = UNSET
-    users: list[dict[str, str]] | UnsetType = UNSET
-    units: list[str] | UnsetType = UNSET
-    setuid: list[dict[str, str]] | UnsetType = UNSET
-    sizes: dict[str, int] | UnsetType = UNSET
-    packages: dict[str, str] | UnsetType = UNSET
-    manifest: dict[str, str] | None = None
-
-
-class RecipeShape(Shape):
-    """The recipe of a build or layer as it was recorded; see `recipe.Recipe.as_json`."""
-
-    elements: dict[str, Any] = {}
-    environment: dict[str, str] = {}
-
-
-class DetailsShape(Shape):
-    """The `.more` beside the record of a build or layer."""
-
-    recipe: RecipeShape | UnsetType = UNSET
-    files: dict[str, dict[str, str]] = {}
-    sources: dict[str, str] = {}
-    timings: dict[str, float] = {}
-    packages: dict[str, str] = {}
-    contents: ContentsShape | UnsetType = UNSET
-    boot: dict[str, Any] | UnsetType = UNSET
-
-
-class PassShape(Shape):
-    """`boots/<digest>.json`."""
-
-    asked: str
-
-
-class ArtifactShape(Shape):
-    """`artifacts/<digest>.json`."""
-
-    name: str
-
-
-class ResultShape(Shape):
-    """One result in a journal; see `plan.Result`."""
-
-    task: str
-    status: str
-    error: str
-    hint: str
-    tail: list[str]
-    log: str
-    seconds: Amount
-    started: float
-    reason: str = ""
-    size: Count = 0
-    where: str = ""
-    version: str = ""
-    timings: dict[str, float] = {}
-    peaks: dict[str, float] = {}
-
-
-class ImageShape(Shape):
-    """What a run did to one image, in a journal; see `account.images`."""
-
-    image: str
-    arch: str
-    version: str
-    before: str
-    built: bool
-    ok: bool
-    sites: list[dict[str, str]]
-    size: Count | UnsetType = UNSET
-    disk: Count | UnsetType = UNSET
-    size_before: Count | UnsetType | None = UNSET
-    packages: Count | UnsetType = UNSET
-    boot: dict[str, Any] | UnsetType | None = UNSET
-    sizes: dict[str, int] | UnsetType = UNSET
-    rest: int | UnsetType = UNSET
-    compared: bool | UnsetType = UNSET
-    changes: dict[str, list[str]] | UnsetType | None = UNSET
-
-
-class TaskShape(Shape):
-    """One task of the plan in a journal."""
-
-    id: str
-    resource: str = ""
-
-
-class PlanShape(Shape):
-    """The plan in a journal."""
-
-    tasks: list[TaskShape]
-    notes: list[str] = []
-    left_out: list[str] = []
-
-
-class JournalShape(Shape):
-    """`runs/<run>.json`; its results and images are looked at one by one."""
-
-    run: str | UnsetType = UNSET
-    state: str | UnsetType = UNSET
-    words: list[str] = []
-    began: str | UnsetType = UNSET
-    error: str = ""
-    seconds: Amount | None = None
-    plan: PlanShape | UnsetType = UNSET
-    results: list[Any] = []
-    images: list[Any] = []
-    critical: list[str] = []
-    counts: dict[str, int] = {}
-
-
-class SidecarShape(Shape):
-    """`<Name>.json` beside an image in a folder that is a site, whose own `format` is the disk's."""
-
-    id: str = ""
-    name: str = ""
-    sha512: str = ""
-    size: Count = 0
-    run: str = ""
-    replaces: str = ""
-    archives: str = ""
-    published: datetime | UnsetType = UNSET
-    properties: dict[str, str] = {}
-
-
-class MemoryShape(Shape):
-    """A file of which each entry is looked at by itself: history, upstream, accelerators."""
-
-
-class PutShape(Shape):
-    """One entry of `published.json`; see `published.Put`."""
-
-    site: str
-    name: str
-    tag: str
-    arch: str
-    version: str
-    since: float
-    seen: float
-
-
-class PublishedShape(Shape):
-    """`published.json`."""
-
-    published: list[PutShape]
-
-
-class SeenShape(Shape):
-    """One entry of `upstream.json`; see `upstream.Seen`."""
-
-    digest: str
-    when: str
-    etag: str = ""
-    modified: str = ""
-
-
-class TookShape(Shape):
-    """One row of `history.json`; see `history.Took`."""
-
-    seconds: Amount
-    memory: Amount = 0
-    scratch: Amount = 0
-    disk: Amount = 0
-
-
-class PeaksShape(Shape):
-    """`out/peaks.json` of a sandbox."""
-
-    memory: Count = 0
-    scratch: Count = 0
-
-
-class DownloadsShape(Shape):
-    """`out/cache.json` of a sandbox: relative paths below its cache."""
-
-    kept: list[RelativePath] = []
-    new: list[RelativePath] = []
-    empty: list[RelativePath] = []
-
-
-class ManifestShape(Shape):
-    """dib's manifest of Debian packages."""
-
-    packages: list[dict[str, str]]
-
-
-class AcceleratorShape(Shape):
-    """One entry of `accelerators.json`: whether a host runs guests accelerated, when that was found, and why not."""
-
-    runs: bool
-    asked: Amount
-    why: str = ""
-
-
-# -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, shape: type[Shape]) -> Json:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images import process, records
+from cc_images import process, record_shapes, records
 from cc_images.errors import CCImagesError, UserError
 
 TOOLBOX = Path(__file__).with_name("toolbox")
@@ -109,7 +109,7 @@ class Sandbox:
         Room for the scratch folder is the caller's to book: it lies in memory or on disk.
         """
         found = {"memory": 0, "scratch": 0}
-        said = records.found(self.out / "peaks.json", records.PeaksShape)
+        said = records.found(self.out / "peaks.json", record_shapes.PeaksShape)
         found |= {name: said[name] for name in found if name in said}
         files = (path.lstat() for path in self.out.rglob("*"))
         return {name: each >> 20 for name, each in found.items()} | {

@@ -45,7 +45,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from cc_images import journal, records
+from cc_images import journal, record_shapes, records
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer, moment
@@ -189,7 +189,7 @@ class Store:
     def is_newer(self, path: Path) -> bool:
         """Say whether a record has a format that only a newer cc-images reads: it is in use, and not ours to remove."""
         try:
-            records.load(path, records.BuildShape if path.parts[-4] == "builds" else records.LayerShape)
+            records.load(path, record_shapes.BuildShape if path.parts[-4] == "builds" else record_shapes.LayerShape)
         except records.Newer:
             return True
         except (OSError, records.Damaged):
@@ -225,7 +225,7 @@ class Store:
         Of a build that was looked into, `contents` too, and of one that was booted, `boot`.
         """
         path = self.record_path(made).with_suffix(".more")
-        return records.recalled(path, records.DetailsShape, self.root) or {}
+        return records.recalled(path, record_shapes.DetailsShape, self.root) or {}
 
     def record_path(self, made: Build | Layer) -> Path:
         """Return where the record of a build or layer is."""
@@ -237,7 +237,7 @@ class Store:
         """Write or replace a build's record, then point the human names at its blobs."""
         path = self.record_path(build)
         with clear_errors(self.root):
-            write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+            write_json(path.with_suffix(".more"), records.encoded(record_shapes.DetailsShape, details))
             write_json(path, records.encoded_build(build, path))
             newest = next(self.builds(build.tag, build.arch), None)
             named = (newest.version if newest else "", self.current(build.tag, build.arch))
@@ -271,7 +271,7 @@ class Store:
         """Write a layer's record; the blob is in its place."""
         path = self.record_path(layer)
         with clear_errors(self.root):
-            write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+            write_json(path.with_suffix(".more"), records.encoded(record_shapes.DetailsShape, details))
             write_json(path, records.encoded_layer(layer, path))
 
     # -- boot tests ---------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Store:
         """Return what was asked of those blobs that have passed a boot test."""
         found: dict[str, str] = {}
         for digest in digests:
-            said = records.recalled(self.root / "boots" / f"{digest}.json", records.PassShape, self.root)
+            said = records.recalled(self.root / "boots" / f"{digest}.json", record_shapes.PassShape, self.root)
             if said is not None:
                 found[digest] = said["asked"]
         return found
@@ -288,7 +288,7 @@ class Store:
     def note_pass(self, digest: str, said: Json) -> None:
         """Note that a blob has passed a boot test; `asked` in what is said names the test."""
         with clear_errors(self.root):
-            write_json(self.root / "boots" / f"{digest}.json", records.encoded(records.PassShape, said))
+            write_json(self.root / "boots" / f"{digest}.json", records.encoded(record_shapes.PassShape, said))
 
     def forget_pass(self, digest: str) -> None:
         """Forget that a blob has passed: it was tested again and did not."""
@@ -301,18 +301,18 @@ class Store:
             newest = self.build(build.tag, build.arch, build.version)
             if newest is not None:
                 details = self.details(newest) | {"boot": said, "contents": contents}
-                write_json(path.with_suffix(".more"), records.encoded(records.DetailsShape, details))
+                write_json(path.with_suffix(".more"), records.encoded(record_shapes.DetailsShape, details))
                 write_json(path, records.encoded_build(replace(newest, boot=level), path))
 
     def note_artifact(self, digest: str, name: str) -> None:
         """Note what a fetched file is, and that it was of use now."""
         with clear_errors(self.root):
             path = self.root / "artifacts" / f"{digest}.json"
-            write_json(path, records.encoded(records.ArtifactShape, {"name": name}, path))
+            write_json(path, records.encoded(record_shapes.ArtifactShape, {"name": name}, path))
 
     def artifact_name(self, digest: str) -> str:
         """Return what a fetched file is called; empty for a blob that is none."""
-        said = records.recalled(self.root / "artifacts" / f"{digest}.json", records.ArtifactShape, self.root)
+        said = records.recalled(self.root / "artifacts" / f"{digest}.json", record_shapes.ArtifactShape, self.root)
         return str(said["name"]) if said else ""
 
     # -- both ---------------------------------------------------------------------------------------------------

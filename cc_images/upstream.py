@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from cc_images import clock, process, records
+from cc_images import clock, process, record_shapes, records
 from cc_images.errors import CCImagesError
 from cc_images.files import write_json
 from cc_images.recipe import merged, without_secrets
@@ -96,7 +96,7 @@ def look(
     if fresh:
         with suppress(OSError):  # a full or foreign store must not keep anybody from looking
             told = {address: asdict(seen) for address, seen in (known | fresh).items()}
-            write_json(memory, records.encoded(records.MemoryShape, told))
+            write_json(memory, records.encoded(record_shapes.MemoryShape, told))
     together = known | fresh
     return State(
         digests={address: together[address].digest for address in wanted if address in together},
@@ -134,7 +134,7 @@ def shown(address: str, otherwise: str) -> str:
 
 def _other_downloads(listing: Path) -> set[str]:
     """Return what a build has in dib's cache besides packages: base images and repositories, whose state is unknown."""
-    said = records.found(listing, records.DownloadsShape)
+    said = records.found(listing, record_shapes.DownloadsShape)
     if not said:
         return set()
     units = {path.partition("/")[0] for path in (*said["kept"], *said["new"])}
@@ -178,7 +178,7 @@ def _apt_name(address: str) -> str:
 
 def _remembered(memory: Path) -> dict[str, Seen]:
     known = {each.name for each in fields(Seen)}
-    found = records.entries(memory, records.SeenShape)
+    found = records.entries(memory, record_shapes.SeenShape)
     return {
         address: Seen(**{name: value for name, value in said.items() if name in known})
         for address, said in found.items()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cc_images import journal, records, upkeep, upstream
+from cc_images import journal, record_shapes, records, upkeep, upstream
 from cc_images.history import History
 from cc_images.model import Arch, Build
 from cc_images.published import Published
@@ -46,10 +46,11 @@ def test_builds_and_layers_of_all_formats_are_read_and_written_in_the_newest(tmp
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("details", records.DetailsShape), ("pass", records.PassShape), ("artifact", records.ArtifactShape),
-     ("journal", records.JournalShape), ("published", records.PublishedShape)],
+    [("details", record_shapes.DetailsShape), ("pass", record_shapes.PassShape),
+     ("artifact", record_shapes.ArtifactShape), ("journal", record_shapes.JournalShape),
+     ("published", record_shapes.PublishedShape)],
 )  # fmt: skip
-def test_other_records_of_all_formats_are_read(name: str, shape: type[records.Shape], number: int) -> None:
+def test_other_records_of_all_formats_are_read(name: str, shape: type[record_shapes.Shape], number: int) -> None:
     found = records.load(GOLDEN / f"{name}-{number}.json", shape)
     assert records.encoded(shape, found) == golden(f"{name}-1")
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images import clock, records
+from cc_images import clock, record_shapes, records
 from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import flush_folder, write_json
@@ -224,7 +224,7 @@ class DirectorySite:
 
     def _read(self, sidecar: Path) -> Json:
         with suppress(OSError, ValueError, records.Newer):
-            return records.load(sidecar, records.SidecarShape)
+            return records.load(sidecar, record_shapes.SidecarShape)
         return {}
 
     def _refused(self, error: OSError) -> CCImagesError:
