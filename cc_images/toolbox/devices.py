@@ -1,8 +1,9 @@
-"""Which devices a sandbox may open: a control group of its own, where the host has them.
+"""What a sandbox may open and use up: control groups of its own, where the host has them.
 
 Root in a sandbox makes nodes for the images that it builds; without a control group it could make one for a disk of
 the host, and open it. Version 1 is told in files; version 2 by a small BPF program (linux/bpf.h:
-BPF_PROG_TYPE_CGROUP_DEVICE). The standard library only; knows nothing of cc_images.
+BPF_PROG_TYPE_CGROUP_DEVICE). Processes and memory are bounded for the host's sake: a build that runs wild is ended,
+not what else the host does. The standard library only; knows nothing of cc_images.
 """
 
 from __future__ import annotations
@@ -43,17 +44,47 @@ SYS_BPF = {"x86_64": 321, "aarch64": 280}
 BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI = 5, 8, 15, 6, 2
 
 
+PROCESSES = 16384
+"""How many processes and threads a sandbox may have."""
+
+SPARED = 20
+"""The host keeps one part in so many of its memory from a sandbox."""
+
+
 class Group:
-    """A control group that lets its processes open few devices; `folder` is None where the host has none."""
+    """Control groups that let their processes open few devices, and bound what they use up.
+
+    `folder` is that for devices, None where the host has none.
+    """
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self._before: Path | None = None
+        self._bounds: list[tuple[Path, Path]] = []
+        """The groups of version 1 that bound processes and memory, each with the one before."""
         for version, place in groups():
             sweep(place)
             with suppress(OSError, KeyError):
                 self._make(version, place)
-                return
+                break
+        for limit, value in limits().items():
+            self._bound(limit, value)
+
+    def _bound(self, limit: str, value: int) -> None:
+        """Bound one thing, in the group for devices if that is of version 2, else in one of its own."""
+        for version, place in groups(limit.partition(".")[0]):
+            with suppress(OSError):
+                if version == 2 and self.folder is not None and self.folder.parent == place:
+                    (self.folder / limit).write_text(str(value))
+                    return
+                folder = place / f"{PREFIX}{os.getpid()}"
+                sweep(place)
+                if version == 1:
+                    folder.mkdir()
+                    (folder / ONE.get(limit, limit)).write_text(str(value))
+                    (folder / "cgroup.procs").write_text(str(os.getpid()))
+                    self._bounds.append((folder, place))
+                    return
 
     def _make(self, version: int, place: Path) -> None:
         folder = place / f"{PREFIX}{os.getpid()}"
@@ -72,15 +103,29 @@ class Group:
         self.folder, self._before = folder, place
 
     def leave(self) -> None:
-        """Go back to the group from before, and remove this one, in which nobody is any more."""
+        """Go back to the groups from before, and remove these, in which nobody is any more."""
+        for folder, before in self._bounds:
+            with suppress(OSError):
+                (before / "cgroup.procs").write_text(str(os.getpid()))
+                folder.rmdir()
         if self.folder is not None and self._before is not None:
             with suppress(OSError):
                 (self._before / "cgroup.procs").write_text(str(os.getpid()))
                 self.folder.rmdir()
 
 
-def groups() -> list[tuple[int, Path]]:
-    """Return this process's own control groups that may bound devices, by version; see cgroups(7)."""
+ONE = {"memory.max": "memory.limit_in_bytes"}
+"""What version 1 calls a limit."""
+
+
+def limits() -> dict[str, int]:
+    """Return what a sandbox may use up, by the names of version 2."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {"pids.max": PROCESSES, "memory.max": memory - memory // SPARED}
+
+
+def groups(controller: str = "devices") -> list[tuple[int, Path]]:
+    """Return this process's own control groups that may bound something, by version; see cgroups(7)."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
@@ -90,8 +135,8 @@ def groups() -> list[tuple[int, Path]]:
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), before.split()[4])
-        if kind == "cgroup" and "devices" in options.split(","):
-            found.append((1, Path(place + own.get("devices", "/"))))
+        if kind == "cgroup" and controller in options.split(","):
+            found.append((1, Path(place + own.get(controller, "/"))))
         elif kind == "cgroup2":
             found.append((2, Path(place + own.get("", "/"))))
     return sorted(found)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +17,9 @@ from cc_images import dib, process, sandbox
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sandbox import Sandbox
 from tests.leaks import loops, orphaned_loops
+
+sys.path.insert(0, str(sandbox.TOOLBOX))  # as the programs of the toolbox find each other
+devices = importlib.import_module("devices")
 
 
 def enter(tmp_path: Path, script: str, *visible: Path, timeout: float = 60, tmpfs_mib: int = 0) -> list[str]:
@@ -69,6 +74,31 @@ def test_files_below_tmp_that_are_named_are_seen(tmp_path: Path) -> None:
 
 def test_the_kernels_knobs_are_read_only(tmp_path: Path) -> None:
     enter(tmp_path, "! echo 60 > /proc/sys/vm/swappiness 2>/dev/null")
+
+
+@pytest.mark.parametrize("controller", ["pids", "memory"])
+def test_processes_and_memory_are_bounded_where_the_host_has_control_groups(tmp_path: Path, controller: str) -> None:
+    if not any(version == 1 for version, _ in devices.groups(controller)):
+        pytest.skip(f"the host has no control group of version 1 for {controller}")
+    lines = enter(tmp_path, "cat /proc/self/cgroup")
+    (group,) = [line for line in lines if controller in line.split(":")[1].split(",")]
+    assert devices.PREFIX in group
+    left = [found for _, place in devices.groups(controller) for found in place.glob(f"{devices.PREFIX}*")]
+    assert [str(each) for each in left if each.name == group.rpartition("/")[2]] == [], "it goes with the sandbox"
+
+
+def test_a_build_that_makes_processes_without_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not devices.groups("pids"):
+        pytest.skip("the host has no control group for processes")
+    toolbox = tmp_path / "toolbox"
+    shutil.copytree(sandbox.TOOLBOX, toolbox, ignore=shutil.ignore_patterns("__pycache__"))
+    bounded = (toolbox / "devices.py").read_text().replace("PROCESSES = 16384", "PROCESSES = 60")
+    (toolbox / "devices.py").write_text(bounded)
+    monkeypatch.setattr(sandbox, "TOOLBOX", toolbox)
+    script = "i=0; while [ $i -lt 200 ]; do sleep 60 & i=$((i + 1)); done"
+    with pytest.raises(process.CommandFailed):
+        enter(tmp_path, script)
+    assert any("fork" in line.lower() for line in (tmp_path / "log").read_text().splitlines())
 
 
 ATTACKS = r"""
