@@ -208,6 +208,7 @@ class Blueprints:
             "environment": self._environment(image) | self._provenance(image, arch),
             "packages": self._packages(image),
             "secrets": self._config.declared(image),
+            "network": image.network,
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
             "scratch": image.scratch,

@@ -48,6 +48,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 """A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|hvc0|none)\Z")
+_NETWORK = re.compile(r"(host|private)\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -170,7 +171,13 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     parent = images[image.depends[0]]
     said = {each.name: value for each in fields(Contract) if (value := getattr(image.boot, each.name))}
     provenance = {**parent.provenance, **image.provenance}
-    return replace(image, provenance=provenance, base=parent.base, boot=replace(parent.boot, **said))
+    return replace(
+        image,
+        provenance=provenance,
+        base=parent.base,
+        network=image.network or parent.network,
+        boot=replace(parent.boot, **said),
+    )
 
 
 def _image(section: Section) -> Image:
@@ -199,6 +206,7 @@ def _image(section: Section) -> Image:
         layer=section.flag("layer", default=True),
         abstract=section.flag("abstract"),
         secrets=section.words("secrets"),
+        network=section.text("network", _NETWORK, "host or private"),
         without=section.words("without"),
         boot=_contract(section.child("boot")),
         base=section.flag("base") if "base" in section else None,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images import acceleration, emulation, foreign, process, sandbox, twins
+from cc_images import acceleration, emulation, foreign, outlet, process, sandbox, twins
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
@@ -56,6 +56,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield from _kernel()
     yield from _tools()
     yield _root()
+    yield _network()
     yield from _emulation(arches)
     for arch in arches:
         yield from _boots(arch, config, store)
@@ -175,6 +176,15 @@ def _refusal(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
+
+
+def _network() -> Finding:
+    text = (
+        "one of their own, through slirp4netns"
+        if outlet.program()
+        else "the host's own; with the package slirp4netns they would have one of their own"
+    )
+    return Finding(subject="network of builds", state=State.FINE, text=text)
 
 
 def _memory() -> Finding:

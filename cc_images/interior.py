@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from cc_images import process
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model import Json
-from cc_images.sandbox import Sandbox, require_root, require_tools
+from cc_images.sandbox import NAMESERVER, Sandbox, require_root, require_tools
 
 PROGRAM = Path(__file__).parent / "inside" / "look.py"
 
@@ -47,7 +47,9 @@ def look(
     """
     image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
     disk_format = self_contained(image, stop)
-    sandbox = Sandbox(workspace=workspace, guards=guards, visible=(image, PROGRAM.parent), keeps="DAC_READ_SEARCH")
+    sandbox = Sandbox(
+        workspace=workspace, guards=guards, visible=(image, PROGRAM.parent), keeps="DAC_READ_SEARCH", network="none"
+    )
     mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
     program, *paths = (str(sandbox.place(each)) for each in (PROGRAM, image, mounts, result))
     sandbox.run(
@@ -113,7 +115,7 @@ def nameservers() -> list[str]:
     except OSError:
         return []
     listed = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
-    found = []
+    found = [NAMESERVER]
     for each in listed:
         with suppress(ValueError):
             address = ip_address(each.partition("%")[0])

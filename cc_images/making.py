@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from cc_images import dib, foreign, provenance, twins, upstream
+from cc_images import dib, foreign, outlet, provenance, twins, upstream
 from cc_images.caches import Caches, Generation
 from cc_images.element_modes import copy_normal, is_normal
 from cc_images.elements import Elements, with_layout
@@ -187,6 +187,7 @@ class Workshop:
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
             seeds=tuple(each.path for each in found),
+            **self._network(job),
             **self._interpreter(task, job, workspace, log),
         )
         placed = {name: str(sandbox.place(Path(path))) for name, path in artifacts.items()}
@@ -238,11 +239,16 @@ class Workshop:
             behind=tuple(each.resolve() for each in named),
             tmpfs_mib=self.tmpfs.get(task, 0),
             cores=self.cores,
+            **self._network(job),
         )
         self.progress.step(task, "unpacking programs")
         placed = [str(sandbox.place(Path(each))) for each in keyrings]
         made = twins.make(job.arch, job.environment, placed, sandbox, network=self.network, log=log, stop=self.stop)
         return Made(file=made, timings={}, upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks())
+
+    def _network(self, job: BuildJob) -> dict[str, Any]:
+        network = outlet.chosen(job.network, {**self.network, **job.environment})
+        return {"network": network, "outlet": outlet.program() if network is outlet.Network.PRIVATE else ""}
 
     def _interpreter(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> dict[str, Any]:
         """Return what a sandbox needs to run the programs of another architecture; nothing for this host's own."""

@@ -176,6 +176,8 @@ class Image:
     layer: bool = True
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    network: str = ""
+    """What builds have of it: `host` or `private`; empty: private where the host offers that."""
     secrets: tuple[str, ...] = ()
     """Variables whose values are secrets: masked, searched for in the image, and no part of a key."""
     without: tuple[str, ...] = ()

@@ -33,6 +33,9 @@ PYTHON = (sys.executable, "-I", "-B")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 FAILED_TO_ENTER = 125
 
+NAMESERVER = "10.0.2.3"
+"""What answers names in a private network; see `toolbox/networks.py`."""
+
 NEUTRAL = Path("/cc-images")
 """Where a sandbox shows what has an odd name."""
 
@@ -65,6 +68,10 @@ class Sandbox:
     """Files and folders of the host that the command reads; `place` says where it finds them."""
     behind: tuple[Path, ...] = ()
     """The same for those that it only finds through links: each is where it is on the host."""
+    network: str = "host"
+    """`host`, `private` (a namespace with a way out through `outlet`), or `none`."""
+    outlet: str = ""
+    """The program that gives a private network its way out."""
     keeps: str = ""
     """A capability that the command has although builds have not; see `toolbox/powers.py`."""
     tmpfs_mib: int = 0
@@ -179,6 +186,8 @@ class Sandbox:
                     "guards": str(self.guards),
                     "shown": self._shown(),
                     "keeps": self.keeps,
+                    "network": str(self.network),
+                    "outlet": self.outlet,
                     "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
                     "cache": env["DIB_IMAGE_CACHE"],
                     "seeds": [str(self.place(each)) for each in self.seeds],

@@ -80,6 +80,7 @@ LAYERS: list[dict[str, set[str]]] = [
         },
         "formats": {"process"},
         "named_files": set(),
+        "outlet": {"sandbox"},
         "provenance": set(),
         "checkouts": {"files"},
         "sources": {"checkouts", "files", "process", "store"},

@@ -34,8 +34,9 @@ CHARACTER = (
     (10, 229),
     (10, 234),
     (10, 237),
+    (10, 200),
 )
-"""null, zero, full, random, urandom; tty, console, ptmx, pts; fuse, btrfs-control, loop-control; see devices.txt."""
+"""null, zero, full, random, urandom; tty, console, ptmx, pts; fuse, btrfs-control, loop-control, tun: devices.txt."""
 BLOCK = ((7, None),)
 """Loop devices."""
 

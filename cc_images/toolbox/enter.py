@@ -18,19 +18,21 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.toolbox import devices, downloads, interpreters, kernel, peaks, powers, view
+    from cc_images.toolbox import devices, downloads, interpreters, kernel, networks, peaks, powers, view
 else:
     sys.path.insert(0, str(Path(__file__).parent))
     import devices
     import downloads
     import interpreters
     import kernel
+    import networks
     import peaks
     import powers
     import view
@@ -44,6 +46,7 @@ def inside(spec: dict[str, Any]) -> int:
     scratch, out = spec["inside"] + "/scratch", spec["inside"] + "/out"
     kernel.end_with_parent()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
+    connect(spec["network"], spec["line"])
     view.make(spec)
     for folder in spec["folders"]:
         os.makedirs(folder, exist_ok=True)
@@ -80,6 +83,16 @@ def inside(spec: dict[str, Any]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def connect(network: str, line: socket.socket) -> None:
+    """Go into the network that is wanted, and wait until the guard has given it a way out."""
+    if network != "host":
+        networks.enter()
+    if network == "private":
+        line.send(b"?")
+        if line.recv(1) != b"!":
+            raise OSError(0, "there is no way out of the sandbox's network")
+
+
 def end_all() -> None:
     """End every process that the command has left in this PID namespace, whose first one this is."""
     try:
@@ -104,10 +117,23 @@ def guard(spec: dict[str, Any]) -> int:
     fcntl.flock(os.open(spec["guards"], os.O_RDWR | os.O_CREAT, 0o666), fcntl.LOCK_SH)  # until this process ends
     spec["namespace"], release = register(spec["interpreter"])
     group = devices.Group()
+    outlet = (
+        networks.Outlet(spec["outlet"], spec["workspace"] + "/outlet.log") if spec["network"] == "private" else None
+    )
+    line, spec["line"] = socket.socketpair()
     kernel.unshare(kernel.CLONE_NEWPID)
     first = os.fork()
     if first == 0:
+        line.close()
         os._exit(guarded(inside, spec))
+    spec["line"].close()
+    if outlet is not None and line.recv(1):
+        try:
+            outlet.open(first)
+            line.send(b"!")
+        except OSError as error:
+            print(f"sandbox: {error.strerror}", file=sys.stderr, flush=True)
+    line.close()
     ended, stopped = os.pidfd_open(first), False
     poll = select.poll()
     poll.register(ended, select.POLLIN)
@@ -121,6 +147,8 @@ def guard(spec: dict[str, Any]) -> int:
         os.kill(first, signal.SIGKILL)
     _, status = os.waitpid(first, 0)  # returns when every process of the namespace is gone
     release()
+    if outlet is not None:
+        outlet.close()
     group.leave()
     shutil.rmtree(
         spec["workspace"] + "/scratch", ignore_errors=True

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.toolbox import kernel
+    from cc_images.toolbox import kernel, networks
     from cc_images.toolbox.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, mount
 else:
     import kernel
+    import networks
     from kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, mount
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store")
@@ -42,8 +43,7 @@ def make(spec: dict[str, Any]) -> None:
     workspace = os.open(spec["workspace"], os.O_PATH | os.O_DIRECTORY)
     nodes = {name: os.stat(f"/dev/{name}") for name in NODES if os.path.exists(f"/dev/{name}")}
     kernel.keep_mounts_private()
-    resolver = Path("/etc/resolv.conf")
-    names = (os.path.realpath(resolver), resolver.read_bytes()) if resolver.exists() else None
+    names = resolver(spec["network"])
     kept = [(folder, os.open(folder, os.O_PATH)) for folder in ("/etc", *SYSTEM, *STATE) if os.path.isdir(folder)]
     mount("tmpfs", NEW, "tmpfs", MS_NOSUID, f"mode=0755,size={SIZE}")
     os.mkdir(f"{NEW}/.none")
@@ -73,13 +73,31 @@ def make(spec: dict[str, Any]) -> None:
             show(shown[place], NEW + place, f"{NEW}/.none")
     kernel.unmount(work)
     os.rmdir(work)
-    if names is not None and not os.path.exists(f"{NEW}{names[0]}"):  # a link into /run
-        os.makedirs(os.path.dirname(NEW + names[0]), exist_ok=True)
-        Path(NEW + names[0]).write_bytes(names[1])
+    if names is not None:
+        show_text(*names)
     for descriptor in (workspace, *shown.values(), *(each for _, each in kept)):
         os.close(descriptor)
     kernel.change_root(NEW)
     socket.sethostname("localhost")
+
+
+def resolver(network: str) -> tuple[str, bytes] | None:
+    """Return where the settings of the resolver are, which may be behind a link into /run, and what they say."""
+    file = Path("/etc/resolv.conf")
+    place = os.path.realpath(file)
+    if network == "private":
+        return place, f"nameserver {networks.NAMESERVER}\n".encode()
+    return (place, file.read_bytes()) if file.exists() else None
+
+
+def show_text(place: str, text: bytes) -> None:
+    """Show a small file of this content, in place of the host's if that has another."""
+    if not os.path.exists(NEW + place):
+        os.makedirs(os.path.dirname(NEW + place), exist_ok=True)
+        Path(NEW + place).write_bytes(text)
+    elif Path(NEW + place).read_bytes() != text:
+        Path(f"{NEW}/.resolver").write_bytes(text)
+        mount(f"{NEW}/.resolver", NEW + place, flags=MS_BIND)
 
 
 def make_own(spec: dict[str, Any], workspace: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import dib, process, sandbox
+from cc_images import dib, outlet, process, sandbox
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sandbox import Sandbox
 from tests.leaks import loops, orphaned_loops
@@ -99,6 +100,40 @@ def test_a_build_that_makes_processes_without_end_is_bounded(tmp_path: Path, mon
     with pytest.raises(process.CommandFailed):
         enter(tmp_path, script)
     assert any("fork" in line.lower() for line in (tmp_path / "log").read_text().splitlines())
+
+
+def networked(tmp_path: Path, network: str, script: str) -> list[str]:
+    """Run a shell script in a sandbox with a network of this kind; port is that of a service on the host's loopback."""
+    lines: list[str] = []
+    box = Sandbox(
+        workspace=tmp_path / "box", guards=tmp_path / "guards", cores=1, network=network, outlet=outlet.program()
+    )
+    (tmp_path / "box").mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as server, (tmp_path / "log").open("wb") as log:
+        environment = {"PORT": str(server.getsockname()[1])}
+        box.run(["bash", "-uc", script], environment, log=log, timeout=60, stop=threading.Event(), on_line=lines.append)
+    return lines
+
+
+REACH = "(exec 3<> /dev/tcp/127.0.0.1/$PORT) 2> /dev/null && echo reached; cat /proc/net/dev | cut -d: -f1 | tail -n +3"
+
+
+def test_a_look_has_no_network_and_a_build_without_one_of_its_own_the_hosts(tmp_path: Path) -> None:
+    assert [line.strip() for line in networked(tmp_path, "none", REACH)] == ["lo"]
+    shutil.rmtree(tmp_path / "box")
+    assert networked(tmp_path, "host", REACH)[0] == "reached"
+
+
+@pytest.mark.skipif(not outlet.program(), reason="needs slirp4netns and /dev/net/tun")
+def test_a_private_network_has_a_way_out_and_not_to_the_hosts_loopback(tmp_path: Path) -> None:
+    address = next(
+        line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if "nameserver" in line
+    )
+    script = f"{REACH}; cat /etc/resolv.conf; timeout 20 bash -c 'exec 3<> /dev/tcp/{address}/53' && echo out"
+    said = [line.strip() for line in networked(tmp_path, "private", script)]
+    assert said == ["lo", "tap0", f"nameserver {sandbox.NAMESERVER}", "out"]
+    processes = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(b"slirp4netns" in each for each in processes), "it ends with the sandbox"
 
 
 ATTACKS = r"""
