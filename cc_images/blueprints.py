@@ -20,6 +20,7 @@ from cc_images.config import Config
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import UserError
 from cc_images.layering import Inheritance, inherit, obstacle
+from cc_images.layout import programs
 from cc_images.model import Arch, Artifact, Image, Json
 from cc_images.named_files import named_files, stamp
 from cc_images.plan import Base, BuildJob, LayerJob, TwinsJob
@@ -75,7 +76,9 @@ class Blueprints:
                 self._below(each, arch)
         below = self._below(image, arch)
         job = BuildJob(disk=image.disk, **self._common(image, arch))
-        self._require_left_out(image, self._closure(job.content, job.disk, arch))
+        used = self._closure(job.content, job.disk, arch)
+        self._require_left_out(image, used)
+        job = replace(job, programs=programs(self._elements, used, job.environment))
         recipe = self._recipe(job, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)

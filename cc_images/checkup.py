@@ -7,18 +7,21 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images import acceleration, emulation, foreign, outlet, process, sandbox, twins
+from cc_images import acceleration, emulation, foreign, layout, outlet, process, sandbox, twins
 from cc_images.config import Config
+from cc_images.elements import Elements, with_layout
 from cc_images.errors import CCImagesError
 from cc_images.making import LEAST_FREE
 from cc_images.model import Arch, Firmware, Json, Site
 from cc_images.planning import formats_for
 from cc_images.sites import LOOK, open_site
 from cc_images.store import Store
+from cc_images.supply import known_folders
 
 LEAST_KERNEL = (5, 12)
 """mount_setattr, by which a sandbox sees the host read-only."""
@@ -57,6 +60,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield from _tools()
     yield _root()
     yield _network()
+    yield from _layouts(config, store)
     yield from _emulation(arches)
     for arch in arches:
         yield from _boots(arch, config, store)
@@ -176,6 +180,20 @@ def _refusal(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
+
+
+def _layouts(config: Config, store: Store) -> Iterator[Finding]:
+    """Yield what the layouts of the catalogue's disks take and this host lacks."""
+    elements = Elements(known_folders(config, store))
+    missing: dict[str, list[str]] = {}
+    for image in config.images.values():
+        with suppress(CCImagesError):  # elements that are not here; a plan says which
+            used = elements.closure(with_layout((*config.content(image), *image.disk), image.arches[0]))
+            for each in layout.lacking(layout.programs(elements, used, config.variables(image))):
+                missing.setdefault(each, []).append(image.tag)
+    for each, tags in missing.items():
+        text = f"{each} is missing, for the disks of {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"
+        yield Finding(subject="disk layouts", state=State.LACK, text=text, remedy="install it")
 
 
 def _network() -> Finding:

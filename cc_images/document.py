@@ -30,6 +30,14 @@ E = TypeVar("E", bound=StrEnum)
 _LOADER: Callable[[str], Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def plain(text: str) -> Any:
+    """Return a YAML text of somebody else's schema as plain data. Raises ValueError for what is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
 def choice(word: str, known: Iterable[str]) -> str:
     """Return the sentence about a word that is not one of the known ones."""
     known = list(known)

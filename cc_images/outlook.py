@@ -19,6 +19,7 @@ from cc_images.elements import Elements, own_elements
 from cc_images.errors import UserError
 from cc_images.freshness import World
 from cc_images.groundwork import Foundation, too_old
+from cc_images.layout import lacking
 from cc_images.model import Arch, Build, Image, Json, Layer, Site
 from cc_images.named_files import missing_files
 from cc_images.plan import LayerJob, Plan, Request
@@ -166,6 +167,7 @@ def look(
             *_called_addresses(drawn),
             *_not_offered(drawn, world),
             *_slowly(drawn),
+            *_lacking_programs(drawn),
             *_damaged(candidates, store),
             *world.notes(),
         ),
@@ -334,6 +336,15 @@ def _not_offered(drawn: Iterable[tuple[Image, Arch, Blueprint]], world: World) -
                 hint = f" (did you mean {close[0]}?)" if close else ""
                 told[f"{image.name}: no repository that builds for {arch} have read offers {package}{hint}"] = None
     return [*told]
+
+
+def _lacking_programs(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:
+    """Say which disks cannot be made here: this host lacks what their layout takes."""
+    return [
+        f"{image.tag}: its disk's layout takes {', '.join(missing)}, which this host lacks, so a build will be refused"
+        for image, _, blueprint in drawn
+        if (missing := lacking(blueprint.job.programs))
+    ]
 
 
 def _slowly(drawn: Iterable[tuple[Image, Arch, Blueprint]]) -> list[str]:

@@ -109,6 +109,8 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """That of them which serves, if any: upstream has not moved since."""
+    programs: tuple[str, ...] = ()
+    """Programs of this host that its disk's layout takes."""
     network: str = ""
     """What its image says of the network: `host`, `private`, or nothing."""
     secrets: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cc_images import emulation, foreign, guest, interior, sandbox
 from cc_images.errors import CCImagesError
+from cc_images.layout import lacking
 from cc_images.model import Site
 from cc_images.plan import BootJob, BuildJob, Plan, PushJob
 from cc_images.sites import LOOK, open_site
@@ -35,6 +36,12 @@ def require(plan: Plan, sites: Sequence[Site]) -> list[str]:
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
                 reason="missing-device",
             )
+    if missing := lacking(dict.fromkeys(each for job in builds for each in job.programs)):
+        raise CCImagesError(
+            "the disks' layouts take what is missing on this host: " + ", ".join(missing),
+            hint="install it",
+            reason="missing-tool",
+        )
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
         interior.require_host()
