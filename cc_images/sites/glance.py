@@ -115,9 +115,11 @@ class GlanceSite:
         return bool(found) and found["name"] == name
 
     def publish(self, staged: Entry, name: str) -> None:
-        """Give a staged image its name and visibility in one call."""
+        """Give a staged image its name and visibility in one call, and the tags that people gave the one before."""
         visibility = staged.intended or self._site.visibility or "private"
-        self._patch(staged.id, {"name": name, "visibility": visibility, "tags": [OURS]})
+        before = self._call("GET", f"/images/{staged.replaces}", missing_is_fine=True) if staged.replaces else {}
+        tags = {OURS} | {tag for tag in before.get("tags", []) if tag.partition(":")[0] != OURS}
+        self._patch(staged.id, {"name": name, "visibility": visibility, "tags": sorted(tags)})
 
     def describe(self, entry: Entry, publication: Publication) -> None:
         """Set properties and visibility in one call; properties that nobody asks for any more stay."""

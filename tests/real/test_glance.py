@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cc_images import cloud
+from cc_images.cloud import Patience
 from cc_images.config import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model import Format, Site
@@ -37,13 +38,14 @@ def name(bed: TestBed, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     """Return an image name of the test's own, and make the clouds known."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
     monkeypatch.setattr(cloud, "PAUSE", 0.05)
-    for module in (cloud, glance):
-        monkeypatch.setattr(module, "ANSWER_TIMEOUT", 10.0)
     return "CC-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
 
 
-def site(cloud: str = "metal", **more: Any) -> GlanceSite:
-    return GlanceSite(Site(name=cloud, cloud=cloud, **{"visibility": "private"} | more), Format.RAW)
+QUICK = Patience(answer=10.0)
+
+
+def site(cloud: str = "metal", patience: Patience = QUICK, **more: Any) -> GlanceSite:
+    return GlanceSite(Site(name=cloud, cloud=cloud, **{"visibility": "private"} | more), Format.RAW, patience)
 
 
 def publication(folder: Path, name: str, content: bytes, run: str = "r1", **properties: str) -> Publication:
@@ -91,6 +93,15 @@ def test_publish_replace_and_nothing_to_do(tmp_path: Path, name: str) -> None:
     is_now(name, b"three", b"one", b"two")
     entry = site().find(name)[0]
     assert entry.properties["os_type"] == "linux"
+
+
+def test_tags_that_people_gave_an_image_are_the_next_ones_too(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"one"))
+    (entry,) = site().find(name)
+    site()._call("PUT", f"/images/{entry.id}/tags/blessed")
+    put(site(), publication(tmp_path, name, b"two"))
+    (entry,) = site().find(name)
+    assert sorted(site()._tags(entry.id)) == ["blessed", "cc-images"]
 
 
 def test_sites_are_independent(tmp_path: Path, name: str) -> None:
@@ -211,17 +222,15 @@ def test_a_hidden_image_of_the_name_is_replaced_too(tmp_path: Path, name: str) -
 def test_a_keystone_that_stalls_is_given_up(
     tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (cloud, glance):
-        monkeypatch.setattr(module, "ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setattr(cloud, "TRIES", 2)
     clouds = json.loads(bed.clouds.read_text())
     keystone = clouds["clouds"]["metal"]["auth"]["auth_url"]
     with Proxy(int(keystone.rpartition(":")[2].partition("/")[0]), stall_after=0) as made:
         clouds["clouds"]["metal"]["auth"]["auth_url"] = f"{made.url}/v3"
         (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        impatient = Patience(answer=1.0, tries=2)
         with pytest.raises(CCImagesError, match="does not answer"):
-            put(site(), publication(tmp_path, name, b"new"))
+            put(site(patience=impatient), publication(tmp_path, name, b"new"))
 
 
 def test_a_refused_token_at_the_start_of_an_upload_sends_the_whole_file(
@@ -349,7 +358,6 @@ def test_an_upload_that_broke_once_is_sent_again(tmp_path: Path, name: str, prox
 def test_a_connection_that_stalls_is_given_up(
     tmp_path: Path, name: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glance, "CONNECT_TIMEOUT", 2.0)
     monkeypatch.setattr(glance, "STORE_TIMEOUT", 3.0)
     proxy.stall_after = 4 << 20
     with pytest.raises(CCImagesError, match="does not answer") as caught:
