@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make image` and `make test`. Both set up first, once.
 #
 # setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
-# environment in .venv with cc-images and its development tools. `make image ARCH=arm64` on another host, and `make test`,
+# environment in .venv with cc-images; the development tools come with `make check`. `make image ARCH=arm64` on another host, and `make test`,
 # install QEMU for arm64 and a C compiler besides; `make test` tmux, chromium, zsh, fish and gnupg, too, through which
 # the tests look. It writes this host's mirrors to ~/.config/cc-images/settings.yaml, if there is no such file. Nothing else
 # on the host is changed; only `make schedule` installs something outside of this folder.
@@ -42,7 +42,7 @@ images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64;
 	$(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
 	$(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
-$(VENV)/.tests: $(VENV)/.foreign script/setup
+$(VENV)/.tests: $(VENV)/.foreign $(VENV)/.dev script/setup
 	script/setup --tests
 	touch $@
 
@@ -52,7 +52,11 @@ schedule: setup $(FOREIGN)  ## let this host build and publish what changed ever
 unschedule:  ## remove what make schedule has installed; the store and the environment stay
 	script/schedule --remove
 
-check: setup  ## lint, types, layers, unit tests: about a minute
+$(VENV)/.dev: $(VENV)/.ready
+	script/setup --dev $(VENV)
+	touch $@
+
+check: $(VENV)/.dev  ## lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,7 +68,8 @@ test: $(VENV)/.tests check  ## everything, real builds and boots included
 	wait $$aside; beside=$$?; cat $(VENV)/aside.log; [ $$others -eq 0 ] && [ $$beside -eq 0 ]
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
-	$(BIN)/python -m tests.testbed $(or $(FOLDER),$(shell mktemp -d))
+	folder=$(or $(FOLDER),$$(mktemp -d)); trap '[ -n "$(FOLDER)" ] || rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m tests.testbed "$$folder"
 
 bench: setup $(VENV)/.foreign  ## measure what the README claims
 	$(BIN)/python bench/startup.py

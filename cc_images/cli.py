@@ -162,7 +162,10 @@ def _complete(words: list[str]) -> int:
 def _completion(options: argparse.Namespace) -> int:
     from cc_images import completion
 
-    sys.stdout.write(completion.SCRIPTS[options.shell])
+    if options.shell == "install":
+        print("\n".join(map(str, completion.install(os.environ))))
+    else:
+        sys.stdout.write(completion.shared()[completion.PLACES[options.shell]])
     return 0
 
 

@@ -99,7 +99,7 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
     if not wanted or config is None:
         return []
     if wanted[0] == "SHELL":
-        return [(shell, "") for shell in SCRIPTS]
+        return [(shell, "") for shell in (*SCRIPTS, "man", "install")]
     if wanted[0] == "RUN":
         runs = [path.stem for path in journal.newest_first(config.store)]
         return [(run, "") for run in runs[:50]] if not given else []
@@ -130,3 +130,31 @@ def _config() -> Config | None:
     with suppress(CCImagesError, OSError):
         return load(os.environ, Path.cwd())
     return None
+
+
+PLACES: Mapping[str, str] = {
+    "man": "man/man1/cc-images.1",
+    "bash": "bash-completion/completions/cc-images",
+    "zsh": "zsh/site-functions/_cc-images",
+    "fish": "fish/vendor_completions.d/cc-images.fish",
+}
+"""Where a system looks for the man page and for what makes shells complete, below share/."""
+
+
+def shared() -> dict[str, str]:
+    """Return the man page and the scripts of the shells, by their places."""
+    texts = {"man": Path(__file__).with_name("cc-images.1").read_text(), **SCRIPTS}
+    return {place: texts[name] for name, place in PLACES.items()}
+
+
+def install(environ: Mapping[str, str]) -> list[Path]:
+    """Write them where this user's shells, or for root all users', look; return the files."""
+    home = Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME", "/root")) / ".local/share")
+    share = Path("/usr/local/share") if os.geteuid() == 0 and "XDG_DATA_HOME" not in environ else home
+    written: list[Path] = []
+    for place, text in shared().items():
+        file = share / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        written.append(file)
+    return written

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 EXIT_INPUT = 2
@@ -36,7 +37,7 @@ DESCRIPTIONS = {
     "status": "Show how images stand, what the store holds, and what was put where; --sites asks the sites.",
     "report": "Show what a run did, by default the last one, and where its page is.",
     "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
-    "completion": "Print what makes a shell complete verbs, options and tags.",
+    "completion": "Print or install what makes shells complete verbs, options and tags, and the man page.",
     "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
     "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
     "prune": "Remove from the store what is beyond the newest builds, or above a size.",
@@ -86,7 +87,11 @@ def parser(verb: str) -> Parser:
         allow_abbrev=False,  # a word that is no option yet must not change its meaning later
     )
     if verb == "completion":
-        made.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
+        made.add_argument(
+            "shell", choices=("bash", "zsh", "fish", "man", "install"), metavar="SHELL",
+            help="bash, zsh or fish: print what makes it complete; man: print the man page; install: put all of them "
+            "below ~/.local/share (root: /usr/local/share)",
+        )  # fmt: skip
         return made
     what = "print one JSON document instead of text" if verb else "print one JSON event a line (docs/events.md)"
     made.add_argument("--json", action="store_true", help=what)
@@ -283,11 +288,26 @@ class _Version(argparse.Action):
         if values is None:
             from importlib.metadata import version  # costs more than the rest of --help
 
-            print(f"cc-images {version('cc-images')}")
+            print(f"cc-images {version('cc-images')}{_commit()}")
             parser.exit()
         if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?", str(values)):
             parser.error(f"argument --version: {values} is not a version such as 20261121T120000Z")
         setattr(namespace, self.dest, values)
+
+
+def _commit() -> str:
+    """Return the commit of a checkout that this is, for --version; empty for an installed package."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    import subprocess
+
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return f" ({said.stdout.strip()})" if said.returncode == 0 and said.stdout.strip() else ""
 
 
 def _at_least_one(text: str) -> int:

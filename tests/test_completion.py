@@ -43,7 +43,7 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["boot", "cc-o"], ["cc-one"]),
         (["boot", "cc-one", ""], []),
         (["boot", "--firmware", "u"], ["uefi"]),
-        (["completion", ""], ["bash", "zsh", "fish"]),
+        (["completion", ""], ["bash", "zsh", "fish", "man", "install"]),
         (["--metrics", ""], []),
         (["diff", "cc-one", ""], []),
         (["-b", "CC-T"], ["cc-two"]),
