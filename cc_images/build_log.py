@@ -55,6 +55,14 @@ _VAGUE = re.compile(
 )
 """Lines that say that something failed, and not why."""
 
+_TELLING = re.compile(
+    r"error|fail|fatal|exception|cannot|can.t\b|could not|unable|not found|no such|denied|invalid|unbound|refuse"
+    r"|expired|missing|unknown|unexpected|time.?out|timed out|mismatch|conflict|abort|panic|broken|\bnot\b|\bno\b"
+    r"|^E:|^ERR|line \d+:|^\w[\w.-]*: |[A-Z]\w+(?:Error|Exception)",
+    re.IGNORECASE,
+)
+"""What a line has that says why something went wrong; another one only happens to be the last."""
+
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         r"NO_PUBKEY|no public key|public key is not available|is not signed",
@@ -151,6 +159,8 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
         cause = f"was killed by signal {number}" + (" (memory?)" if number == signal.SIGKILL else "")
     elif not cause:
         cause = f"said nothing and ended with {error.code}"
+    elif not _TELLING.search(cause):
+        cause = f"gave no reason and ended with {error.code}; its last line: {cause}"
     full = next(
         (line for line in phases.said if "No space left on device" in line or "write error: No space" in line), ""
     )
