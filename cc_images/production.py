@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from cc_images import aftermath, outlook, progress, report, session
+from cc_images import aftermath, progress, remarks, report, session
 from cc_images.aftermath import Wishes
 from cc_images.config import Config, load
 from cc_images.errors import CCImagesError
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
     refused: CCImagesError | None = None
     told: Json = {"state": State.FAILED, "error": "it ended unexpectedly"}
     if request.push and not request.boot_test and (options.quiet or options.json):
-        report.say(f"cc-images: {outlook.UNTESTED}", to=sys.stderr)
+        report.say(f"cc-images: {remarks.UNTESTED}", to=sys.stderr)
     shown = progress.display(
         sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout
     )

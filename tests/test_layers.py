@@ -112,7 +112,8 @@ LAYERS: list[dict[str, set[str]]] = [
         "selection": set(),
         "supply": set(),
         "freshness": set(),
-        "outlook": {"blueprints", "freshness", "selection", "supply"},
+        "remarks": {"blueprints", "freshness"},
+        "outlook": {"blueprints", "freshness", "remarks", "selection", "supply"},
         "account": set(),
         "preflight": set(),
         "session": {"account", "outlook", "preflight", "selection"},
@@ -130,7 +131,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "metrics": set(),
         "page": {"report"},
         "aftermath": {"metrics", "overview", "page", "upkeep"},
-        "production": {"aftermath", "outlook", "progress", "report", "session"},
+        "production": {"aftermath", "progress", "remarks", "report", "session"},
         "verbs": {
             "authoring",
             "checkup",
