@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from cc_images import hygiene, interior, trial
-from cc_images.climb import Climb, _answers, _cloud_init, _late, _logins, _why_no_ssh, pace
+from cc_images.climb import Climb, _late
 from cc_images.console import Console
 from cc_images.emulation import Machine
+from cc_images.levels import pace
 from cc_images.model import USUAL, Arch, Firmware, Format, Json, Level, Source
 from cc_images.trial import Refused, Verdict, _compare
+from cc_images.visit import answers_in, cloud_init, logins, why_no_ssh
 
 ALL: dict[Level, float] = {level: float(number) for number, level in enumerate(Level) if level is not Level.INSIDE}
 
@@ -164,7 +166,7 @@ def test_only_the_firmware_whose_guest_gave_up_waiting_is_booted_again(
 
 def test_answers_are_cut_at_their_marks() -> None:
     text = "one\n\nM 0 1.00 2.50\ntwo\nlines\n\nM 3 1.00 4.00\nrest without an end"
-    answers = _answers("M", text)
+    answers = answers_in("M", text)
     assert [(each.code, each.output, each.seconds) for each in answers] == [(0, "one\n", 1.5), (3, "two\nlines\n", 3.0)]
 
 
@@ -179,31 +181,29 @@ def test_answers_are_cut_at_their_marks() -> None:
     ],
 )  # fmt: skip
 def test_cloud_inits_own_account(result: str, words: str) -> None:
-    assert words in "; ".join(_cloud_init(result, "host", "host", None))
-    assert bool(words) is bool(_cloud_init(result, "host", "host", None))
+    assert words in "; ".join(cloud_init(result, "host", "host", None))
+    assert bool(words) is bool(cloud_init(result, "host", "host", None))
 
 
 def test_the_host_name_of_the_metadata_must_be_there() -> None:
     result = '{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'
-    assert _cloud_init(result, "localhost", "cc-1", Source.NOCLOUD) == [
+    assert cloud_init(result, "localhost", "cc-1", Source.NOCLOUD) == [
         "the host name is localhost, not cc-1 as the metadata says"
     ]
 
 
 def test_ways_past_the_key() -> None:
     good = "passwordauthentication no\nkbdinteractiveauthentication no\npermitrootlogin without-password\n"
-    assert _logins(good) == []
-    assert _logins(good + "permitemptypasswords yes\n") == ["sshd: permitemptypasswords is yes"]
-    assert _logins(good.replace("authentication no", "authentication yes", 1)) == [
-        "sshd: passwordauthentication is yes"
-    ]
-    assert _logins("") == ["sshd does not show its configuration (sshd -T)"]
+    assert logins(good) == []
+    assert logins(good + "permitemptypasswords yes\n") == ["sshd: permitemptypasswords is yes"]
+    assert logins(good.replace("authentication no", "authentication yes", 1)) == ["sshd: passwordauthentication is yes"]
+    assert logins("") == ["sshd does not show its configuration (sshd -T)"]
 
 
 def test_a_failed_login_is_explained() -> None:
-    assert "is not let in with the key" in _why_no_ssh("cc@127.0.0.1: Permission denied (publickey).\n", "cc")
-    assert "nothing listens" in _why_no_ssh("kex_exchange_identification: Connection closed by remote host\n", "cc")
-    assert "no answer" in _why_no_ssh("", "cc")
+    assert "is not let in with the key" in why_no_ssh("cc@127.0.0.1: Permission denied (publickey).\n", "cc")
+    assert "nothing listens" in why_no_ssh("kex_exchange_identification: Connection closed by remote host\n", "cc")
+    assert "no answer" in why_no_ssh("", "cc")
 
 
 def guest(console: Console, accelerated: bool = False) -> Any:
