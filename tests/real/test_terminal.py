@@ -77,7 +77,7 @@ def test_the_screen_shows_bars_that_fit_and_nothing_of_them_stays(project: Proje
     screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -t 2 cc-tiny cc-tiny-too")
     screen.wait_for(
         r"^build cc-tiny-too amd64 .*install\.d/",
-        r"^build cc-tiny amd64  0:\d\d, no earlier run  \S+$",
+        r"^build cc-tiny amd64  █*░+  0:\d\d, no earlier run  \S+$",
         r"^\d of 7 tasks  █*░+  0:\d\d \(\d tasks without an earlier run\)$",
     )
     screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", seconds=120)
