@@ -5,6 +5,9 @@ So that a build of an hour does not end with a site that could have said no at o
 
 from __future__ import annotations
 
+import http.client
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,14 +17,15 @@ from cc_images.errors import CCImagesError
 from cc_images.layout import lacking
 from cc_images.model import Site
 from cc_images.plan import BootJob, BuildJob, Plan, PushJob
+from cc_images.recipe import without_secrets
 from cc_images.sites import LOOK, open_site
 
 LOOP_CONTROL = Path("/dev/loop-control")
 """Where loop devices, on which dib makes disks, are asked for."""
 
 
-def require(plan: Plan, sites: Sequence[Site]) -> list[str]:
-    """Return what the user should know of sites before it runs, a sentence each.
+def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[str]:
+    """Return what the user should know of sites and mirrors before it runs, a sentence each.
 
     Raises CCImagesError or UserError for what this host lacks, and when no site that the plan pushes to can be used at
     all: its entry is wrong, or refuses us. One of several that cannot is no reason not to serve the others.
@@ -45,7 +49,31 @@ def require(plan: Plan, sites: Sequence[Site]) -> list[str]:
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
         interior.require_host()
-    return _ask(plan, sites) if builds else []
+    if not builds:
+        return []
+    return [*_ask(plan, sites), *([] if offline else _mirrors(builds))]
+
+
+def _mirrors(builds: Sequence[BuildJob]) -> list[str]:
+    """Say which of the mirrors that variables name do not answer; any answer will do."""
+    values = (each for job in builds for each in job.environment.items())
+    named = dict.fromkeys(
+        value for name, value in values if "MIRROR" in name and value.startswith(("http://", "https://"))
+    )
+
+    def look(address: str) -> str:
+        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "cc-images"})
+        try:
+            urllib.request.urlopen(request, timeout=LOOK.connect).close()
+        except urllib.error.HTTPError:
+            return ""
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            said = getattr(error, "reason", error)
+            return f"the mirror {without_secrets(address)} does not answer ({said}); builds will need it"
+        return ""
+
+    with ThreadPoolExecutor(8, thread_name_prefix="mirrors") as pool:
+        return [each for each in pool.map(look, named) if each]
 
 
 def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:

@@ -106,7 +106,7 @@ def run(
             turns.take(store, this_run, images, if_busy, waiting=display.waiting, stop=stop)
             outlook = look(request, config, store, now=now, offline=offline, stop=stop)
             plan = outlook.plan(this_run.version)
-            plan = replace(plan, notes=(*plan.notes, *preflight.require(plan, outlook.sites)))
+            plan = replace(plan, notes=(*plan.notes, *preflight.require(plan, outlook.sites, offline)))
             sitting = _Sitting(
                 store=store, run=this_run, journal=journal, config=config, display=display, stop=stop, began=began
             )

@@ -133,7 +133,7 @@ def _run(made: Parser) -> None:
 
 def _plan(made: Parser) -> None:
     _tags(made, "+")
-    _site(made, "this site only")
+    _site(made, "this site only (default: all)")
     _world(made)
     made.add_argument(
         "--version", action=_Version, nargs="?", metavar="VERSION", default="",
@@ -261,7 +261,7 @@ def _arch(made: Parser, what: str) -> None:
 
 def _world(made: Parser) -> None:
     """Add what decides which images are looked at, and how old the news may be."""
-    _arch(made, "amd64, arm64 or both with a comma")
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
     made.add_argument("--offline", action="store_true", help="use element sources and upstream as they were seen last")
     made.add_argument(
         "--max-age", type=_at_least_zero, default=7, metavar="DAYS",

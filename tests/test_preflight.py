@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cc_images import preflight, survey
 from cc_images.config import load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model import Site
-from cc_images.plan import Plan, Request
+from cc_images.plan import BuildJob, Plan, Request
 from tests.conftest import NOW, write_files
 from tests.test_planning import BOTH, candidate, planned
 
@@ -78,6 +79,25 @@ def test_a_host_without_loop_devices_is_told_before_a_build(monkeypatch: pytest.
     monkeypatch.setattr(preflight, "LOOP_CONTROL", tmp_path / "nowhere")
     with pytest.raises(CCImagesError, match="loop devices"):
         preflight.require(plan(GOOD), (GOOD,))
+
+
+def test_a_mirror_that_does_not_answer_is_a_note() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://u:geheim@127.0.0.1:{server.getsockname()[1]}/debian"
+    whole = plan(GOOD)
+    tasks = tuple(
+        replace(
+            task,
+            job=replace(task.job, environment={"DIB_DISTRIBUTION_MIRROR": address, "DIB_X": "http://127.0.0.1:1/"}),
+        )
+        if isinstance(task.job, BuildJob)
+        else task
+        for task in whole.tasks
+    )
+    (said,) = preflight.require(replace(whole, tasks=tasks), (GOOD,))
+    assert said.startswith("the mirror http://127.0.0.1:")
+    assert "geheim" not in said
+    assert preflight.require(replace(whole, tasks=tasks), (GOOD,), offline=True) == []
 
 
 def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
