@@ -107,6 +107,7 @@ class Phases:
     def feed(self, line: str) -> None:
         """Take note of one line of dib's output."""
         text = _STAMP.sub("", line[:LONGEST])
+        text = text.rstrip("\r").rpartition("\r")[2]  # what overwrote what a program had shown of its progress
         if running := _RUNNING.match(text):
             self._begin(running[1])
         elif target := _TARGET.match(text):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cc_images import process, toolbox_parts
+from cc_images.build_log import cause_of
 from cc_images.errors import CCImagesError
 from cc_images.foreign import TWINS_ON, USER_EMULATORS
 from cc_images.model import Arch
@@ -185,13 +186,12 @@ def make(
         )
     except process.CommandFailed as error:
         tail = tuple(map(without_secrets, error.tail))
-        last = next(
-            (line for line in reversed(tail) if line.startswith(("E: ", "Err:"))), without_secrets(error.message)
-        )
+        cause, hint = cause_of(tail)
         called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
         failure = CCImagesError(
-            f"the programs of {called} for {TWINS_ON} could not be had as twins: {last}",
-            hint=f"read the log; {SWITCH}=no builds by plain emulation, much slower",
+            f"the programs of {called} for {TWINS_ON} could not be had as twins: "
+            f"{cause or without_secrets(error.message)}",
+            hint=f"{hint or 'read the log'}; {SWITCH}=no builds by plain emulation, much slower",
             reason="twins",
         )
         failure.tail = tail

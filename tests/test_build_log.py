@@ -31,6 +31,8 @@ CAUSES = {
     "curl": ("curl: (22) The requested URL returned error: 404", "curl: (22) The requested URL returned error: 404"),
     "git": ("Cloning into 'x'...\nfatal: unable to access 'https://x/': Could not resolve host: x",
             "Could not resolve host: x"),
+    "curl with its progress": (
+        "  0   0    0  0   0 --:--:--  0\rcurl: (6) Could not resolve host: x", "curl: (6) Could not resolve host: x"),
     "tar": ("tar: This does not look like a tar archive\ntar: Exiting with failure status due to previous errors",
             "tar: This does not look like a tar archive"),
     "gpg": ("gpg: Signature made now\ngpg: Can't check signature: No public key", "Can't check signature: No"),

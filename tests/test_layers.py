@@ -66,7 +66,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "layering": {"element_modes", "elements"},
         "foreign": set(),
         "toolbox_parts": set(),
-        "twins": {"foreign", "process", "sandbox", "toolbox_parts"},
+        "twins": {"build_log", "foreign", "process", "sandbox", "toolbox_parts"},
         "build_log": {"process"},
         "dib": {
             "build_log",
