@@ -49,6 +49,7 @@ _VAGUE = re.compile(
             r"^Errors were encountered|^dpkg: error processing|^subprocess\.CalledProcessError",
             r"returned (?:a )?non-zero exit status|^gzip: stdin|^xz: \(stdin\)|^fatal: could not fetch",
             r"^Error: Process completed|^I: (?:main|done|cleanup)|^W: |^N: |^\s+(?:File |at |\^)|^Killed$",
+            r"^\S+ ended with \d+$",
             r"^(?:Exit|exit|Error|ERROR|failed|FAILED)\W*\d*$",
         )
     )

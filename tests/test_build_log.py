@@ -51,6 +51,9 @@ CAUSES = {
     "an expired index": (
         "E: Release file for http://m/InRelease is expired (invalid since 2d 3h).\nE: mmdebstrap failed to run",
         "is expired (invalid since 2d 3h)"),
+    "an expired index for twins": (
+        "E: Release file for http://m/InRelease is expired (invalid since 2d).\nE: mmdebstrap failed to run\n"
+        "mmdebstrap ended with 25", "is expired (invalid since 2d)"),
     "a release that is not there": (
         "E: The repository 'http://m nope Release' does not have a Release file.\nE: mmdebstrap failed to run",
         "does not have a Release file"),
