@@ -11,7 +11,10 @@ import hashlib
 import http.client
 import json
 import lzma
+import os
 import re
+import threading
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -28,8 +31,11 @@ LARGEST = 128 << 20
 TIMEOUT = 20.0
 """Seconds that a server has to answer, and may be silent."""
 
-KEPT = 60
-"""Parsed indices that the store keeps."""
+KEPT = 300
+"""Files of indices that the store keeps."""
+
+PATIENCE = 120.0
+"""Seconds that all indices of one look together may take."""
 
 UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress, "": bytes}
 """How an index may be packed, the smallest first."""
@@ -122,28 +128,28 @@ def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str
 class Repositories:
     """Repositories as they are asked now; parsed indices are kept in `folder` by their digests."""
 
-    def __init__(self, folder: Path, offline: bool = False) -> None:
+    def __init__(self, folder: Path, offline: bool = False, stop: threading.Event | None = None) -> None:
         self._folder = folder
         self._offline = offline
+        self._stop = stop
+        self._until = time.monotonic() + PATIENCE
+        self._silent: set[str] = set()
+        """Servers that did not answer: they are asked once."""
         self._releases: dict[str, Release] = {}
         self._offers: dict[str, Offers] = {}
 
     def changed(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[str] | None:
         """Return what apt would install differently, or None when nobody can say.
 
-        `indices` has the digest of each InRelease by its address. Components are read until every package is found.
+        `indices` has the digest of each InRelease by its address. Every component counts, also one that the image has
+        nothing of: which ones a build used is not known, and names are in one component of an archive.
         """
         parts: list[Offers] = []
         try:
-            releases = {address: self._release(address, digest) for address, digest in indices.items()}
-            missing = set(installed)
-            for address, found in releases.items():
-                if found.avoided:
-                    continue
-                for component in found.components:
-                    if missing or component == found.components[0]:
-                        parts.append(self._part(address, found, component, arch))
-                        missing -= parts[-1].keys()
+            for address, digest in indices.items():
+                found = self._release(address, digest)
+                if not found.avoided:
+                    parts += [self._part(address, found, component, arch) for component in found.components]
         except (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error):
             return None
         return changed(installed, parts)
@@ -164,8 +170,11 @@ class Repositories:
     def _release(self, address: str, digest: str) -> Release:
         if digest not in self._releases:
             kept = self._folder / f"{digest}.release"
-            text = kept.read_bytes() if kept.exists() else self._fetched(address, digest)
-            write_bytes(kept, text)
+            if kept.exists():
+                text = kept.read_bytes()
+            else:
+                text = self._fetched(address, digest)
+                self._keep(kept, text)
             self._releases[digest] = release(text.decode(errors="replace"))
         return self._releases[digest]
 
@@ -175,13 +184,16 @@ class Repositories:
             if (digest := found.files.get(name)) is None:
                 continue
             if digest not in self._offers:
-                self._offers[digest] = self._kept(digest) or self._parsed(address, name, digest, unpack)
+                kept = self._kept(digest)
+                self._offers[digest] = self._parsed(address, name, digest, unpack) if kept is None else kept
             return self._offers[digest]
         return {}
 
     def _kept(self, digest: str) -> Offers | None:
+        file = self._folder / f"{digest}.json.gz"
         with suppress(OSError, ValueError, EOFError, zlib.error):
-            found = json.loads(gzip.decompress((self._folder / f"{digest}.json.gz").read_bytes()))
+            found = json.loads(gzip.decompress(file.read_bytes()))
+            os.utime(file)
             if isinstance(found, dict):
                 return {str(name): str(version) for name, version in found.items()}
         return None
@@ -189,20 +201,38 @@ class Repositories:
     def _parsed(self, address: str, name: str, digest: str, unpack: Callable[[bytes], bytes]) -> Offers:
         text = unpack(self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)).decode(errors="replace")
         found = offers(text)
+        self._keep(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
+        return found
+
+    def _keep(self, file: Path, content: bytes) -> None:
         with suppress(OSError):  # a full or foreign store must not keep anybody from looking
-            write_bytes(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
+            write_bytes(file, content)
             kept = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
             for old in kept[:-KEPT]:
                 old.unlink(missing_ok=True)
-        return found
 
     def _fetched(self, address: str, digest: str) -> bytes:
         """Return a file whose digest is known. Raises ValueError for another content, OSError when it cannot be had."""
         if self._offline:
             raise OSError("it is not asked (--offline)")
+        server = address.partition("://")[2].partition("/")[0]
+        if server in self._silent:
+            raise OSError("it did not answer")
         request = urllib.request.Request(address, headers={"User-Agent": "cc-images"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            content: bytes = answer.read(LARGEST)
+        content = b""
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                while chunk := answer.read1(1 << 20):
+                    content += chunk
+                    if time.monotonic() > self._until or (self._stop is not None and self._stop.is_set()):
+                        raise TimeoutError("there was no time left for it")
+                    if len(content) > LARGEST:
+                        raise ValueError(f"{address} is too large")
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            self._silent.add(server)
+            raise
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"{address} has changed again")
         return content

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.catalogue import NAME
-from cc_images.config import load, packaged
+from cc_images.catalogue import NAME, PACKAGE
+from cc_images.config import Config, load, packaged
 from cc_images.errors import CCImagesError, UserError
+from cc_images.files import write_bytes
 from cc_images.model import RESERVED, Arch, Format, Image
 
 LONG = "A name of letters, digits, dot, underscore, plus and hyphen"
@@ -32,6 +34,32 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
     """
     config = load(environ, cwd)
     file = config.files["images.yaml"]
+    _require(config, name, parent, packages)
+    draft = drafted(name, config.images[parent.lower()], packages, file.parent / "elements")
+    if draft.folder.exists():
+        raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
+    before = file.read_text()
+    written = [draft.folder / each for each in draft.files]
+    try:
+        draft.folder.mkdir(parents=True)
+        for path, text in zip(written, draft.files.values(), strict=True):
+            path.write_text(text)
+        write_bytes(file, (f"{before.rstrip()}\n\n{draft.entry}" if before.strip() else draft.entry).encode())
+        load(environ, cwd)
+    except (OSError, CCImagesError):
+        with suppress(OSError):
+            if file.read_text() != before:
+                write_bytes(file, before.encode())
+            for path in written:
+                path.unlink(missing_ok=True)
+            draft.folder.rmdir()
+        raise
+    return [file, *written]
+
+
+def _require(config: Config, name: str, parent: str, packages: Sequence[str]) -> None:
+    """Raise UserError for what cannot be written."""
+    file = config.files["images.yaml"]
     if not NAME.match(name) or name.lower() in RESERVED:
         raise UserError(f"{name!r} is not an image's name", hint=f"{LONG}, such as CC-Debian12-Emacs")
     if name.lower() in config.images:
@@ -43,24 +71,9 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
         raise UserError(
             f"{file} cannot be changed", hint="copy it to a folder of yours, and work there", reason="read-only"
         )
-    draft = drafted(name, config.images[parent.lower()], packages, file.parent / "elements")
-    if draft.folder.exists():
-        raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
-    before = file.read_text()
-    written = [draft.folder / each for each in draft.files]
-    try:
-        draft.folder.mkdir(parents=True)
-        for path, text in zip(written, draft.files.values(), strict=True):
-            path.write_text(text)
-        file.write_text(f"{before.rstrip()}\n\n{draft.entry}" if before.strip() else draft.entry)
-        load(environ, cwd)
-    except (OSError, CCImagesError):
-        file.write_text(before)
-        for path in written:
-            path.unlink(missing_ok=True)
-        draft.folder.rmdir()
-        raise
-    return [file, *written]
+    for package in packages:
+        if not PACKAGE.match(package):
+            raise UserError(f"{package!r} is not a package's name", hint="give each with a --package of its own")
 
 
 def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -> Draft:
@@ -72,6 +85,16 @@ def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -
         lines.append(f"  arch: [{', '.join(parent.arches)}]")
     if parent.baremetal_only:
         lines.append("  baremetal-only: true")
+    usual = Image(name=name)
+    if parent.disk != usual.disk:
+        lines += [f"  disk: [{', '.join(parent.disk)}]", f"  firmware: [{', '.join(parent.firmware)}]"]
+    lines += [
+        f"  {key}: {getattr(parent, key)}"
+        for key in ("timeout", "scratch")
+        if getattr(parent, key) != getattr(usual, key)
+    ]
+    if parent.allow:
+        lines.append(f"  allow: [{', '.join(parent.allow)}]")
     if parent.formats != (Format.QCOW2,):
         lines.append(f"  formats: [{', '.join(parent.formats)}]")
     lines.append(f"  provenance: {{variant: {variant}}}")

@@ -235,6 +235,8 @@ class Blueprints:
         if left_out := [name for name in image.without if name in self._content(parent)]:
             return f"it leaves out element {left_out[0]}, which is in the parent's tree"
         inherited = self._inherited(self._content(parent))
+        if told := [name for name in inherited.provided if self._elements.hooks_mention(name, PROVENANCE)]:
+            return f"element {told[0]} of the parent reads {PROVENANCE}, which says what is built"
         mine, theirs = (
             {**self._environment(each), **self._identities(each, arch), **self._provenance(each, arch)}
             for each in (image, parent)

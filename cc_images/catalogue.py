@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from cc_images.checks import DROPPED, KINDS, canonical, mistakes
+from cc_images.contract import USER_NAME, contradiction
 from cc_images.document import LISTED, Document, Section, choice
 from cc_images.model import (
     ALLOWED,
@@ -46,10 +47,9 @@ ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 """A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-_CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|hvc0|none)\Z")
+_CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|none)\Z")
 _NETWORK = re.compile(r"(host|private)\Z")
-_PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
+PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _AS = re.compile(r"(path|url)\Z")
@@ -80,7 +80,9 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
     complete: dict[str, Image] = {}
     for tag in ordered:  # parents come first
         complete[tag] = _inherit(found[tag], complete)
-    return complete
+        if wrong := contradiction(complete[tag].boot):
+            where[tag].problem("boot", wrong)
+    return {} if problems else complete
 
 
 def _check_parents(images: Mapping[str, Image], where: Mapping[str, Section], problems: Sequence[str]) -> None:
@@ -222,14 +224,11 @@ def _image(section: Section) -> Image:
 
 def _contract(section: Section) -> Contract:
     said = Contract(
-        user=section.text("user", _USER, "a user's name"),
-        console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0, hvc0 or none"),
+        user=section.text("user", USER_NAME, "a user's name"),
+        console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0 or none"),
         source=next(iter(section.choices("source", Source)), None),
         level=next(iter(section.choices("level", Level)), None),
     )
-    order = list(Level)
-    if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
-        section.problem("level", f"{said.level} needs a login, and with `source: none` the image gets no key")
     section.close()
     return said
 
@@ -242,7 +241,7 @@ def _check_words(section: Section, image: Image) -> None:
     for variable in image.artifacts.keys() & SANDBOXS:
         section.problem(f"artifacts.{variable}", "is a variable that the sandbox decides; choose another name")
     for package in image.packages:
-        if not _PACKAGE.match(package):
+        if not PACKAGE.match(package):
             section.problem("packages", f"{package!r} is not a package's name")
     for element in (*image.elements, *image.disk, *image.without):
         if not NAME.match(element):

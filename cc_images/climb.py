@@ -19,6 +19,9 @@ __all__ = ["Climb", "climb"]
 SILENT_CLOUD_INIT = 6.0
 """Seconds after the login prompt, at that pace, in which a cloud-init that runs has said so."""
 
+AT_ONCE = 3.0
+"""Seconds in which QEMU ends when it cannot start a machine at all."""
+
 BEFORE_LOGIN = frozenset({Level.FIRMWARE, Level.LOADER, Level.KERNEL, Level.LOGIN})
 """Levels at which a machine that runs prints something."""
 
@@ -89,7 +92,9 @@ def _knock(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
     while not _finished(guest, stop):
         not_stopped(stop)
         if not guest.running:
-            _blame_the_host(guest, found)
+            if guest.now < AT_ONCE:
+                _blame_the_host(guest, found)
+            return found.fail(Level.CLOUD_INIT, f"the machine went off: {guest.said_by_qemu()}")
         if guest.now - guest.starved > limit * (1 if guest.machine.accelerated else SOFTWARE):
             return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and it has no console")
         time.sleep(1)

@@ -13,16 +13,20 @@ from cc_images.model import Checks, Contract, Json, Level, Source
 USER = "cc"
 """Whom an image lets in that names nobody."""
 
+USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+"""What may be a user's name; an image that says anything else is met as one that says nothing."""
+
 SILENT = "none"
 """The console of an image that has none."""
 
-_SERIAL = re.compile(r"\bconsole=(ttyS[0-3]|ttyAMA0|hvc0)\b")
+_SERIAL = re.compile(r"\bconsole=(ttyS[0-3]|ttyAMA0)\b")
 
 
 def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
     """Return a contract without gaps, and why the image cannot be tested by it, a phrase each."""
     problems: list[str] = []
     cloud = facts.get("cloud", {})
+    user = str(cloud.get("user", ""))
     source, known = said.source, list(cloud.get("sources", []))
     if source is None:
         source = Source.NOCLOUD
@@ -36,11 +40,21 @@ def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
     consoles = _SERIAL.findall(facts.get("cmdline", ""))
     return replace(
         said,
-        user=said.user or cloud.get("user") or USER,
+        user=said.user or (user if USER_NAME.match(user) else USER),
         console=said.console or (consoles[-1] if consoles else ""),
         source=source,
         level=said.level or (Level.LOGIN if source is Source.NONE else Level.CHECKS),
     ), problems
+
+
+def contradiction(said: Contract) -> str:
+    """Return why a contract cannot be kept, or an empty text."""
+    order = list(Level)
+    if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
+        return f"level {said.level} needs a login, and with `source: none` the image gets no key"
+    if said.source is Source.NONE and said.console == SILENT:
+        return "without a console and without a key nothing of the image can be seen"
+    return ""
 
 
 def named(checks: Checks, said: Contract) -> Checks:

@@ -15,7 +15,11 @@ SHELL_TIMEOUT = 10.0
 """Seconds that reading the files may take."""
 
 _WORD = re.compile(r"\w+")
-_INDIRECT = re.compile(r"\$\{!|\b(?:compgen|declare|export|typeset)\s+-p\b|\bset\s*(?:$|[|>)])", re.MULTILINE)
+_INDIRECT = re.compile(
+    r"\$\{!|\b(?:eval|compgen|env|printenv)\b|\b(?:declare|local|typeset|export)\s+-\w*[npx]"
+    r"|\b(?:set|declare|export|typeset)\s*(?:$|[|>);&])|-v\s",
+    re.MULTILINE,
+)
 """How a file can read variables that it does not name."""
 
 

@@ -34,16 +34,16 @@ def _statuses(folder: Path) -> Iterator[os.stat_result]:
 
 def copy_normal(folder: Path, target: Path) -> None:
     """Copy an element with normal modes. Links within it stay links, others become what they lead to."""
-    _copy(folder, target, folder.resolve(), frozenset())
+    _copy(folder, target, folder, frozenset())
 
 
 def _copy(folder: Path, target: Path, element: Path, above: frozenset[Path]) -> None:
-    above |= {folder.resolve()}
+    above |= {Path(os.path.realpath(folder))}
     target.mkdir(mode=0o755)
     target.chmod(0o755)
     for entry in sorted(folder.iterdir()):
-        place, real = target / entry.name, entry.resolve()
-        if entry.is_symlink() and (real.is_relative_to(element) or not real.exists()):
+        place, real = target / entry.name, Path(os.path.realpath(entry))
+        if entry.is_symlink() and (_stays(entry, element) or not os.path.exists(entry)):
             place.symlink_to(os.readlink(entry))
         elif real.is_dir():
             if entry.name != "__pycache__" and real not in above:
@@ -51,6 +51,12 @@ def _copy(folder: Path, target: Path, element: Path, above: frozenset[Path]) -> 
         elif real.is_file():
             shutil.copyfile(real, place)
             place.chmod(normal(real.stat().st_mode))
+
+
+def _stays(link: Path, element: Path) -> bool:
+    """Say whether a link leads to the same place in a copy: it is relative, and does not leave the element."""
+    leads = os.readlink(link)
+    return not os.path.isabs(leads) and Path(os.path.normpath(link.parent / leads)).is_relative_to(element)
 
 
 def make_normal(folder: Path) -> None:
@@ -73,8 +79,9 @@ def lost(folder: Path) -> Iterator[str]:
         return
     files = sorted(path for path in static.rglob("*") if path.is_file() and not path.is_symlink())
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in files}
-    usual = stat.S_IMODE(folder.stat().st_mode) == 0o755
+    umask = 0o777 & ~stat.S_IMODE(folder.stat().st_mode)
     for path, mode in modes.items():
-        if mode != normal(mode) and (usual or mode & 0o7000):
+        left = (0o777 if mode & stat.S_IXUSR else 0o666) & ~umask
+        if mode not in (normal(mode), left):
             name = f"{folder.name}/{path.relative_to(folder)}"
             yield f"{name} has the mode {mode:04o}, and builds see {normal(mode):04o}: let a hook set it"

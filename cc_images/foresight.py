@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from cc_images.checks import KINDS, Answer, Wanted, every
 from cc_images.model import Checks, Contract, Json
 
-MADE_AT_BOOT = re.compile(
-    r"/(dev|proc|run|sys|tmp)(/|\Z)|/var/(run|tmp|lib/(cloud|systemd|dbus))/|/etc/(machine-id|hostname|hosts|resolv\.conf"
-    r"|mtab|ssh/ssh_host_.*|netplan/.*|sudoers\.d/90-cloud-init-users)\Z|/home/[^/]+/\.ssh"
+ON_DISK = re.compile(
+    r"/(bin|boot|lib|opt|sbin|usr)/|/etc/(?!(machine-id|hostname|hosts|resolv\.conf|mtab|adjtime|localtime|timezone|passwd"
+    r"|shadow|group|gshadow|fstab)\Z|(ssh|netplan|network|NetworkManager|cloud|sudoers\.d|udev|apt|yum\.repos\.d|default"
+    r"|systemd/network)/|\.|ld\.so\.cache)"
 )
-"""Files that a first boot makes or changes."""
+"""Files that no first boot makes or changes."""
 
 
 def sought(checks: Checks) -> Json:
@@ -46,9 +47,13 @@ def _answer(kind: str, name: str, wanted: Wanted, contract: Contract, facts: Jso
     elif kind == "packages" and facts.get("packages"):
         if not any(each.partition(":")[0] == name.partition(":")[0] for each in facts["packages"]):
             yield Answer(code=1, output=""), ""
-    elif facts.get("cmdline") and (kind == "kernel" or (kind, name) == ("commands", "cat /proc/cmdline")):
+    elif (
+        facts.get("cmdline")
+        and "$" not in facts["cmdline"]
+        and (kind == "kernel" or (kind, name) == ("commands", "cat /proc/cmdline"))
+    ):
         yield (
-            Answer(code=0, output=facts["cmdline"]),
+            Answer(code=0, output=f"BOOT_IMAGE=/boot/vmlinuz {facts['cmdline']}"),
             "; if that is meant, boot: {console: …} says so" * (kind != "kernel"),
         )
     elif (kind, name) == ("commands", "id -un"):
@@ -59,4 +64,4 @@ def _answer(kind: str, name: str, wanted: Wanted, contract: Contract, facts: Jso
 
 
 def _is_on_disk(name: str, wanted: Wanted) -> bool:
-    return "made" not in wanted and not MADE_AT_BOOT.match(name)
+    return "made" not in wanted and ON_DISK.match(name) is not None

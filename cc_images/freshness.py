@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
-from cc_images import upstream
+from cc_images import clock, record_shapes, records, upstream
 from cc_images.apt import Repositories
-from cc_images.model import Build, Layer
+from cc_images.files import write_json
+from cc_images.model import Build, Json, Layer
+from cc_images.recipe import key_of
 from cc_images.store import Store
+
+REMEMBERED = 500
+"""Answers that are remembered."""
 
 SHA256 = 64
 """Letters of a digest; what two steps of a build have seen differently has more (see `recipe.merged`)."""
@@ -20,6 +26,7 @@ class World:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._memory = store.root / "upstream.json"
+        self._quiet = store.root / "quiet.json"
         self._stored: dict[str, list[Build | Layer]] = {}
         self._newest: dict[str, Build | Layer] = {}
         self._state = upstream.State(digests={}, troubles={})
@@ -40,7 +47,7 @@ class World:
         every = [*self._newest.values(), *(each for found in self._stored.values() for each in found)]
         addresses = {address for each in every for address in each.upstream}
         self._state = upstream.look(addresses, self._memory, offline=offline, stop=stop)
-        self._repositories = Repositories(self._store.root / "indices", offline)
+        self._repositories = Repositories(self._store.root / "indices", offline, stop)
 
     def known(self, asked: str) -> tuple[str, ...]:
         """Return the versions of this recipe that the store has."""
@@ -70,10 +77,11 @@ class World:
     def moved(self, made: Build | Layer) -> list[str]:
         """Return the addresses that hold something else now than when this was made, and that matter to it.
 
-        That apt's repositories have changed does not matter while they offer just what it has installed.
+        That apt's repositories have changed does not matter to a build while they offer just what it has installed. A
+        layer is made again in any case: what starts from it would mix two states.
         """
         found = self._other(made)
-        return [] if found and self._news(made) == [] else found
+        return [] if found and isinstance(made, Build) and self._news(made) == [] else found
 
     def news(self, made: Build | Layer) -> list[str]:
         """Return what has changed upstream since this was made: packages where that is known, else addresses."""
@@ -107,7 +115,22 @@ class World:
         known = all(len(digest) == SHA256 for digest in digests.values())
         if not installed or not known or any(":" in name for name in installed):
             return None
-        return self._repositories.changed(installed, made.arch, digests)
+        question = key_of({"installed": installed, "arch": made.arch, "indices": digests})
+        if question in self._remembered():
+            return []
+        found = self._repositories.changed(installed, made.arch, digests)
+        if found == []:
+            self._remember(question)
+        return found
+
+    def _remembered(self) -> Json:
+        """Return the questions that were answered with no news: what was found stays so without the network."""
+        return records.recalled(self._quiet, record_shapes.MemoryShape, self._store.root) or {}
+
+    def _remember(self, question: str) -> None:
+        kept = dict(list(self._remembered().items())[-REMEMBERED:]) | {question: clock.now().isoformat()}
+        with suppress(OSError):  # a full or foreign store must not keep anybody from looking
+            write_json(self._quiet, records.encoded(record_shapes.MemoryShape, kept))
 
     def offered(self, asked: str) -> set[str] | None:
         """Return the names of what the repositories offer that the newest of a recipe's image has read, if kept."""

@@ -192,7 +192,7 @@ class Guest:
             str(self.port),
             *chosen,
             *words,
-            f"{self.contract.user}@127.0.0.1",
+            *("-l", self.contract.user, "--", "127.0.0.1"),
         ]
 
     def ask(self, script: str, timeout: float, stop: Stop) -> subprocess.CompletedProcess[str]:

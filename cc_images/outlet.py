@@ -11,7 +11,10 @@ from enum import StrEnum
 from cc_images.errors import CCImagesError
 from cc_images.sandbox import SYSTEM_PATH
 
-_LOOPBACK = re.compile(r"(?:^|[/@\s=,\[])(?:localhost|127\.\d+\.\d+\.\d+|::1)(?:[\]:/,\s]|\Z)", re.IGNORECASE)
+_LOOPBACK = re.compile(
+    r"(?:^|[/@\s=,\[])(?:localhost|ip6-localhost|ip6-loopback|127\.\d+\.\d+\.\d+|0\.0\.0\.0|::1)(?:[\]:/,\s]|\Z)",
+    re.IGNORECASE,
+)
 
 
 class Network(StrEnum):
@@ -42,4 +45,5 @@ def chosen(said: str, variables: Mapping[str, str]) -> Network:
         )
     if said:
         return Network(said)
-    return Network.PRIVATE if program() and not any(map(_LOOPBACK.search, variables.values())) else Network.HOST
+    asked = (value for name, value in variables.items() if name.lower() != "no_proxy")
+    return Network.PRIVATE if program() and not any(map(_LOOPBACK.search, asked)) else Network.HOST

@@ -11,6 +11,7 @@
     sources/                            git mirrors and checkouts of third-party elements
     accelerators.json                   which hosts run guests accelerated
     indices/                            what apt's repositories offered, by the digests of their indices
+    quiet.json                          of what repositories offered it was found that it is no news for an image
     upstream.json                       what repositories held when they were asked last
     quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task

@@ -63,6 +63,18 @@ def test_the_catalogue_says_it_and_children_have_it(tmp_path: Path) -> None:
     assert asked["z"] == trial(replace(found["z"], boot=USUAL), Arch.AMD64)
 
 
+def test_what_a_parent_and_a_child_say_together_must_hold(tmp_path: Path) -> None:
+    images = "X: {boot: {level: checks}}\nY: {depends: [X], boot: {source: none}}\n"
+    write_files(tmp_path, images=images, sites="local: {directory: d}")
+    with pytest.raises(ConfigError, match=r"Y\.boot: level checks needs a login"):
+        load({"HOME": str(tmp_path)}, tmp_path)
+
+
+def test_a_name_that_is_none_is_not_what_ssh_is_told() -> None:
+    for odd in ("-oProxyCommand=touch /x;#", "x; curl evil", "A", "x" * 60):
+        assert settled(USUAL, {"cloud": {"user": odd, "sources": []}})[0].user == "cc"
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -70,7 +82,8 @@ def test_the_catalogue_says_it_and_children_have_it(tmp_path: Path) -> None:
         ("console: com1", "boot.console: 'com1' is not ttyS0 to ttyS3"),
         ("source: Ec2", "boot.source: 'Ec2' is none of NoCloud, ConfigDrive, none"),
         ("level: fine", "boot.level: 'fine' is none of"),
-        ("source: none, level: ssh", "boot.level: ssh needs a login"),
+        ("source: none, level: ssh", "X.boot: level ssh needs a login"),
+        ("source: none, console: none", "X.boot: without a console and without a key"),
         ("consol: ttyS0", "boot.consol: unknown key; did you mean console?"),
     ],
 )

@@ -54,8 +54,12 @@ def test_a_circle_of_links_ends(tmp_path: Path) -> None:
     (element / "far").symlink_to(tmp_path / "around")
     (tmp_path / "around").mkdir()
     (tmp_path / "around/back").symlink_to(tmp_path / "around")
+    (element / "loop").symlink_to("loop")
+    (element / "whole").symlink_to(element / "bin/tool")
     copy_normal(element, tmp_path / "copy")
     assert (tmp_path / "copy/far").is_dir()
+    assert os.readlink(tmp_path / "copy/loop") == "loop"
+    assert not (tmp_path / "copy/whole").is_symlink(), "its target is the original, with the original's mode"
 
 
 def test_a_mode_that_was_given_on_purpose_is_named(tmp_path: Path) -> None:
@@ -63,7 +67,11 @@ def test_a_mode_that_was_given_on_purpose_is_named(tmp_path: Path) -> None:
     assert list(lost(element)) == []
     (element / "static/etc/x.conf").chmod(0o440)
     assert list(lost(element)) == ["mine/static/etc/x.conf has the mode 0440, and builds see 0644: let a hook set it"]
-    assert list(lost(cloned(tmp_path, 0o077))) == []
+    for umask in (0o077, 0o002, 0o027):
+        other = cloned(tmp_path, umask)
+        assert list(lost(other)) == []
+        (other / "static/etc/x.conf").chmod(0o440)
+        assert len(list(lost(other))) == 1
 
 
 def test_the_element_of_a_layer_is_normal_in_a_private_checkout(tmp_path: Path) -> None:

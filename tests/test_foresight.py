@@ -53,7 +53,7 @@ def test_what_no_boot_can_mend_is_told() -> None:
         "/etc/old is there",
         "vim is not on the PATH",
         "package chrony is not installed",
-        "`cat /proc/cmdline` did not say 'console=tty(S0|AMA0)': root=LABEL=x console=ttyS1"
+        "`cat /proc/cmdline` did not say 'console=tty(S0|AMA0)': BOOT_IMAGE=/boot/vmlinuz root=LABEL=x console=ttyS1"
         "; if that is meant, boot: {console: …} says so",
         "`id -un` did not say '^cc$': debian"
         "; it is cloud-init's default user: boot: {user: debian} says that it is meant",
@@ -65,3 +65,9 @@ def test_what_the_catalogue_says_of_user_and_console_is_what_the_elements_claim(
     said = Contract(user="debian", console="ttyS1")
     assert told(GOOD | {"cmdline": "nomodeset console=ttyS1"}, Contract(user="debian", console="ttyS1"), said) == []
     assert "cat /proc/cmdline" not in named(CHECKS, Contract(console="none"))["commands"]
+
+
+def test_what_a_first_boot_makes_is_left_to_the_boot() -> None:
+    names = ("/home/cc", "/var/log/cloud-init.log", "/etc/ssh/sshd_config.d/50-cloud-init.conf", "/run/x", "/root/y")
+    assert sought({"files": {name: {} for name in names}})["files"] == []
+    assert told(GOOD | {"cmdline": "$kernelopts"}, Contract(user="cc")) == []

@@ -589,6 +589,9 @@ def test_builds_for_which_the_answer_is_the_same_ask_once(tmp_path: Path, monkey
     assert len(started) == 1, "nothing reads DIB_X"
     assert two(DIB_ONE="1") == "12"
     assert elements.default(("small",), "DIB_MINE", {"DIB_MINE": "m"}, "amd64") == "m"
+    (folder / "15-more.bash").write_text('eval "DIB_TWO=\\$DIB_KIND_$DIB_ONE"\n')
+    assert [two(DIB_ONE="a", DIB_KIND_a="x"), two(DIB_ONE="a", DIB_KIND_a="y")] == ["x", "y"]
+    (folder / "15-more.bash").unlink()
     (folder / "20-more.bash").write_text('for each in "${!DIB_@}"; do DIB_TWO+=$each; done\n')
     assert [two(DIB_X="1"), two(DIB_Y="1")] == ["2DIB_TWODIB_X", "2DIB_TWODIB_Y"], "what reads all is asked each time"
 

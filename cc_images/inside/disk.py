@@ -64,7 +64,7 @@ def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
     if said.returncode != 0:
         whole = {"number": 0, "type": "", "start": 0, "size": os.stat(raw).st_size, "part": "", "name": ""}
         return [described(raw, whole)]
-    listed = json.loads(said.stdout)["partitiontable"]
+    listed = {"partitions": [], **json.loads(said.stdout)["partitiontable"]}
     facts["disk"]["table"] = listed["label"]
     sector = int(listed.get("sectorsize", SECTOR))
     found = []
@@ -124,7 +124,10 @@ def mount_others(
             continue
         point = next((point for spec, point in wanted if names_partition(spec, each)), "")
         if point in ("", "/"):
-            point = next(name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at)
+            point = next((name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at), "")
+        if not point:
+            unread.append(f"partition {each['number']} ({each['kind']}): there are too many that fstab does not name")
+            continue
         try:
             show_at(raw, each, place, point)
             mounted_at.append(point)

@@ -146,8 +146,9 @@ def groups(controller: str = "devices") -> list[tuple[int, Path]]:
 def sweep(place: Path) -> None:
     """Remove the groups that killed sandboxes have left; those in use refuse."""
     for each in place.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            each.rmdir()
+        if not os.path.exists(f"/proc/{each.name.removeprefix(PREFIX)}"):  # else it may just be made
+            with suppress(OSError):
+                each.rmdir()
 
 
 def told(kind: str, rules: tuple[tuple[int, int | None], ...]) -> list[str]:

@@ -85,9 +85,13 @@ def resolver(network: str) -> tuple[str, bytes] | None:
     """Return where the settings of the resolver are, which may be behind a link into /run, and what they say."""
     file = Path("/etc/resolv.conf")
     place = os.path.realpath(file)
+    said = file.read_bytes() if file.exists() else None
     if network == "private":
-        return place, f"nameserver {networks.NAMESERVER}\n".encode()
-    return (place, file.read_bytes()) if file.exists() else None
+        kept = [
+            line for line in (said or b"").splitlines() if line.split()[:1] in ([b"search"], [b"options"], [b"domain"])
+        ]
+        return place, b"\n".join([f"nameserver {networks.NAMESERVER}".encode(), *kept, b""])
+    return (place, said) if said is not None else None
 
 
 def show_text(place: str, text: bytes) -> None:
