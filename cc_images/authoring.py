@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cc_images.catalogue import NAME, PACKAGE
 from cc_images.config import Config, load, packaged
+from cc_images.elements import Elements, own_elements
 from cc_images.errors import CCImagesError, UserError
 from cc_images.files import write_bytes
 from cc_images.model import RESERVED, Arch, Format, Image
@@ -34,10 +35,20 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
     """
     config = load(environ, cwd)
     file = config.files["images.yaml"]
+    if file == packaged("images.yaml") and cwd.resolve() != file.parent.resolve():
+        raise UserError(
+            f"there is no images.yaml here, and {file} is the one that comes with cc-images",
+            hint=f"cd {file.parent}, or begin an images.yaml of your own here",
+            reason="read-only",
+        )
     _require(config, name, parent, packages)
-    draft = drafted(name, config.images[parent.lower()], packages, file.parent / "elements")
+    draft = drafted(name, config.images[parent.lower()], packages, _elements(file))
     if draft.folder.exists():
         raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
+    known = Elements((*config.elements, own_elements()))
+    if known.has(name.lower()):
+        where = known.path(name.lower()).parent
+        raise UserError(f"{where} has an element {name.lower()} already", hint="choose another name")
     before = file.read_text()
     written = [draft.folder / each for each in draft.files]
     try:
@@ -57,11 +68,21 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
     return [file, *written]
 
 
+def _elements(file: Path) -> Path:
+    """Return where a catalogue's elements are: beside it, or where it is in `config`, beside that."""
+    beside, above = file.parent / "elements", file.parent.parent / "elements"
+    return above if file.parent.name == "config" and above.is_dir() and not beside.is_dir() else beside
+
+
 def _require(config: Config, name: str, parent: str, packages: Sequence[str]) -> None:
     """Raise UserError for what cannot be written."""
     file = config.files["images.yaml"]
     if not NAME.match(name) or name.lower() in RESERVED:
-        raise UserError(f"{name!r} is not an image's name", hint=f"{LONG}, such as CC-Debian12-Emacs")
+        taken = name.lower() in RESERVED
+        raise UserError(
+            f"{name!r} is not an image's name" + (": it is a word of the command line" if taken else ""),
+            hint=f"{LONG}, such as CC-Debian12-Emacs",
+        )
     if name.lower() in config.images:
         raise UserError(f"there is an image {config.images[name.lower()].name} already", hint="choose another name")
     if parent.lower() not in config.images:

@@ -187,6 +187,8 @@ def _image(section: Section) -> Image:
     baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
     if len(baremetal) == 2:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
+    is_said = "base" in section
+    base = section.flag("base")
     image = Image(
         name=name,
         arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
@@ -211,7 +213,7 @@ def _image(section: Section) -> Image:
         network=section.text("network", _NETWORK, "host or private"),
         without=section.words("without"),
         boot=_contract(section.child("boot")),
-        base=section.flag("base") if "base" in section else None,
+        base=base if is_said else None,
         allow=section.words("allow"),
     )
     if image.depends and image.base is not None:
@@ -252,10 +254,13 @@ def _check_words(section: Section, image: Image) -> None:
 def _check_variables(section: Section, image: Image) -> None:
     """Report variables that an image may not set, and secrets that are no variables."""
     for name in image.secrets:
-        if not _VARIABLE.match(name):
-            section.problem("secrets", f"{name!r} is not a variable's name")
+        if not name.startswith("DIB_") or not _VARIABLE.match(name):
+            section.problem("secrets", f"{name!r} is not the name of a DIB_* variable")
     for variable in image.environment:
         if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:
+            if variable in OURS:
+                section.problem(f"environment.{variable}", "is a variable that the sandbox decides")
+                continue
             section.problem(
                 f"environment.{variable}", f"is neither DIB_* nor one of {', '.join(SETTINGS)}, which an image may set"
             )

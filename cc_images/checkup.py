@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -16,6 +15,7 @@ from cc_images import acceleration, emulation, foreign, layout, outlet, process,
 from cc_images.config import Config
 from cc_images.elements import Elements, with_layout
 from cc_images.errors import CCImagesError
+from cc_images.files import refusal
 from cc_images.making import LEAST_FREE
 from cc_images.model import Arch, Firmware, Json, Site
 from cc_images.planning import formats_for
@@ -162,7 +162,7 @@ def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
 
 
 def _space(store: Store) -> Finding:
-    if trouble := _refusal(store.root):
+    if trouble := refusal(store.root):
         remedy = "set CC_IMAGES_STORE to a folder of yours"
         return Finding(subject="store", state=State.LACK, text=f"{store.root}: {trouble}", remedy=remedy)
     free = store.free_bytes()
@@ -170,16 +170,6 @@ def _space(store: Store) -> Finding:
     remedy = "run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system"
     text = f"{free >> 30} GiB free at {store.root}"
     return Finding(subject="store", state=state, text=text, remedy="" if state is State.FINE else remedy)
-
-
-def _refusal(folder: Path) -> str:
-    """Return why nothing can be written to a folder, which need not exist yet; empty when it can."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 def _layouts(config: Config, store: Store) -> Iterator[Finding]:
@@ -223,7 +213,7 @@ def _site(site: Site, config: Config) -> Finding:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)
     where = site.directory or f"cloud {site.cloud}"
-    if site.directory and (trouble := _refusal(Path(site.directory))):
+    if site.directory and (trouble := refusal(Path(site.directory))):
         remedy = "name a folder of yours in sites.yaml"
         return Finding(subject=subject, state=State.LACK, text=f"{where}: {trouble}", remedy=remedy)
     return Finding(subject=subject, state=State.FINE, text=f"{where} answers" if site.cloud else where)

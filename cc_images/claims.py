@@ -7,6 +7,7 @@ say what is looked at, not what is built.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -63,7 +64,7 @@ class Claims:
 
     def _read(self, name: str) -> Checks:
         file = self._elements.path(name) / CHECKS
-        if not file.is_file():
+        if not os.path.lexists(file):
             return {}
         problems: list[str] = []
         section = Document(file, problems, f"elements/{name}/{CHECKS}").whole()

@@ -90,12 +90,14 @@ def run(argv: list[str]) -> int:
         argv = [ALIASES[argv[0]], *argv[1:]]
     verb = argv[0] if argv and argv[0] in VERBS else ""
     made = parser(verb)
-    if verb in ("", "plan", "explain") and not {"-h", "--help"} & set(argv):
+    if verb != "completion" and not {"-h", "--help"} & set(argv):
         from cc_images import settings
         from cc_images.errors import ConfigError
 
         try:
-            settings.apply(settings.read(os.environ), made)
+            found = settings.read(os.environ)
+            for each in (parser(""), made) if found.options else ():  # all of them are looked at, whoever is asked
+                settings.apply(found, each, os.environ)
         except ConfigError as error:
             _complain(error)
             return EXIT_INPUT

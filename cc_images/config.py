@@ -106,6 +106,13 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
                 place = os.path.realpath(_absolute(place, home, files["sites.yaml"]))
             if place and seen.setdefault(place, site.name) != site.name:
                 problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
+    folders = {site.name for site in sites if site.directory}
+    problems += [
+        f"images.yaml: {image.name}.artifacts.{name}.site: {artifact.site} is a folder; objects are in a cloud's store"
+        for image in found.values()
+        for name, artifact in image.artifacts.items()
+        if artifact.site in folders
+    ]
     sources = tuple(_source(section) for section in Document(files["third-party.yaml"], problems).sections(NAME))
     arches = _arches(environ.get("ARCH", ""), problems)
     if problems:
@@ -143,7 +150,7 @@ def _decided(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     variables = {"store": "CC_IMAGES_STORE"}
     decided: dict[Path, list[str]] = {}
     for name, file in settings.sources.items():
-        if name != "scheduled" and not environ.get(variables.get(name, name)):
+        if name != "scheduled" and not name.startswith("--") and not environ.get(variables.get(name, name)):
             decided.setdefault(file, []).append(name)
     return [f"{file} sets {', '.join(names)}" for file, names in decided.items()]
 
@@ -158,6 +165,9 @@ def packaged(name: str) -> Path:
 def _locate(name: str, variable: str, environ: Mapping[str, str], cwd: Path) -> Path:
     if environ.get(variable):
         return (cwd / environ[variable]).absolute()
+    catalogue = environ.get(FILES["images.yaml"])
+    if catalogue and os.path.lexists(beside := (cwd / catalogue).parent / name):
+        return beside.absolute()
     local = cwd / name
     # what is there but is no file is a mistake, not a reason to take another one: reading it says so
     ours = os.path.lexists(cwd / "images.yaml") and os.path.lexists(local)

@@ -79,10 +79,10 @@ def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Di
         path, name = Path(entry.path), prefix + entry.name
         if entry.is_symlink():
             yield f"{name} ->", os.readlink(path)
-        if entry.is_dir():
+        if os.path.isdir(path):
             if entry.name != "__pycache__" and path.resolve() not in above:
                 yield from _fingerprints(path, f"{name}/", above, digests)
-        elif entry.is_file():
+        elif os.path.isfile(path):
             status = entry.stat()
             yield name, f"{normal(status.st_mode):o} {digests.of(path, status)}"
         elif not entry.is_symlink():

@@ -29,9 +29,12 @@ def ignored_hooks(folder: Path) -> Iterator[str]:
     for phase in (*PHASES, "environment"):
         place = folder / f"{phase}.d"
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
-            if NO_HOOKS.match(entry.name) or entry.is_dir():
+            if NO_HOOKS.match(entry.name) or os.path.isdir(entry):
                 continue
             where = f"{folder.name}/{place.name}/{entry.name}"
+            if not os.path.exists(entry):
+                yield f"{where} never runs, because it is a link that leads nowhere: remove it"
+                continue
             if not (SOURCED if phase == "environment" else HOOK).match(entry.name):
                 plain = re.sub(r"[^0-9A-Za-z_-]+.*", "", entry.name) or "50-name"
                 yield f"{where} never runs, because of its name: rename it to {plain}"

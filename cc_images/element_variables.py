@@ -7,6 +7,7 @@ No build reads it.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -23,11 +24,15 @@ def impossible(elements: Elements, used: Iterable[str], environment: Mapping[str
     """Yield a sentence for each value that cannot be. Raises UserError for a `variables.yaml` that is wrong."""
     for name in used:
         file = elements.path(name) / VARIABLES
-        if not file.is_file():
+        if not os.path.lexists(file):
             continue
         problems: list[str] = []
         for section in Document(file, problems, f"elements/{name}/{VARIABLES}").sections(_NAME):
-            values, says = section.text("values"), section.text("says")
+            values, says = section.text("values"), section.text("says") or "what its element takes"
+            try:
+                re.compile(values)
+            except (re.error, RecursionError, OverflowError) as error:
+                section.problem("values", f"is not a regular expression: {error}")
             section.close()
             value = environment.get(section.name)
             if value is not None and not problems and not fits(rf"\A(?:{values})\Z", value):

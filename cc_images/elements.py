@@ -58,7 +58,7 @@ class Elements:
         self._paths: dict[str, Path] = {}
         for folder in reversed(self.folders):
             with os.scandir(folder) as entries:
-                found = [Path(entry.path) for entry in entries if entry.is_dir()]
+                found = [Path(entry.path) for entry in entries if os.path.isdir(entry.path)]
             # a link is known by the name of the folder that it leads to, as in dib
             self._paths |= {os.path.basename(os.path.realpath(path)): path for path in found}
         self._file_digests = Digests(memory)
@@ -125,6 +125,10 @@ class Elements:
                     stack.append((name, True))
                 stack.extend((needed, False) for needed in sorted(self._list(name, "element-deps"), reverse=True))
         return tuple(ordered)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an element of this name."""
+        return name in self._paths
 
     def path(self, name: str) -> Path:
         """Return an element's folder."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -194,3 +195,13 @@ def _foreign_owner(root: Path) -> str:
                 if path.lstat().st_uid != os.getuid():
                     return "root" if path.lstat().st_uid == 0 else f"user {path.lstat().st_uid}"
     return ""
+
+
+def refusal(folder: Path) -> str:
+    """Return why nothing can be written to a folder, which need not exist yet; empty when it can."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)

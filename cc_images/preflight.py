@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cc_images import emulation, foreign, guest, interior, sandbox
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, UserError
+from cc_images.files import refusal
 from cc_images.layout import lacking
 from cc_images.model import Site
 from cc_images.plan import BootJob, BuildJob, Plan, PushJob
@@ -85,6 +86,11 @@ def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
     known = {site.name: site for site in sites}
 
     def look(job: PushJob) -> CCImagesError | None:
+        site = known[job.site]
+        if site.directory and (trouble := refusal(Path(site.directory))):
+            return UserError(
+                f"site {site.name}: {site.directory}: {trouble}", hint="name a folder of yours in sites.yaml"
+            )
         try:
             open_site(known[job.site], job.format, LOOK).find(job.name)
         except CCImagesError as error:

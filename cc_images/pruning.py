@@ -81,7 +81,7 @@ def _surplus(holding: Holding, keep: int) -> str:
     if holding.kind is Kind.STRAY:
         return "nothing names it"
     if holding.kind is Kind.BUILD and holding.rank >= max(1, keep):
-        return f"{holding.rank} newer ones are kept"
+        return f"{holding.rank} other{'s' * (holding.rank > 1)} that are newer or in force stay"
     if holding.kind is Kind.LAYER and holding.rank >= 1:
         return "there is a newer one"
     if holding.kind is Kind.ELEMENTS and holding.rank >= 1:

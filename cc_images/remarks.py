@@ -29,7 +29,7 @@ def damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:
     told: list[str] = []
     for each in candidates:
         newest = store.recorded(each.image.tag, each.arch)
-        if newest and (each.newest is None or each.newest.version != newest):
+        if newest and store.build(each.image.tag, each.arch, newest) is None:  # else it is only not in force
             whole = f"{each.newest.version} is the newest whole one" if each.newest else "there is no other"
             path = store.root / "builds" / each.image.tag / each.arch / f"{newest}.json"
             if store.is_newer(path):

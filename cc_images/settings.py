@@ -7,6 +7,7 @@ environment and words of the command line win over both.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,13 @@ OPTIONS = frozenset(
 )
 """Options whose defaults can be set."""
 
+OF_THE_ENVIRONMENT = {
+    "architecture": "ARCH",
+    "metrics": "CC_IMAGES_METRICS",
+    "notify": "CC_IMAGES_NOTIFY",
+}
+"""The variables that win over some of them."""
+
 _SET = re.compile(rf"(DIB_[A-Za-z0-9_]+|{'|'.join(NETWORK)})\Z")
 
 
@@ -43,7 +51,9 @@ class Settings:
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Return the settings that are in force. Raises ConfigError with every mistake."""
-    files = [file for file in _files(environ) if file.is_file()]
+    files = [file for file in _files(environ) if os.path.lexists(file)]
+    if odd := next((file for file in files if not file.is_file()), None):
+        raise ConfigError([f"{odd}: is not a file, or a link that leads nowhere"])
     if not files:
         return Settings()
     problems: list[str] = []
@@ -92,7 +102,7 @@ def _read(file: Path, problems: list[str]) -> Settings:
         scheduled=section.words("scheduled"),
     )
     section.close()
-    things = [*found.environment, *(f"--{name}" for name in said)]
+    things = [*found.environment, *(f"--{name}" for name in said)]  # for messages
     things += [name for name in ("store", "scheduled") if getattr(found, name)]
     return Settings(
         store=found.store,
@@ -103,16 +113,21 @@ def _read(file: Path, problems: list[str]) -> Settings:
     )
 
 
-def apply(settings: Settings, parser: argparse.ArgumentParser) -> None:
+def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Make defaults of a parser's options what the settings say. Raises ConfigError for values that are none."""
+    spoken = {name for name, variable in OF_THE_ENVIRONMENT.items() if environ.get(variable)}
+    home = environ.get("HOME", "/root")
     known = {word[2:]: action for action in parser._actions for word in action.option_strings if word[:2] == "--"}
     problems: list[str] = []
     for name, words in settings.options.items():
         action = known.get(name)
-        if action is None or (name in ("metrics", "notify") and action.default):  # the environment says it
+        if action is None or name in spoken:
             continue
         try:
-            parser.set_defaults(**{action.dest: _value(action, words)})
+            value = _value(action, words)
+            if name == "metrics" and str(value).startswith("~/"):
+                value = f"{home}{str(value)[1:]}"
+            parser.set_defaults(**{action.dest: value})
         except (argparse.ArgumentTypeError, ValueError) as error:
             problems.append(f"{settings.sources[f'--{name}']}: options.{name}: {error}")
     if problems:

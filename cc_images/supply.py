@@ -105,6 +105,13 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
         values.update(dict.fromkeys(f"{image.name}: {each}" for each in impossible(elements, used, variables)))
         own = [name for each in config.lineage(image) for name in each.environment]
         told.update(dict.fromkeys(f"{image.name}: {each}" for each in unread(elements, used, own)))
+        told.update(
+            dict.fromkeys(
+                f"{image.name}: secrets: {each} is set by nothing"
+                for each in config.declared(image)
+                if each not in variables
+            )
+        )
         for name in used:
             path = elements.path(name)
             if path.parent == own_elements():

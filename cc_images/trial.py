@@ -158,6 +158,8 @@ def examine(
         strange += foreseen(job.checks, contract, facts)
     if strange:
         return Verdict(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
+    if contract.level is Level.INSIDE:
+        return Verdict(accelerated=accelerated, contents=contents(facts))
     guests: dict[Firmware, Guest] = {}
 
     def boot(firmware: Firmware, fast: bool, attempt: str = "") -> Climb:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.config import load
 from cc_images.errors import ConfigError
 from tests.conftest import Cli, write_files
 from tests.test_keys import Project, project  # noqa: F401 - a fixture
@@ -61,6 +62,8 @@ def test_a_new_image_can_be_planned_at_once(cli: Cli, catalogue: Path) -> None:
         (("-x/y", "--from", "cc-base"), "error"),
         (("a/b", "--from", "cc-base"), "'a/b' is not an image's name"),
         (("os", "--from", "cc-base"), "elements/os is there already"),
+        (("manifests", "--from", "cc-base"), "has an element manifests already"),
+        (("CC-New", "--from", "cc-base", "--package", "a,b"), "'a,b' is not a package's name"),
         (("all", "--from", "cc-base"), "'all' is not an image's name"),
         (("X-ARM64-20260101", "--from", "cc-base"), "archived"),
     ],
@@ -73,6 +76,20 @@ def test_what_cannot_be_new_leaves_everything_as_it_was(
     assert answer.returncode == 2
     assert said in answer.stderr
     assert {path: path.read_text() for path in catalogue.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_not_inherited_is_the_parents(cli: Cli, catalogue: Path) -> None:
+    more = "  disk: [vm]\n  firmware: [bios]\n  timeout: 30\n  allow: [keys]\n"
+    (catalogue / "images.yaml").write_text(PARENT + more)
+    assert cli("new", "CC-Kid", "--from", "cc-base").returncode == 0
+    found = load({"HOME": str(catalogue), "CC_IMAGES_SETTINGS": ""}, catalogue).images
+    for key in ("disk", "firmware", "timeout", "allow", "properties", "arches", "eol"):
+        assert getattr(found["cc-kid"], key) == getattr(found["cc-base"], key), key
+
+
+def test_the_catalogue_of_the_package_is_not_changed_from_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    said = cli("new", "CC-Kid", "--from", "cc-debian12")
+    assert (said.returncode, "there is no images.yaml here" in said.stderr) == (2, True)
 
 
 def test_an_element_of_the_parents_list_is_left_out(project: Project) -> None:  # noqa: F811

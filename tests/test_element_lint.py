@@ -39,6 +39,20 @@ def test_hooks_that_dib_ignores_are_named_with_the_remedy(tmp_path: Path) -> Non
     assert list(unknown_folders(folder)) == ["my-agent/instal.d is no phase of dib's: nothing in it runs"]
 
 
+def test_links_that_lead_nowhere_or_in_a_circle_are_told_and_harm_no_one(tmp_path: Path) -> None:
+    folder = element(tmp_path, "x", {"install.d/10-x": "", "element-provides": "operating-system\n"})
+    (folder / "install.d/50-gone").symlink_to("/nonexistent/hook")
+    assert [each for each in ignored_hooks(folder) if "leads nowhere" in each] == [
+        "x/install.d/50-gone never runs, because it is a link that leads nowhere: remove it"
+    ]
+    (tmp_path / "circle").symlink_to("circle")
+    (folder / "static").mkdir()
+    (folder / "static/circle").symlink_to("circle")
+    elements = Elements((tmp_path,))
+    assert elements.closure(["x"]) == ("x",)
+    assert "static/circle ->" in elements.files("x")
+
+
 def test_our_own_elements_have_no_such_hooks() -> None:
     root = Path(__file__).parent.parent
     folders = [path for place in ("elements", "tests/elements") for path in (root / place).iterdir() if path.is_dir()]

@@ -85,6 +85,7 @@ def test_after_a_change_was_taken_back_the_older_build_is_shown_pushed_and_kept(
     assert project.pruned() == [newer.version, good.version], "another catalogue may use what was in force last"
     project.store.point_names(good, "CC-One")  # as a run does
     assert project.pruned() == [good.version]
+    assert not [note for note in project.look(push=True, boot_test=False).notes if "damaged" in note], "it is whole"
 
 
 def test_a_build_of_another_catalogue_is_not_pushed_as_ours(project: Project) -> None:

@@ -49,14 +49,34 @@ def test_the_users_file_wins_over_the_hosts_and_the_environment_over_both(home: 
 def test_defaults_of_options_are_set_and_words_win(home: Path) -> None:
     write(home, "options: {tasks: 3, architecture: [amd64], site: [a, b], quiet: yes, max-size: 5G}\n")
     made = parser("")
-    settings.apply(settings.read({"HOME": str(home)}), made)
+    settings.apply(settings.read({"HOME": str(home)}), made, {})
     options = made.parse_args(["-b", "x"])
     assert (options.tasks, options.architecture, options.site, options.quiet) == (3, ("amd64",), ["a", "b"], True)
     assert options.max_size == 5 << 30
     assert made.parse_args(["-b", "-t", "1", "-s", "c", "-s", "d", "x"]).site == ["c", "d"]
     plain = parser("explain")
-    settings.apply(settings.read({"HOME": str(home)}), plain)
+    settings.apply(settings.read({"HOME": str(home)}), plain, {})
     assert plain.parse_args(["x"]).architecture == ("amd64",), "a verb takes those that it has"
+
+
+def test_variables_of_the_environment_win_over_options(home: Path) -> None:
+    write(home, "options: {architecture: amd64, metrics: ~/m.prom, keep: 1}\n")
+    for verb in ("", "inspect", "prune"):
+        made = parser(verb)
+        settings.apply(settings.read({"HOME": str(home)}), made, {"ARCH": "arm64", "HOME": "/h"})
+        words = {"": ["-b", "x"], "inspect": ["x"], "prune": []}[verb]
+        options = made.parse_args(words)
+        assert getattr(options, "architecture", ()) == ()
+        assert getattr(options, "metrics", "/h/m.prom") == "/h/m.prom"
+        assert getattr(options, "keep", 1) == 1
+
+
+def test_a_settings_file_that_is_none_is_refused(home: Path) -> None:
+    file = write(home, "")
+    file.unlink()
+    file.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        settings.read({"HOME": str(home)})
 
 
 @pytest.mark.parametrize(
@@ -74,7 +94,7 @@ def test_defaults_of_options_are_set_and_words_win(home: Path) -> None:
 def test_what_cannot_be_is_said_with_file_and_key(home: Path, text: str, words: str) -> None:
     write(home, text)
     with pytest.raises(ConfigError) as caught:
-        settings.apply(settings.read({"HOME": str(home)}), parser(""))
+        settings.apply(settings.read({"HOME": str(home)}), parser(""), {})
     assert words in str(caught.value)
     assert "settings.yaml" in str(caught.value)
 
