@@ -31,7 +31,11 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
                 reason="abstract",
             )
         if tag != "all" and tag not in config.images:
-            raise UserError(f"there is no image {tag}", hint=_suggest(tag, config.images), reason="unknown-image")
+            unasked = tag in config.scheduled and tag not in request.tags
+            listed = " (settings.yaml lists it as scheduled)" if unasked else ""
+            raise UserError(
+                f"there is no image {tag}{listed}", hint=_suggest(tag, config.images), reason="unknown-image"
+            )
     wanted = request.arches or config.arches
     chosen: list[tuple[Image, Arch]] = []
     notes: list[str] = []
@@ -46,7 +50,8 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
         if lacking and named:
             raise UserError(
                 f"{tag} is not made for {', '.join(lacking)}",
-                hint=f"it supports {', '.join(image.arches)}; leave -a out, and ARCH unset, for all of them",
+                hint=f"it supports {', '.join(image.arches)}, all are meant without -a, ARCH and an architecture in "
+                "settings.yaml",
                 reason="unknown-arch",
             )
         chosen += [(image, arch) for arch in image.arches if not wanted or arch in wanted]
