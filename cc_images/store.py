@@ -91,6 +91,7 @@ class Store:
             work, logs = self.root / "work" / version, self.root / "logs" / version
             work.mkdir(parents=True)
             logs.mkdir(parents=True)
+            logs.chmod(logs.stat().st_mode & 0o750)  # what hooks print is the owner's and the group's business
             return Run(version, work, logs)
 
     def _not_before_the_latest(self, now: datetime) -> datetime:

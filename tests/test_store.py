@@ -121,6 +121,12 @@ def test_a_store_in_an_impossible_place_says_so(root: str) -> None:
         Store(Path(root)).start_run(NOW)
 
 
+def test_what_a_run_prints_is_not_for_everybody(store: Store) -> None:
+    run = store.start_run(NOW)
+    assert (store.root / "logs" / run.version).stat().st_mode & 0o007 == 0
+    run.close()
+
+
 def test_runs_of_one_second_have_names_of_their_own(store: Store) -> None:
     names = [store.start_run(NOW).version for _ in range(3)]
     assert names == ["20261121T120000Z", "20261121T120000Z.002", "20261121T120000Z.003"]
