@@ -6,6 +6,7 @@ else into it. Formats: Debian's "repository format"; versions: Debian policy, 5.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import http.client
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cc_images.files import write_bytes
 
@@ -37,7 +39,28 @@ KEPT = 300
 PATIENCE = 120.0
 """Seconds that all indices of one look together may take."""
 
-UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress, "": bytes}
+UNPACKED = 512 << 20
+"""Bytes above which an index is none, once it is unpacked."""
+
+
+class _Unpacker(Protocol):
+    """What the standard library unpacks with."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
+
+
+UNPACK: Mapping[str, Callable[[], _Unpacker] | None] = {
+    ".xz": lzma.LZMADecompressor,
+    ".bz2": bz2.BZ2Decompressor,
+    ".gz": lambda: zlib.decompressobj(31),
+    "": None,
+}
 """How an index may be packed, the smallest first."""
 
 Offers = Mapping[str, str]
@@ -148,6 +171,8 @@ class Repositories:
         try:
             for address, digest in indices.items():
                 found = self._release(address, digest)
+                if not found.components:
+                    raise ValueError(f"{address} is flat: what it offers is not known")
                 if not found.avoided:
                     parts += [self._part(address, found, component, arch) for component in found.components]
         except (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error):
@@ -179,6 +204,7 @@ class Repositories:
         return self._releases[digest]
 
     def _part(self, address: str, found: Release, component: str, arch: str) -> Offers:
+        """Return what a component offers. Raises ValueError when it has an index in no form that can be read."""
         for packed, unpack in UNPACK.items():
             name = f"{component}/binary-{arch}/Packages{packed}"
             if (digest := found.files.get(name)) is None:
@@ -187,6 +213,8 @@ class Repositories:
                 kept = self._kept(digest)
                 self._offers[digest] = self._parsed(address, name, digest, unpack) if kept is None else kept
             return self._offers[digest]
+        if any(name.startswith(f"{component}/binary-{arch}/Packages") for name in found.files):
+            raise ValueError(f"{address} has an index of {component} that cannot be read")
         return {}
 
     def _kept(self, digest: str) -> Offers | None:
@@ -198,9 +226,14 @@ class Repositories:
                 return {str(name): str(version) for name, version in found.items()}
         return None
 
-    def _parsed(self, address: str, name: str, digest: str, unpack: Callable[[bytes], bytes]) -> Offers:
-        text = unpack(self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)).decode(errors="replace")
-        found = offers(text)
+    def _parsed(self, address: str, name: str, digest: str, unpack: Callable[[], _Unpacker] | None) -> Offers:
+        content = self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)
+        if unpack is not None:
+            unpacker = unpack()
+            content = unpacker.decompress(content, UNPACKED)
+            if not unpacker.eof or unpacker.unused_data:
+                raise ValueError(f"{address}: {name} is torn, in pieces, or larger than {UNPACKED >> 20} MiB")
+        found = offers(content.decode(errors="replace"))
         self._keep(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
         return found
 
@@ -216,16 +249,16 @@ class Repositories:
         if self._offline:
             raise OSError("it is not asked (--offline)")
         server = address.partition("://")[2].partition("/")[0]
-        if server in self._silent:
+        if server and server in self._silent:
             raise OSError("it did not answer")
         request = urllib.request.Request(address, headers={"User-Agent": "cc-images"})
-        content = b""
+        content = bytearray()
+        out_of_time = False
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                while chunk := answer.read1(1 << 20):
+                while not out_of_time and (chunk := answer.read1(1 << 20)):
                     content += chunk
-                    if time.monotonic() > self._until or (self._stop is not None and self._stop.is_set()):
-                        raise TimeoutError("there was no time left for it")
+                    out_of_time = time.monotonic() > self._until or (self._stop is not None and self._stop.is_set())
                     if len(content) > LARGEST:
                         raise ValueError(f"{address} is too large")
         except urllib.error.HTTPError:
@@ -233,6 +266,8 @@ class Repositories:
         except OSError:
             self._silent.add(server)
             raise
+        if out_of_time:
+            raise OSError("there was no time left for it")
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"{address} has changed again")
-        return content
+        return bytes(content)

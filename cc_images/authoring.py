@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.catalogue import NAME, PACKAGE
+import yaml
+
+from cc_images.catalogue import NAME, PACKAGE, usual_firmware
 from cc_images.config import Config, load, packaged
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import CCImagesError, UserError
@@ -55,17 +58,29 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
         draft.folder.mkdir(parents=True)
         for path, text in zip(written, draft.files.values(), strict=True):
             path.write_text(text)
-        write_bytes(file, (f"{before.rstrip()}\n\n{draft.entry}" if before.strip() else draft.entry).encode())
+        _replace(file, f"{before.rstrip()}\n\n{draft.entry}" if before.strip() else draft.entry)
         load(environ, cwd)
-    except (OSError, CCImagesError):
+    except (OSError, CCImagesError) as error:
         with suppress(OSError):
             if file.read_text() != before:
-                write_bytes(file, before.encode())
+                _replace(file, before)
             for path in written:
                 path.unlink(missing_ok=True)
             draft.folder.rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"{error.filename}: {error.strerror}", hint="work in a folder of yours") from error
         raise
     return [file, *written]
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file in one step; a link stays one, and mode and owner stay what they were."""
+    real = file.resolve()
+    before = real.stat()
+    write_bytes(real, text.encode())
+    real.chmod(stat.S_IMODE(before.st_mode))
+    with suppress(OSError):  # only root may
+        os.chown(real, before.st_uid, before.st_gid)
 
 
 def _elements(file: Path) -> Path:
@@ -77,7 +92,7 @@ def _elements(file: Path) -> Path:
 def _require(config: Config, name: str, parent: str, packages: Sequence[str]) -> None:
     """Raise UserError for what cannot be written."""
     file = config.files["images.yaml"]
-    if not NAME.match(name) or name.lower() in RESERVED:
+    if not NAME.match(name) or name.lower() in RESERVED or name.startswith("x-"):
         taken = name.lower() in RESERVED
         raise UserError(
             f"{name!r} is not an image's name" + (": it is a word of the command line" if taken else ""),
@@ -108,7 +123,9 @@ def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -
         lines.append("  baremetal-only: true")
     usual = Image(name=name)
     if parent.disk != usual.disk:
-        lines += [f"  disk: [{', '.join(parent.disk)}]", f"  firmware: [{', '.join(parent.firmware)}]"]
+        lines.append(f"  disk: [{', '.join(parent.disk)}]")
+    if Arch.AMD64 in parent.arches and set(parent.firmware) != usual_firmware(parent.disk):
+        lines.append(f"  firmware: [{', '.join(parent.firmware)}]")
     lines += [
         f"  {key}: {getattr(parent, key)}"
         for key in ("timeout", "scratch")
@@ -128,10 +145,16 @@ def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -
     files = {"README.rst": f"{'=' * len(tag)}\n{tag}\n{'=' * len(tag)}\n{heading}\n"}
     if packages:
         files["element-deps"] = "package-installs\n"
-        files["package-installs.yaml"] = "".join(f"{each}:\n" for each in packages)
-    files["checks.yaml"] = f"packages: [{', '.join(packages)}]\n" if packages else "# packages: [vim]\n"
+        files["package-installs.yaml"] = "".join(f"{_word(each)}:\n" for each in packages)
+    checked = [_word(each.partition("=")[0]) for each in packages if not set("@*") & {*each}]
+    files["checks.yaml"] = f"packages: [{', '.join(checked)}]\n" if checked else "# packages: [vim]\n"
     return Draft(entry="\n".join(lines) + "\n", folder=elements / tag, files=files)
 
 
 def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _word(value: str) -> str:
+    """Return a string as YAML has it: in quotes only where it would be something else without."""
+    return yaml.safe_dump(value).splitlines()[0]

@@ -107,8 +107,10 @@ class Phases:
 
     def feed(self, line: str) -> None:
         """Take note of one line of dib's output."""
-        text = _STAMP.sub("", line[:LONGEST])
-        text = text.rstrip("\r").rpartition("\r")[2]  # what overwrote what a program had shown of its progress
+        stamp = _STAMP.match(line[:LONGEST])
+        shown = line.rstrip("\r").rpartition("\r")  # what overwrote what a program had shown of its progress
+        text = shown[2][:LONGEST] if shown[1] else _STAMP.sub("", line[:LONGEST])
+        text = _STAMP.sub("", text) if stamp else text
         if running := _RUNNING.match(text):
             self._begin(running[1])
         elif target := _TARGET.match(text):

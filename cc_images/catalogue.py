@@ -266,14 +266,18 @@ def _check_variables(section: Section, image: Image) -> None:
             )
 
 
+def usual_firmware(disk: Sequence[str]) -> set[Firmware]:
+    """Return what a disk of these elements starts with, if nobody says."""
+    return {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in disk) else {Firmware.BIOS}
+
+
 def _firmware(image: Image) -> tuple[Firmware, ...]:
     """Return what an image's disk starts with.
 
     Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
     property for clouds asks for is tested in any case.
     """
-    usual = {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in image.disk) else {Firmware.BIOS}
-    claimed = set(image.firmware) or usual
+    claimed = set(image.firmware) or usual_firmware(image.disk)
     if image.properties.get("hw_firmware_type") in set(Firmware):
         claimed.add(Firmware(image.properties["hw_firmware_type"]))
     return tuple(each for each in Firmware if each in claimed)

@@ -83,6 +83,8 @@ def run(argv: list[str]) -> int:
     """Do what the words say and return the exit code."""
     if argv[:1] == [COMPLETE]:
         return _complete(argv[1:])
+    from cc_images.errors import CCImagesError, ConfigError
+
     if not argv:
         print(f"{EXAMPLES}\nall verbs and options: cc-images --help", file=sys.stderr)
         return EXIT_INPUT
@@ -91,20 +93,14 @@ def run(argv: list[str]) -> int:
     verb = argv[0] if argv and argv[0] in VERBS else ""
     made = parser(verb)
     if verb != "completion" and not {"-h", "--help"} & set(argv):
-        from cc_images import settings
-        from cc_images.errors import ConfigError
-
         try:
-            found = settings.read(os.environ)
-            for each in (parser(""), made) if found.options else ():  # all of them are looked at, whoever is asked
-                settings.apply(found, each, os.environ)
+            _settle(made, verb)
         except ConfigError as error:
             _complain(error)
             return EXIT_INPUT
     options = made.parse_args(argv[1:] if verb else argv)
     if not verb and not (options.build or options.push):
         parser("").error(_nothing_to_do(options.tags))
-    from cc_images.errors import CCImagesError
 
     _listen()
     try:
@@ -129,6 +125,21 @@ def run(argv: list[str]) -> int:
     except CCImagesError as error:
         _complain(error)
         return error.exit_code
+
+
+def _settle(made: argparse.ArgumentParser, verb: str) -> None:
+    """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network."""
+    from cc_images import settings
+
+    found = settings.read(os.environ)
+    for name, value in found.environment.items():
+        if name in settings.NETWORK:
+            os.environ.setdefault(name, value)
+    if not found.options:
+        return
+    settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
+    if verb not in ("status", "list"):  # which ask no site unless they are told to
+        settings.apply(found, made, os.environ)
 
 
 def _listen() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cc_images import journal
 from cc_images.config import Config, load
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, UserError
 from cc_images.model import Arch
 from cc_images.store import Store
 
@@ -154,7 +154,12 @@ def install(environ: Mapping[str, str]) -> list[Path]:
     written: list[Path] = []
     for place, text in shared().items():
         file = share / place
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename}: {error.strerror}", hint="set XDG_DATA_HOME to a folder of yours"
+            ) from error
         written.append(file)
     return written

@@ -52,7 +52,7 @@ def contradiction(said: Contract) -> str:
     order = list(Level)
     if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
         return f"level {said.level} needs a login, and with `source: none` the image gets no key"
-    if said.source is Source.NONE and said.console == SILENT:
+    if said.source is Source.NONE and said.console == SILENT and said.level is not Level.INSIDE:
         return "without a console and without a key nothing of the image can be seen"
     return ""
 

@@ -55,8 +55,9 @@ def _copy(folder: Path, target: Path, element: Path, above: frozenset[Path]) -> 
 
 def _stays(link: Path, element: Path) -> bool:
     """Say whether a link leads to the same place in a copy: it is relative, and does not leave the element."""
-    leads = os.readlink(link)
-    return not os.path.isabs(leads) and Path(os.path.normpath(link.parent / leads)).is_relative_to(element)
+    leads, real = os.readlink(link), Path(os.path.realpath(link))
+    inside = real.is_relative_to(os.path.realpath(element))
+    return inside and not os.path.isabs(leads) and Path(os.path.normpath(link.parent / leads)).is_relative_to(element)
 
 
 def make_normal(folder: Path) -> None:

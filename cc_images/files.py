@@ -199,7 +199,7 @@ def _foreign_owner(root: Path) -> str:
 
 def refusal(folder: Path) -> str:
     """Return why nothing can be written to a folder, which need not exist yet; empty when it can."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     try:
         with tempfile.TemporaryFile(dir=existing):
             return ""

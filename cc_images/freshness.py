@@ -128,7 +128,8 @@ class World:
         return records.recalled(self._quiet, record_shapes.MemoryShape, self._store.root) or {}
 
     def _remember(self, question: str) -> None:
-        kept = dict(list(self._remembered().items())[-REMEMBERED:]) | {question: clock.now().isoformat()}
+        newest = sorted(self._remembered().items(), key=lambda each: str(each[1]))[-REMEMBERED:]
+        kept = dict(newest) | {question: clock.now().isoformat()}
         with suppress(OSError):  # a full or foreign store must not keep anybody from looking
             write_json(self._quiet, records.encoded(record_shapes.MemoryShape, kept))
 

@@ -12,7 +12,8 @@ from cc_images.errors import CCImagesError
 from cc_images.sandbox import SYSTEM_PATH
 
 _LOOPBACK = re.compile(
-    r"(?:^|[/@\s=,\[])(?:localhost|ip6-localhost|ip6-loopback|127\.\d+\.\d+\.\d+|0\.0\.0\.0|::1)(?:[\]:/,\s]|\Z)",
+    r"(?:^|[/@\s=,\[])(?:localhost(?:\.localdomain)?\.?|ip6-localhost|ip6-loopback|127(?:\.\d+){1,3}|0\.0\.0\.0|::1"
+    r"|::ffff:127(?:\.\d+){3})(?:[\]:/,\s?#]|\Z)",
     re.IGNORECASE,
 )
 

@@ -16,7 +16,7 @@ from cc_images import emulation, foreign, guest, interior, sandbox
 from cc_images.errors import CCImagesError, UserError
 from cc_images.files import refusal
 from cc_images.layout import lacking
-from cc_images.model import Site
+from cc_images.model import Level, Site
 from cc_images.plan import BootJob, BuildJob, Plan, PushJob
 from cc_images.recipe import without_secrets
 from cc_images.sites import LOOK, open_site
@@ -48,7 +48,8 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
             reason="missing-tool",
         )
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
-        guest.require(sorted({each for job in boots for each in emulation.lacking(job.arch, job.firmware)}))
+        started = [job for job in boots if job.boot.level is not Level.INSIDE]
+        guest.require(sorted({each for job in started for each in emulation.lacking(job.arch, job.firmware)}))
         interior.require_host()
     if not builds:
         return []

@@ -121,7 +121,7 @@ def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[
     problems: list[str] = []
     for name, words in settings.options.items():
         action = known.get(name)
-        if action is None or name in spoken:
+        if action is None or name in spoken or (name == "keep" and action.nargs == 0):  # another one, of `boot`
             continue
         try:
             value = _value(action, words)

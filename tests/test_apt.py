@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -125,6 +127,38 @@ def test_what_cannot_be_had_or_has_changed_again_is_not_known(bed: Bed, tmp_path
     assert Repositories(tmp_path / "b").changed({"vim": "9.0"}, "amd64", {bed.address: "0" * 64}) is None
     (bed.root / "dists/s/main/binary-amd64/Packages.xz").write_bytes(b"torn")
     assert Repositories(tmp_path / "c").changed({"vim": "9.0"}, "amd64", {bed.address: digest}) is None
+
+
+def test_what_cannot_be_read_is_not_known(bed: Bed, tmp_path: Path) -> None:
+    bed.release("1", vim="9.0")
+    release_file = bed.root / "dists/s/InRelease"
+    whole = release_file.read_text()
+    for number, text in enumerate((whole.replace("Components: main\n", ""), whole.replace(".xz", ".zst"))):
+        release_file.write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        found = Repositories(tmp_path / str(number))
+        assert found.changed({"vim": "9.0"}, "amd64", {bed.address: digest}) is None
+
+
+@pytest.mark.parametrize(("packed", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), ("", bytes)])
+def test_an_index_may_be_packed_otherwise(
+    bed: Bed, tmp_path: Path, packed: str, pack: Callable[[bytes], bytes]
+) -> None:
+    bed.release("1", vim="9.0")
+    content = pack(b"Package: vim\nVersion: 9.1\n\n")
+    (bed.root / f"dists/s/main/binary-amd64/Packages{packed}").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    whole = f"Components: main\nSHA256:\n {digest} 9 main/binary-amd64/Packages{packed}\n"
+    (bed.root / "dists/s/InRelease").write_text(whole)
+    found = Repositories(tmp_path / "indices")
+    indices = {bed.address: hashlib.sha256(whole.encode()).hexdigest()}
+    assert found.changed({"vim": "9.0"}, "amd64", indices) == ["vim 9.0 → 9.1"]
+
+
+def test_an_index_that_unpacks_without_end_is_none(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cc_images.apt.UNPACKED", 20)
+    digest = bed.release("1", vim="9.0", other="1")
+    assert Repositories(tmp_path).changed({"vim": "9.0"}, "amd64", {bed.address: digest}) is None
 
 
 def test_a_suite_that_apt_avoids_offers_nothing(bed: Bed, tmp_path: Path) -> None:

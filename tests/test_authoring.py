@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cc_images.config import load
 from cc_images.errors import ConfigError
@@ -64,6 +65,7 @@ def test_a_new_image_can_be_planned_at_once(cli: Cli, catalogue: Path) -> None:
         (("os", "--from", "cc-base"), "elements/os is there already"),
         (("manifests", "--from", "cc-base"), "has an element manifests already"),
         (("CC-New", "--from", "cc-base", "--package", "a,b"), "'a,b' is not a package's name"),
+        (("x-new", "--from", "cc-base"), "'x-new' is not an image's name"),
         (("all", "--from", "cc-base"), "'all' is not an image's name"),
         (("X-ARM64-20260101", "--from", "cc-base"), "archived"),
     ],
@@ -85,6 +87,26 @@ def test_what_is_not_inherited_is_the_parents(cli: Cli, catalogue: Path) -> None
     found = load({"HOME": str(catalogue), "CC_IMAGES_SETTINGS": ""}, catalogue).images
     for key in ("disk", "firmware", "timeout", "allow", "properties", "arches", "eol"):
         assert getattr(found["cc-kid"], key) == getattr(found["cc-base"], key), key
+
+
+def test_names_that_yaml_reads_as_something_else_are_in_quotes(cli: Cli, catalogue: Path) -> None:
+    names = ("yes", "vim", "vim=2:9.0", "1e3")
+    said = cli("new", "CC-Kid", "--from", "cc-base", *(word for name in names for word in ("--package", name)))
+    assert said.returncode == 0, said.stderr
+    element = catalogue / "elements/cc-kid"
+    assert list(yaml.safe_load((element / "package-installs.yaml").read_text())) == list(names)
+    assert yaml.safe_load((element / "checks.yaml").read_text()) == {"packages": ["yes", "vim", "vim", "1e3"]}
+
+
+def test_a_link_to_the_catalogue_stays_one_and_its_mode_stays(cli: Cli, catalogue: Path) -> None:
+    real = catalogue / "real.yaml"
+    (catalogue / "images.yaml").rename(real)
+    real.chmod(0o664)
+    (catalogue / "images.yaml").symlink_to("real.yaml")
+    assert cli("new", "CC-Kid", "--from", "cc-base").returncode == 0
+    assert (catalogue / "images.yaml").is_symlink()
+    assert "CC-Kid:" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o664
 
 
 def test_the_catalogue_of_the_package_is_not_changed_from_elsewhere(cli: Cli, tmp_path: Path) -> None:

@@ -97,6 +97,9 @@ def test_what_cannot_be_is_said(tmp_path: Path, said: str, words: str) -> None:
 FORMS = {
     "inline": ("datasource_list: [ ConfigDrive, OpenStack, None ]  # x\n", "", ["ConfigDrive", "OpenStack"]),
     "listed": ("# datasource_list: [X]\ndatasource_list:\n  - NoCloud\n  - 'Ec2'\nother: 1\n", "", ["NoCloud", "Ec2"]),
+    "commented": ("datasource_list:\n  - NoCloud  # seed\n", "", ["NoCloud"]),
+    "two lines": ("datasource_list: [ OpenStack,\n  NoCloud ]\nx: y\n", "", ["OpenStack", "NoCloud"]),
+    "user in a row": ("system_info:\n  default_user: {gecos: x, name: debian}\n", "debian", []),
     "user": ("system_info:\n  default_user:\n    # whom\n    gecos: x\n    name: 'debian'\n", "debian", []),
     "no user": ("system_info:\n  default_user:\n    gecos: x\n  paths:\n    name: y\nname: z\n", "", []),
 }  # fmt: skip

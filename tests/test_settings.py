@@ -71,6 +71,17 @@ def test_variables_of_the_environment_win_over_options(home: Path) -> None:
         assert getattr(options, "keep", 1) == 1
 
 
+def test_an_option_of_the_same_name_and_another_meaning_is_not_set(home: Path) -> None:
+    write(home, "options: {keep: 3}\n")
+    found = settings.read({"HOME": str(home)})
+    kept = []
+    for verb, words in (("boot", ["x.qcow2"]), ("prune", [])):
+        made = parser(verb)
+        settings.apply(found, made, {})
+        kept.append(made.parse_args(words).keep)
+    assert kept == [False, 3]
+
+
 def test_a_settings_file_that_is_none_is_refused(home: Path) -> None:
     file = write(home, "")
     file.unlink()

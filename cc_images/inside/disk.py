@@ -119,15 +119,19 @@ def mount_others(
     """
     wanted = fstab(place)
     mounted_at, unread = [], []
+    points: list[tuple[str, dict[str, Any]]] = []
+    free = [name for name in ("/mnt", "/media", "/srv", "/opt") if all(name != point for _, point in wanted)]
     for each in partitions:
         if each is root or each["kind"] in ("", "swap"):
             continue
         point = next((point for spec, point in wanted if names_partition(spec, each)), "")
-        if point in ("", "/"):
-            point = next((name for name in ("/mnt", "/media", "/srv", "/opt") if name not in mounted_at), "")
-        if not point:
-            unread.append(f"partition {each['number']} ({each['kind']}): there are too many that fstab does not name")
+        if point in ("", "/") and free:
+            point = free.pop(0)
+        if point in ("", "/") or any(point == other for other, _ in points):
+            unread.append(f"partition {each['number']} ({each['kind']}): there is no place left to look into it")
             continue
+        points.append((point, each))
+    for point, each in sorted(points, key=lambda found: found[0].count("/")):  # what covers another one comes first
         try:
             show_at(raw, each, place, point)
             mounted_at.append(point)

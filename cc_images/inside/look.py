@@ -337,26 +337,21 @@ def cloud_init() -> Facts:
     """
     found: Facts = {"user": "", "sources": []}
     for name in ("etc/cloud/cloud.cfg", *names("etc/cloud/cloud.cfg.d/*.cfg")):
-        user_at, listing = -1, False
-        for line in text("/" + name).splitlines():
-            words, deep = line.strip(), len(line) - len(line.lstrip())
-            if not words or words.startswith("#"):
-                continue
-            if user_at >= 0 and deep <= user_at:
-                user_at = -1
-            if listing and words.startswith("-"):
-                found["sources"].append(words.strip("-\"' "))
-                continue
-            listing = False
-            if deep and words.startswith("default_user:"):
-                user_at = deep
-            elif user_at >= 0 and words.startswith("name:"):
-                found["user"] = words.removeprefix("name:").partition("#")[0].strip(" \"'")
-            elif not deep and words.startswith("datasource_list:"):
-                said = words.removeprefix("datasource_list:").partition("#")[0]
-                found["sources"], listing = re.findall(r"\w+", said), not said.strip()
-    found["sources"] = [each for each in found["sources"] if each != "None"]
+        said = re.sub(r"(?m)(^|[ \t])#.*", "", text("/" + name))
+        found["user"] = default_user(said) or found["user"]
+        if sources := re.search(r"(?m)^datasource_list:\s*(\[[^\]]*\]|(?:\s*-[^\n]*)+)", said):
+            found["sources"] = [each for each in re.findall(r"\w+", sources[1]) if each != "None"]
     return found
+
+
+def default_user(said: str) -> str:
+    """Return the name of a cloud-init file's default user, from a block or from a mapping in braces."""
+    if flow := re.search(r"(?m)^\s+default_user:\s*\{([^}]*)\}", said):
+        named = re.search(r"(?:^|[,\s])name:\s*[\"']?([\w-]+)", flow[1])
+        return named[1] if named else ""
+    block = re.search(r"(?m)^([ \t]+)default_user:[ \t]*\n((?:\1[ \t]+[^\n]*\n?|[ \t]*\n)*)", said)
+    named = re.search(r"(?m)^\s*name:\s*[\"']?([\w-]+)", block[2]) if block else None
+    return named[1] if named else ""
 
 
 def variables(path: str) -> dict[str, str]:

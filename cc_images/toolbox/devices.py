@@ -146,7 +146,8 @@ def groups(controller: str = "devices") -> list[tuple[int, Path]]:
 def sweep(place: Path) -> None:
     """Remove the groups that killed sandboxes have left; those in use refuse."""
     for each in place.glob(f"{PREFIX}*"):
-        if not os.path.exists(f"/proc/{each.name.removeprefix(PREFIX)}"):  # else it may just be made
+        owner = each.name.removeprefix(PREFIX)
+        if owner == str(os.getpid()) or not os.path.exists(f"/proc/{owner}"):  # else it may just be made
             with suppress(OSError):
                 each.rmdir()
 
