@@ -244,6 +244,9 @@ def _site(section: Section) -> Site:
     if len(set(suffixes)) < len(suffixes):
         section.problem("formats", "two of them have the same file ending")
     check_properties(section, site.properties)
+    for key in ("visibility", "stores"):
+        if site.directory and getattr(site, key):
+            section.unused(key, "only clouds have it")
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site

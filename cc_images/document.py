@@ -180,7 +180,11 @@ class Section:
     def ignore(self, key: str, why: str) -> None:
         """Accept a key of older files without using it."""
         if self._take(key) is not None:
-            self._document.notes.append(f"{self._document.file.name}: {self._path}.{key} is not used: {why}")
+            self.unused(key, why)
+
+    def unused(self, key: str, why: str) -> None:
+        """Note that a key which was read has no effect."""
+        self._document.notes.append(f"{self._document.file.name}: {self._path}.{key} is not used: {why}")
 
     def text(self, key: str, pattern: re.Pattern[str] | None = None, what: str = "") -> str:
         """Return a scalar as the user wrote it; empty when it is not there."""
@@ -206,6 +210,8 @@ class Section:
         node = self._left.get(key)
         known = [member.value for member in kind]
         words = dict.fromkeys(self.words(key))
+        if isinstance(node, yaml.SequenceNode) and not words:
+            self._wrong(node, key, f"names none of {', '.join(known)}; without the key it is the default")
         for word in words:
             if word not in known:
                 assert node is not None

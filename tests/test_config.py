@@ -142,6 +142,8 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {timeout: long}", ["A.timeout: 'long' is not a whole number"]),
         ("A: {baremetal-only: maybe}", ["A.baremetal-only: 'maybe' is not true or false"]),
         ("A: {baremetal-only: true, baremetal_only: true}", ["given twice"]),
+        ("A: {arch: []}", ["A.arch: names none of amd64, arm64; without the key it is the default"]),
+        ("A: {formats: []}", ["A.formats: names none of"]),
         ("A: {formats: [vmdk]}", ["A.formats: 'vmdk' is none of qcow2, qcow2-zlib, raw"]),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
@@ -230,6 +232,15 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
 )
 def test_a_mistake_in_the_sites_has_a_message(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in "\n".join(problems(tmp_path, sites=text))
+
+
+def test_what_a_folder_does_not_have_is_noted(tmp_path: Path) -> None:
+    write_files(tmp_path, images="A: {}", sites="S: {directory: d, visibility: public, stores: [a]}")
+    notes = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path).notes
+    assert [note for note in notes if "sites.yaml" in note] == [
+        "sites.yaml: S.visibility is not used: only clouds have it",
+        "sites.yaml: S.stores is not used: only clouds have it",
+    ]
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
