@@ -25,6 +25,9 @@ from cc_images.recipe import Recipe, differences
 from cc_images.selection import select, sites_of
 from cc_images.store import Store
 
+LISTED = 5
+"""Images that a message names; of more it tells how many."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -121,7 +124,7 @@ def look(
     folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
     elements = Elements(folders, store.root / "elements.json")
     blueprints = Blueprints(config, elements)
-    drawn, left_out = _draw(blueprints, chosen, request.tags)
+    drawn, left_out = _draw(config, elements, blueprints, chosen, request.tags)
     chosen = [(image, arch) for image, arch, _ in drawn]
     lint = supply.linted(chosen, config, elements)
     elements.keep()
@@ -232,23 +235,37 @@ def _buildable(
 
 
 def _draw(
-    blueprints: Blueprints, chosen: Sequence[tuple[Image, Arch]], named: Sequence[str]
+    config: Config,
+    elements: Elements,
+    blueprints: Blueprints,
+    chosen: Sequence[tuple[Image, Arch]],
+    named: Sequence[str],
 ) -> tuple[list[tuple[Image, Arch, Blueprint]], tuple[str, ...]]:
     """Return the blueprints of images, and which have none and why.
 
-    Raises UserError with every element that is missing of images that are named by their tags, and where nothing is
-    left: one that only `all` or a pattern means is no reason not to plan the others.
+    Raises UserError with all that is wrong with the elements of images that are named by their tags, and where nothing
+    is left: an image that only `all` or a pattern means is no reason not to plan the others.
     """
     drawn: list[tuple[Image, Arch, Blueprint]] = []
-    problems: dict[str, str] = {}
+    problems: dict[tuple[str, str], dict[str, str]] = {}
     for image, arch in chosen:
         try:
-            drawn.append((image, arch, blueprints.build(image, arch)))
+            blueprint = blueprints.build(image, arch)
+            supply.require_sound(image, arch, config, elements)
+            drawn.append((image, arch, blueprint))
         except UserError as error:
-            problems[f"{image.name}: {error.message}; {error.hint}"] = image.tag
-    if wrong := [problem for problem, tag in problems.items() if tag in named or not drawn]:
-        raise UserError("\n".join(wrong), reason="missing-element")
-    return drawn, tuple(problems)
+            message = f"{error.message}; {error.hint}" if error.hint else error.message
+            problems.setdefault((message, error.reason), {})[image.name] = image.tag
+    wrong = {found: tags for found, tags in problems.items() if not drawn or {*tags.values()} & {*named}}
+    if wrong:
+        reason = next(iter(wrong))[1]
+        raise UserError("\n".join(_problem(message, [*tags]) for (message, _), tags in wrong.items()), reason=reason)
+    return drawn, tuple(_problem(message, [*tags]) for (message, _), tags in problems.items())
+
+
+def _problem(message: str, images: Sequence[str]) -> str:
+    more = len(images) - LISTED
+    return f"{', '.join(images[:LISTED])}{f' and {more} more' if more > 0 else ''}: {message}"
 
 
 def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:

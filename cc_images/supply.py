@@ -6,7 +6,7 @@ Decides nothing; whatever is worth knowing of it is returned as sentences for th
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -91,41 +91,44 @@ def with_claims(
     return completed, list(told)
 
 
-def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> list[str]:
-    """Return what is odd about the elements of images, a sentence each; dib's own are not looked at.
+def require_sound(image: Image, arch: Arch, config: Config, elements: Elements) -> None:
+    """Raise UserError for values that cannot be, and for hooks that dib would pass over without a word.
 
-    Raises UserError for hooks that dib would pass over without a word, unless the image allows that.
+    An image may allow such hooks. dib's own elements are not looked at.
     """
+    used = elements.closure(with_layout((*config.content(image), *image.disk), arch))
+    if values := list(impossible(elements, used, config.variables(image))):
+        raise UserError("; ".join(values), hint="correct it in images.yaml or the environment", reason="value")
+    ignored = [] if "ignored-hooks" in image.allow else _ignored(used, elements)
+    if ignored:
+        hint = "or say allow: [ignored-hooks] in images.yaml"
+        raise UserError("; ".join(ignored), hint=hint, reason="ignored-hooks")
+
+
+def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> list[str]:
+    """Return what is odd about the elements of images, a sentence each; dib's own are not looked at."""
     told = dict.fromkeys(_of_the_package(chosen, config, elements))
-    problems: dict[str, None] = {}
-    values: dict[str, None] = {}
     for image, arch in chosen:
         used = elements.closure(with_layout((*config.content(image), *image.disk), arch))
         variables = config.variables(image)
-        values.update(dict.fromkeys(f"{image.name}: {each}" for each in impossible(elements, used, variables)))
         own = [name for each in config.lineage(image) for name in each.environment]
         told.update(dict.fromkeys(f"{image.name}: {each}" for each in unread(elements, used, own)))
-        told.update(
-            dict.fromkeys(
-                f"{image.name}: secrets: {each} is set by nothing"
-                for each in config.declared(image)
-                if each not in variables
-            )
-        )
-        for name in used:
-            path = elements.path(name)
-            if path.parent == own_elements():
-                continue
-            ignored = list(ignored_hooks(path))
-            (told if "ignored-hooks" in image.allow else problems).update(dict.fromkeys(ignored))
+        unset = [name for name in config.declared(image) if name not in variables]
+        told.update(dict.fromkeys(f"{image.name}: secrets: {name} is set by nothing" for name in unset))
+        if "ignored-hooks" in image.allow:
+            told.update(dict.fromkeys(_ignored(used, elements)))
+        for path in _others(used, elements):
             told.update(dict.fromkeys((*unknown_folders(path), *lost(path))))
-    if values:
-        raise UserError("\n".join(values), hint="correct it in images.yaml or the environment", reason="value")
-    if problems:
-        raise UserError(
-            "\n".join(problems), hint="or say allow: [ignored-hooks] in images.yaml", reason="ignored-hooks"
-        )
     return list(told)
+
+
+def _others(names: Iterable[str], elements: Elements) -> list[Path]:
+    """Return the folders of elements that are not dib's own."""
+    return [path for path in map(elements.path, names) if path.parent != own_elements()]
+
+
+def _ignored(names: Iterable[str], elements: Elements) -> list[str]:
+    return [sentence for path in _others(names, elements) for sentence in ignored_hooks(path)]
 
 
 def _of_the_package(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> Iterator[str]:

@@ -86,6 +86,21 @@ def test_a_missing_element_of_another_image_does_not_matter(cli: Cli, tmp_path: 
     assert cli("plan", "-b", "cc-a").returncode == 0
 
 
+def test_an_unsound_element_is_a_reason_not_to_plan_its_images_alone(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-A: {elements: [debian-minimal]}\nCC-B: {elements: [debian-minimal, odd]}")
+    hook = tmp_path / "elements/odd/install.d/50-odd.sh"
+    hook.parent.mkdir(parents=True)
+    hook.touch(mode=0o755)
+    said = "CC-B: odd/install.d/50-odd.sh never runs, because of its name: rename it to 50-odd"
+    everything = cli("plan", "-b", "all", "--json")
+    assert everything.returncode == 3
+    answer = json.loads(everything.stdout)
+    assert [each.startswith(said) for each in answer["left_out"]] == [True]
+    assert "build cc-a amd64" in [task["id"] for task in answer["tasks"]]
+    named = cli("plan", "-b", "all", "cc-b")
+    assert (named.returncode, said in named.stderr) == (2, True)
+
+
 def planned(cli: Cli, *words: str, **environment: str) -> list[str]:
     answer = cli("plan", "--json", *words, **environment)
     assert answer.returncode == 0, answer.stderr
