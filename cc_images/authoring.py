@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from cc_images.catalogue import NAME, PACKAGE, usual_firmware
 from cc_images.config import Config, load, packaged
+from cc_images.document import quoted
 from cc_images.elements import Elements, own_elements
 from cc_images.errors import CCImagesError, UserError
 from cc_images.files import write_bytes
@@ -145,16 +144,11 @@ def drafted(name: str, parent: Image, packages: Sequence[str], elements: Path) -
     files = {"README.rst": f"{'=' * len(tag)}\n{tag}\n{'=' * len(tag)}\n{heading}\n"}
     if packages:
         files["element-deps"] = "package-installs\n"
-        files["package-installs.yaml"] = "".join(f"{_word(each)}:\n" for each in packages)
-    checked = [_word(each.partition("=")[0]) for each in packages if not set("@*") & {*each}]
+        files["package-installs.yaml"] = "".join(f"{quoted(each)}:\n" for each in packages)
+    checked = [quoted(each.partition("=")[0]) for each in packages if not set("@*") & {*each}]
     files["checks.yaml"] = f"packages: [{', '.join(checked)}]\n" if checked else "# packages: [vim]\n"
     return Draft(entry="\n".join(lines) + "\n", folder=elements / tag, files=files)
 
 
 def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _word(value: str) -> str:
-    """Return a string as YAML has it: in quotes only where it would be something else without."""
-    return yaml.safe_dump(value).splitlines()[0]

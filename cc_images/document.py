@@ -318,3 +318,8 @@ class Section:
 
 def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def quoted(value: str) -> str:
+    """Return a string as YAML has it: in quotes only where it would be something else without."""
+    return yaml.safe_dump(value).splitlines()[0]
