@@ -60,7 +60,7 @@ check: $(VENV)/.dev  ## lint, types, layers, unit tests: about a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n 2 --ignore=tests/real
+	$(BIN)/pytest -q -n 2 --dist worksteal --ignore=tests/real
 
 test: $(VENV)/.tests check  ## everything, real builds and boots included
 	@$(BIN)/pytest $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
