@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,15 @@ def test_cloud_inits_settings_are_read(form: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(look, "names", lambda *patterns: ["etc/cloud/cloud.cfg.d/9.cfg"])
     monkeypatch.setattr(look, "text", lambda path: files[path])
     assert look.cloud_init() == {"user": user, "sources": sources}
+
+
+@pytest.mark.parametrize("line", ["\n", "datasource_list: [\n", " default_user: {\n", " default_user:\n", "\n- -"])
+def test_settings_that_never_end_are_read_once(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "names", lambda *patterns: [])
+    took = []
+    for count in (2_000, 32_000):
+        monkeypatch.setattr(look, "text", lambda path, count=count: "datasource_list:\n" + line * count)
+        began = time.process_time()
+        look.cloud_init()
+        took.append(time.process_time() - began)
+    assert took[1] < 100 * max(took[0], 0.001), "sixteen times as much takes 16 times as long, not 256 times"

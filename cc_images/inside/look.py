@@ -333,24 +333,26 @@ def cmdline() -> str:
 def cloud_init() -> Facts:
     """Return whom cloud-init lets in, and from which sources it takes what it is told; the last file that says it wins.
 
-    Its files are YAML, for which the standard library has no reader: the forms that people write are looked for.
+    Its files are YAML, for which the standard library has no reader: the forms that people write are looked for. No
+    pattern looks further than a bounded way ahead, because the text is the image's.
     """
     found: Facts = {"user": "", "sources": []}
     for name in ("etc/cloud/cloud.cfg", *names("etc/cloud/cloud.cfg.d/*.cfg")):
-        said = re.sub(r"(?m)(^|[ \t])#.*", "", text("/" + name))
+        plain = (re.sub(r"(^|[ \t])#.*", "", line).rstrip() for line in text("/" + name).splitlines())
+        said = "".join(f"{line}\n" for line in plain if line)
         found["user"] = default_user(said) or found["user"]
-        if sources := re.search(r"(?m)^datasource_list:\s*(\[[^\]]*\]|(?:\s*-[^\n]*)+)", said):
+        if sources := re.search(r"(?m)^datasource_list:\s*(\[[^\]]{0,1000}\]|(?:[ \t]*-.*\n)+)", said):
             found["sources"] = [each for each in re.findall(r"\w+", sources[1]) if each != "None"]
     return found
 
 
 def default_user(said: str) -> str:
     """Return the name of a cloud-init file's default user, from a block or from a mapping in braces."""
-    if flow := re.search(r"(?m)^\s+default_user:\s*\{([^}]*)\}", said):
+    if flow := re.search(r"(?m)^[ \t]+default_user:\s*\{([^}]{0,1000})\}", said):
         named = re.search(r"(?:^|[,\s])name:\s*[\"']?([\w-]+)", flow[1])
         return named[1] if named else ""
-    block = re.search(r"(?m)^([ \t]+)default_user:[ \t]*\n((?:\1[ \t]+[^\n]*\n?|[ \t]*\n)*)", said)
-    named = re.search(r"(?m)^\s*name:\s*[\"']?([\w-]+)", block[2]) if block else None
+    block = re.search(r"(?m)^([ \t]+)default_user:\n((?:\1[ \t]+.*\n)*)", said)
+    named = re.search(r"(?m)^[ \t]*name:[ \t]*[\"']?([\w-]+)", block[2]) if block else None
     return named[1] if named else ""
 
 
