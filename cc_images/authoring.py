@@ -67,7 +67,8 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
                 path.unlink(missing_ok=True)
             draft.folder.rmdir()
         if isinstance(error, OSError):
-            raise UserError(f"{error.filename}: {error.strerror}", hint="work in a folder of yours") from error
+            what = f"{error.filename or file}: {error.strerror or error}"
+            raise UserError(what, hint="work in a folder of yours") from error
         raise
     return [file, *written]
 
