@@ -12,13 +12,14 @@ import subprocess
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from cc_images.model import Format, Site
-from cc_images.sites.base import Publication
+from cc_images.sites.base import Publication, Upload
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish
 from tests.testbed import TestBed
@@ -50,7 +51,9 @@ def push(cloud: str, publication: Publication) -> None:
 
 def upload(site: GlanceSite, publication: Publication) -> str:
     """Create a record, send the file, read back what arrived; return the image's id."""
-    return site.upload(publication, "", stop=threading.Event(), report=lambda done: None).id
+    step = Upload(id=str(uuid.uuid4()), visibility="private", replaces="", follows="")
+    site.act(step, publication, stop=threading.Event(), report=lambda done: None)
+    return step.id
 
 
 def curl(site: GlanceSite, path: Path) -> str:

@@ -184,6 +184,8 @@ class PushJob:
     properties: Mapping[str, str]
     asked: str = ""
     """The boot test that it should have passed."""
+    insist: bool = False
+    """Whether it goes over what a person changed on the site."""
 
 
 Job = FetchJob | BuildJob | LayerJob | TwinsJob | ConvertJob | BootJob | PushJob
@@ -302,6 +304,8 @@ class Result:
     where: str = ""
     version: str = ""
     """The version that was made, tested or published."""
+    place: str = ""
+    """Of a push: the project or folder that the site was then."""
     timings: Mapping[str, float] = field(default_factory=dict)
     peaks: Mapping[str, int] = field(default_factory=dict)
     """The most that it took, in MiB: `memory`, `scratch`, `disk`."""

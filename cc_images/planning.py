@@ -92,7 +92,10 @@ def make_plan(
             boot = _boot(candidate, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
             steps.append(boot)
             needs = (boot.id,)
-        steps += [_push(candidate, site, out, stored.version if stored else version, needs) for site, out in pushes]
+        insist = request.force or bool(request.version)
+        steps += [
+            _push(candidate, site, out, stored.version if stored else version, needs, insist) for site, out in pushes
+        ]
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
@@ -253,7 +256,7 @@ def _boot(
     )
 
 
-def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tuple[str, ...]) -> Task:
+def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
     image, arch = candidate.image, candidate.arch
     several = len(formats_for(site, image, arch)) > 1
     return Task(
@@ -267,6 +270,7 @@ def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tu
             site=site.name,
             properties=_properties(image, arch, site),
             asked=trial(image, arch),
+            insist=insist,
         ),
         reason=f"version {version}",
         needs=needs,

@@ -37,6 +37,10 @@ class Published:
         """Return what is known of one image, by site."""
         return {put.site: put for put in self.newest() if (put.tag, put.arch) == (tag, arch)}
 
+    def last(self, site: str, name: str) -> Put | None:
+        """Return what this store's last run has put on a site under a name."""
+        return self._puts.get((site, name))
+
     def newest(self) -> list[Put]:
         """Return for each image and site what was seen there last; an image may have had another name."""
         found: dict[tuple[str, str, str], Put] = {}

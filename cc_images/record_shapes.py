@@ -120,6 +120,7 @@ class ResultShape(Shape):
     size: Count = 0
     where: str = ""
     version: str = ""
+    place: str = ""
     timings: dict[str, float] = {}
     peaks: dict[str, float] = {}
 
@@ -186,7 +187,12 @@ class SidecarShape(Shape):
     run: str = ""
     replaces: str = ""
     archives: str = ""
+    follows: str = ""
+    successor: str = ""
     published: datetime | UnsetType = UNSET
+    inode: Count = 0
+    modified: int = 0
+    """The file's time of change in nanoseconds since 1970, when the description was written."""
     properties: dict[str, str] = {}
 
 
@@ -205,6 +211,8 @@ class Put(Shape):
     since: float
     seen: float
     """When a run has last found it to be so."""
+    place: str = ""
+    """The project or folder that the site was then; empty: not known."""
 
 
 class PublishedShape(Shape):

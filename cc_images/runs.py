@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +18,17 @@ from cc_images.model import Arch, Build
 GUARD_WAIT = 60.0
 """Seconds that a dead run's sandboxes get to disappear; the kernel takes well under one."""
 
+HOST = 24
+"""Characters of a host's name in the names of its runs."""
+
 
 class Run:
     """One run's identity and private folder; holds the run's lock until `close`."""
 
-    def __init__(self, version: str, work: Path, logs: Path) -> None:
+    def __init__(self, version: str, work: Path, logs: Path, name: str = "") -> None:
         self.version = version
+        self.name = name or version
+        """What it is called where other hosts see it: no other run, on any host, has this name."""
         self.work = work
         self.logs = logs
         self._lock = locked(work / "lock", fcntl.LOCK_EX)
@@ -68,6 +76,12 @@ class Run:
         for name in list(self._held):
             self.let_go(name)
         os.close(self._lock)
+
+
+def unique_name(version: str) -> str:
+    """Return a name for a run of this version: its host's name and something random tell it from others."""
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0]).strip("-")[:HOST] or "host"
+    return f"{version}-{host}-{secrets.token_hex(4)}"
 
 
 def wait_for_guards(work: Path) -> None:

@@ -285,7 +285,16 @@ def _puts(plan: Plan, results: Mapping[str, Result]) -> list[Put]:
     """Return what is on the sites now, as the pushes of a run have found or made it."""
     now = clock.now().timestamp()
     return [
-        Put(site=job.site, name=job.name, tag=job.tag, arch=job.arch, version=result.version, since=now, seen=now)
+        Put(
+            site=job.site,
+            name=job.name,
+            tag=job.tag,
+            arch=job.arch,
+            version=result.version,
+            since=now,
+            seen=now,
+            place=result.place,
+        )
         for task in plan.tasks
         if isinstance(job := task.job, PushJob) and (result := results[task.id]).status.good and result.version
     ]

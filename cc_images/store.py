@@ -50,7 +50,7 @@ from cc_images import journal, record_shapes, records
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer, moment
-from cc_images.runs import Run, wait_for_guards
+from cc_images.runs import Run, unique_name, wait_for_guards
 
 T = TypeVar("T")
 
@@ -61,6 +61,9 @@ SKEW = timedelta(minutes=1)
 
 LOOKED_AT = 3
 """Journals that are looked at for one that was left in the middle."""
+
+NAME = "name"
+"""The file with a run's unique name, beside its logs."""
 
 USED_AGAIN = 3600.0
 """Seconds within which a second use of a record is not noted."""
@@ -92,7 +95,9 @@ class Store:
             work.mkdir(parents=True)
             logs.mkdir(parents=True)
             logs.chmod(logs.stat().st_mode & 0o750)  # what hooks print is the owner's and the group's business
-            return Run(version, work, logs)
+            name = unique_name(version)
+            (logs / NAME).write_text(name)
+            return Run(version, work, logs, name)
 
     def _not_before_the_latest(self, now: datetime) -> datetime:
         places = ("work/2*", "logs/2*", "builds/*/*/2*.json", "layers/*/*/2*.json")
@@ -105,8 +110,13 @@ class Store:
         return now
 
     def knows(self, run: str) -> bool:
-        """Say whether a run was one of this store's."""
-        return not run or (self.root / "logs" / run).is_dir()
+        """Say whether a run was one of this store's, by its unique name; older versions gave runs none."""
+        if not re.fullmatch(r"\w[\w.-]*", run):
+            return not run
+        logs = self.root / "logs" / run.partition("-")[0]
+        with suppress(OSError):
+            return (logs / NAME).read_text() == run
+        return logs.name == run and logs.is_dir()
 
     def reap(self, remove: Callable[[Path], None]) -> list[str]:
         """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched."""

@@ -23,6 +23,7 @@ from cc_images.gate import Gate
 from cc_images.making import Workshop
 from cc_images.model import Artifact, Build, Format, Json, Level, Output, Site
 from cc_images.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob, Result, Status, Task
+from cc_images.published import Published
 from cc_images.recipe import key_of
 from cc_images.sandbox import remove
 from cc_images.sites import open_site
@@ -256,7 +257,7 @@ class Worker:
                 "build-key": build.key,
                 "build-boot": Level.CHECKS if passed else build.boot or "not tested",
             },
-            run=self.shop.run.version,
+            run=self.shop.run.name,
             details={
                 "version": build.version,
                 "key": build.key,
@@ -268,15 +269,21 @@ class Worker:
             },
         )
         with self.shop.lock(task, f"push {self.sites[job.site].cloud or job.site} {job.name}"):
+            site = open_site(self.sites[job.site], job.format)
+            last = Published(self.shop.store.root).last(job.site, job.name)
             try:
                 outcome = publish(
-                    open_site(self.sites[job.site], job.format),
+                    site,
                     publication,
                     stop=self.shop.stop,
                     report=lambda done: self.shop.progress.bytes(task, done, output.size),
                     keep=self.sites[job.site].keep,
                     ours=self.shop.store.knows,
+                    insist=job.insist,
+                    before=last.place if last is not None and last.version == build.version else None,
+                    say=lambda text: self.shop.progress.step(task, text),
                 )
+                place = site.place()
             except CCImagesError:
                 self._intact(output)  # a damaged blob explains the failure, and must not be the next one's cause too
                 raise
@@ -284,8 +291,17 @@ class Worker:
         note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
         note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
         peaks = {"disk": output.size >> 20} if self.sites[job.site].directory and outcome.changed else {}
-        where = outcome.address + note
-        return replace(result, status=status, size=output.size, where=where, version=build.version, peaks=peaks)
+        note += "".join(f" ({text})" for text in (outcome.kept, *outcome.notes) if text)
+        version = "" if outcome.kept and not outcome.same else build.version
+        return replace(
+            result,
+            status=status,
+            size=output.size,
+            where=outcome.address + note,
+            version=version,
+            place=place,
+            peaks=peaks,
+        )
 
 
 def _lock(job: Job) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def today() -> str:
     return f"{datetime.now(UTC):%Y%m%d}"
 
 
-CALLS = ("upload", "archive", "publish", "delete", "restore")
+CALLS = ("act",)
 
 
 def site_at(folder: Path) -> DirectorySite:
@@ -158,29 +158,44 @@ def fail() -> None:
     raise CCImagesError("the site is down", temporary=True)
 
 
+def refuse() -> None:
+    raise CCImagesError("the site refuses that")
+
+
 def die() -> None:
     os._exit(9)
 
 
-FAILURES = [(1, False), (1, True), (2, False), (2, True), (3, False)]
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for long."""
+    monkeypatch.setattr(cloud, "PAUSE", 0.01)
 
 
-@pytest.mark.parametrize(("at", "after"), FAILURES)
-def test_any_failure_leaves_the_old_image_in_place(tmp_path: Path, folder: Path, at: int, after: bool) -> None:
+POINTS = [(at, after) for at in (1, 2, 3) for after in (False, True)]
+"""Each call of a replacement (upload, archive, publish), before and after it has taken effect."""
+
+
+@pytest.mark.parametrize(("at", "after"), POINTS)
+def test_a_lost_call_or_answer_is_no_failure(tmp_path: Path, folder: Path, at: int, after: bool) -> None:
     put(site_at(folder), publication(tmp_path, b"old"))
-    with pytest.raises(CCImagesError, match="the site is down"):
-        put(Tripping(site_at(folder), at, after, fail), publication(tmp_path, b"new"))
-    assert (folder / "CC-X.qcow2").read_bytes() == b"old"
-    put(site_at(folder), publication(tmp_path, b"old"))
-    check_whole(folder, b"old")
-    assert b"old" not in [content for name, content in files(folder).items() if name != "CC-X.qcow2"]
-
-
-def test_a_lost_answer_to_the_last_call_is_no_failure(tmp_path: Path, folder: Path) -> None:
-    put(site_at(folder), publication(tmp_path, b"old"))
-    assert put(Tripping(site_at(folder), 3, True, fail), publication(tmp_path, b"new")).changed
+    outcome = put(Tripping(site_at(folder), at, after, fail), publication(tmp_path, b"new"))
+    assert (outcome.changed, outcome.archived) == (True, f"CC-X-{today()}")
     check_whole(folder, b"new")
     assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{today()}.qcow2": b"old"}
+
+
+@pytest.mark.parametrize(("at", "after"), POINTS)
+def test_a_refusal_leaves_the_old_image_in_place(tmp_path: Path, folder: Path, at: int, after: bool) -> None:
+    put(site_at(folder), publication(tmp_path, b"old"))
+    if (at, after) == (3, True):  # the refusal comes too late
+        put(Tripping(site_at(folder), at, after, refuse), publication(tmp_path, b"new"))
+        assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{today()}.qcow2": b"old"}
+        return
+    with pytest.raises(CCImagesError, match="the site refuses that"):
+        put(Tripping(site_at(folder), at, after, refuse), publication(tmp_path, b"new"))
+    check_whole(folder, b"old")
+    assert files(folder) == {"CC-X.qcow2": b"old"}
 
 
 class Breaking(Tripping):
@@ -188,7 +203,7 @@ class Breaking(Tripping):
 
     def __getattr__(self, name: str) -> Any:
         method = super().__getattr__(name)
-        if name not in (*CALLS, "holds"):
+        if name not in (*CALLS, "observe"):
             return method
 
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -204,6 +219,7 @@ def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(tmp_path: P
     put(site_at(folder), publication(tmp_path, b"old"))
     with pytest.raises(CCImagesError, match="the site is down"):
         put(Breaking(site_at(folder), at, True, fail), publication(tmp_path, b"new"))
+    assert (folder / "CC-X.qcow2").read_bytes() in (b"old", b"new")
     put(site_at(folder), publication(tmp_path, b"new"))
     check_whole(folder, b"new")
     assert files(folder) == {"CC-X.qcow2": b"new", f"CC-X-{today()}.qcow2": b"old"}
@@ -303,7 +319,7 @@ def test_a_rollback_touches_nothing_of_the_user(tmp_path: Path, folder: Path) ->
     os.link(folder / "CC-X.qcow2", folder / "CC-X-latest.qcow2")
     (folder / "CC-X-stable.qcow2").symlink_to("CC-X.qcow2")
     with pytest.raises(CCImagesError):
-        put(Tripping(site_at(folder), 3, False, fail), publication(tmp_path, b"new"))
+        put(Tripping(site_at(folder), 3, False, refuse), publication(tmp_path, b"new"))
     assert files(folder).keys() == {"CC-X.qcow2", "CC-X-latest.qcow2", "CC-X-stable.qcow2"}
 
 
@@ -342,11 +358,12 @@ def test_retention_keeps_the_newest_of_ours(tmp_path: Path, folder: Path, keep: 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
     class Twice(DirectorySite):
-        def find(self, name: str) -> list[Entry]:
-            found = super().find(name)
+        def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
+            found = super().observe(name, before, lost=lost)
             return [replace(entry, id=which) for which in ("id-1", "id-2") for entry in found]
 
-    put(site_at(folder), publication(tmp_path, b"old"))
+    folder.mkdir()
+    (folder / "CC-X.qcow2").write_bytes(b"theirs")
     with pytest.raises(CCImagesError, match="2 images named CC-X: id-1, id-2"):
         put(Twice(Site(name="l", directory=str(folder)), Format.QCOW2), publication(tmp_path, b"new"))
 

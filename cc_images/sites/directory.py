@@ -1,8 +1,12 @@
 """A folder as a site: `<Name>.<suffix>` beside `<Name>.json`, which says what it is; everybody may read both.
 
 Every step is one rename or one hard link, and the name is never vacant: archiving links the old file to its archive
-name, publishing renames the new one over it. Staged files are hidden: `.<Name>.<suffix>.staged` and its `.json`. The
-folder itself is locked while an image is published, whichever store or user does it.
+name, publishing renames the new one over it. Between the two the file counts as archived. Staged files are hidden:
+`.<Name>.<run>.<suffix>.staged` and its `.json`. The folder is locked while an image is published, whichever store or
+user does it.
+
+A description belongs to a file as long as size, inode and time of change are those it notes. Otherwise the file's bytes
+tell: somebody may have copied the folder, or put another image in the place of ours.
 """
 
 from __future__ import annotations
@@ -10,11 +14,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,59 +28,232 @@ from cc_images.blobs import CHUNK
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.files import flush_folder, write_json
 from cc_images.model import Format, Json, Site
-from cc_images.sites.base import ARCHIVED, Entry, Publication, Stop
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Delete,
+    Describe,
+    Entry,
+    Publication,
+    Publish,
+    Restore,
+    Settle,
+    Stop,
+    Upload,
+    after,
+    concerns,
+    mark,
+    staged_name,
+)
+from cc_images.sites.queries import Queries
+
+LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems without locks say, such as NFS without its lock daemon."""
+
+_log = logging.getLogger(__name__)
 
 
-class DirectorySite:
+class DirectorySite(Queries):
     """One folder, for files of one format."""
 
     def __init__(self, site: Site, disk_format: Format) -> None:
         self._folder = Path(site.directory).expanduser()
         self._name = site.name
         self._suffix = disk_format.suffix
+        self._locked = False
+        self.disk_format = ""
+        self.vacates = False
         self.visibility = ""
+
+    def place(self) -> str:
+        """Return the folder's path and inode."""
+        with suppress(OSError):
+            return f"{self._folder.resolve()} {self._folder.stat().st_ino}"
+        return ""
 
     def first_visibility(self) -> str:
         """Return nothing: who may read a folder is the folder's business."""
         return ""
 
+    def address(self, name: str) -> str:
+        """Return the file's path."""
+        return str(self._file(name))
+
     @contextmanager
     def exclusive(self, stop: Stop) -> Iterator[None]:
-        """Hold the folder's lock; what the file system refuses meanwhile is an error of the site."""
-        try:
+        """Hold the folder's lock, where its file system has locks."""
+        with self._translated():
             if not self._folder.is_dir():
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._folder.chmod(0o755)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
+        try:
+            with self._translated():
                 while not _flocked(descriptor):
                     if stop.is_set():
                         raise Interrupted("waiting for another push to the folder was ended")
                     time.sleep(0.05)
-                yield
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise self._refused(error) from error
+            self._locked = True
+            yield
+        finally:
+            self._locked = False
+            os.close(descriptor)
 
-    def find(self, name: str) -> list[Entry]:
-        """Return the file with this name, also one that somebody else put there."""
-        return self._entry(self._file(name), self._sidecar(name), name)
+    # -- observe ----------------------------------------------------------------------------------------------------
 
-    def staged(self, name: str) -> list[Entry]:
-        """Return the unfinished publication of this name."""
-        file, sidecar = self._staged(name)
-        if not sidecar.exists() and not file.exists():
-            return []
-        if not file.exists():  # killed between the two renames of `publish`
-            sidecar.rename(self._sidecar(name))
-            return []
-        return self._entry(file, sidecar, file.name)
+    def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
+        """Return every file that concerns the name; a look without the lock never reads a file's bytes."""
+        with self._translated():
+            staged = [entry for entry in map(self._staged, self._staged_files(name)) if entry is not None]
+            others = [self._entry(self._file(other)) for other in self._others(name)]
+            found = [entry for entry in others if entry is not None and concerns(entry, name)]
+            holder = self._holder(name, found)
+            if holder is None:
+                return [*staged, *found]
+            twin = next((entry for entry in found if self._same_file(entry.name, name)), None)
+            if twin is None:
+                return [holder, *staged, *found]
+            swapping = any(entry.complete and _follows(entry, twin) for entry in staged)
+            left = [entry for entry in found if entry is not twin]
+            return [*staged, *left, twin if swapping else holder]
 
-    def upload(self, publication: Publication, replaces: str, *, stop: Stop, report: Callable[[int], None]) -> Entry:
-        """Copy the file, flush it to disk, and hash what was written."""
-        file, sidecar = self._staged(publication.name)
+    def _holder(self, name: str, found: Sequence[Entry]) -> Entry | None:
+        """Return the file that has the name, as its own description has it, or that of a link or of an upload."""
+        file = self._file(name)
+        entry = self._entry(file)
+        if entry is None or entry.made:
+            return entry
+        for staged in self._staged_files(name):
+            if not staged.exists() and (made := self._described(file, name, _beside(staged))) is not None and made.made:
+                return replace(made, target=name)
+        twin = next((each for each in found if each.made and self._same_file(each.name, name)), None)
+        return replace(twin, name=name) if twin is not None else entry
+
+    def _staged_files(self, name: str) -> list[Path]:
+        """Return the names of uploads, also of those of which only the description is left."""
+        ending = f".{self._suffix}.staged"
+        hidden = [path for path in self._names() if path.startswith(f".{name}.")]
+        files = {path.removesuffix(".json") for path in hidden if path.removesuffix(".json").endswith(ending)}
+        return [self._folder / file for file in sorted(files) if self._belongs(self._folder / file, name)]
+
+    def _belongs(self, staged: Path, name: str) -> bool:
+        """Say whether an upload is for a name, not for a longer one."""
+        said = self._read(_beside(staged)).get("name", name)
+        return bool(said == name)
+
+    def _staged(self, file: Path) -> Entry | None:
+        """Return an upload, or None for a description whose file has got its name already."""
+        run = file.name.removesuffix(f".{self._suffix}.staged")
+        said = self._read(_beside(file))
+        name = said.get("name") or run[1:].partition(".")[0]
+        run = said.get("run") or run.removeprefix(f".{name}").removeprefix(".")
+        made = self._described(file, staged_name(name, run), _beside(file)) if file.exists() else None
+        if made is not None and made.made:
+            return replace(made, target=name, run=run)
+        holder = self._file(name)
+        if not file.exists() and holder.exists() and self._fits(said, holder.stat(), holder):
+            return None
+        return Entry(
+            id=said.get("id") or file.name, name=staged_name(name, run), sha512="", size=0, status="queued", made=True,
+            created=_written(file), target=name, run=run, replaces=said.get("replaces", ""),
+        )  # fmt: skip
+
+    def _others(self, name: str) -> list[str]:
+        ending = f".{self._suffix}"
+        return [each.removesuffix(ending) for each in self._names() if each.startswith(f"{name}-") and
+                each.endswith(ending)]  # fmt: skip
+
+    def _names(self) -> list[str]:
         try:
+            return sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return []
+
+    def _entry(self, file: Path) -> Entry | None:
+        name = file.name.removesuffix(f".{self._suffix}")
+        return self._described(file, name, self._sidecar(name))
+
+    def _described(self, file: Path, name: str, sidecar: Path) -> Entry | None:
+        """Return a file under a name, by a description if that is the file's."""
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            return None
+        said = self._read(sidecar)
+        if not self._fits(said, status, file):
+            return Entry(
+                id=f"inode-{status.st_ino}", name=name, sha512="", size=status.st_size,
+                created=datetime.fromtimestamp(status.st_mtime, UTC), displaced=said.get("sha512", ""),
+            )  # fmt: skip
+        published = said.get("published")
+        return Entry(
+            id=said.get("id") or f"inode-{status.st_ino}",
+            name=name,
+            sha512=said.get("sha512", ""),
+            size=status.st_size,
+            created=datetime.fromisoformat(published) if published else datetime.fromtimestamp(status.st_mtime, UTC),
+            properties=said.get("properties", {}),
+            made="sha512" in said,
+            made_for=said.get("name", ""),
+            **{each: said.get(each, "") for each in ("run", "replaces", "follows", "archives", "successor")},
+        )
+
+    def _fits(self, said: Json, status: os.stat_result, file: Path) -> bool:
+        """Say whether a description is that of a file: by its note of it, else by the bytes."""
+        if said.get("size") != status.st_size or not ("sha512" in said or said.get("archives")):
+            return False
+        if _note(status).items() <= said.items():
+            return True
+        if "sha512" not in said:
+            return False
+        if not self._locked:
+            return not said.get("inode")  # written by a version that made no note
+        with file.open("rb") as opened:
+            return bool(hashlib.file_digest(opened, "sha512").hexdigest() == said["sha512"])
+
+    # -- act --------------------------------------------------------------------------------------------------------
+
+    def act(
+        self, step: Act, publication: Publication | None, *, stop: Stop, report: Callable[[int], None]
+    ) -> Entry | None:
+        """Take a step. Its precondition is looked at just before, since people do not lock folders."""
+        with self._translated():
+            match step:
+                case Upload():
+                    assert publication is not None
+                    return self._upload(step, publication, stop, report)
+                case Archive():
+                    self._archive(step)
+                case Publish():
+                    self._publish(step)
+                case Restore():
+                    self._restore(step)
+                case Settle(entry=entry):
+                    self._settle(entry)
+                case Describe(entry=entry):
+                    assert publication is not None
+                    said = self._described_as(entry.name)
+                    said |= publication.details | {"run": publication.run, "properties": dict(publication.properties)}
+                    return self._describe(entry.name, said)
+                case Delete(entry=entry):
+                    self._delete(entry)
+                    return None
+            return after(step)
+
+    def _upload(self, step: Upload, publication: Publication, stop: Stop, report: Callable[[int], None]) -> Entry:
+        """Copy the file, flush it to disk, and hash what was written."""
+        file = self._folder / f".{publication.name}.{publication.run}.{self._suffix}.staged"
+        said = publication.details | {
+            "id": step.id,
+            "name": publication.name,
+            "published": clock.now().isoformat(),
+            "run": publication.run,
+            "replaces": step.replaces,
+            "follows": step.follows,
+            "properties": dict(publication.properties),
+        }
+        try:
+            self._write(_beside(file), said)
             done = 0
             with publication.path.open("rb") as source, file.open("wb") as target:
                 while chunk := source.read(CHUNK):
@@ -93,77 +271,98 @@ class DirectorySite:
                 os.fsync(target.fileno())
             with file.open("rb") as written:
                 sha512 = hashlib.file_digest(written, "sha512").hexdigest()
-            self._describe(sidecar, self._description(publication, replaces, sha512, done))
+            self._write(_beside(file), said | {"sha512": sha512, "size": done, **_note(file.stat())})
         except BaseException:
-            self._discard(file, sidecar)
+            self._discard(file, _beside(file))
             raise
-        return self._entry(file, sidecar, file.name)[0]
+        entry = self._staged(file)
+        assert entry is not None
+        return entry
 
-    def archive(self, entry: Entry, name: str) -> None:
-        """Link file and description to the archive name; the old name stays until `publish` takes it."""
-        os.link(self._file(entry.name), self._file(name))
-        self._describe(
-            self._sidecar(name), self._read(self._sidecar(entry.name)) | {"name": name, "archives": entry.name}
-        )
+    def _archive(self, step: Archive) -> None:
+        """Describe the archive name, then link the file to it; the old name stays until `publish` takes it."""
+        entry, name = step.entry, step.name
+        file, link = self._file(entry.name), self._file(name)
+        self._still(entry)
+        if link.exists() and not link.samefile(file):
+            raise self._conflict(link)
+        said = self._described_as(entry.name) if entry.made else {"id": entry.id, "size": entry.size}
+        said = {key: value for key, value in said.items() if key != "format" or entry.made}
+        noted = said | {"name": name, "archives": entry.name, "successor": step.successor, **_note(file.stat())}
+        self._write(self._sidecar(name), noted)
+        if not link.exists():
+            os.link(file, link)
 
-    def holds(self, image_id: str, name: str) -> bool:
-        """Say whether the file with this name is the one with this id."""
-        return any(entry.id == image_id for entry in self.find(name))
-
-    def restore(self, image_id: str, name: str) -> None:
-        """Give an image its name back, wherever `archive` and `publish` were interrupted."""
-        kept = self._file(name)
-        for other in self._folder.glob(f"{name}-*.{self._suffix}"):
-            archived = other.name.removesuffix(f".{self._suffix}")
-            owner = self._read(self._sidecar(archived)).get("id", image_id)
-            if other.is_symlink() or owner != image_id or not ARCHIVED.fullmatch(archived.removeprefix(name)):
-                continue  # not what `archive` has made of this image
-            if kept.exists() and other.samefile(kept):
-                self._discard(self._sidecar(archived), other)
-            elif self._sidecar(archived).exists():
-                other.rename(kept)
-                said = {k: v for k, v in self._read(self._sidecar(archived)).items() if k != "archives"}
-                self._describe(self._sidecar(name), said | {"name": name})
-                self._sidecar(archived).unlink()
-
-    def publish(self, staged: Entry, name: str) -> None:
+    def _publish(self, step: Publish) -> None:
         """Rename the file, then its description, over the old ones."""
-        file = self._folder / staged.name
-        sidecar = file.with_name(f"{file.name}.json")
+        name, before, file = step.entry.target, step.before, self._staged_file(step.entry)
+        if self._file(name).exists() and (before is None or not self._same_file(before.name, name)):
+            raise self._conflict(self._file(name))
         file.rename(self._file(name))
-        sidecar.rename(self._sidecar(name))
+        _beside(file).rename(self._sidecar(name))
         flush_folder(self._folder)
 
-    def describe(self, entry: Entry, publication: Publication) -> None:
-        """Write the description anew; what the file is stays."""
-        said = self._read(self._sidecar(entry.name))
-        self._describe(
-            self._sidecar(entry.name),
-            said | publication.details | {"run": publication.run, "properties": dict(publication.properties)},
-        )
-
-    def archived(self, name: str) -> list[Entry]:
-        """Return the archived files that have a description of ours, newest first."""
-        try:
-            found = list(self._folder.glob(f"{name}-*.{self._suffix}"))
-        except OSError as error:
-            raise self._refused(error) from error
-        names = [path.name.removesuffix(f".{self._suffix}") for path in found]
-        ours = [archived for archived in names if self._read(self._sidecar(archived)).get("archives") == name]
-        entries = [entry for archived in ours for entry in self.find(archived) if entry.sha512]
-        return sorted(entries, key=lambda entry: entry.created, reverse=True)
-
-    def delete(self, entry: Entry) -> None:
-        """Remove a staged or archived file and its description."""
-        file = self._folder / entry.name
-        if entry.name.startswith("."):
-            self._discard(file, file.with_name(f"{file.name}.json"))
+    def _restore(self, step: Restore) -> None:
+        """Give an image its name back, by removing its link where it has the name still."""
+        entry, name = step.entry, step.name
+        kept, file, sidecar = self._file(name), self._file(entry.name), self._sidecar(entry.name)
+        said = {key: value for key, value in self._read(sidecar).items() if key != "archives"}
+        if not kept.exists():
+            file.rename(kept)
+            if entry.made:
+                self._write(self._sidecar(name), said | {"name": name})
+            self._discard(sidecar)
+        elif self._same_file(entry.name, name):
+            self._discard(sidecar, file)
         else:
-            self._discard(self._file(entry.name), self._sidecar(entry.name))
+            raise self._conflict(kept)
 
-    def address(self, name: str) -> str:
-        """Return the file's path."""
-        return str(self._file(name))
+    def _settle(self, entry: Entry) -> None:
+        """Give the description of an upload that has its name the name that goes with it."""
+        for staged in self._staged_files(entry.name):
+            if not staged.exists() and self._read(_beside(staged)).get("id") == entry.id:
+                _beside(staged).rename(self._sidecar(entry.name))
+
+    def _delete(self, entry: Entry) -> None:
+        """Remove a staged or archived file and its description, if it is what it was."""
+        if entry.target:
+            file = self._staged_file(entry)
+            self._discard(file, _beside(file))
+            return
+        self._still(entry)
+        self._discard(self._file(entry.name), self._sidecar(entry.name))
+
+    def _still(self, entry: Entry) -> None:
+        """Raise CCImagesError if a name is another file's by now."""
+        now = next((each for each in self.observe(_stem(entry)) if each.name == entry.name), None)
+        if now is None or (now.id, now.size) != (entry.id, entry.size):
+            raise self._conflict(self._file(entry.name))
+
+    def _staged_file(self, entry: Entry) -> Path:
+        for file in self._staged_files(entry.target):
+            if (self._read(_beside(file)).get("id") or file.name) == entry.id:
+                return file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), entry.name)
+
+    def _describe(self, name: str, said: Json) -> Entry | None:
+        file = self._file(name)
+        self._write(self._sidecar(name), said | _note(file.stat()))
+        return self._entry(file)
+
+    def _described_as(self, name: str) -> Json:
+        """Return the description that is true for the file of a name."""
+        file = self._file(name)
+        candidates = [self._sidecar(name), *(_beside(staged) for staged in self._staged_files(name))]
+        candidates += [self._sidecar(other) for other in self._others(name) if self._same_file(other, name)]
+        for sidecar in candidates:
+            if self._fits(said := self._read(sidecar), file.stat(), file):
+                return {key: value for key, value in said.items() if key not in ("archives", "successor")}
+        return {}
+
+    def _same_file(self, one: str, other: str) -> bool:
+        with suppress(FileNotFoundError):
+            return not self._file(one).is_symlink() and self._file(one).samefile(self._file(other))
+        return False
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.{self._suffix}"
@@ -172,11 +371,7 @@ class DirectorySite:
         suffix = "" if self._suffix == Format.QCOW2 else f".{self._suffix}"
         return self._folder / f"{name}{suffix}.json"
 
-    def _staged(self, name: str) -> tuple[Path, Path]:
-        file = self._folder / f".{name}.{self._suffix}.staged"
-        return file, file.with_name(f"{file.name}.json")
-
-    def _describe(self, sidecar: Path, description: Json) -> None:
+    def _write(self, sidecar: Path, description: Json) -> None:
         write_json(sidecar, description, _unfinished(sidecar))
         sidecar.chmod(0o644)
 
@@ -185,60 +380,63 @@ class DirectorySite:
             _unfinished(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
-    def _description(self, publication: Publication, replaces: str, sha512: str, size: int) -> Json:
-        return publication.details | {
-            "id": str(uuid.uuid4()),
-            "name": publication.name,
-            "published": clock.now().isoformat(),
-            "run": publication.run,
-            "replaces": replaces,
-            "sha512": sha512,
-            "size": size,
-            "properties": dict(publication.properties),
-        }
-
-    def _entry(self, file: Path, sidecar: Path, name: str) -> list[Entry]:
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise self._refused(error) from error
-        said = self._read(sidecar)
-        # a description that does not fit the file's size is of another file
-        complete = said.get("size") == status.st_size and "sha512" in said
-        created = said.get("published") if complete else None
-        return [
-            Entry(
-                id=said.get("id", name) if complete else name,
-                name=name,
-                sha512=said["sha512"] if complete else "",
-                size=status.st_size,
-                created=datetime.fromisoformat(created) if created else datetime.fromtimestamp(status.st_mtime, UTC),
-                properties=said.get("properties", {}) if complete else {},
-                complete=complete,
-                run=said.get("run", ""),
-                replaces=said.get("replaces", ""),
-            )
-        ]
-
     def _read(self, sidecar: Path) -> Json:
         with suppress(OSError, ValueError, records.Newer):
             return records.load(sidecar, record_shapes.SidecarShape)
         return {}
 
-    def _refused(self, error: OSError) -> CCImagesError:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    def _conflict(self, file: Path) -> CCImagesError:
         return CCImagesError(
-            f"site {self._name}: {self._folder}: {error.strerror}",
-            hint="free some space there" if full else "the site's directory must be writable and allow hard links",
-            reason="disk-full" if full else "site",
+            f"site {self._name}: {file} was changed meanwhile",
+            hint="somebody else works in the folder; push again",
+            reason="conflict",
+            temporary=True,
         )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what the file system refuses into an error of the site."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise CCImagesError(
+                f"site {self._name}: {self._folder}: {error.strerror}",
+                hint="free some space there" if full else "the site's directory must be writable and allow hard links",
+                reason="disk-full" if full else "site",
+            ) from error
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
 
 
 def _unfinished(sidecar: Path) -> Path:
     """Return the name that a description has while it is written; a kill may leave it."""
     return sidecar.with_name(f".{sidecar.name.lstrip('.')}.new")
+
+
+def _note(status: os.stat_result) -> Json:
+    """Return how a description notes which file it is about."""
+    return {"inode": status.st_ino, "modified": status.st_mtime_ns}
+
+
+def _written(file: Path) -> datetime:
+    """Return when an upload was last written to."""
+    for path in (file, _beside(file)):
+        with suppress(OSError):
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return clock.now()
+
+
+def _stem(entry: Entry) -> str:
+    """Return the name of which an entry is the holder or a version."""
+    return entry.archives or entry.name
+
+
+def _follows(staged: Entry, archived: Entry) -> bool:
+    """Say whether a file was archived to make room for an upload."""
+    return archived.successor == mark(staged.sha512) != "" or staged.replaces == archived.id
 
 
 def _flocked(descriptor: int) -> bool:
@@ -247,4 +445,8 @@ def _flocked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        _log.warning("the folder's file system has no locks: two hosts that push there at once may meet")
     return True

@@ -1,36 +1,58 @@
-"""Publishing with archive and rollback, written once above the site protocol.
+"""Publishing: one image has the name, whatever happens around us.
 
-    stage    upload privately under a temporary name, then compare digest and size with what the store has
-    archive  give the old image its archive name: <name>-<YYYYMMDD of its creation>[.n]
-    publish  give the new image the name
+A push observes the site, asks `reconcile.decide` for a step, takes it, and observes again when the answer was not seen.
 
-A failure at any point undoes what was done, newest first, so that the old image has its name back. A killed run leaves
-a staged image that says which image it replaces; the next run for the same name finishes it or rolls it back.
+ 1. An upload has a private temporary name, and its bytes are compared before anything else is touched.
+ 2. No image gets a name that another one was seen to have; of two that we published all the same, one is archived.
+ 3. Of the name's images, only what is ours is deleted: by our tag, by the name that we gave it and by our marks.
+ 4. Only what is superseded is deleted, and it is looked at once more before.
+ 5. What a person did stands and is said: a rollback, a withdrawal, a kept version; until a newer build or `--force`.
+ 6. The name is vacant for one call. A vacancy that we made is filled before anything else, by whoever comes next.
+ 7. While the name is vacant, a push goes on asking a site that is away, and says so.
+ 8. A push that fails undoes what it did, newest first; its upload goes last, because that is the record.
+ 9. Only uploads of runs that are known to be dead are removed: those of this store, others after six hours.
+10. What cannot be removed never fails a push.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from cc_images import clock
-from cc_images.errors import CCImagesError
-from cc_images.sites.base import Entry, ImageSite, Publication, Stop
+from cc_images import clock, cloud
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.sites import reconcile
+from cc_images.sites.base import Act, Delete, Entry, ImageSite, Publication, Stop, Upload
+from cc_images.sites.reconcile import End, Failure, Look, Memory, View, Wait, Wish
 
-FOREIGN = timedelta(hours=6)
-"""For so long a staged image of another host's run may belong to a living one."""
+PERSEVERANCE = timedelta(hours=6)
+"""For so long a push tries to fill a vacancy that it made, unless its run is ended."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries, at most."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What publishing did. `archived` is the name that the old image has now; `removed` what retention deleted."""
+    """What publishing did. `archived` is the name that the old image has now; `removed` what retention deleted.
+
+    `kept` says what a person did that stands, and `same` whether the wanted image has the name nevertheless. `notes`
+    are what else an operator should know.
+    """
 
     changed: bool
     address: str
     archived: str = ""
     removed: tuple[str, ...] = ()
+    kept: str = ""
+    same: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def publish(
@@ -41,156 +63,254 @@ def publish(
     report: Callable[[int], None] = lambda done: None,
     keep: int | None = None,
     ours: Callable[[str], bool] = lambda run: True,
+    insist: bool = False,
+    before: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Make the site have this image, with at least its properties, under its name.
 
     It is as visible as the site says, else as the image that it replaces. No bytes are sent that are there already.
 
-    At most `keep` archived versions of it stay (None: all).
+    At most `keep` archived versions of it stay (None: all). `ours` tells the runs of this store. `insist` publishes
+    over what a person changed. `before` is the place where this store's last publication for the site and name was this
+    very build (empty: not known; None: it was not). `say` gets a line while the name is vacant and the site does not
+    answer.
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
+    push = _Push(site, publication.name, publication, stop=stop, report=report, say=say)
     with site.exclusive(stop):
-        return _publish(site, publication, stop, report, keep, ours)
-
-
-def _publish(
-    site: ImageSite,
-    publication: Publication,
-    stop: Stop,
-    report: Callable[[int], None],
-    keep: int | None,
-    ours: Callable[[str], bool],
-) -> Outcome:
-    name = publication.name
-    recover(site, name, ours)
-    current = _only(site, name)
-    visibility = site.visibility or (current.visibility if current is not None else site.first_visibility())
-    publication = replace(publication, visibility=visibility)
-    if current is not None and current.sha512 == publication.sha512:
-        changed = not _includes(current.properties, publication.properties) or current.visibility != visibility
-        if changed:
-            site.describe(current, publication)
-        return Outcome(changed=changed, address=site.address(name), removed=retain(site, name, keep))
-    staged = site.upload(publication, current.id if current else "", stop=stop, report=report)
-    try:
-        _verify(staged, publication)
-        current = _only(site, name)  # an upload may take hours: look again
-    except BaseException:
-        site.delete(staged)
-        raise
-    archived = _swap(site, staged, current, name)
-    _only(site, name)
-    return Outcome(changed=True, address=site.address(name), archived=archived, removed=retain(site, name, keep))
-
-
-def _swap(site: ImageSite, staged: Entry, current: Entry | None, name: str) -> str:
-    """Give the name to the staged image and an archive name to the current one; return that. Undo on failure."""
-    archived = ""
-    try:
-        if current is not None:
-            archived = archive_name(site, current)
-            site.archive(current, archived)
-        site.publish(staged, name)
-    except BaseException:
-        # The answer may have been lost, not the call. What cannot be undone is left to the next run: the staged image
-        # is the only record of what was going on, so it goes last.
-        if site.holds(staged.id, name):
-            return archived
-        if current is not None:
-            site.restore(current.id, name)
-        site.delete(staged)
-        raise
-    return archived
+        push.wish = replace(
+            push.wish,
+            wanted=True,
+            digests=frozenset({publication.sha512}),
+            size=publication.size,
+            properties=dict(publication.properties),
+            keep=keep,
+            ours=ours,
+            insist=insist,
+            before=before is not None,
+            here=bool(before) and before == site.place(),
+        )
+        end = push.run()
+    memory = push.memory
+    return Outcome(
+        changed=memory.changed,
+        address=site.address(publication.name),
+        archived=memory.archived,
+        removed=memory.removed,
+        kept=end.note,
+        same=end.same,
+        notes=tuple(push.notes),
+    )
 
 
 def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run: True) -> list[str]:
-    """Finish or roll back what killed runs left of a publication; return what was done, a phrase each.
+    """Put in order what killed runs left of a publication; return what was done or cannot be, a phrase each.
 
-    A complete staged image is published when nobody has the name any more. Otherwise, or if the site refuses that, it
-    is removed and the image that it was to replace has the name. `ours` tells the runs of this store: a young one of
-    another host is left alone, with an error, because it may be alive.
+    Raises CCImagesError for what only a person can decide, and for a young upload of a run that is not one of `ours`.
     """
-    done: list[str] = []
-    for staged in site.staged(name):
-        if not ours(staged.run) and clock.now() - staged.created < FOREIGN:
-            raise CCImagesError(
-                f"another host is publishing {name} (run {staged.run}, begun {staged.created:%H:%M} UTC)",
-                hint=f"wait for it; what it leaves is cleared up after {FOREIGN.total_seconds() / 3600:.0f} hours",
-                reason="busy",
-                temporary=True,
-            )
-        if staged.complete and staged.replaces and not site.find(name) and _published(site, staged, name):
-            done.append(f"the publication of run {staged.run} was finished")
-            continue
-        if staged.replaces:
-            site.restore(staged.replaces, name)
-        if not site.holds(staged.id, name):
-            site.delete(staged)
-            done.append(f"what run {staged.run or '?'} had uploaded was removed")
-    return done
+    push = _Push(site, name, None, stop=_Never(), report=lambda done: None, say=lambda text: None)
+    push.wish = replace(push.wish, ours=ours)
+    push.run()
+    return [*push.memory.done, *push.notes]
 
 
-def _published(site: ImageSite, staged: Entry, name: str) -> bool:
-    """Publish, and say whether the site let us."""
-    try:
-        site.publish(staged, name)
-    except CCImagesError as error:
-        if error.temporary:
-            raise
-        return False
-    return True
-
-
-def archive_name(site: ImageSite, entry: Entry) -> str:
-    """Return the first free archive name of an image, by the day on which it was created (UTC)."""
-    base = f"{entry.name}-{entry.created:%Y%m%d}"
-    names = (base if n == 0 else f"{base}.{n}" for n in range(1000))
-    return next(candidate for candidate in names if not site.find(candidate))
-
-
-def retain(site: ImageSite, name: str, keep: int | None) -> tuple[str, ...]:
-    """Delete all but the newest `keep` archived versions (None: none); return the names of those deleted.
-
-    Only images that cc-images made count, and protected ones or ones in use stay.
-    """
-    if keep is None:
-        return ()
-    removed: list[str] = []
-    with suppress(CCImagesError):  # a publication that has succeeded does not fail for this; the next one tries again
-        for entry in surplus(site, name, keep, ()):
-            with suppress(CCImagesError):  # in use, or protected meanwhile: the site knows better
-                site.delete(entry)
-                removed.append(entry.name)
-    return tuple(removed)
-
-
-def surplus(site: ImageSite, name: str, keep: int, newer: Sequence[Entry]) -> list[Entry]:
+def surplus(site: ImageSite, name: str, keep: int | None, newer: Sequence[Entry] = ()) -> list[Entry]:
     """Return the archived versions that retention would delete once those in `newer` are archived too."""
-    return [entry for entry in [*newer, *site.archived(name)][keep:] if not entry.protected]
+    archived = View(Wish(name=name), site.observe(name), Memory()).archived
+    return reconcile.surplus(archived, keep, len(newer))
 
 
-def _only(site: ImageSite, name: str) -> Entry | None:
-    found = site.find(name)
-    if len(found) > 1:
-        raise CCImagesError(
-            f"the site has {len(found)} images named {name}: {', '.join(entry.id for entry in found)}",
-            hint="rename or delete all but one of them, then push again",
-            reason="ambiguous",
+class _Push:
+    """Carries messages between a site and the decisions for one name."""
+
+    def __init__(
+        self,
+        site: ImageSite,
+        name: str,
+        publication: Publication | None,
+        *,
+        stop: Stop,
+        report: Callable[[int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._site, self._publication = site, publication
+        self._stop, self._report, self._say = stop, report, say
+        self.wish = Wish(
+            name=name,
+            wanted=False,
+            disk_format=site.disk_format,
+            visibility=site.visibility,
+            now=clock.now(),
         )
-    return found[0] if found else None
+        self.memory = Memory(ids=tuple(str(uuid.uuid4()) for _ in range(reconcile.UPLOADS)))
+        self.notes: list[str] = []
+        self._seen: tuple[Entry, ...] = ()
+        self._error: CCImagesError | None = None
+        """The failure that explains why the push is undone, or why it is late."""
+        self._vacant_since: float | None = None
 
+    def run(self) -> End:
+        """Take steps until none is left. Raises CCImagesError if the wish is not fulfilled."""
+        self._look(whole=True)
+        while True:
+            step = reconcile.decide(self._known(), self._seen, self.memory)
+            match step:
+                case End():
+                    return self._ended(step)
+                case Look():
+                    self._look(whole=step.whole)
+                case Wait():
+                    self._pause(self.memory.waits)
+                    self.memory = reconcile.waited(self.memory)
+                    self._look(whole=True)
+                case _:
+                    self._act(step)
 
-def _includes(properties: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return all(properties.get(name) == value for name, value in wanted.items())
+    def _known(self) -> Wish:
+        """Return the wish with what is asked of the site, or of the file, only when it matters."""
+        wish = self.wish
+        if not wish.wanted or self._publication is None:
+            return wish
+        if not any(entry.name == wish.name for entry in self._seen) and not wish.first_visibility:
+            wish = replace(wish, first_visibility=self._site.first_visibility())
+        for algorithm in {entry.algorithm for entry in self._seen if entry.size == wish.size} - {"sha512"}:
+            if algorithm not in wish.algorithms:
+                digests = wish.digests | {self._publication.digest(algorithm)} - {""}
+                wish = replace(wish, digests=digests, algorithms=wish.algorithms | {algorithm})
+        self.wish = wish
+        return wish
 
+    def _act(self, step: Act) -> None:
+        """Take a step, and learn from its answer; after one that was not seen, look again."""
+        self.memory = reconcile.begin(self.memory, step)
+        try:
+            answer = self._site.act(step, self._publication, stop=self._stop, report=self._report)
+            if isinstance(step, Upload):
+                self._verify(answer)
+        except Interrupted:
+            self._leave()
+            raise
+        except CCImagesError as error:
+            _log.info("%s: %s failed: %s", self.wish.name, type(step).__name__, error.message)
+            failed = Failure(error.temporary)
+            self._seen, self.memory = reconcile.learn(self.wish, self._seen, self.memory, step, failed)
+            if isinstance(step, Delete):
+                self._could_not_remove(step, error)
+                return
+            if self._error is None or not self.memory.undoing:
+                self._error = error
+            if error.temporary:
+                self._pause(self.memory.failures - 1)
+            self._look(whole=True)
+        else:
+            self._seen, self.memory = reconcile.learn(self.wish, self._seen, self.memory, step, answer)
+            self._filled()
 
-def _verify(staged: Entry, publication: Publication) -> None:
-    if not staged.complete or staged.size != publication.size or staged.sha512 != publication.sha512:
+    def _look(self, *, whole: bool) -> None:
+        """Observe; a site that does not answer while the name is vacant is asked again for as long as it takes."""
+        tries = 0
+        while True:
+            try:
+                before = () if whole else self._seen
+                self._seen = tuple(self._site.observe(self.wish.name, before, lost=not self.wish.wanted))
+            except CCImagesError as error:
+                if not (error.temporary and self._perseveres()):
+                    raise self._explained(self._error or error) from error
+                self._pause(tries)
+                tries += 1
+            else:
+                self.memory = reconcile.looked(self._known(), self._seen, self.memory)
+                self._filled()
+                return
+
+    def _perseveres(self) -> bool:
+        """Say whether a vacant name is a reason to go on, and tell about it."""
+        if not self._is_vacant() or self._stop.is_set():
+            return False
+        now = time.monotonic()
+        if self._vacant_since is None:
+            self._vacant_since = now
+        said = f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW, and the site does not answer"
+        self._say(f"{said}; trying again")
+        _log.warning("%s; trying again", said)
+        return now - self._vacant_since < PERSEVERANCE.total_seconds()
+
+    def _filled(self) -> None:
+        if not self.memory.vacant:
+            self._vacant_since = None
+
+    def _ended(self, end: End) -> End:
+        """Return the end, or raise the error that it stands for."""
+        if self.memory.undoing or end.reason == reconcile.GIVEN_UP:
+            raise self._explained(self._error or _not_stored(self.wish))
+        if end.reason:
+            raise CCImagesError(end.message, hint=end.hint, reason=end.reason, temporary=end.temporary)
+        return end
+
+    def _explained(self, error: CCImagesError) -> CCImagesError:
+        """Return an error that says, too, if the name was left vacant."""
+        if not self._is_vacant():
+            return error
+        return CCImagesError(
+            f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW: {error.message}",
+            hint=f"push again, or `cc-images doctor --mend`, gives it one; {error.hint}",
+            reason="vacant",
+            temporary=error.temporary,
+        )
+
+    def _is_vacant(self) -> bool:
+        return self._site.vacates and self.memory.vacant
+
+    def _verify(self, entry: Entry | None) -> None:
+        """Raise CCImagesError unless the site has what was sent."""
+        wish, publication = self._known(), self._publication
+        assert publication is not None
+        if entry is None:
+            raise CCImagesError(f"the upload of {wish.name} is gone", hint="push again", reason="gone", temporary=True)
+        digest = publication.digest(entry.algorithm) if entry.complete else ""
+        if entry.complete and entry.size == publication.size and digest and entry.sha512 == digest:
+            return
         raise CCImagesError(
-            f"the site holds {staged.size} bytes (sha512 {staged.sha512[:12]}…) of {publication.name}, "
-            f"not the {publication.size} (sha512 {publication.sha512[:12]}…) that were sent",
+            f"the site holds {entry.size} bytes ({entry.algorithm} {entry.sha512[:12]}…) of {wish.name}, "
+            f"not the {publication.size} ({entry.algorithm} {digest[:12]}…) that were sent",
             hint="push again; if it repeats, the site's storage or the file in the store is damaged",
             reason="verification",
-            temporary=True,
         )
+
+    def _leave(self) -> None:
+        """Remove the upload of a push that was ended, if the site lets us; else the next push finds it."""
+        self.memory = replace(self.memory, undoing=True)
+        try:
+            self._look(whole=True)
+            step = reconcile.decide(self.wish, self._seen, self.memory)
+            if isinstance(step, Delete):
+                self._act(step)
+        except CCImagesError as error:
+            _log.info("%s: what was uploaded could not be removed: %s", self.wish.name, error.message)
+
+    def _could_not_remove(self, step: Delete, error: CCImagesError) -> None:
+        self.notes.append(f"{step.entry.name} ({step.entry.id}) could not be removed: {error.message}")
+
+    def _pause(self, tries: int) -> None:
+        """Wait before another try, longer each time, and not once the run is asked to end."""
+        until = time.monotonic() + min(cloud.PAUSE * 2 ** min(tries, 10), LONGEST_PAUSE)
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            time.sleep(min(left, 0.2))
+
+
+class _Never:
+    """A request to end that nobody makes."""
+
+    def is_set(self) -> bool:
+        return False
+
+
+def _not_stored(wish: Wish) -> CCImagesError:
+    return CCImagesError(
+        f"the site did not store what was sent for {wish.name}",
+        hint="see the site's own log, then push again",
+        reason="verification",
+        temporary=True,
+    )

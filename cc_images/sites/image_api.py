@@ -1,0 +1,268 @@
+"""Calls of the Image API v2 (Glance) through an openstacksdk session, and its images as `Entry`.
+
+Measured against Glance 33, openstacksdk 4, and different from the SDK's own image methods for these reasons:
+
+- An upload is an iterable that opens the file again at each start. After a 401 keystoneauth repeats the request, and
+  the SDK would send a file from where it stands: a short image becomes active.
+- A call that changes something is made once: keystoneauth repeats what was answered with 503, and a load balancer
+  answers for calls that took effect. An answer that is not one of Glance's counts as not seen.
+- The endpoint is the catalogue's; a version discovery would be one more call that can fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cc_images.blobs import CHUNK
+from cc_images.cloud import ENOUGH, Cloud, Patience
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.model import Json, Site
+from cc_images.sites.base import Entry, Stop
+
+OURS = "cc-images"
+"""The tag of every image that cc-images has made; more of them, with a key and a value, are its marks."""
+
+NAME = "build-name"
+"""The property with the name that an image was made for: Glance stores it with the image, unlike tags, in one step."""
+
+PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
+
+CORE_NUMBERS = ("min_disk", "min_ram")
+"""Properties that Glance wants as numbers (GiB and MiB)."""
+
+EXPECTED = {"GET": (200,), "POST": (201, 202, 204), "PUT": (204,), "PATCH": (200,), "DELETE": (204,)}
+"""The statuses with which Glance answers what it has done; others come from somebody between."""
+
+PAGE = "1000"
+"""Images that are asked for at once; Glance gives fewer if it likes."""
+
+
+class ImageApi:
+    """One cloud's images."""
+
+    def __init__(self, site: Site, patience: Patience = ENOUGH, cloud: Cloud | None = None) -> None:
+        self._site = site
+        self._cloud = cloud or Cloud(site.name, site.cloud, patience)
+        self._base = ""
+
+    def _list(self, **query: str) -> list[Entry]:
+        """Return the project's images that match, all pages."""
+        found: dict[str, Entry] = {}
+        path: str | None = "/images"
+        parameters: Mapping[str, str] | None = {"owner": self._project(), "limit": PAGE, **query}
+        while path:
+            page = self._call("GET", path, params=parameters)
+            with self._readable():
+                found |= {image["id"]: entry(image) for image in page["images"]}
+                path, parameters = page.get("next", "").removeprefix("/v2") or None, None
+        return list(found.values())
+
+    def _tags(self, image_id: str) -> list[str]:
+        return list(self._call("GET", f"/images/{image_id}")["tags"])
+
+    def _get(self, image_id: str) -> Entry | None:
+        """Return an image; None if there is none of this id."""
+        answer = self._call("GET", f"/images/{image_id}", missing_is_fine=True)
+        with self._readable():
+            return entry(answer) if answer else None
+
+    def _patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> Entry:
+        """Change what an image has, in one call, once; of properties, `known` are those that it has already."""
+        body = [
+            {"op": "replace" if known is None or name in known else "add", "path": f"/{name}", "value": value}
+            for name, value in changes.items()
+        ]
+        answer = self._call("PATCH", f"/images/{image_id}", tries=1, json=body, headers={"Content-Type": PATCH_TYPE})
+        with self._readable():
+            return entry(answer)
+
+    def _project(self) -> str:
+        return str(self._cloud.repeated(lambda: self._cloud.connection().session.get_project_id()))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        tries: int = 0,
+        missing_is_fine: bool = False,
+        timeout: tuple[float, float] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Make a call up to `tries` times (0: as its patience says) while its failure is temporary.
+
+        Return the decoded answer. Raises CCImagesError, temporary where nobody knows what became of the call.
+        """
+        headers = {"Accept": "application/json", **arguments.pop("headers", {})}
+
+        def call() -> Any:
+            answer = self._cloud.connection().session.request(
+                f"{self._endpoint()}{path}",
+                method,
+                timeout=timeout or (self._cloud.patience.connect, self._cloud.patience.answer),
+                raise_exc=False,
+                status_code_retries=0,
+                connect_retries=0,
+                headers=headers,
+                **arguments,
+            )
+            return self._checked(answer, method, missing_is_fine)
+
+        return self._cloud.repeated(call, tries)
+
+    def _endpoint(self) -> str:
+        """Return the address that paths are below, as clouds.yaml or the catalogue says."""
+        if not self._base:
+            connection = self._cloud.connection()
+            config = connection.config
+            found = config.get_endpoint("image") or connection.session.get_endpoint(
+                service_type="image",
+                interface=config.get_interface("image"),
+                region_name=config.get_region_name("image"),
+            )
+            if not found:
+                raise CCImagesError(
+                    f"site {self._site.name}: the cloud's catalogue has no image service",
+                    hint="check region_name and interface of the cloud in clouds.yaml",
+                    reason="cloud",
+                )
+            self._base = f"{found.rstrip('/').removesuffix('/v2')}/v2"
+        return self._base
+
+    def _readable(self) -> _Readable:
+        return _Readable(self._site.name)
+
+    def _checked(self, answer: Any, method: str, missing_is_fine: bool) -> Any:
+        status = answer.status_code
+        if status in EXPECTED[method]:
+            with self._readable():
+                return answer.json() if answer.content else {}
+        if status == 404 and missing_is_fine:
+            return {}
+        asked = self._site.visibility or "as the image that is replaced"
+        reason, hint = {
+            401: ("credentials", "check the credentials of the cloud in clouds.yaml"),
+            403: (
+                "forbidden",
+                f"the user's role may not do this in the project; check roles, visibility ({asked}) and quotas",
+            ),
+            404: ("gone", "somebody else removed the image; push again"),
+            409: ("conflict", "somebody else is working on the image, or it is in use; push again"),
+            410: ("gone", "somebody else removed the image while it was uploaded; push again"),
+            413: ("quota", "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
+        }.get(status, ("site", "see the cloud's own log"))
+        raise CCImagesError(
+            f"site {self._site.name}: {method} was answered with {status}: {_said(answer)}",
+            hint=hint,
+            reason=reason,
+            temporary=status in (408, 409, 429, 500, 502, 503, 504) or status < 400,
+        )
+
+
+class _Readable:
+    """Turns what is no answer of Glance into an answer that was not seen."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
+            raise CCImagesError(
+                f"site {self._site}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
+                hint="something between answers in its place, such as a proxy; try again, then see the cloud's own log",
+                reason="site",
+                temporary=True,
+            ) from error
+
+
+class Body:
+    """A file as the body of a request: from its beginning each time it is sent, and of known length."""
+
+    def __init__(self, path: Path, size: int, stop: Stop, report: Callable[[int], None]) -> None:
+        self._path, self._size, self._stop, self._report = path, size, stop, report
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        done = 0
+        with self._path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                if self._stop.is_set():
+                    raise Interrupted("the push was ended")
+                yield chunk
+                done += len(chunk)
+                self._report(done)
+
+
+def entry(image: Mapping[str, Any]) -> Entry:
+    """Return one of Glance's images."""
+    marks = dict(
+        tag.removeprefix(f"{OURS}:").partition("=")[::2] for tag in image["tags"] if tag.startswith(f"{OURS}:")
+    )
+    properties = {name: str(value) for name, value in image.items() if isinstance(value, str | int)}
+    return Entry(
+        id=image["id"],
+        name=image["name"] or "",
+        sha512=image.get("os_hash_value") or "",
+        algorithm=image.get("os_hash_algo") or "sha512",
+        size=image.get("size") or 0,
+        created=datetime.strptime(image["created_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+        properties=properties,
+        status=image["status"],
+        disk_format=image.get("disk_format") or "",
+        hidden=bool(image.get("os_hidden")),
+        visibility=image["visibility"],
+        protected=bool(image.get("protected")),
+        tags=frozenset(tag for tag in image["tags"] if tag.partition(":")[0] != OURS),
+        made=OURS in image["tags"],
+        made_for=str(image.get(NAME) or ""),
+        run=marks.get("run", ""),
+        target=marks.get("target", ""),
+        replaces=marks.get("replaces", ""),
+        follows=marks.get("follows", ""),
+        archives=marks.get("archives", ""),
+        successor=marks.get("successor", ""),
+        intended=marks.get("visibility", ""),
+        lent="lent_protection" in marks,
+    )
+
+
+def typed(properties: Mapping[str, str]) -> Json:
+    """Return properties as Glance wants them: some as numbers."""
+    return {name: int(value) if name in CORE_NUMBERS else value for name, value in properties.items()}
+
+
+def tags(of: Entry) -> list[str]:
+    """Return the tags that an image shall have: people's, and our marks."""
+    if not of.made:
+        return sorted(of.tags)
+    marks = marked(
+        run=of.run,
+        target=of.target,
+        replaces=of.replaces,
+        follows=of.follows,
+        archives=of.archives,
+        successor=of.successor,
+        visibility=of.intended,
+        lent_protection="yes" if of.lent else "",
+    )
+    return sorted({*of.tags, *marks})
+
+
+def marked(**marks: str) -> list[str]:
+    """Return marks as tags; those without a value are left out."""
+    return [OURS, *(f"{OURS}:{name}={value}" for name, value in marks.items() if value)]
+
+
+def _said(answer: Any) -> str:
+    """Return what an error's body says, without its markup."""
+    text = re.sub(r"<[^>]*>|\s+", " ", answer.text or "").strip()
+    return re.sub(r"\s+", " ", text)[:300] or answer.reason

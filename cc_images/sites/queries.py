@@ -1,0 +1,31 @@
+"""Questions about one name that any site can answer, from all that it was seen to have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cc_images.sites.base import Entry
+from cc_images.sites.reconcile import Memory, View, Wish
+
+
+class Queries:
+    """What a site gets for its `observe`."""
+
+    def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
+        """Return all images that concern the name."""
+        raise NotImplementedError
+
+    def find(self, name: str) -> list[Entry]:
+        """Return the published images that have exactly this name."""
+        return self._view(name).holders
+
+    def staged(self, name: str) -> list[Entry]:
+        """Return uploads for this name that were not published."""
+        return self._view(name, lost=True).staged
+
+    def archived(self, name: str) -> list[Entry]:
+        """Return the archived versions of a name that cc-images made, newest first."""
+        return self._view(name).archived
+
+    def _view(self, name: str, *, lost: bool = False) -> View:
+        return View(Wish(name=name), self.observe(name, lost=lost), Memory())

@@ -1,0 +1,540 @@
+"""Which step publishing takes next: a pure function of what is wanted, what a site has, and what this push has done.
+
+`decide` asks its rules in their order; the first that has a step wins. `learn` says what a push knows after the step.
+Both are the whole of publishing: `publish` only carries messages between them and a site, and a model checker does the
+same with a site that loses answers, people who act in between, and two hosts. The rules are listed in `publish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from cc_images.model import Json
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Delete,
+    Describe,
+    Entry,
+    Publish,
+    Restore,
+    Settle,
+    Upload,
+    archive_names,
+    has_archive_name,
+    has_staged_name,
+    is_archived,
+    mark,
+    staged_name,
+)
+
+FOREIGN = timedelta(hours=6)
+"""For so long a staged image of another host's run may belong to a living one."""
+
+UPLOADS = 2
+"""How often a file is sent."""
+
+FAILURES = 4
+"""How many steps in a row may fail before a push gives up; not while the name is vacant."""
+
+GIVEN_UP = "given-up"
+"""The reason of an end after failures, which the errors of those explain."""
+
+WAITS = 20
+"""How often a push looks again whether a site has stored what was sent, when the answer was lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The state that is wanted for one name; without `wanted`, only what dead runs left is put in order."""
+
+    name: str
+    wanted: bool = True
+    digests: frozenset[str] = frozenset()
+    """The file's digests, by each algorithm that the site uses."""
+    algorithms: frozenset[str] = frozenset({"sha512"})
+    size: int = 0
+    properties: Json = field(default_factory=dict, hash=False)
+    disk_format: str = ""
+    visibility: str = ""
+    """As the site's entry demands; empty: as the image that is replaced."""
+    first_visibility: str = ""
+    keep: int | None = None
+    insist: bool = False
+    """Whether to publish over a change that a person made."""
+    before: bool = False
+    """Whether this store's last publication here was this very build."""
+    here: bool = False
+    """Whether that is known to have been the same project or folder."""
+    now: datetime = datetime.min
+    ours: Callable[[str], bool] = field(default=lambda run: True, compare=False)
+    """Whether a run was one of this store's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one push has done so far."""
+
+    ids: tuple[str, ...] = ()
+    """Ids for its uploads."""
+    sent: int = 0
+    mine: str = ""
+    """The id of its upload."""
+    fresh: bool = True
+    """Whether the site was looked at since the upload, and since the publication."""
+    swapped: bool = False
+    """Whether its image has had the name."""
+    changed: bool = False
+    archived: str = ""
+    restored: str = ""
+    """The id of an image that it gave its name back."""
+    removed: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    """What it put in order, a phrase each."""
+    refused: frozenset[tuple[str, str]] = frozenset()
+    """Steps that the site refuses, by kind and image."""
+    failures: int = 0
+    waits: int = 0
+    undoing: bool = False
+    vacant: bool = False
+    """Whether the name is vacant by an act of ours, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Observe again: all (`whole`), or who has the name."""
+
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Let the site finish storing, then observe again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Nothing is left to do: `note` is what a person did that stands; with a `reason` it is an error."""
+
+    note: str = ""
+    same: bool = True
+    """Whether the image that has the name is the wanted one."""
+    message: str = ""
+    hint: str = ""
+    reason: str = ""
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step whose answer was not seen, or that the site refuses for good."""
+
+    temporary: bool
+
+
+Step = Act | Look | Wait | End
+
+
+class View:
+    """Everything that a site has for one name, by the part that it plays."""
+
+    def __init__(self, wish: Wish, seen: Sequence[Entry], memory: Memory) -> None:
+        self.wish, self.seen, self.memory = wish, seen, memory
+        self.mine = next((entry for entry in seen if entry.id == memory.mine), None)
+
+    @cached_property
+    def holders(self) -> list[Entry]:
+        """Images that have the name."""
+        return [entry for entry in self.seen if entry.name == self.wish.name and entry.complete]
+
+    @property
+    def holder(self) -> Entry | None:
+        """The image that has the name, where it is one."""
+        return self.holders[0] if len(self.holders) == 1 else None
+
+    @cached_property
+    def staged(self) -> list[Entry]:
+        """Uploads that were not published, newest first; some without bytes may have lost their marks."""
+        return sorted(filter(self._is_staged, self.seen), key=_age, reverse=True)
+
+    @cached_property
+    def archived(self) -> list[Entry]:
+        """Versions that cc-images archived and nobody has moved since, newest first."""
+        return sorted((entry for entry in self.seen if is_archived(entry, self.wish.name)), key=_age, reverse=True)
+
+    def run_of(self, staged: Entry) -> str:
+        """Return the run that made a staged image."""
+        return staged.run or staged.name.removeprefix(f"{self.wish.name}.").removesuffix(".staged")
+
+    def is_dead(self, staged: Entry) -> bool:
+        """Say whether the run of an upload is dead for certain: one of this store's, or one of long ago."""
+        return self.wish.ours(self.run_of(staged)) or self.wish.now - staged.created >= FOREIGN
+
+    def same(self, entry: Entry) -> bool:
+        """Say whether an image has the wanted bytes, in the wanted format."""
+        formats = {entry.disk_format, self.wish.disk_format} - {""}
+        return entry.size == self.wish.size and entry.sha512 in self.wish.digests and len(formats) < 2
+
+    def may(self, kind: type, entry: Entry) -> bool:
+        """Say whether the site has not refused such a step yet."""
+        return (kind.__name__, entry.id) not in self.memory.refused
+
+    def free_name(self, entry: Entry) -> str:
+        """Return the first archive name that nobody has."""
+        taken = {each.name for each in self.seen}
+        return next(name for name in archive_names(replace(entry, name=self.wish.name)) if name not in taken)
+
+    def predecessor(self, staged: Entry) -> Entry | None:
+        """Return the image that was archived to make room for a staged one, which proves that the vacancy is ours."""
+        for entry in self.seen:
+            ours = is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != ""
+            if ours or (entry.id == staged.replaces and has_archive_name(entry, self.wish.name)):
+                return entry
+        return None
+
+    def _is_staged(self, entry: Entry) -> bool:
+        if entry.made and entry.target == self.wish.name:
+            return entry.name == staged_name(self.wish.name, entry.run)
+        empty = not (entry.made or entry.complete or entry.size) and entry.visibility in ("", "private")
+        return empty and has_staged_name(entry, self.wish.name)
+
+
+# -- the rules, in their order -----------------------------------------------------------------------------------------
+
+
+def one_has_the_name(view: View) -> Step | None:
+    """Archive the loser of two that we published; leave any other two to a person."""
+    if len(view.holders) < 2:
+        return None
+    for loser in view.holders:
+        for winner in view.holders:
+            if _supersedes(winner, loser) and view.may(Archive, loser):
+                return Archive(entry=loser, name=view.free_name(loser), successor=mark(winner.sha512))
+    for entry in view.holders:
+        by_this_push = entry.id == view.memory.restored or (view.memory.swapped and entry is view.mine)
+        if by_this_push and view.may(Archive, entry):
+            return Archive(entry=entry, name=view.free_name(entry), successor="")
+    return End(
+        message=f"the site has {len(view.holders)} images named {view.wish.name}: "
+        f"{', '.join(entry.id for entry in view.holders)}",
+        hint="rename or delete all but one of them, then push again",
+        reason="ambiguous",
+    )
+
+
+def the_loser_steps_back(view: View) -> Step | None:
+    """End a push whose image lost the name again."""
+    if not view.memory.swapped or view.mine in view.holders:
+        return None
+    other = f"image {view.holders[0].id} has" if view.holders else "nobody has"
+    kept = f"; this push's is {view.mine.name} now" if view.mine else ""
+    return End(
+        message=f"somebody else changed {view.wish.name} at the same moment: {other} the name{kept}",
+        hint="see who else publishes this image; the next push finds one image of the name",
+        reason="busy",
+        temporary=True,
+    )
+
+
+def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
+    """Finish a publication that was interrupted between its renames, whoever began it, or else undo it."""
+    if view.holders:
+        return None
+    for staged in sorted(view.staged, key=lambda each: each.id != view.memory.mine):
+        if (before := view.predecessor(staged)) is None:
+            continue
+        undone = staged.id == view.memory.mine and view.memory.undoing
+        if staged.complete and not undone and view.may(Publish, staged):
+            return Publish(entry=staged, before=before)
+        if staged.id != view.memory.mine and not view.is_dead(staged):
+            return _busy(view, staged)
+        if view.may(Restore, before):
+            return Restore(entry=before, name=view.wish.name)
+    return None
+
+
+def a_failed_push_takes_its_image_away(view: View) -> Step | None:
+    """Remove the upload of a push that gives up, last of all, because it is the record of what was going on."""
+    if not view.memory.undoing:
+        return None
+    mine = view.mine
+    if mine in view.staged and mine is not None and view.may(Delete, mine):
+        return Delete(entry=mine)
+    return End()
+
+
+def what_dead_runs_left_is_removed(view: View) -> Step | None:
+    """Remove uploads of dead runs; leave when a young one of another host may be alive."""
+    if view.memory.sent:
+        return None
+    for staged in view.staged:
+        if not view.may(Delete, staged):
+            continue
+        if view.is_dead(staged):
+            return Delete(entry=staged)
+        if view.holders and staged.status not in ("deleted", "pending_delete"):
+            return _busy(view, staged)
+    return None
+
+
+def a_name_given_by_hand_is_settled(view: View) -> Step | None:
+    """Take the marks of an upload from an image that a person gave the name."""
+    holder = view.holder
+    if holder is not None and holder.made and holder.target and view.may(Settle, holder):
+        return Settle(entry=holder)
+    return None
+
+
+def order_alone_was_wanted(view: View) -> Step | None:
+    """End here unless something is to be published."""
+    return None if view.wish.wanted else End()
+
+
+def a_change_by_hand_stands(view: View) -> Step | None:
+    """Keep a site that differs from the last publication, because somebody changed it."""
+    wish, holder = view.wish, view.holder
+    if wish.insist or view.memory.sent or (holder is not None and view.same(holder)):
+        return None
+    if holder is None:
+        kept = wish.before and wish.here
+        said = f"somebody took the name {wish.name} from the image that was published last"
+    else:
+        by_hand = not holder.made or holder.archives == wish.name
+        kept = wish.before or (by_hand and _was_last(view))
+        said = f"somebody gave the name {wish.name} to image {holder.id}"
+        said += f" (version {holder.properties['build-version']})" if "build-version" in holder.properties else ""
+    note = f"{said}: kept until there is a newer build; --force publishes over it"
+    return End(note=note, same=False) if kept else None
+
+
+def a_swap_is_looked_at(view: View) -> Step | None:
+    """Look before a swap, because an upload takes hours, and after it, because another host may have done the same."""
+    return None if view.memory.fresh else Look()
+
+
+def what_has_the_bytes_is_described(view: View) -> Step | None:
+    """Give an image with the wanted bytes its properties and visibility; then remove superseded versions."""
+    holder, mine = view.holder, view.mine
+    if holder is None or not view.same(holder):
+        return None
+    if view.wish.insist and (holder.hidden or holder.status != "active") and not view.memory.swapped:
+        return None
+    if mine in view.staged and mine is not None and view.may(Delete, mine):
+        return Delete(entry=mine)
+    visibility = view.wish.visibility or holder.visibility
+    differs = any(holder.properties.get(name) != value for name, value in view.wish.properties.items())
+    if (differs or visibility != holder.visibility) and view.may(Describe, holder):
+        return Describe(entry=holder, visibility=visibility)
+    for entry in surplus(view.archived, view.wish.keep):
+        if view.may(Delete, entry):
+            return Delete(entry=entry)
+    how = "deactivated" if holder.status != "active" else "hidden" if holder.hidden else ""
+    note = f"somebody has {how} it: kept until there is a newer build; --force publishes over it"
+    return End(note=note if how else "")
+
+
+def the_file_is_sent(view: View) -> Step | None:
+    """Send the bytes to a private image with a temporary name, or let the site finish storing them."""
+    wish, memory, mine, holder = view.wish, view.memory, view.mine, view.holder
+    if mine is not None and mine.complete and view.same(mine):
+        return None
+    if mine is not None and mine.status == "saving" and memory.waits < WAITS:
+        return Wait()
+    useless = mine is not None and (mine.status != "queued" or memory.sent >= UPLOADS)
+    if mine is not None and useless and view.may(Delete, mine):
+        return Delete(entry=mine)
+    if useless or memory.sent >= UPLOADS:
+        return End(reason=GIVEN_UP)
+    return Upload(
+        id=mine.id if mine is not None else memory.ids[memory.sent],
+        visibility=wish.visibility or (holder.visibility if holder is not None else wish.first_visibility),
+        replaces=holder.id if holder is not None else "",
+        follows=_newest(view, holder),
+        entry=mine,
+    )
+
+
+def the_old_one_is_archived(view: View) -> Step | None:
+    """Give the image that has the name an archive name."""
+    mine = view.mine
+    if view.holder is None or mine is None or view.holder is mine:
+        return None
+    return Archive(entry=view.holder, name=view.free_name(view.holder), successor=mark(mine.sha512))
+
+
+def the_new_one_gets_the_name(view: View) -> Step | None:
+    """Give the upload the name, which nobody has."""
+    if view.holders or view.mine is None or not view.may(Publish, view.mine):
+        return None
+    return Publish(entry=view.mine, before=view.predecessor(view.mine))
+
+
+RULES: tuple[Callable[[View], Step | None], ...] = (
+    one_has_the_name,
+    a_swap_is_looked_at,
+    the_loser_steps_back,
+    a_vacancy_of_ours_is_filled,
+    a_failed_push_takes_its_image_away,
+    what_dead_runs_left_is_removed,
+    a_name_given_by_hand_is_settled,
+    order_alone_was_wanted,
+    a_change_by_hand_stands,
+    what_has_the_bytes_is_described,
+    the_file_is_sent,
+    the_old_one_is_archived,
+    the_new_one_gets_the_name,
+)
+
+
+def decide(
+    wish: Wish,
+    seen: Sequence[Entry],
+    memory: Memory,
+    rules: Sequence[Callable[[View], Step | None]] = RULES,
+) -> Step:
+    """Return the next step towards the wish, given what the site was seen to have."""
+    view = View(wish, seen, memory)
+    for rule in rules:
+        if (step := rule(view)) is not None:
+            return step
+    return End()
+
+
+# -- what a push knows after a step ------------------------------------------------------------------------------------
+
+
+def begin(memory: Memory, step: Act) -> Memory:
+    """Return what a push knows once a step is on its way, whatever becomes of it."""
+    match step:
+        case Upload():
+            return replace(memory, mine=step.id, sent=memory.sent + 1, waits=0)
+        case Archive() if step.successor and not memory.swapped:
+            return replace(memory, vacant=True, archived=step.name)
+    return memory
+
+
+def learn(
+    wish: Wish, seen: Sequence[Entry], memory: Memory, step: Act, answer: Entry | Failure | None
+) -> tuple[tuple[Entry, ...], Memory]:
+    """Return what is there and what a push knows after a step; after a failure the caller looks again."""
+    if isinstance(answer, Failure):
+        return tuple(seen), _failed(memory, step, answer)
+    gone = step.id if isinstance(step, Upload) else step.entry.id
+    after = (*(entry for entry in seen if entry.id != gone), *([answer] if answer is not None else []))
+    memory = replace(memory, failures=0, vacant=memory.vacant and not View(wish, after, memory).holders)
+    match step:
+        case Upload():
+            memory = replace(memory, fresh=False)
+        case Publish() if step.entry.id == memory.mine:
+            memory = replace(memory, fresh=False, swapped=True, changed=True)
+        case Publish():
+            memory = replace(memory, done=(*memory.done, f"the publication of run {step.entry.run} was finished"))
+        case Restore():
+            memory = replace(memory, fresh=False, restored=step.entry.id, done=(*memory.done, f"{step.entry.name} has its name again"))
+        case Describe() | Settle():
+            memory = replace(memory, changed=True)
+        case Archive() if memory.swapped:
+            memory = replace(memory, done=(*memory.done, f"{step.name} had the name, too, and was archived"))
+        case Delete() if step.entry.archives:
+            memory = replace(memory, removed=(*memory.removed, step.entry.name))
+        case Delete() if step.entry.id != memory.mine:
+            run = View(wish, seen, memory).run_of(step.entry)
+            memory = replace(memory, done=(*memory.done, f"what run {run or '?'} had uploaded was removed"))
+    return after, memory
+
+
+def looked(wish: Wish, seen: Sequence[Entry], memory: Memory) -> Memory:
+    """Return what a push knows after a look."""
+    view = View(wish, seen, memory)
+    vacant = not view.holders and any(view.predecessor(staged) is not None for staged in view.staged)
+    mine = view.mine
+    swapped = memory.swapped or (mine is not None and mine in view.holders and not mine.target)
+    undoing = memory.undoing and not swapped
+    changed = memory.changed or swapped
+    return replace(memory, fresh=True, vacant=vacant, swapped=swapped, undoing=undoing, changed=changed)
+
+
+def waited(memory: Memory) -> Memory:
+    """Return what a push knows after it has let the site some time."""
+    return replace(memory, waits=memory.waits + 1)
+
+
+def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
+    """Return what a push knows after a failure.
+
+    A removal that fails never fails a push. Any other step is decided again while its failure is temporary, at most so
+    often, or for as long as the name is vacant; an upload has a limit of its own.
+    """
+    refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
+    if isinstance(step, Delete):
+        return replace(memory, refused=refused)
+    memory = replace(memory, failures=memory.failures + 1)
+    again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant
+    if failure.temporary and again:
+        return memory
+    mine = isinstance(step, Upload | Describe) or step.entry.id == memory.mine or isinstance(step, Archive)
+    return replace(memory, refused=refused, undoing=memory.undoing or (mine and not memory.swapped))
+
+
+# -- facts about images ------------------------------------------------------------------------------------------------
+
+
+def surplus(archived: Sequence[Entry], keep: int | None, newer: int = 0) -> list[Entry]:
+    """Return the archived versions that retention removes: all but the newest `keep`, protected ones never.
+
+    `newer` counts versions that will have been archived until then.
+    """
+    return [] if keep is None else [entry for entry in archived[max(keep - newer, 0) :] if not entry.protected]
+
+
+def _busy(view: View, staged: Entry) -> End:
+    run = view.run_of(staged)
+    return End(
+        message=f"another host is publishing {view.wish.name} (run {run}, begun {staged.created:%H:%M} UTC)",
+        hint=f"wait for it; what it leaves is cleared up after {FOREIGN.total_seconds() / 3600:.0f} hours",
+        reason="busy",
+        temporary=True,
+    )
+
+
+def _age(entry: Entry) -> tuple[datetime, str]:
+    return entry.created, entry.id
+
+
+def _published(entry: Entry) -> bool:
+    """Say whether an image has its name by our act; people leave the marks of what it was before."""
+    return entry.made and not entry.target and not entry.archives
+
+
+def _supersedes(winner: Entry, loser: Entry) -> bool:
+    """Say whether one of two that have the name came after the other, or both replaced one image at the same moment.
+
+    One that was given its name back, because a push seemed to fail, loses against one that was published.
+    """
+    if winner is loser or not (_published(winner) and _published(loser)):
+        return False
+    if winner.replaces == loser.id or (loser.successor and not winner.successor):
+        return True
+    race = winner.replaces == loser.replaces and winner.follows != loser.id and loser.follows != winner.id
+    return race and bool(winner.run and loser.run) and _age(winner) > _age(loser)
+
+
+def _newest(view: View, holder: Entry | None) -> str:
+    """Return the id of the newest image that was published before, other than the one that has the name."""
+    known = [entry for entry in view.seen if entry.made and not view._is_staged(entry) and entry is not holder]
+    return max(known, key=_age).id if known else ""
+
+
+def _was_last(view: View) -> bool:
+    """Say whether the site itself shows that the wanted build was published last."""
+    if view.holder is not None and view.holder.displaced in view.wish.digests:
+        return True
+    made = [entry for entry in view.seen if entry.made and entry.complete and not view._is_staged(entry)]
+    if not made:
+        return False
+    last = max(made, key=_age)
+    version = last.properties.get("build-version") == view.wish.properties.get("build-version")
+    return (view.same(last) and version) or any(mark(digest) == last.successor for digest in view.wish.digests)
