@@ -51,7 +51,7 @@ def push(cloud: str, publication: Publication) -> None:
 
 def upload(site: GlanceSite, publication: Publication) -> str:
     """Create a record, send the file, read back what arrived; return the image's id."""
-    step = Upload(id=str(uuid.uuid4()), visibility="private", replaces="", follows="")
+    step = Upload(id=str(uuid.uuid4()), visibility="private", replaces="")
     site.act(step, publication, stop=threading.Event(), report=lambda done: None)
     return step.id
 

@@ -29,7 +29,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "step": ("task", "doing"),
     "bytes": ("task", "done", "total"),
     "ended": ("task", "status", "error", "hint", "reason", "log", "tail", "seconds", "started", "size", "where",
-              "version", "timings", "peaks"),
+              "version", "place", "timings", "peaks"),
     "finished": ("run", "state", "exit_code", "summary", "seconds", "counts", "journal", "report"),
     "failed": ("message", "hint", "reason", "exit_code"),
 }  # fmt: skip

@@ -187,7 +187,7 @@ class SidecarShape(Shape):
     run: str = ""
     replaces: str = ""
     archives: str = ""
-    follows: str = ""
+    turn: Count = 0
     successor: str = ""
     published: datetime | UnsetType = UNSET
     inode: Count = 0

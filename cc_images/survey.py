@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 
 from cc_images import leftovers as leftovers_here
 from cc_images import sandbox, sources
+from cc_images.cloud import Patience
 from cc_images.config import Config
 from cc_images.errors import CCImagesError
 from cc_images.files import clear_errors
@@ -17,59 +18,83 @@ from cc_images.model import Format, Site
 from cc_images.outlook import Outlook
 from cc_images.plan import PushJob, Request
 from cc_images.planning import formats_for
+from cc_images.published import Published, Put
 from cc_images.selection import select, sites_of
-from cc_images.sites import LOOK, open_site
+from cc_images.sites import LOOK, open_site, reconcile
 from cc_images.sites.base import Entry, ImageSite
-from cc_images.sites.publish import recover, surplus
+from cc_images.sites.publish import recover
+from cc_images.sites.reconcile import End, Memory, View, Wish
+from cc_images.sites.remarks import disorder, remarks
 from cc_images.store import Store
 
 AT_ONCE = 8
-"""Questions that are asked at a time."""
+"""Sites that are asked at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What a site has of one image: the current entry, how many archived ones, or why it could not be asked."""
+    """What a site has of one image: the one that has the name, and how many archived ones.
+
+    `remarks` are what differs from what cc-images has made of it; `error` is why nothing has the name for certain.
+    """
 
     site: str
     name: str
     current: Entry | None = None
     archived: int = 0
+    remarks: tuple[str, ...] = ()
     error: str = ""
 
 
 def standings(request: Request, config: Config, today: date) -> list[Standing]:
     """Ask the sites, all at once, what they have of the images that a request names.
 
-    A site that cannot be asked for one image is asked for no other: its failure counts for all.
+    Each is logged in to once. A site that cannot be asked for one image is asked for no other.
     """
     chosen, _ = select(request, config, today)
-    questions = [
-        (site, image.published_name(arch), out)
-        for site in sites_of(request, config)
-        for image, arch in chosen
-        for out in formats_for(site, image, arch)
-    ]
+    published = Published(config.store)
+    asked = sites_of(request, config)
 
-    firsts = {question[0].name: question for question in reversed(questions)}
-    dead: dict[str, str] = {}
-
-    def ask(question: tuple[Site, str, Format]) -> Standing:
-        site, name, out = question
-        if site.name in dead:
-            return Standing(site=site.name, name=name, error=dead[site.name])
+    def ask(site: Site) -> list[Standing]:
+        questions = [(image.published_name(arch), out) for image, arch in chosen
+                     for out in formats_for(site, image, arch)]  # fmt: skip
         try:
-            opened = open_site(site, out, LOOK)
-            found = opened.find(name)
-            archived = len(opened.archived(name))
+            seen = _observed(site, questions)
         except CCImagesError as error:
-            dead[site.name] = error.message
-            return Standing(site=site.name, name=name, error=error.message)
-        return Standing(site=site.name, name=name, current=found[0] if found else None, archived=archived)
+            return [Standing(site=site.name, name=name, error=error.message) for name, _ in questions]
+        return [_standing(site, name, seen[name, out], published.last(site.name, name)) for name, out in questions]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        known = {id(each): answer for each, answer in zip(firsts.values(), pool.map(ask, firsts.values()), strict=True)}
-        return list(pool.map(lambda each: known.get(id(each)) or ask(each), questions))
+        return [each for found in pool.map(ask, asked) for each in found]
+
+
+def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) -> Standing:
+    view = View(Wish(name=name, wanted=False), seen, Memory())
+    error = ""
+    if len(view.holders) > 1:
+        error = f"{len(view.holders)} images have this name: {', '.join(entry.id for entry in view.holders)}"
+    return Standing(
+        site=site.name,
+        name=name,
+        current=view.holder,
+        archived=len(view.archived),
+        remarks=tuple(remarks(view, last.version if last is not None else "")),
+        error=error,
+    )
+
+
+def _observed(
+    site: Site, questions: Sequence[tuple[str, Format]], patience: Patience = LOOK
+) -> dict[tuple[str, Format], list[Entry]]:
+    """Return what a site has of each name; names and formats that it keeps together are asked for together."""
+    formats = list(dict.fromkeys(out for _, out in questions))
+    together = [formats] if site.cloud and formats else [[out] for out in formats]
+    found: dict[tuple[str, Format], list[Entry]] = {}
+    for group in together:
+        names = list(dict.fromkeys(name for name, out in questions if out in group))
+        seen = open_site(site, group[0], patience).observe_each(names)
+        found |= {(name, out): seen[name] for name, out in questions if out in group}
+    return found
 
 
 def mend(config: Config) -> list[str]:
@@ -95,63 +120,83 @@ def leftovers(config: Config) -> list[str]:
     found += [f"run {work.name}: its folder" for work in dead]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if store.blobs.has_other_content(blob.name)]
     found += [f"store: {digest[:12]} is damaged" for digest in damaged]
-    return found + _each_name(
-        config, store, lambda opened, name: [f"what run {each.run or '?'} had uploaded" for each in opened.staged(name)]
-    )
+    return found + _each_name(config, store, _left)
+
+
+def _left(opened: ImageSite, name: str) -> list[str]:
+    view = View(Wish(name=name, wanted=False), opened.observe(name, lost=True), Memory())
+    return [f"what run {view.run_of(each) or '?'} had uploaded" for each in view.staged] + disorder(view)
 
 
 def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], list[str]]) -> list[str]:
-    """Look at every name that the catalogue has on every site; return what was seen, a line each."""
+    """Look at every name of the catalogue that is not in order on a site; return what was seen, a line each."""
     if not config.images:
         return []
     found: list[str] = []
     chosen, _ = select(Request(tags=tuple(config.images)), replace(config, arches=()), date.max)
     for site in config.sites:
-        for name, out in {
-            (image.published_name(arch), out) for image, arch in chosen for out in formats_for(site, image, arch)
-        }:
-            try:
+        questions = list(dict.fromkeys((image.published_name(arch), out) for image, arch in chosen
+                                       for out in formats_for(site, image, arch)))  # fmt: skip
+        try:
+            seen = _observed(site, questions)
+            doubtful = [each for each in questions if not _in_order(each[0], seen[each])]
+            for name, out in doubtful:
                 with store.lock(f"push {site.cloud or site.name} {name}"):
-                    open_site(site, out, LOOK).find(name)  # whether it is there at all
                     opened = open_site(site, out)
                     with opened.exclusive(threading.Event()):
-                        seen = look(opened, name)
-            except CCImagesError as error:
-                said = error.message.removeprefix(f"site {site.name}: ")
-                found.append(f"site {site.name}: {said}")
-                break
-            found += [f"site {site.name}: {name}: {what}" for what in seen]
+                        found += [f"site {site.name}: {name}: {what}" for what in look(opened, name)]
+        except CCImagesError as error:
+            found.append(f"site {site.name}: {error.message.removeprefix(f'site {site.name}: ')}")
     return found
 
 
-def preview(outlook: Outlook) -> tuple[list[str], bool]:
+def _in_order(name: str, seen: Sequence[Entry]) -> bool:
+    step = reconcile.decide(Wish(name=name, wanted=False), seen, Memory())
+    return isinstance(step, End) and not step.reason
+
+
+def preview(outlook: Outlook, store: Store) -> tuple[list[str], bool]:
     """Ask the sites what the plan's pushes would replace and what retention would delete.
 
     Return a line for each push, and whether every site could be asked.
     """
     lines: list[str] = []
     answered = True
-    sites = {site.name: site for site in outlook.sites}
-    for task in outlook.plan("").tasks:
-        if not isinstance(task.job, PushJob):
-            continue
-        site, name = sites[task.job.site], task.job.name
+    pushes = [(task.id, task.job) for task in outlook.plan("").tasks if isinstance(task.job, PushJob)]
+    seen: dict[str, dict[tuple[str, Format], list[Entry]]] = {}
+    troubles: dict[str, str] = {}
+    for site in outlook.sites:
+        questions = [(job.name, job.format) for _, job in pushes if job.site == site.name]
         try:
-            opened = open_site(site, task.job.format, LOOK)
-            current = opened.find(name)
-            doomed = surplus(opened, name, site.keep, current) if site.keep is not None else []
+            seen[site.name] = _observed(site, questions) if questions else {}
         except CCImagesError as error:
-            lines.append(f"{task.id}: {error.message}")
-            answered = False
+            troubles[site.name], answered = error.message, False
+    sites = {site.name: site for site in outlook.sites}
+    published = Published(store.root)
+    for task, job in pushes:
+        if job.site in troubles:
+            lines.append(f"{task}: {troubles[job.site]}")
             continue
-        does = f"replaces {current[0].properties.get('build-version', '?')}" if current else "is the first"
-        wanted = site.visibility
-        if current and wanted and current[0].visibility != wanted:
-            does += f", {current[0].visibility} → {wanted}"
-        elif current and current[0].visibility:
-            does += f", stays {current[0].visibility}"
-        elif site.cloud:
-            does += f", {wanted or opened.first_visibility()}"
-        deletes = f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else ""
-        lines.append(f"{task.id}: {does}{deletes}")
+        view = View(Wish(name=job.name), seen[job.site][job.name, job.format], Memory())
+        lines.append(f"{task}: {_would(sites[job.site], job, view, published.last(job.site, job.name))}")
     return lines, answered
+
+
+def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
+    """Return what a push would do, as far as that is known before its file is."""
+    current = view.holder
+    if len(view.holders) > 1:
+        return f"fails: {len(view.holders)} images have the name {job.name}"
+    has = current.properties.get("build-version", "?") if current is not None else ""
+    if last is not None and last.version == job.version != has and not job.insist:
+        return f"changes nothing: {'; '.join(remarks(view, last.version)) or 'nobody has the name'}"
+    does = f"replaces {has}" if current is not None else "is the first"
+    wanted = site.visibility
+    if current is not None and wanted and current.visibility != wanted:
+        does += f", {current.visibility} → {wanted}"
+    elif current is not None and current.visibility:
+        does += f", stays {current.visibility}"
+    elif site.cloud:
+        does += f", {wanted or open_site(site, job.format, LOOK).first_visibility()}"
+    doomed = reconcile.surplus(view.archived, site.keep, len(view.holders))
+    return does + (f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else "")

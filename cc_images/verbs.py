@@ -51,7 +51,7 @@ def plan(options: argparse.Namespace) -> int:
     now = clock.now()
     seen = outlook.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
     made = seen.plan(f"{now:{VERSION_FORMAT}}")
-    pushes, answered = survey.preview(seen) if options.dry_run else ([], True)
+    pushes, answered = survey.preview(seen, Store(config.store)) if options.dry_run else ([], True)
     if options.json:
         report.say(report.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
     else:

@@ -82,11 +82,12 @@ def _asked(config: Config, tags: tuple[str, ...], sites: list[str] | tuple[str, 
 
     rows: list[tuple[str, ...]] = []
     for each in survey.standings(Request(tags=tags, sites=tuple(sites)), config, clock.now().date()):
-        version, created, remark = "-", "-", each.error
+        version, created = "-", "-"
         if each.current is not None:
             version = each.current.properties.get("build-version", "?")
             created = f"{each.current.created:%Y-%m-%d %H:%M}"
-            remark = f"{each.archived} archived" if each.archived else ""
+        archived = f"{each.archived} archived" if each.archived else ""
+        remark = "; ".join(text for text in (each.error, *each.remarks, archived) if text)
         rows.append((each.site, each.name, version, created, remark, each.error))
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,13 +107,13 @@ def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: p
     class Dead:
         def __init__(self, *words: object) -> None: ...
 
-        def find(self, name: str) -> None:
-            asks.append(name)
+        def observe_each(self, names: Sequence[str]) -> None:
+            asks.extend(names)
             raise CCImagesError("site x does not answer", hint="", reason="unreachable", temporary=True)
 
-    write_files(tmp_path, images="A: {}\nB: {}\nC: {}\n", sites="x: {directory: d, is_baremetal: true}")
+    write_files(tmp_path, images="A: {}\nB: {}\nC: {}\n", sites="x: {cloud: c, is_baremetal: true}")
     monkeypatch.setattr(survey, "open_site", Dead)
     loaded = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path)
     found = survey.standings(Request(tags=("all",)), loaded, NOW.date())
     assert [each.error for each in found] == ["site x does not answer"] * 3
-    assert len(asks) == 1
+    assert asks == ["A", "B", "C"], "all of them at once"

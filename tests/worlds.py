@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cc_images.sites.base import (
     Act,
@@ -20,7 +21,6 @@ from cc_images.sites.base import (
     Entry,
     Publish,
     Restore,
-    Settle,
     Upload,
     after,
     has_archive_name,
@@ -33,6 +33,7 @@ from cc_images.sites.reconcile import (
     Look,
     Memory,
     Step,
+    View,
     Wait,
     Wish,
     begin,
@@ -64,6 +65,8 @@ class Host:
     """Decided, and not taken yet."""
     touched: frozenset[tuple[str, int]] = frozenset()
     """What people had touched when it last looked."""
+    at_start: frozenset[tuple[str, int]] = frozenset()
+    """What they had touched when its push began."""
     last: str = ""
     """What it has published last, as its own store remembers."""
     ended: str = ""
@@ -87,12 +90,17 @@ class State:
     kills: int
     touched: frozenset[tuple[str, int]] = frozenset()
     """Images that people have named, hidden or put there, each with the number of the last deed."""
+    meddled: bool = False
+    """Whether a person did anything."""
     two_by_hand: bool = False
     """Whether a person gave the name to a second image."""
     published: str = ""
     """The content that cc-images published last, whoever did."""
     calm: bool = True
     """Whether no host was killed, or left by an error, since a push ended well."""
+
+
+Rules = Sequence[Callable[[View], Step | None]]
 
 
 class Broken(AssertionError):
@@ -117,10 +125,8 @@ def wish(host: Host, now: datetime = START) -> Wish:
 
 def image(content: str, name: str, age: int, **more: object) -> Entry:
     """Return an image of ours, made in the `age`-th second."""
-    given = {"made": True, "made_for": NAME, "run": f"old{age}", "visibility": "shared"} | more
-    return Entry(
-        id=f"i{age}", name=name, sha512=content, size=SIZE, created=START + timedelta(seconds=age), **given,
-    )  # type: ignore[arg-type]  # fmt: skip
+    given: dict[str, Any] = {"made": True, "made_for": NAME, "run": f"old{age}", "visibility": "shared"} | more
+    return Entry(id=f"i{age}", name=name, sha512=content, size=SIZE, created=START + timedelta(seconds=age), **given)
 
 
 def beginning(hosts: Sequence[Host], *, faults: int, deeds: int, kills: int, first: bool = False) -> State:
@@ -144,7 +150,7 @@ def holders(state: State) -> list[Entry]:
 # -- what can happen ---------------------------------------------------------------------------------------------------
 
 
-def moves(state: State, rules: Sequence[object] = RULES) -> Iterator[tuple[str, State]]:
+def moves(state: State, rules: Rules = RULES) -> Iterator[tuple[str, State]]:
     """Return everything that can happen next, each with its label."""
     for number, host in enumerate(state.hosts):
         for label, after_it in _host_moves(state, host, rules):
@@ -159,12 +165,13 @@ def _put_host(pair: tuple[State, Host], number: int) -> State:
     return replace(state, hosts=(*state.hosts[:number], host, *state.hosts[number + 1 :]))
 
 
-def _host_moves(state: State, host: Host, rules: Sequence[object]) -> Iterator[tuple[str, tuple[State, Host]]]:
+def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
     if not host.running:
         if host.nights:
             number = host.number + 1
             run = f"{host.name}{number}"
-            begun = replace(host, running=True, number=number, memory=Memory(ids=(f"{run}a", f"{run}b")))
+            begun = replace(host, running=True, number=number, at_start=state.touched,
+                            memory=Memory(ids=(f"{run}a", f"{run}b")))  # fmt: skip
             yield f"begins to push {host.nights[0]} and looks", (state, _looks(state, begun, rules))
             if state.faults:
                 quiet = replace(host, nights=host.nights[1:], number=number, ended="away")
@@ -186,20 +193,25 @@ def _host_moves(state: State, host: Host, rules: Sequence[object]) -> Iterator[t
             yield from _acts(state, host, host.step, rules)
 
 
-def _looks(state: State, host: Host, rules: Sequence[object]) -> Host:
+def _looks(state: State, host: Host, rules: Rules) -> Host:
     seen = state.images
     memory = looked(wish(host), seen, host.memory)
     return _decides(replace(host, seen=seen, memory=memory, touched=state.touched), rules)
 
 
-def _decides(host: Host, rules: Sequence[object]) -> Host:
-    step = decide(wish(host), host.seen, host.memory, rules)  # type: ignore[arg-type]
+def _decides(host: Host, rules: Rules) -> Host:
+    step = decide(wish(host), host.seen, host.memory, rules)
     taken = {entry.name for entry in host.seen if entry.complete}
     match step:
         case Publish() | Restore() if NAME in taken:
             raise Broken(f"{step} gives a name that is taken")
         case Archive() if step.name in taken:
             raise Broken(f"{step} gives a name that is taken")
+    view = View(wish(host), host.seen, host.memory)
+    ready = (entry for entry in view.staged if entry.complete and view.may(Publish, entry))
+    vacancy = not view.holders and any(view.predecessor(entry) for entry in ready)
+    if vacancy and not isinstance(step, Publish | Restore | Look | End):
+        raise Broken(f"a vacancy of ours is not filled first, but: {_label(step) if isinstance(step, Act) else step}")
     return replace(host, step=step)
 
 
@@ -210,7 +222,12 @@ def _ends(state: State, host: Host, end: End) -> tuple[State, Host]:
     ended = "failed" if failed else "kept" if kept else "well"
     done = replace(host, running=False, step=None, nights=host.nights[1:], last=last, ended=ended,
                    memory=Memory(), seen=())  # fmt: skip
-    if ended == "well" and state.calm and not state.two_by_hand and not any(other.running for other in state.hosts if other != host):
+    if (
+        ended == "well"
+        and state.calm
+        and not state.two_by_hand
+        and not any(other.running for other in state.hosts if other != host)
+    ):
         _check_order(state, host)
     return replace(state, calm=state.calm and not failed), done
 
@@ -224,7 +241,7 @@ def _check_order(state: State, host: Host) -> None:
         raise Broken("a push has ended well, and its image has not the name")
 
 
-def _acts(state: State, host: Host, step: Act, rules: Sequence[object]) -> Iterator[tuple[str, tuple[State, Host]]]:
+def _acts(state: State, host: Host, step: Act, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
     label = _label(step)
     begun = replace(host, memory=begin(host.memory, step))
     effect, answer = _effect(state, host, step)
@@ -280,11 +297,14 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
         return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
     if now is None:
         return state, Failure(temporary=False)
-    changed = now if isinstance(step, Describe) else after(step)
+    told = now if isinstance(step, Describe) else after(step)
     # Glance changes what it is told to change; the rest is as people have made it meanwhile
-    merged = replace(changed, hidden=now.hidden, status=now.status)
+    name = told.name if told.name != step.entry.name else now.name
+    merged = replace(told, name=name, hidden=now.hidden, status=now.status)
     images = tuple(merged if entry.id == merged.id else entry for entry in state.images)
-    published = merged.sha512 if isinstance(step, Publish) else state.published
+    published = merged.sha512 if isinstance(step, Publish | Restore) else state.published
+    if isinstance(step, Archive) and step.entry.sha512 == published:
+        published = step.successor
     return replace(state, images=images, published=published), merged
 
 
@@ -301,9 +321,10 @@ def _check_person(state: State, host: Host, step: Act, now: Entry | None) -> Sta
     by_us = has_archive_name(now, NAME)
     if isinstance(step, Delete) and now.name == step.entry.name and not (now.archives and by_us):
         raise Broken(f"{_label(step)} removes what a person has touched")
-    if isinstance(step, Archive | Restore) and now.name != NAME and not by_us:
+    staged = bool(now.target) and now.name == staged_name(NAME, now.run)
+    if isinstance(step, Archive | Restore | Publish) and not (now.name == NAME or by_us or staged):
         raise Broken(f"{_label(step)} moves what a person has moved")
-    if isinstance(step, Archive) and host.nights[0] == state.published and not host.memory.sent:
+    if isinstance(step, Archive) and host.nights[0] == state.published and deed in host.at_start and now.name == NAME:
         raise Broken(f"{_label(step)} undoes what a person did, without a newer build")
     return state
 
@@ -313,13 +334,13 @@ def _upload(state: State, host: Host, step: Upload, status: str, content: str = 
     age = state.made
     known = next((entry for entry in state.images if entry.id == step.id), None)
     made = known or image("", staged_name(NAME, host.run), age, run=host.run, target=NAME, intended=step.visibility,
-                          visibility="private", replaces=step.replaces, follows=step.follows)  # fmt: skip
+                          visibility="private", replaces=step.replaces)  # fmt: skip
     if known is None and step.entry is not None:
         return state  # an id is never used again
     whole = replace(made, id=step.id, status=status, size=SIZE if complete else 0,
                     sha512=(content or host.nights[0]) if complete else "")  # fmt: skip
     others = tuple(entry for entry in state.images if entry.id != step.id)
-    return replace(state, images=tuple(sorted((*others, whole), key=lambda each: each.id)), made=age + (known is None))
+    return replace(state, images=_sorted(*others, whole), made=age + (known is None))
 
 
 # -- people ------------------------------------------------------------------------------------------------------------
@@ -329,24 +350,19 @@ def _deeds(state: State) -> Iterator[tuple[str, tuple[Entry, ...], str]]:
     """Return what a person may do: the site after it, and the image that was touched."""
     for entry in state.images:
         others = tuple(each for each in state.images if each is not entry)
-
-        def with_it(others: tuple[Entry, ...] = others, entry: Entry = entry, **changes: object) -> tuple[Entry, ...]:
-            changed = replace(entry, **changes)  # type: ignore[arg-type]
-            return tuple(sorted((*others, changed), key=lambda each: each.id))
-
         yield f"deletes {entry.id} ({entry.name})", others, entry.id
         if not entry.complete:
             continue
-        if entry.name == NAME:
-            yield f"renames {entry.id} ({NAME}) to bad", with_it(name=f"{NAME}-bad"), entry.id
-            if not entry.hidden:
-                yield f"hides {entry.id} ({NAME})", with_it(hidden=True), entry.id
-        else:
-            yield f"renames {entry.id} ({entry.name}) to {NAME}", with_it(name=NAME), entry.id
-            if entry.name != "kept":
-                yield f"renames {entry.id} ({entry.name}) to kept", with_it(name="kept"), entry.id
+        if entry.name == NAME and not entry.hidden:
+            yield f"hides {entry.id} ({NAME})", _sorted(*others, replace(entry, hidden=True)), entry.id
+        for name in {NAME: (f"{NAME}-bad",), "kept": (NAME,)}.get(entry.name, (NAME, "kept")):
+            yield f"renames {entry.id} ({entry.name}) to {name}", _sorted(*others, replace(entry, name=name)), entry.id
     theirs = image("theirs", NAME, state.made, made=False, made_for="", run="")
-    yield "uploads an image of the name", tuple(sorted((*state.images, theirs), key=lambda each: each.id)), theirs.id
+    yield "uploads an image of the name", _sorted(*state.images, theirs), theirs.id
+
+
+def _sorted(*images: Entry) -> tuple[Entry, ...]:
+    return tuple(sorted(images, key=lambda each: each.id))
 
 
 def _after_deed(state: State, images: tuple[Entry, ...], touched: str) -> State:
@@ -355,16 +371,20 @@ def _after_deed(state: State, images: tuple[Entry, ...], touched: str) -> State:
         images=images,
         made=state.made + (len(images) > len(state.images)),
         deeds=state.deeds - 1,
+        meddled=True,
         touched=frozenset(deed for deed in state.touched if deed[0] != touched) | {(touched, state.deeds)},
     )
     names = holders(now)
+    evident = any(state.published in (entry.sha512, entry.successor) for entry in images if entry.made)
+    if not evident and all(host.last != state.published for host in state.hosts):
+        now = replace(now, published="")  # nothing tells any more that it was ever there
     return replace(now, two_by_hand=(state.two_by_hand or len(names) > 1) and len(names) > 0)
 
 
 # -- when faults have ended --------------------------------------------------------------------------------------------
 
 
-def settle(state: State, host_number: int = 0) -> None:
+def settle(state: State, host_number: int = 0, rules: Rules = RULES) -> None:
     """Let one host push twice, a day later and undisturbed; check that the site is as wanted, or as a person wants it.
 
     Raises Broken with what is wrong.
@@ -372,10 +392,12 @@ def settle(state: State, host_number: int = 0) -> None:
     host = state.hosts[host_number]
     content = (host.nights or ("final",))[0]
     for _ in range(2):
-        state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False))
+        state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False), rules)
     names = holders(state)
     if len(names) > 1:
-        if not state.two_by_hand and not state.touched:
+        touched = {deed[0] for deed in state.touched}
+        ours = [entry for entry in names if entry.made and not (entry.archives or entry.target)]
+        if len(ours) == len(names) and not state.two_by_hand and touched.isdisjoint(entry.id for entry in names):
             raise Broken(f"{len(names)} images have the name for good")
         return
     if end.reason == "ambiguous":
@@ -383,7 +405,7 @@ def settle(state: State, host_number: int = 0) -> None:
     if end.reason:
         raise Broken(f"two pushes later the site is not in order: {end.message or end.reason}")
     if not end.same or end.note:
-        if not state.touched:
+        if not state.meddled:
             raise Broken(f"something is kept for a person that none did: {end.note}")
         return
     if [entry.sha512 for entry in names] != [content]:
@@ -393,15 +415,16 @@ def settle(state: State, host_number: int = 0) -> None:
         raise Broken(f"two pushes later {', '.join(left)} is left")
 
 
-def _undisturbed(state: State, host: Host) -> tuple[State, Host, End]:
+def _undisturbed(state: State, host: Host, rules: Rules) -> tuple[State, Host, End]:
     number = host.number + 1
     run = f"{host.name}{number}"
     host = replace(host, number=number, memory=Memory(ids=(f"{run}a", f"{run}b")), touched=state.touched)
     seen, memory = state.images, looked(wish(host, LATER), state.images, host.memory)
     for _ in range(60):
-        step = decide(wish(host, LATER), seen, memory)
+        step = decide(wish(host, LATER), seen, memory, rules)
         if isinstance(step, End):
-            last = host.nights[0] if not end_failed(memory, step) and step.same else host.last
+            failed = memory.undoing or bool(step.reason)
+            last = host.nights[0] if not failed and step.same else host.last
             return state, replace(host, last=last), step
         if isinstance(step, Look | Wait):
             seen, memory = state.images, looked(wish(host, LATER), state.images, waited(memory))
@@ -412,11 +435,6 @@ def _undisturbed(state: State, host: Host) -> tuple[State, Host, End]:
         if isinstance(answer, Failure):
             seen, memory = state.images, looked(wish(host, LATER), state.images, memory)
     raise Broken("an undisturbed push takes no end")
-
-
-def end_failed(memory: Memory, end: End) -> bool:
-    """Say whether an end is an error."""
-    return memory.undoing or bool(end.reason)
 
 
 # -- exploring ---------------------------------------------------------------------------------------------------------
@@ -432,8 +450,8 @@ class Explored:
     """States in which no host was at work, from each of which the site was brought into order."""
 
 
-def explore(start: State, rules: Sequence[object] = RULES, limit: int = 10**9) -> Explored:
-    """Visit every state that can be reached, at most `limit`; raise Broken with the calls that lead to a broken rule."""
+def explore(start: State, rules: Rules = RULES, limit: int = 10**9) -> Explored:
+    """Visit every state that can be reached, at most `limit`; raise Broken with the calls that break a rule."""
     came: dict[State, tuple[State, str] | None] = {start: None}
     todo: deque[State] = deque([start])
     made, ends = 0, 0
@@ -444,7 +462,7 @@ def explore(start: State, rules: Sequence[object] = RULES, limit: int = 10**9) -
             if not any(host.running for host in state.hosts):
                 ends += 1
                 for number in range(len(state.hosts)):
-                    settle(state, number)
+                    settle(state, number, rules)
             for label, reached in moves(state, rules):
                 made += 1
                 if reached not in came:
@@ -465,7 +483,7 @@ def trace(came: dict[State, tuple[State, str] | None], state: State) -> str:
     return "\n".join(["after these calls:", *reversed(lines), "the site has:", *map(_shown, state.images)])
 
 
-def wander(start: State, choose: random.Random, rules: Sequence[object] = RULES) -> int:
+def wander(start: State, choose: random.Random, rules: Rules = RULES) -> int:
     """Go one long way at random and bring the site into order at its end; return how many calls it had."""
     state, way = start, [start]
     labels: list[str] = []
@@ -474,7 +492,7 @@ def wander(start: State, choose: random.Random, rules: Sequence[object] = RULES)
             label, state = choose.choice(found)
             labels.append(label)
             way.append(state)
-        settle(state, choose.randrange(len(state.hosts)))
+        settle(state, choose.randrange(len(state.hosts)), rules)
     except Broken as broken:
         said = "\n".join(["after these calls:", *(f"  {label}" for label in labels), "the site has:",
                           *map(_shown, state.images)])  # fmt: skip
@@ -483,7 +501,7 @@ def wander(start: State, choose: random.Random, rules: Sequence[object] = RULES)
 
 
 def _shown(entry: Entry) -> str:
-    marks = {name: getattr(entry, name) for name in ("target", "replaces", "follows", "archives", "successor")}
+    marks = {name: getattr(entry, name) for name in ("target", "replaces", "turn", "archives", "successor")}
     said = " ".join(f"{name}={value}" for name, value in marks.items() if value)
     whose = "ours" if entry.made else "theirs"
     return f"  {entry.id} {entry.name} {entry.status} {entry.sha512} {whose} {said}{' hidden' if entry.hidden else ''}"

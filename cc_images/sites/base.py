@@ -55,7 +55,8 @@ class Entry:
     """An image as a site has it, with the marks that cc-images has left on it.
 
     `made` says that cc-images made it. While it is staged, `target` is the name that it shall have. From its upload on,
-    `replaces` is the id of the image that had the name then, and `follows` that of the newest earlier one of ours.
+    `replaces` is the id of the image that had the name then. Once published, `turn` counts the publications before it
+    that its push knew: two with one turn knew nothing of each other.
     Once archived, `archives` is the name that it had, and `successor` the beginning of the digest that replaced it; one
     that was given its name back keeps the latter.
     """
@@ -82,7 +83,7 @@ class Entry:
     run: str = ""
     target: str = ""
     replaces: str = ""
-    follows: str = ""
+    turn: int = 0
     archives: str = ""
     successor: str = ""
     intended: str = ""
@@ -105,7 +106,6 @@ class Upload:
     id: str
     visibility: str
     replaces: str
-    follows: str
     entry: Entry | None = None
     """The image, where it is there already and has no bytes."""
 
@@ -125,6 +125,7 @@ class Publish:
 
     entry: Entry
     before: Entry | None
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +177,10 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
                 entry,
                 name=entry.target,
                 target="",
+                turn=step.turn,
                 visibility=entry.intended or entry.visibility,
                 intended="",
-                replaces=before.id if before is not None else entry.replaces,
+                replaces=before.id if before is not None else "",
                 tags=entry.tags | given,
                 protected=entry.protected or lent,
                 lent=lent,
@@ -235,8 +237,11 @@ class ImageSite(Protocol):
     def address(self, name: str) -> str:
         """Return where a person finds the image."""
 
+    def observe_each(self, names: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return what `observe` says of each of several names; like the next three, it comes with `Queries`."""
+
     def find(self, name: str) -> list[Entry]:
-        """Return the published images with this name; like the next two, it comes with `Queries`."""
+        """Return the published images with this name."""
 
     def staged(self, name: str) -> list[Entry]:
         """Return uploads for this name that were not published."""

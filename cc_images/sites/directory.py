@@ -195,7 +195,8 @@ class DirectorySite(Queries):
             properties=said.get("properties", {}),
             made="sha512" in said,
             made_for=said.get("name", ""),
-            **{each: said.get(each, "") for each in ("run", "replaces", "follows", "archives", "successor")},
+            turn=said.get("turn", 0),
+            **{each: said.get(each, "") for each in ("run", "replaces", "archives", "successor")},
         )
 
     def _fits(self, said: Json, status: os.stat_result, file: Path) -> bool:
@@ -249,7 +250,6 @@ class DirectorySite(Queries):
             "published": clock.now().isoformat(),
             "run": publication.run,
             "replaces": step.replaces,
-            "follows": step.follows,
             "properties": dict(publication.properties),
         }
         try:
@@ -298,6 +298,8 @@ class DirectorySite(Queries):
         name, before, file = step.entry.target, step.before, self._staged_file(step.entry)
         if self._file(name).exists() and (before is None or not self._same_file(before.name, name)):
             raise self._conflict(self._file(name))
+        marks = {"turn": step.turn, "replaces": before.id if before is not None else ""}
+        self._write(_beside(file), self._read(_beside(file)) | marks)
         file.rename(self._file(name))
         _beside(file).rename(self._sidecar(name))
         flush_folder(self._folder)

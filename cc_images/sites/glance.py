@@ -97,9 +97,12 @@ class GlanceSite(ImageApi, Queries):
             found += [entry for entry in self._list(status="in:queued,saving") if concerns(entry, name)]
         return list({entry.id: entry for entry in found}.values())
 
-    def observe_all(self) -> list[Entry]:
-        """Return all images of the project, for who asks about many names: two calls and one for each further page."""
-        return [*self._list(), *self._list(os_hidden="true")]
+    def observe_each(self, names: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return what concerns each name, from one list of all images of the project: two calls, one a further page."""
+        if len(names) == 1:
+            return super().observe_each(names)
+        every = [*self._list(), *self._list(os_hidden="true")] if names else []
+        return {name: [entry for entry in every if concerns(entry, name)] for name in names}
 
     def _hidden(self, name: str) -> list[Entry]:
         return [entry for entry in self._list(os_hidden="true") if concerns(entry, name)]
@@ -125,7 +128,9 @@ class GlanceSite(ImageApi, Queries):
 
     def _change(self, entry: Entry, wanted: Entry) -> Entry:
         """Change name, marks, visibility and protection together: Glance makes all changes of a call or none."""
-        changes: Json = {"name": wanted.name, "tags": tags(wanted)}
+        changes: Json = {"tags": tags(wanted)}
+        if wanted.name != entry.name:
+            changes["name"] = wanted.name
         if wanted.visibility != entry.visibility:
             changes["visibility"] = wanted.visibility
         if wanted.protected != entry.protected:
@@ -166,7 +171,6 @@ class GlanceSite(ImageApi, Queries):
                 target=publication.name,
                 run=publication.run,
                 replaces=step.replaces,
-                follows=step.follows,
                 visibility=step.visibility,
             ),
         }

@@ -15,6 +15,10 @@ class Queries:
         """Return all images that concern the name."""
         raise NotImplementedError
 
+    def observe_each(self, names: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return all images that concern each of several names."""
+        return {name: self.observe(name, lost=True) for name in names}
+
     def find(self, name: str) -> list[Entry]:
         """Return the published images that have exactly this name."""
         return self._view(name).holders

@@ -89,8 +89,8 @@ class Memory:
     """Whether its image has had the name."""
     changed: bool = False
     archived: str = ""
-    restored: str = ""
-    """The id of an image that it gave its name back."""
+    named: frozenset[str] = frozenset()
+    """Ids of images to which it gave the name, its own or others."""
     removed: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     """What it put in order, a phrase each."""
@@ -158,7 +158,7 @@ class View:
     @cached_property
     def staged(self) -> list[Entry]:
         """Uploads that were not published, newest first; some without bytes may have lost their marks."""
-        return sorted(filter(self._is_staged, self.seen), key=_age, reverse=True)
+        return sorted(filter(self.is_staged, self.seen), key=_age, reverse=True)
 
     @cached_property
     def archived(self) -> list[Entry]:
@@ -195,7 +195,8 @@ class View:
                 return entry
         return None
 
-    def _is_staged(self, entry: Entry) -> bool:
+    def is_staged(self, entry: Entry) -> bool:
+        """Say whether an image is an upload for this name that still has its temporary name."""
         if entry.made and entry.target == self.wish.name:
             return entry.name == staged_name(self.wish.name, entry.run)
         empty = not (entry.made or entry.complete or entry.size) and entry.visibility in ("", "private")
@@ -211,11 +212,10 @@ def one_has_the_name(view: View) -> Step | None:
         return None
     for loser in view.holders:
         for winner in view.holders:
-            if _supersedes(winner, loser) and view.may(Archive, loser):
+            if _supersedes(winner, loser, view) and view.may(Archive, loser):
                 return Archive(entry=loser, name=view.free_name(loser), successor=mark(winner.sha512))
     for entry in view.holders:
-        by_this_push = entry.id == view.memory.restored or (view.memory.swapped and entry is view.mine)
-        if by_this_push and view.may(Archive, entry):
+        if entry.id in view.memory.named and view.may(Archive, entry):
             return Archive(entry=entry, name=view.free_name(entry), successor="")
     return End(
         message=f"the site has {len(view.holders)} images named {view.wish.name}: "
@@ -248,7 +248,7 @@ def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
             continue
         undone = staged.id == view.memory.mine and view.memory.undoing
         if staged.complete and not undone and view.may(Publish, staged):
-            return Publish(entry=staged, before=before)
+            return Publish(entry=staged, before=before, turn=_turn(view))
         if staged.id != view.memory.mine and not view.is_dead(staged):
             return _busy(view, staged)
         if view.may(Restore, before):
@@ -261,9 +261,10 @@ def a_failed_push_takes_its_image_away(view: View) -> Step | None:
     if not view.memory.undoing:
         return None
     mine = view.mine
-    if mine in view.staged and mine is not None and view.may(Delete, mine):
-        return Delete(entry=mine)
-    return End()
+    if mine is None or mine not in view.staged or not view.may(Delete, mine):
+        return End()
+    unfilled = not view.holders and view.predecessor(mine) is not None
+    return End() if unfilled else Delete(entry=mine)
 
 
 def what_dead_runs_left_is_removed(view: View) -> Step | None:
@@ -339,6 +340,13 @@ def what_has_the_bytes_is_described(view: View) -> Step | None:
 def the_file_is_sent(view: View) -> Step | None:
     """Send the bytes to a private image with a temporary name, or let the site finish storing them."""
     wish, memory, mine, holder = view.wish, view.memory, view.mine, view.holder
+    if mine is not None and not view.is_staged(mine):
+        return End(
+            message=f"somebody gave the upload of {wish.name} the name {mine.name}, and it is left alone",
+            hint="push again",
+            reason="conflict",
+            temporary=True,
+        )
     if mine is not None and mine.complete and view.same(mine):
         return None
     if mine is not None and mine.status == "saving" and memory.waits < WAITS:
@@ -352,7 +360,6 @@ def the_file_is_sent(view: View) -> Step | None:
         id=mine.id if mine is not None else memory.ids[memory.sent],
         visibility=wish.visibility or (holder.visibility if holder is not None else wish.first_visibility),
         replaces=holder.id if holder is not None else "",
-        follows=_newest(view, holder),
         entry=mine,
     )
 
@@ -369,7 +376,7 @@ def the_new_one_gets_the_name(view: View) -> Step | None:
     """Give the upload the name, which nobody has."""
     if view.holders or view.mine is None or not view.may(Publish, view.mine):
         return None
-    return Publish(entry=view.mine, before=view.predecessor(view.mine))
+    return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=_turn(view))
 
 
 RULES: tuple[Callable[[View], Step | None], ...] = (
@@ -413,6 +420,8 @@ def begin(memory: Memory, step: Act) -> Memory:
             return replace(memory, mine=step.id, sent=memory.sent + 1, waits=0)
         case Archive() if step.successor and not memory.swapped:
             return replace(memory, vacant=True, archived=step.name)
+        case Publish() | Restore():
+            return replace(memory, named=memory.named | {step.entry.id})
     return memory
 
 
@@ -431,9 +440,11 @@ def learn(
         case Publish() if step.entry.id == memory.mine:
             memory = replace(memory, fresh=False, swapped=True, changed=True)
         case Publish():
-            memory = replace(memory, done=(*memory.done, f"the publication of run {step.entry.run} was finished"))
+            memory = replace(
+                memory, fresh=False, done=(*memory.done, f"the publication of run {step.entry.run} was finished")
+            )
         case Restore():
-            memory = replace(memory, fresh=False, restored=step.entry.id, done=(*memory.done, f"{step.entry.name} has its name again"))
+            memory = replace(memory, fresh=False, done=(*memory.done, f"{step.entry.name} has its name again"))
         case Describe() | Settle():
             memory = replace(memory, changed=True)
         case Archive() if memory.swapped:
@@ -509,32 +520,36 @@ def _published(entry: Entry) -> bool:
     return entry.made and not entry.target and not entry.archives
 
 
-def _supersedes(winner: Entry, loser: Entry) -> bool:
-    """Say whether one of two that have the name came after the other, or both replaced one image at the same moment.
+def _supersedes(winner: Entry, loser: Entry, view: View) -> bool:
+    """Say whether one of two that have the name by our acts came after the other, or won against it.
 
-    One that was given its name back, because a push seemed to fail, loses against one that was published.
+    A winner replaced the loser, or the loser was given its name back because a push seemed to fail, or the loser's push
+    did not know of another one: then two images had one turn.
     """
     if winner is loser or not (_published(winner) and _published(loser)):
         return False
     if winner.replaces == loser.id or (loser.successor and not winner.successor):
         return True
-    race = winner.replaces == loser.replaces and winner.follows != loser.id and loser.follows != winner.id
-    return race and bool(winner.run and loser.run) and _age(winner) > _age(loser)
+    unknown = loser.turn and any(each.turn == loser.turn and each is not loser for each in _known(view))
+    return bool(unknown) and (winner.turn, *_age(winner)) > (loser.turn, *_age(loser))
 
 
-def _newest(view: View, holder: Entry | None) -> str:
-    """Return the id of the newest image that was published before, other than the one that has the name."""
-    known = [entry for entry in view.seen if entry.made and not view._is_staged(entry) and entry is not holder]
-    return max(known, key=_age).id if known else ""
+def _known(view: View) -> list[Entry]:
+    """Return the images of ours that have been published."""
+    return [entry for entry in view.seen if entry.made and entry.complete and not view.is_staged(entry)]
+
+
+def _turn(view: View) -> int:
+    """Return the turn of the next publication."""
+    return 1 + max((entry.turn for entry in _known(view)), default=0)
 
 
 def _was_last(view: View) -> bool:
     """Say whether the site itself shows that the wanted build was published last."""
     if view.holder is not None and view.holder.displaced in view.wish.digests:
         return True
-    made = [entry for entry in view.seen if entry.made and entry.complete and not view._is_staged(entry)]
-    if not made:
+    if not (known := _known(view)):
         return False
-    last = max(made, key=_age)
+    last = max(known, key=_age)
     version = last.properties.get("build-version") == view.wish.properties.get("build-version")
     return (view.same(last) and version) or any(mark(digest) == last.successor for digest in view.wish.digests)

@@ -1,0 +1,34 @@
+"""Decisions of publishing, as deep as two minutes allow; the short ones are in `tests/test_reconcile.py`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_reconcile import A_TWICE, A, B, Budget, wandered
+from tests.worlds import Host, beginning, explore
+
+DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
+    "one host, three faults": ((A,), {"faults": 3, "deeds": 1, "kills": 1}),
+    "one host, two deeds": ((A,), {"faults": 1, "deeds": 2, "kills": 1}),
+    "two nights": ((A_TWICE,), {"faults": 1, "deeds": 1, "kills": 1}),
+    "two hosts and a fault": ((A, B), {"faults": 1, "deeds": 0, "kills": 0}),
+    "two hosts and a person": ((A, B), {"faults": 0, "deeds": 1, "kills": 0}),
+    "two hosts, a fault and a kill": ((A, B), {"faults": 1, "deeds": 0, "kills": 1}),
+    "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
+}
+
+WAYS = 10_000
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts, budget = DEEP[name]
+    explored = explore(beginning(hosts, **budget))
+    with capsys.disabled():
+        print(f"\n{name}: {explored.states} states, {explored.moves} calls, {explored.ends} ends, each put in order")
+    assert explored.ends > 100
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_the_rules_hold_on_long_random_ways(part: int) -> None:
+    assert sum(wandered(seed) for seed in range(part * WAYS // 4, (part + 1) * WAYS // 4)) > 3 * WAYS
