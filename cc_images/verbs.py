@@ -31,7 +31,7 @@ def _request(options: argparse.Namespace) -> Request:
     return Request(
         tags=tuple(options.tags),
         arches=_arches(options),
-        build=options.build or options.force or neither,
+        build=options.build or (options.force and not options.push) or neither,
         push=options.push or neither,
         force=options.force,
         jobs=options.tasks,

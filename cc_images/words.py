@@ -143,8 +143,8 @@ def _plan(made: Parser) -> None:
     made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
     made.add_argument(
         "-f", "--force", action="store_true",
-        help="with -b: rebuild completely and drop what is cached of the named images; "
-        "with -p: publish over what somebody changed on a site by hand",
+        help="rebuild completely and drop what is cached of the named images; with -p and without -b: "
+        "publish what is there over what somebody changed on a site by hand",
     )  # fmt: skip
     made.add_argument(
         "-t", "--tasks", type=_at_least_one, default=1, metavar="N",

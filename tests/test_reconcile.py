@@ -79,7 +79,7 @@ def test_a_rule_that_is_missing_is_found_out(rule: Callable[[View], Step | None]
     assert "after these calls:\n  " in str(caught.value)
 
 
-# -- single decisions ---------------------------------------------------------------------------------------------------
+# -- single decisions -------------------------------------------------------------------------------------------------
 
 MEMORY = Memory(ids=("m1", "m2"))
 OLD = image("old", NAME, 1)

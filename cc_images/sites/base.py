@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from cc_images.errors import CCImagesError
 from cc_images.model import Json
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
@@ -91,7 +92,7 @@ class Entry:
     displaced: str = ""
     """The digest of an image of ours in whose place somebody has put this one."""
     lent: bool = False
-    """Whether it is protected only because the image that it replaced was."""
+    """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
 
     @property
     def complete(self) -> bool:
@@ -158,6 +159,10 @@ class Delete:
     entry: Entry
 
 
+class Broken(CCImagesError):
+    """An upload that ended before all bytes had left: the site cannot have them, however long one waits."""
+
+
 Act = Upload | Archive | Publish | Restore | Settle | Describe | Delete
 
 
@@ -168,11 +173,11 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
         case Archive():
             archives = ARCHIVED.sub("", step.name) if entry.made else ""
             protected = entry.protected and not entry.lent
-            return replace(entry, name=step.name, target="", archives=archives, protected=protected, lent=False,
+            return replace(entry, name=step.name, target="", archives=archives, protected=protected,
                            successor=step.successor if entry.made else "")  # fmt: skip
         case Publish(before=before):
             given = before.tags if before is not None else frozenset()
-            lent = before is not None and before.protected and not entry.protected
+            lent = before is not None and (before.protected or before.lent) and not entry.protected
             return replace(
                 entry,
                 name=entry.target,

@@ -19,6 +19,7 @@ from cc_images.model import Format, Json, Site
 from cc_images.sites.base import (
     Act,
     Archive,
+    Broken,
     Delete,
     Describe,
     Entry,
@@ -149,14 +150,19 @@ class GlanceSite(ImageApi, Queries):
         if step.entry is None:
             self._create(step, publication)
         self._check_visibility(step.id, step.visibility)
-        self._call(
-            "PUT",
-            f"/images/{step.id}/file",
-            tries=1,
-            data=body,
-            headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(len(body))},
-            timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
-        )
+        try:
+            self._call(
+                "PUT",
+                f"/images/{step.id}/file",
+                tries=1,
+                data=body,
+                headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(len(body))},
+                timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
+            )
+        except CCImagesError as error:
+            if not error.temporary or body.left:
+                raise
+            raise Broken(error.message, hint=error.hint, reason=error.reason, temporary=True) from error
         return self._get(step.id)
 
     def _create(self, step: Upload, publication: Publication) -> None:

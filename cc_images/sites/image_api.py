@@ -34,6 +34,13 @@ PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 CORE_NUMBERS = ("min_disk", "min_ram")
 """Properties that Glance wants as numbers (GiB and MiB)."""
 
+CORE = frozenset({
+    "id", "name", "status", "visibility", "owner", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value",
+    "os_hidden", "protected", "file", "self", "schema", "tags", "locations", "direct_url", "stores", "created_at",
+    "updated_at", "container_format", "disk_format",
+})  # fmt: skip
+"""What Glance keeps of an image beside its properties."""
+
 EXPECTED = {"GET": (200,), "POST": (201, 202, 204), "PUT": (204,), "PATCH": (200,), "DELETE": (204,)}
 """The statuses with which Glance answers what it has done; others come from somebody between."""
 
@@ -55,10 +62,9 @@ class ImageApi:
         path: str | None = "/images"
         parameters: Mapping[str, str] | None = {"owner": self._project(), "limit": PAGE, **query}
         while path:
-            page = self._call("GET", path, params=parameters)
-            with self._readable():
-                found |= {image["id"]: entry(image) for image in page["images"]}
-                path, parameters = page.get("next", "").removeprefix("/v2") or None, None
+            images, following = self._call("GET", path, params=parameters, read=_page)
+            found |= {image.id: image for image in images}
+            path, parameters = following.removeprefix("/v2") or None, None
         return list(found.values())
 
     def _tags(self, image_id: str) -> list[str]:
@@ -66,9 +72,10 @@ class ImageApi:
 
     def _get(self, image_id: str) -> Entry | None:
         """Return an image; None if there is none of this id."""
-        answer = self._call("GET", f"/images/{image_id}", missing_is_fine=True)
-        with self._readable():
-            return entry(answer) if answer else None
+        found: Entry | None = self._call(
+            "GET", f"/images/{image_id}", missing_is_fine=True, read=lambda answer: entry(answer) if answer else None
+        )
+        return found
 
     def _patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> Entry:
         """Change what an image has, in one call, once; of properties, `known` are those that it has already."""
@@ -76,9 +83,9 @@ class ImageApi:
             {"op": "replace" if known is None or name in known else "add", "path": f"/{name}", "value": value}
             for name, value in changes.items()
         ]
-        answer = self._call("PATCH", f"/images/{image_id}", tries=1, json=body, headers={"Content-Type": PATCH_TYPE})
-        with self._readable():
-            return entry(answer)
+        headers = {"Content-Type": PATCH_TYPE}
+        changed: Entry = self._call("PATCH", f"/images/{image_id}", tries=1, json=body, headers=headers, read=entry)
+        return changed
 
     def _project(self) -> str:
         return str(self._cloud.repeated(lambda: self._cloud.connection().session.get_project_id()))
@@ -91,11 +98,13 @@ class ImageApi:
         tries: int = 0,
         missing_is_fine: bool = False,
         timeout: tuple[float, float] | None = None,
+        read: Callable[[Any], Any] = lambda answer: answer,
         **arguments: Any,
     ) -> Any:
         """Make a call up to `tries` times (0: as its patience says) while its failure is temporary.
 
-        Return the decoded answer. Raises CCImagesError, temporary where nobody knows what became of the call.
+        Return the answer as `read` makes it from JSON; one that it cannot read is not Glance's. Raises CCImagesError,
+        temporary where nobody knows what became of the call.
         """
         headers = {"Accept": "application/json", **arguments.pop("headers", {})}
 
@@ -110,7 +119,7 @@ class ImageApi:
                 headers=headers,
                 **arguments,
             )
-            return self._checked(answer, method, missing_is_fine)
+            return self._checked(answer, method, missing_is_fine, read)
 
         return self._cloud.repeated(call, tries)
 
@@ -133,16 +142,20 @@ class ImageApi:
             self._base = f"{found.rstrip('/').removesuffix('/v2')}/v2"
         return self._base
 
-    def _readable(self) -> _Readable:
-        return _Readable(self._site.name)
-
-    def _checked(self, answer: Any, method: str, missing_is_fine: bool) -> Any:
+    def _checked(self, answer: Any, method: str, missing_is_fine: bool, read: Callable[[Any], Any]) -> Any:
         status = answer.status_code
-        if status in EXPECTED[method]:
-            with self._readable():
-                return answer.json() if answer.content else {}
         if status == 404 and missing_is_fine:
-            return {}
+            return read({})
+        if status in EXPECTED[method]:
+            try:
+                return read(answer.json() if answer.content else {})
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise CCImagesError(
+                    f"site {self._site.name}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
+                    hint="something between answers in its place, such as a proxy; then see the cloud's own log",
+                    reason="site",
+                    temporary=True,
+                ) from error
         asked = self._site.visibility or "as the image that is replaced"
         reason, hint = {
             401: ("credentials", "check the credentials of the cloud in clouds.yaml"),
@@ -163,36 +176,19 @@ class ImageApi:
         )
 
 
-class _Readable:
-    """Turns what is no answer of Glance into an answer that was not seen."""
-
-    def __init__(self, site: str) -> None:
-        self._site = site
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
-            raise CCImagesError(
-                f"site {self._site}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
-                hint="something between answers in its place, such as a proxy; try again, then see the cloud's own log",
-                reason="site",
-                temporary=True,
-            ) from error
-
-
 class Body:
     """A file as the body of a request: from its beginning each time it is sent, and of known length."""
 
     def __init__(self, path: Path, size: int, stop: Stop, report: Callable[[int], None]) -> None:
         self._path, self._size, self._stop, self._report = path, size, stop, report
+        self.left = False
+        """Whether all bytes have left."""
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        done = 0
+        done, self.left = 0, False
         with self._path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 if self._stop.is_set():
@@ -200,6 +196,12 @@ class Body:
                 yield chunk
                 done += len(chunk)
                 self._report(done)
+        self.left = True
+
+
+def _page(answer: Any) -> tuple[list[Entry], str]:
+    """Return the images of a page, and where the next one is."""
+    return [entry(image) for image in answer["images"]], answer.get("next", "")
 
 
 def entry(image: Mapping[str, Any]) -> Entry:
@@ -207,7 +209,8 @@ def entry(image: Mapping[str, Any]) -> Entry:
     marks = dict(
         tag.removeprefix(f"{OURS}:").partition("=")[::2] for tag in image["tags"] if tag.startswith(f"{OURS}:")
     )
-    properties = {name: str(value) for name, value in image.items() if isinstance(value, str | int)}
+    said = {name: value for name, value in image.items() if name not in CORE and not name.startswith("os_glance_")}
+    properties = {name: str(value) for name, value in said.items() if isinstance(value, str | int)}
     return Entry(
         id=image["id"],
         name=image["name"] or "",

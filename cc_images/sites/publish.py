@@ -26,7 +26,7 @@ from datetime import timedelta
 from cc_images import clock, cloud
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sites import reconcile
-from cc_images.sites.base import Act, Delete, Entry, ImageSite, Publication, Stop, Upload
+from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Stop, Upload
 from cc_images.sites.reconcile import End, Failure, Look, Memory, View, Wait, Wish
 
 PERSEVERANCE = timedelta(hours=6)
@@ -34,6 +34,9 @@ PERSEVERANCE = timedelta(hours=6)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries, at most."""
+
+NOT_LOST = ("min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot")
+"""Properties that every image of ours has anew, or that a site gives it."""
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ class _Push:
             raise
         except CCImagesError as error:
             _log.info("%s: %s failed: %s", self.wish.name, type(step).__name__, error.message)
-            failed = Failure(error.temporary)
+            failed = Failure(error.temporary, broken=isinstance(error, Broken))
             self._seen, self.memory = reconcile.learn(self.wish, self._seen, self.memory, step, failed)
             if isinstance(step, Delete):
                 self._could_not_remove(step, error)
@@ -207,6 +210,8 @@ class _Push:
         else:
             self._seen, self.memory = reconcile.learn(self.wish, self._seen, self.memory, step, answer)
             self._filled()
+            if isinstance(step, Archive) and self.memory.vacant:
+                self._say_what_is_lost(step)
 
     def _look(self, *, whole: bool) -> None:
         """Observe; a site that does not answer while the name is vacant is asked again for as long as it takes."""
@@ -292,6 +297,14 @@ class _Push:
 
     def _could_not_remove(self, step: Delete, error: CCImagesError) -> None:
         self.notes.append(f"{step.entry.name} ({step.entry.id}) could not be removed: {error.message}")
+
+    def _say_what_is_lost(self, step: Archive) -> None:
+        """Note properties of the image that is replaced which the new one has not: a person may have set them."""
+        assert self._publication is not None
+        known = {*self._publication.properties, *NOT_LOST}
+        lost = sorted(f"{name}={value}" for name, value in step.entry.properties.items() if name not in known)
+        if lost and step.entry.made:
+            self.notes.append(f"{step.name} has {', '.join(lost)}, and the new image has not")
 
     def _pause(self, tries: int) -> None:
         """Wait before another try, longer each time, and not once the run is asked to end."""

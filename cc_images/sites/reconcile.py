@@ -43,7 +43,7 @@ FAILURES = 4
 GIVEN_UP = "given-up"
 """The reason of an end after failures, which the errors of those explain."""
 
-WAITS = 20
+WAITS = 12
 """How often a push looks again whether a site has stored what was sent, when the answer was lost."""
 
 
@@ -133,6 +133,8 @@ class Failure:
     """A step whose answer was not seen, or that the site refuses for good."""
 
     temporary: bool
+    broken: bool = False
+    """Whether it is an upload of which not all bytes have left."""
 
 
 Step = Act | Look | Wait | End
@@ -276,7 +278,7 @@ def what_dead_runs_left_is_removed(view: View) -> Step | None:
             continue
         if view.is_dead(staged):
             return Delete(entry=staged)
-        if view.holders and staged.status not in ("deleted", "pending_delete"):
+        if (view.holders or not staged.complete) and staged.status not in ("deleted", "pending_delete"):
             return _busy(view, staged)
     return None
 
@@ -485,7 +487,7 @@ def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     memory = replace(memory, failures=memory.failures + 1)
     again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant
     if failure.temporary and again:
-        return memory
+        return replace(memory, waits=WAITS) if failure.broken else memory
     mine = isinstance(step, Upload | Describe) or step.entry.id == memory.mine or isinstance(step, Archive)
     return replace(memory, refused=refused, undoing=memory.undoing or (mine and not memory.swapped))
 

@@ -57,8 +57,10 @@ CAP = 48 << 20
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
-    """Return a Keystone with the sites metal, which has an object store too, and kvm."""
-    with TestBed(tmp_path_factory.mktemp("bed"), {"kvm": f"image_size_cap = {CAP}"}, objects="metal") as made:
+    """Return a Keystone with the sites metal, which has an object store too, and kvm, which hashes with SHA-256."""
+    with TestBed(
+        tmp_path_factory.mktemp("bed"), {"kvm": f"image_size_cap = {CAP}\nhashing_algorithm = sha256"}, objects="metal"
+    ) as made:
         yield made
 
 

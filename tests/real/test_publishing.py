@@ -1,0 +1,537 @@
+"""Publishing to real Keystone and Glance services while the world does not stand still.
+
+Answers are lost after their calls took effect, people act between two pushes, other hosts push the same name, and what
+is left cannot be removed. `test_glance` has the site's own failures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from requests.adapters import HTTPAdapter
+
+from cc_images.config import load
+from cc_images.errors import CCImagesError
+from cc_images.plan import Request
+from cc_images.sites.base import Archive
+from cc_images.sites.glance import GlanceSite
+from cc_images.sites.publish import publish, recover, surplus
+from cc_images.store import Store
+from cc_images.survey import leftovers, standings
+from tests.conftest import REPOSITORY, clean_environment, write_files
+from tests.gateway import Gateway, Instead
+from tests.real.test_glance import by_hand, die_after, images, is_now, leftover, name, publication, put, rename, site
+from tests.real.test_glance_crash import NAME, add_build, clear
+from tests.test_sites import today
+from tests.testbed import TestBed
+
+__all__ = ["name"]
+
+LOST = Instead(504, done=True)
+
+
+@pytest.fixture
+def gateway(bed: TestBed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """Put a gateway before the site `metal`, through a clouds.yaml of its own."""
+    with Gateway(bed.glance["metal"].listener.getsockname()[1]) as made:
+        clouds = json.loads(bed.clouds.read_text())
+        clouds["clouds"]["metal"]["image_endpoint_override"] = made.url
+        (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        yield made
+
+
+def once(method: str, instead: Instead, skip: int = 0) -> Any:
+    """Return a rule for one call of a method, after `skip` of them."""
+    left = [None] * skip + [instead]
+
+    def rule(which: str, path: str, number: int) -> Instead | None:
+        return left.pop(0) if which == method and left else None
+
+    return rule
+
+
+# -- answers that are lost --------------------------------------------------------------------------------------------
+
+
+def test_a_creation_whose_answer_is_lost_is_not_repeated(tmp_path: Path, name: str, gateway: Gateway) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    gateway.rule = once("POST", LOST)
+    put(site(), publication(tmp_path, name, b"new", run="r2"))
+    is_now(name, b"new", b"old")
+    assert not put(site(), publication(tmp_path, name, b"new", run="r3")).changed
+    is_now(name, b"new", b"old")
+
+
+def test_a_broken_upload_that_cannot_be_deleted_is_used_again(tmp_path: Path, name: str, gateway: Gateway) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    broken = once("PUT", Instead(502))
+    gateway.rule = lambda method, path, n: Instead(502) if method == "DELETE" else broken(method, path, n)
+    put(site(), publication(tmp_path, name, b"new", run="r2"))
+    assert recover(site(), name) == []
+    is_now(name, b"new", b"old")
+
+
+@pytest.mark.parametrize(("method", "times"), [("POST", 6), ("PUT", 1), ("PATCH", 1)])
+def test_what_took_effect_and_was_answered_with_503_is_not_sent_again(
+    tmp_path: Path, name: str, gateway: Gateway, method: str, times: int
+) -> None:
+    left = [Instead(503, done=True)] * times
+    gateway.rule = lambda which, path, n: left.pop() if which == method and left else None
+    put(site(), publication(tmp_path, name, b"one"))
+    is_now(name, b"one")
+    sent = Counter(call.split()[0] for call in gateway.calls)
+    assert (sent["POST"], sent["PUT"]) == (1, 1)
+
+
+@pytest.mark.parametrize("instead", [Instead(504), Instead(0, done=True)], ids=["504", "cut"])
+def test_the_first_call_of_all_is_repeated(tmp_path: Path, name: str, gateway: Gateway, instead: Instead) -> None:
+    gateway.rule = lambda method, path, number: instead if number == 1 else None
+    put(site(), publication(tmp_path, name, b"one"))
+    is_now(name, b"one")
+
+
+FAULTS = [Instead(500), LOST, Instead(409), Instead(200), Instead(0, done=True), Instead(200, body=b"{}")]
+"""Refused for now, done and lost, in conflict, answered by somebody else, done and cut, answered with nothing."""
+
+
+def test_a_fault_at_any_call_is_survived(tmp_path: Path, name: str, gateway: Gateway) -> None:
+    """One fault at each call of a replacement in turn, another kind each time, leaves the wanted image all the same."""
+    at, hit = 0, [""]
+    while hit[0] or not at:
+        at, hit[0] = at + 1, ""
+        here = f"{name}-n{at}"
+        for content in (b"a", b"b"):
+            put(site(), publication(tmp_path, here, content), keep=1)
+        begun = len(gateway.calls)
+
+        def rule(method: str, path: str, number: int, at: int = at, begun: int = begun) -> Instead | None:
+            if number - begun != at:
+                return None
+            hit[0] = f"{method} {at}"
+            return FAULTS[at % len(FAULTS)]
+
+        gateway.rule = rule
+        put(site(), publication(tmp_path, here, b"c", run="r2"), keep=1)
+        gateway.rule = lambda method, path, number: None
+        put(site(), publication(tmp_path, here, b"c", run="r3"), keep=1)
+        put(site(), publication(tmp_path, here, b"d", run="r4"), keep=1)
+        left = {which.removeprefix(here): state.split()[0] for which, state in images(here).items()}
+        assert len(left) == 2, (hit[0], left)
+        assert left[""] == "active", (hit[0], left)
+    assert at > 14
+
+
+def test_a_lost_answer_in_the_whole_program(tmp_path: Path, bed: TestBed, gateway: Gateway) -> None:
+    clear()
+    write_files(
+        tmp_path,
+        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
+        sites="metal: {cloud: metal, is_baremetal: true, visibility: private}",
+    )
+    store = Store(tmp_path / "store")
+    environment = clean_environment(tmp_path) | {
+        "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+
+    def cc_images(*words: str) -> tuple[int, str]:
+        done = subprocess.run([sys.executable, "-m", "cc_images", *words], cwd=tmp_path, env=environment,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    push = ("-p", "--no-boot-test", "cc-crash")
+    add_build(store, "20260101T000000Z")
+    assert cc_images(*push)[0] == 0
+    new = add_build(store, "20260102T000000Z")
+    gateway.rule = once("POST", LOST)
+    for night in (1, 2, 3):
+        code, said = cc_images(*push)
+        assert code == 0, f"night {night}: {said}"
+        assert images(NAME)[NAME].endswith(new)
+        assert len(images(NAME)) == 2
+    code, said = cc_images("status", "--sites", "cc-crash")
+    assert (code, "20260102T000000Z" in said) == (0, True), said
+    rename(site().find(NAME)[0].id, f"{NAME}-bad")
+    rename(site().archived(NAME)[0].id, NAME)
+    code, said = cc_images(*push)
+    assert (code, "somebody gave the name CC-Crash to image" in said) == (0, True), said
+    code, said = cc_images("status", "--sites", "cc-crash")
+    assert "rolled back by hand; this store published 20260102T000000Z last" in said
+    code, said = cc_images("plan", "--dry-run", *push)
+    assert "changes nothing: rolled back by hand" in said
+    code, said = cc_images("--force", *push)
+    assert code == 0, said
+    assert images(NAME)[NAME].endswith(new)
+    clear()
+
+
+# -- the vacant name --------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_between_the_renames_is_waited_for(tmp_path: Path, name: str, gateway: Gateway) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    ends: list[float] = []
+
+    def rule(method: str, path: str, number: int) -> Instead | None:
+        if ends:
+            return Instead(502) if time.monotonic() < ends[0] else None
+        if method == "PATCH":
+            ends.append(time.monotonic() + 3)
+        return None
+
+    gateway.rule = rule
+    said: list[str] = []
+    assert put(site(), publication(tmp_path, name, b"new"), say=said.append).changed
+    assert f"metal: {name}: NO IMAGE HAS THIS NAME NOW" in said[0]
+    is_now(name, b"new", b"old")
+
+
+@pytest.mark.parametrize("by", ["push", "doctor"])
+def test_a_vacancy_of_a_dead_host_is_filled_at_once_by_any_other(tmp_path: Path, name: str, by: str) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    die_after(2, site(), publication(tmp_path, name, b"new", run="20261128T030000Z-gone-1"))
+    fresh = Store(tmp_path / "fresh")
+    if by == "doctor":
+        assert recover(site(), name, fresh.knows) == ["the publication of run 20261128T030000Z-gone-1 was finished"]
+        is_now(name, b"new", b"old")
+    else:
+        put(site(), publication(tmp_path, name, b"newer", run="r3"), ours=fresh.knows)
+        is_now(name, b"newer", b"old", b"new")
+
+
+# -- people -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_renamed_archive_is_kept(tmp_path: Path, name: str) -> None:
+    for content in (b"v1", b"v2"):
+        put(site(), publication(tmp_path, name, content), keep=1)
+    rename(site().archived(name)[0].id, f"class-of-{name}")
+    for content in (b"v3", b"v4"):
+        put(site(), publication(tmp_path, name, content), keep=1)
+    assert f"class-of-{name}" in images("class-of-")
+    assert len(images(name)) == 2
+
+
+def rolled_back(tmp_path: Path, name: str, *contents: bytes) -> None:
+    """Publish contents, then give the name back to the first of them, as a person does."""
+    for content in contents:
+        put(site(), publication(tmp_path, name, content))
+        time.sleep(1.1)  # Glance tells the age in seconds
+    rename(site().find(name)[0].id, f"{name}-bad")
+    rename(site().archived(name)[-1].id, name)
+
+
+def test_retention_does_not_remove_what_was_rolled_back_to(tmp_path: Path, name: str) -> None:
+    rolled_back(tmp_path, name, b"v1", b"v2", b"v3")
+    assert [entry.name for entry in surplus(site(), name, 1, site().find(name))] == [f"{name}-{today()}.1"]
+    put(site(), publication(tmp_path, name, b"v1"), keep=0)
+    assert set(images(name)) == {name, f"{name}-bad"}
+    put(site(), publication(tmp_path, name, b"v4"), keep=1)
+    assert set(images(name)) == {name, f"{name}-bad", f"{name}-{today()}"}
+
+
+def test_a_rollback_stands_until_there_is_a_newer_build(tmp_path: Path, name: str) -> None:
+    rolled_back(tmp_path, name, b"v1 good", b"v2 bad")
+    before = images(name)
+    for _ in range(2):
+        outcome = put(site(), publication(tmp_path, name, b"v2 bad"))
+        assert (outcome.changed, outcome.same) == (False, False)
+        assert "kept until there is a newer build" in outcome.kept
+        assert images(name) == before
+    assert put(site(), publication(tmp_path, name, b"v3")).changed
+    put(site(), publication(tmp_path, name, b"v2 bad"), insist=True)
+    assert len(site().find(name)) == 1
+
+
+def test_a_withdrawn_name_stays_vacant_until_there_is_a_newer_build(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"v1"))
+    rename(site().find(name)[0].id, f"{name}-bad")
+    here = site().place()
+    assert "somebody took the name" in put(site(), publication(tmp_path, name, b"v1"), before=here).kept
+    assert set(images(name)) == {f"{name}-bad"}
+    assert put(site(), publication(tmp_path, name, b"v2"), before=None).changed
+
+
+@pytest.mark.parametrize("how", ["hidden", "deactivated"])
+def test_what_a_person_hid_or_deactivated_stays_so_and_is_said(tmp_path: Path, name: str, how: str) -> None:
+    put(site(), publication(tmp_path, name, b"one"))
+    (entry,) = site().find(name)
+    if how == "hidden":
+        site()._patch(entry.id, {"os_hidden": True})
+    else:
+        site("metal-admin")._call("POST", f"/images/{entry.id}/actions/deactivate")
+    outcome = put(site(), publication(tmp_path, name, b"one"))
+    assert (outcome.changed, outcome.same) == (False, True)
+    assert f"somebody has {how} it" in outcome.kept
+    assert put(site(), publication(tmp_path, name, b"one"), insist=True).changed
+    (entry,) = site().find(name)
+    assert (entry.hidden, entry.status) == (False, "active")
+
+
+def test_the_same_bytes_in_another_format_are_replaced(tmp_path: Path, name: str) -> None:
+    by_hand(name, b"one", disk_format="ami", container_format="ami")
+    assert put(site(), publication(tmp_path, name, b"one")).changed
+    assert site().find(name)[0].disk_format == "raw"
+
+
+def test_a_staged_image_that_a_person_gave_the_name_is_published(tmp_path: Path, name: str) -> None:
+    put(site(visibility="community"), publication(tmp_path, name, b"v1"))
+    die_after(2, site(visibility="community"), publication(tmp_path, name, b"v2", run="r2"))
+    rename(site().staged(name)[0].id, name)
+    for _ in range(2):
+        put(site(visibility="community"), publication(tmp_path, name, b"v3", run="r3"))
+        is_now(name, b"v3", b"v1", b"v2", visibility="community")
+
+
+def test_protection_and_tags_go_on_to_the_next_image_and_the_rest_is_said(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"v1"))
+    (first,) = site().find(name)
+    site()._patch(first.id, {"protected": True})
+    site()._patch(first.id, {"hw_vif_multiqueue_enabled": "true"}, known=())
+    outcome = put(site(), publication(tmp_path, name, b"v2"), keep=0)
+    assert outcome.notes == (f"{name}-{today()} has hw_vif_multiqueue_enabled=true, and the new image has not",)
+    assert site().find(name)[0].protected
+    put(site(), publication(tmp_path, name, b"v3"), keep=0)
+    assert site().find(name)[0].protected
+    assert [entry.protected for entry in site().archived(name)] == [True], "the one that a person protected"
+    for entry in [*site().find(name), *site().archived(name)]:
+        site()._patch(entry.id, {"protected": False})
+
+
+# -- two hosts --------------------------------------------------------------------------------------------------------
+
+
+def test_two_hosts_that_begin_in_the_same_second_leave_each_other_alone(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    now = datetime.now(UTC)
+    stores = [Store(tmp_path / f"host{number}") for number in (1, 2)]
+    runs = [store.start_run(now) for store in stores]
+    assert runs[0].version == runs[1].version
+    assert [store.knows(run.name) for store in stores for run in runs] == [True, False, False, True]
+    assert not stores[1].knows(runs[0].version)
+    started, go, content = threading.Event(), threading.Event(), os.urandom(8 << 20)
+
+    def report(done: int) -> None:
+        started.set()
+        go.wait(20)
+
+    first = publication(tmp_path, name, content, run=runs[0].name)
+    thread = threading.Thread(target=put, args=(site(), first), kwargs={"report": report, "ours": stores[0].knows})
+    thread.start()
+    assert started.wait(20)
+    with pytest.raises(CCImagesError, match="another host is publishing"):
+        put(site(), publication(tmp_path, name, b"2", run=runs[1].name), ours=stores[1].knows)
+    go.set()
+    thread.join()
+    is_now(name, content, b"old")
+
+
+class Meeting(GlanceSite):
+    """A site on which two hosts archive at the same moment."""
+
+    barrier = threading.Barrier(2)
+
+    def act(self, step: Any, *arguments: Any, **keywords: Any) -> Any:
+        if isinstance(step, Archive):
+            with suppress(threading.BrokenBarrierError):
+                self.barrier.wait(2)
+        return super().act(step, *arguments, **keywords)
+
+
+def test_two_hosts_that_swap_at_the_same_moment_leave_one_image(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    contents, ended = (b"from host 1", b"from host 2"), list[object]()
+
+    def push(content: bytes, run: str) -> None:
+        there = site()
+        there.__class__ = Meeting
+        try:
+            ended.append(publish(there, publication(tmp_path, name, content, run=run), stop=threading.Event()))
+        except CCImagesError as error:
+            ended.append(error.reason)
+
+    threads = [threading.Thread(target=push, args=(content, f"h{n}-r")) for n, content in enumerate(contents)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == 2
+    assert len(site().find(name)) == 1
+    assert len(images(name)) == 3, "the loser's image is archived"
+    put(site(), publication(tmp_path, name, b"next", run="r9"))
+    assert len(site().find(name)) == 1
+
+
+# -- what cannot be removed or told apart -----------------------------------------------------------------------------
+
+
+def test_an_orphan_that_cannot_be_deleted_fails_no_push(tmp_path: Path, name: str, gateway: Gateway) -> None:
+    put(site(), publication(tmp_path, name, b"old"))
+    orphan = leftover(name)
+    gateway.rule = lambda method, path, n: Instead(400) if method == "DELETE" and orphan in path else None
+    for changed in (True, False):
+        outcome = put(site(), publication(tmp_path, name, b"new"))
+        assert outcome.changed == changed
+        assert len(outcome.notes) == 1
+        assert f"{orphan}) could not be removed" in outcome.notes[0]
+    gateway.rule = lambda method, path, n: None
+    put(site(), publication(tmp_path, name, b"new"))
+    is_now(name, b"new", b"old")
+
+
+def test_an_orphan_that_lost_its_tags_is_found(tmp_path: Path, name: str) -> None:
+    leftover(name, name=f"{name}.r1.staged", tags=[])
+    assert [entry.name for entry in site().staged(name)] == [f"{name}.r1.staged"]
+    with suppress(CCImagesError):
+        recover(site(), name, lambda run: False)
+    assert recover(site(), name) == ["what run r1 had uploaded was removed"]
+    assert images(name) == {}
+
+
+def test_a_site_with_another_digest_is_published_to(tmp_path: Path, name: str) -> None:
+    """The site kvm of the test bed hashes with SHA-256."""
+    put(site("kvm"), publication(tmp_path, name, b"one"))
+    assert site("kvm").find(name)[0].algorithm == "sha256"
+    assert not put(site("kvm"), publication(tmp_path, name, b"one")).changed
+    assert put(site("kvm"), publication(tmp_path, name, b"two")).archived == f"{name}-{today()}"
+
+
+# -- credentials ------------------------------------------------------------------------------------------------------
+
+
+def test_a_role_that_may_only_read_is_told_so(tmp_path: Path, name: str, bed: TestBed,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    connection = site("metal-admin")._cloud.connection()
+    user = connection.identity.create_user(name=f"reader-{name}", password="not-a-secret", domain_id="default")
+    project = connection.identity.find_project("demo")
+    role = connection.identity.find_role("reader")
+    connection.identity.assign_project_role_to_user(project, user, role)
+    clouds = json.loads(bed.clouds.read_text())
+    clouds["clouds"]["metal"]["auth"] |= {"username": f"reader-{name}"}
+    (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    with pytest.raises(CCImagesError, match="403") as caught:
+        put(site(), publication(tmp_path, name, b"one"))
+    assert caught.value.reason == "forbidden"
+    assert "role" in caught.value.hint
+    assert not caught.value.temporary
+
+
+def test_an_application_credential_that_has_expired_is_told_so(
+    tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = site()._cloud.connection()
+    ends = datetime.fromtimestamp(time.time() + 2, UTC)
+    made = connection.identity.create_application_credential(
+        connection.current_user_id, name, expires_at=f"{ends:%Y-%m-%dT%H:%M:%S.000000}"
+    )
+    clouds = json.loads(bed.clouds.read_text())
+    auth = {"auth_url": clouds["clouds"]["metal"]["auth"]["auth_url"], "application_credential_id": made.id,
+            "application_credential_secret": made.secret}  # fmt: skip
+    clouds["clouds"]["metal"] |= {"auth_type": "v3applicationcredential", "auth": auth}
+    (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    time.sleep(3)
+    with pytest.raises(CCImagesError, match="refuses the credentials") as caught:
+        put(site(), publication(tmp_path, name, b"one"))
+    assert made.secret not in str(caught.value)
+
+
+# -- how much it asks -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of HTTP calls that are made."""
+    made: list[str] = []
+    real = HTTPAdapter.send
+
+    def send(self: HTTPAdapter, request: Any, **keywords: Any) -> Any:
+        made.append(f"{request.method} {request.path_url}")
+        return real(self, request, **keywords)
+
+    monkeypatch.setattr(HTTPAdapter, "send", send)
+    return made
+
+
+def test_a_push_makes_few_calls(tmp_path: Path, name: str, calls: list[str]) -> None:
+    counts = []
+    for content in (b"1", b"1", b"2"):
+        calls.clear()
+        put(site(visibility=""), publication(tmp_path, name, content), keep=1)
+        counts.append(len(calls))
+    assert counts == [15, 7, 16], "first, nothing to do, replacement"
+
+
+def test_status_logs_in_once_and_shows_what_is_wrong(tmp_path: Path, name: str, calls: list[str]) -> None:
+    put(site(), publication(tmp_path, name, b"one"))
+    second = by_hand(name, b"two")
+    orphan = leftover(f"{name}-X")
+    hidden = by_hand(f"{name}-Y", b"three")
+    site()._patch(hidden, {"os_hidden": True})
+    tags = [f"{name}-{letter}" for letter in "XYZABCDEFGHIJ"]
+    write_files(
+        tmp_path,
+        images="\n".join(f"{tag}: {{elements: [debian-minimal], disk: []}}" for tag in (name, *tags)),
+        sites="metal: {cloud: metal, is_baremetal: true}\nkvm: {cloud: kvm}",
+    )
+    config = load({"CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
+    calls.clear()
+    found = {
+        (each.site, each.name): each for each in standings(Request(tags=("all",)), config, datetime.now(UTC).date())
+    }
+    assert sum("/auth/tokens" in call for call in calls) == 2
+    assert len(calls) <= 10
+    assert second in found["metal", name].error
+    assert found["metal", f"{name}-X"].remarks[0].endswith("by run r0, not published")
+    assert found["metal", f"{name}-Y"].remarks == ("hidden", "not made by cc-images")
+    said = leftovers(config)
+    assert f"site metal: {name}-X: what run r0 had uploaded" in said
+    assert any(line.startswith(f"site metal: {name}: 2 images have this name") for line in said)
+    for image_id in (second, orphan, hidden):
+        site()._call("DELETE", f"/images/{image_id}")
+
+
+def test_pushes_while_somebody_lists_and_deletes(tmp_path: Path, name: str) -> None:
+    """Twenty pushes of two hosts, while a person lists and deletes: one image has the name, and nothing is left."""
+    over, seen = threading.Event(), list[int]()
+
+    def meddle() -> None:
+        there = site()
+        while not over.is_set():
+            found = there._list(name=name)
+            seen.append(sum(entry.complete for entry in found))
+            for entry in there._list(tag=f"cc-images:archives={name}")[:1]:
+                there._call("DELETE", f"/images/{entry.id}", missing_is_fine=True)
+
+    def push(host: str) -> None:
+        for night in range(10):
+            with suppress(CCImagesError):
+                put(site(), publication(tmp_path, name, f"{host}{night}".encode(), run=f"{host}-{night}"),
+                    ours=lambda run: run.startswith(host), keep=2)  # fmt: skip
+
+    threads = [threading.Thread(target=push, args=(host,)) for host in ("a", "b")]
+    watcher = threading.Thread(target=meddle)
+    for thread in (*threads, watcher):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    watcher.join()
+    put(site(), publication(tmp_path, name, b"last"), keep=0)
+    assert list(images(name)) == [name], "\n".join(
+        f"{e.name} {sorted(site()._tags(e.id))}" for e in site()._list() if e.name.startswith(name)
+    )
