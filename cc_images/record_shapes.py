@@ -213,6 +213,7 @@ class Put(Shape):
     """When a run has last found it to be so."""
     place: str = ""
     """The project or folder that the site was then; empty: not known."""
+    format: str = ""
 
 
 class PublishedShape(Shape):

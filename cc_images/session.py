@@ -294,6 +294,7 @@ def _puts(plan: Plan, results: Mapping[str, Result]) -> list[Put]:
             since=now,
             seen=now,
             place=result.place,
+            format=job.format,
         )
         for task in plan.tasks
         if isinstance(job := task.job, PushJob) and (result := results[task.id]).status.good and result.version

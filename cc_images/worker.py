@@ -270,7 +270,6 @@ class Worker:
         )
         with self.shop.lock(task, f"push {self.sites[job.site].cloud or job.site} {job.name}"):
             site = open_site(self.sites[job.site], job.format)
-            last = Published(self.shop.store.root).last(job.site, job.name)
             try:
                 outcome = publish(
                     site,
@@ -280,7 +279,7 @@ class Worker:
                     keep=self.sites[job.site].keep,
                     ours=self.shop.store.knows,
                     insist=job.insist,
-                    before=last.place if last is not None and last.version == build.version else None,
+                    before=self._was_last(job, build.version, site.place()),
                     say=lambda text: self.shop.progress.step(task, text),
                 )
                 place = site.place()
@@ -302,6 +301,11 @@ class Worker:
             place=place,
             peaks=peaks,
         )
+
+    def _was_last(self, job: PushJob, version: str, place: str) -> bool:
+        """Say whether this store's last publication in this place was this very build."""
+        last = Published(self.shop.store.root).last(job.site, job.name)
+        return last is not None and (last.version, last.format, last.place) == (version, job.format, place)
 
 
 def _lock(job: Job) -> str:

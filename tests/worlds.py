@@ -117,7 +117,6 @@ def wish(host: Host, now: datetime = START) -> Wish:
         first_visibility="shared",
         keep=1,
         before=host.last == content,
-        here=True,
         now=now,
         ours=lambda run: run.startswith(host.name),
     )

@@ -1,11 +1,14 @@
 """Places that images are published to, and the one way of publishing.
 
-    base       what a site must be able to do
-    publish    archive and rollback, written once
+    base       what a site must be able to do, and the values that pass: images and steps
+    reconcile  which step comes next, decided once for all sites
+    publish    the rules, and the messages between decisions and a site
+    queries    questions about one name
+    remarks    what is not as cc-images has made it, for people
     directory  a folder
-    glance     a cloud
+    glance     a cloud, by image_api
 
-To add a kind of site: a module here that fulfils `base.ImageSite`, and its line in `open_site`.
+To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`.
 """
 
 from __future__ import annotations

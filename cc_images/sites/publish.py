@@ -67,7 +67,7 @@ def publish(
     keep: int | None = None,
     ours: Callable[[str], bool] = lambda run: True,
     insist: bool = False,
-    before: str | None = None,
+    before: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Make the site have this image, with at least its properties, under its name.
@@ -75,9 +75,8 @@ def publish(
     It is as visible as the site says, else as the image that it replaces. No bytes are sent that are there already.
 
     At most `keep` archived versions of it stay (None: all). `ours` tells the runs of this store. `insist` publishes
-    over what a person changed. `before` is the place where this store's last publication for the site and name was this
-    very build (empty: not known; None: it was not). `say` gets a line while the name is vacant and the site does not
-    answer.
+    over what a person changed. `before` says that this store's last publication there was this very build. `say` gets a
+    line while the name is vacant and the site does not answer.
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
@@ -92,8 +91,7 @@ def publish(
             keep=keep,
             ours=ours,
             insist=insist,
-            before=before is not None,
-            here=bool(before) and before == site.place(),
+            before=before,
         )
         end = push.run()
     memory = push.memory

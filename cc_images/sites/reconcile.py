@@ -67,8 +67,6 @@ class Wish:
     """Whether to publish over a change that a person made."""
     before: bool = False
     """Whether this store's last publication here was this very build."""
-    here: bool = False
-    """Whether that is known to have been the same project or folder."""
     now: datetime = datetime.min
     ours: Callable[[str], bool] = field(default=lambda run: True, compare=False)
     """Whether a run was one of this store's."""
@@ -165,7 +163,8 @@ class View:
     @cached_property
     def archived(self) -> list[Entry]:
         """Versions that cc-images archived and nobody has moved since, newest first."""
-        return sorted((entry for entry in self.seen if is_archived(entry, self.wish.name)), key=_age, reverse=True)
+        found = (entry for entry in self.seen if entry.complete and is_archived(entry, self.wish.name))
+        return sorted(found, key=_age, reverse=True)
 
     def run_of(self, staged: Entry) -> str:
         """Return the run that made a staged image."""
@@ -302,7 +301,7 @@ def a_change_by_hand_stands(view: View) -> Step | None:
     if wish.insist or view.memory.sent or (holder is not None and view.same(holder)):
         return None
     if holder is None:
-        kept = wish.before and wish.here
+        kept = wish.before
         said = f"somebody took the name {wish.name} from the image that was published last"
     else:
         by_hand = not holder.made or holder.archives == wish.name
@@ -513,8 +512,9 @@ def _busy(view: View, staged: Entry) -> End:
     )
 
 
-def _age(entry: Entry) -> tuple[datetime, str]:
-    return entry.created, entry.id
+def _age(entry: Entry) -> tuple[datetime, int, str]:
+    """Return what orders images by their age; sites tell it in whole seconds."""
+    return entry.created, entry.turn, entry.id
 
 
 def _published(entry: Entry) -> bool:
