@@ -94,13 +94,6 @@ class Cloud:
                 reason="unreachable",
                 temporary=True,
             ) from error
-        except keystone.HttpServerError as error:  # Keystone's own trouble, such as a locked database
-            raise CCImagesError(
-                f"site {self.site}: {first_line(error)}",
-                hint="see the cloud's own log, then try again",
-                reason="site",
-                temporary=True,
-            ) from error
         except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
             raise CCImagesError(
                 f"site {self.site} refuses the credentials: {first_line(error)}",
@@ -108,10 +101,15 @@ class Cloud:
                 reason="credentials",
             ) from error
         except (keystone.ClientException, sdk.SDKException) as error:
+            # Keystone's own trouble, such as a locked database, or somebody who answers in its place
+            passes = isinstance(error, keystone.DiscoveryFailure | keystone.InvalidResponse)
+            passes = passes or getattr(error, "http_status", 0) in (408, 409, 429, 500, 502, 503, 504)
             raise CCImagesError(
-                f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
+                f"site {self.site}: {first_line(error)}",
+                hint="see the cloud's own log, then try again" if passes else "check the cloud's entry in clouds.yaml",
                 reason="site",
-            ) from error  # fmt: skip
+                temporary=passes,
+            ) from error
         except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
             raise CCImagesError(
                 f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",

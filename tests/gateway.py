@@ -62,7 +62,9 @@ class Gateway:
                     self.connection.close()
                     return
                 self.send_response(status)
-                self.send_header("Content-Type", headers.get("Content-Type", "text/html"))
+                for key, value in ({"Content-Type": "text/html"} | headers).items():
+                    if key.lower() not in ("content-length", "connection", "transfer-encoding", "server", "date"):
+                        self.send_header(key, value)
                 if status != 204:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -103,6 +103,21 @@ def test_the_first_call_of_all_is_repeated(tmp_path: Path, name: str, gateway: G
     is_now(name, b"one")
 
 
+@pytest.mark.parametrize("instead", [Instead(504), Instead(200), Instead(429), Instead(0, done=True)],
+                         ids=["504", "html", "429", "cut"])  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"], ids=["discovery", "token"])
+def test_keystones_first_answers_may_be_lost(
+    tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch, method: str, instead: Instead
+) -> None:
+    clouds = json.loads(bed.clouds.read_text())
+    auth = clouds["clouds"]["metal"]["auth"]
+    with Gateway(int(auth["auth_url"].rpartition(":")[2].partition("/")[0]), once(method, instead)) as keystone:
+        auth["auth_url"] = f"{keystone.url}/v3"
+        (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        assert site().find(name) == []
+
+
 FAULTS = [Instead(500), LOST, Instead(409), Instead(200), Instead(0, done=True), Instead(200, body=b"{}")]
 """Refused for now, done and lost, in conflict, answered by somebody else, done and cut, answered with nothing."""
 
