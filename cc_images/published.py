@@ -23,23 +23,23 @@ class Published:
 
     def __init__(self, root: Path) -> None:
         self._path = root / "published.json"
-        self._puts: dict[tuple[str, str], Put] = {}
+        self._puts: dict[tuple[str, str, str], Put] = {}
         said = records.recalled(self._path, record_shapes.PublishedShape, root) or {"published": []}
         for plain in said["published"]:
             put = convert(plain, Put)
-            self._puts[put.site, put.name] = put
+            self._puts[put.site, put.name, put.format] = put
 
     def all(self) -> list[Put]:
-        """Return everything, by site and name."""
+        """Return everything, by site, name and format."""
         return [self._puts[key] for key in sorted(self._puts)]
 
     def of(self, tag: str, arch: str) -> Mapping[str, Put]:
         """Return what is known of one image, by site."""
         return {put.site: put for put in self.newest() if (put.tag, put.arch) == (tag, arch)}
 
-    def last(self, site: str, name: str) -> Put | None:
-        """Return what this store's last run has put on a site under a name."""
-        return self._puts.get((site, name))
+    def last(self, site: str, name: str, disk_format: str) -> Put | None:
+        """Return what this store has put on a site last, under a name and in a format."""
+        return self._puts.get((site, name, disk_format))
 
     def newest(self) -> list[Put]:
         """Return for each image and site what was seen there last; an image may have had another name."""
@@ -53,8 +53,9 @@ class Published:
         if not puts:
             return
         for put in puts:
-            before = self._puts.get((put.site, put.name))
+            unknown = self._puts.pop((put.site, put.name, ""), None)  # of a version that did not note the format
+            before = self._puts.get((put.site, put.name, put.format), unknown)
             since = before.since if before is not None and before.version == put.version else put.since
-            self._puts[put.site, put.name] = replace(put, since=since)
+            self._puts[put.site, put.name, put.format] = replace(put, since=since)
         said = {"published": [asdict(put) for put in self.all()]}
         write_json(self._path, records.encoded(record_shapes.PublishedShape, said, self._path))

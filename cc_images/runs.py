@@ -80,8 +80,16 @@ class Run:
 
 def unique_name(version: str) -> str:
     """Return a name for a run of this version: its host's name and something random tell it from others."""
-    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0]).strip("-")[:HOST] or "host"
-    return f"{version}-{host}-{secrets.token_hex(4)}"
+    return f"{version}-{_host()}-{secrets.token_hex(4)}"
+
+
+def is_of_this_host(name: str) -> bool:
+    """Say whether a unique name is that of a run on this host: a store may have been copied to another."""
+    return name.partition("-")[2].rpartition("-")[0] == _host()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname().partition(".")[0]).strip("-")[:HOST] or "host"
 
 
 def wait_for_guards(work: Path) -> None:

@@ -50,7 +50,7 @@ from cc_images import journal, record_shapes, records
 from cc_images.blobs import Blobs
 from cc_images.files import clear_errors, point, try_lock, wait_for_lock, write_json
 from cc_images.model import VERSION_FORMAT, Arch, Build, Format, Json, Layer, moment
-from cc_images.runs import Run, unique_name, wait_for_guards
+from cc_images.runs import Run, is_of_this_host, unique_name, wait_for_guards
 
 T = TypeVar("T")
 
@@ -110,12 +110,12 @@ class Store:
         return now
 
     def knows(self, run: str) -> bool:
-        """Say whether a run was one of this store's, by its unique name; older versions gave runs none."""
+        """Say whether a run was this store's, on this host, by its unique name; older versions gave runs none."""
         if not re.fullmatch(r"\w[\w.-]*", run):
             return not run
         logs = self.root / "logs" / run.partition("-")[0]
         with suppress(OSError):
-            return (logs / NAME).read_text() == run
+            return (logs / NAME).read_text() == run and is_of_this_host(run)
         return logs.name == run and logs.is_dir()
 
     def reap(self, remove: Callable[[Path], None]) -> list[str]:

@@ -62,7 +62,7 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
             seen = _observed(site, questions)
         except CCImagesError as error:
             return [Standing(site=site.name, name=name, error=error.message) for name, _ in questions]
-        return [_standing(site, name, seen[name, out], published.last(site.name, name)) for name, out in questions]
+        return [_standing(site, name, seen[name, out], published.last(site.name, name, out)) for name, out in questions]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return [each for found in pool.map(ask, asked) for each in found]
@@ -178,7 +178,12 @@ def preview(outlook: Outlook, store: Store) -> tuple[list[str], bool]:
             lines.append(f"{task}: {troubles[job.site]}")
             continue
         view = View(Wish(name=job.name), seen[job.site][job.name, job.format], Memory())
-        lines.append(f"{task}: {_would(sites[job.site], job, view, published.last(job.site, job.name))}")
+        last = published.last(job.site, job.name, job.format)
+        try:
+            lines.append(f"{task}: {_would(sites[job.site], job, view, last)}")
+        except CCImagesError as error:
+            lines.append(f"{task}: {error.message}")
+            answered = False
     return lines, answered
 
 

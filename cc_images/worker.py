@@ -304,8 +304,8 @@ class Worker:
 
     def _was_last(self, job: PushJob, version: str, place: str) -> bool:
         """Say whether this store's last publication in this place was this very build."""
-        last = Published(self.shop.store.root).last(job.site, job.name)
-        return last is not None and (last.version, last.format, last.place) == (version, job.format, place)
+        last = Published(self.shop.store.root).last(job.site, job.name, job.format)
+        return last is not None and (last.version, last.place) == (version, place) and bool(place)
 
 
 def _lock(job: Job) -> str:

@@ -151,6 +151,56 @@ def test_an_archive_that_cannot_be_removed_fails_no_push(tmp_path: Path, folder:
     assert "could not be removed: site local: " in outcome.notes[0]
 
 
+def test_a_link_that_a_person_made_is_archived_as_it_is(tmp_path: Path, folder: Path) -> None:
+    put(site_at(folder), publication(tmp_path, b"v1"))
+    (folder / "mine.qcow2").write_bytes(b"mine")
+    (folder / "CC-X.qcow2").unlink()
+    (folder / "CC-X.qcow2").symlink_to("mine.qcow2")
+    outcome = put(site_at(folder), publication(tmp_path, b"v2"))
+    assert outcome.changed
+    assert (folder / f"{outcome.archived}.qcow2").is_symlink()
+    check_whole(folder, b"v2")
+    assert sorted(files(folder).values()) == [b"mine", b"mine", b"v2"]
+
+
+@pytest.mark.parametrize("said", ["2024-01-01T00:00:00", "2024-01-01t00:00:00z", "0001-01-01T00:00:00+14:00", "never"])
+def test_an_odd_date_in_a_description_stops_nothing(tmp_path: Path, folder: Path, said: str) -> None:
+    for content in (b"v1", b"v2"):
+        put(site_at(folder), publication(tmp_path, content))
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"published": said}))
+    assert put(site_at(folder), publication(tmp_path, b"v3")).changed
+    assert recover(site_at(folder), "CC-X") == []
+    check_whole(folder, b"v3")
+
+
+def test_a_copied_folder_is_read_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (b"v1", b"v2", b"v3"):
+        put(site_at(folder), publication(tmp_path, content))
+    shutil.copytree(folder, tmp_path / "copy")
+    read: list[Path] = []
+    real = DirectorySite._hashed
+
+    def hashed(self: DirectorySite, file: Path, status: os.stat_result) -> str:
+        read.append(file)
+        return real(self, file, status)
+
+    monkeypatch.setattr(DirectorySite, "_hashed", hashed)
+    for name in (tmp_path / "copy").glob("*.qcow2"):
+        os.utime(name)
+    assert not put(site_at(tmp_path / "copy"), publication(tmp_path, b"v3")).changed
+    assert len(read) == 3
+    assert not put(site_at(tmp_path / "copy"), publication(tmp_path, b"v3")).changed
+    assert len(read) == 3
+
+
+def test_an_empty_folder_is_no_known_place(tmp_path: Path, folder: Path) -> None:
+    folder.mkdir()
+    assert site_at(folder).place() == ""
+    put(site_at(folder), publication(tmp_path, b"v1"))
+    assert site_at(folder).place() != ""
+
+
 class Killed(BaseException):
     """The end of a process, as far as the folder can tell."""
 

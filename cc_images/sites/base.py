@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -139,7 +140,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
-    """Take the marks of a staged image from one that has its name."""
+    """Take the marks of a staged or archived image from one that has its name."""
 
     entry: Entry
 
@@ -172,7 +173,8 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
     match step:
         case Archive():
             archives = ARCHIVED.sub("", step.name) if entry.made else ""
-            protected = entry.protected and not entry.lent
+            # one that was archived before, and has the name again, was protected by a person since
+            protected = entry.protected and (not entry.lent or bool(entry.archives))
             return replace(entry, name=step.name, target="", archives=archives, protected=protected,
                            successor=step.successor if entry.made else "")  # fmt: skip
         case Publish(before=before):
@@ -191,9 +193,10 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
                 lent=lent,
             )
         case Restore():
-            return replace(entry, name=step.name, archives="")
+            return replace(entry, name=step.name, archives="", protected=entry.protected or entry.lent)
         case Settle():
-            return replace(entry, target="", visibility=entry.intended or entry.visibility, intended="")
+            return replace(entry, target="", archives="", successor="", intended="",
+                           visibility=entry.intended or entry.visibility)  # fmt: skip
 
 
 class Stop(Protocol):
@@ -269,7 +272,7 @@ def archive_names(entry: Entry) -> Iterator[str]:
     """Return the archive names that an image may get, the first one first: by the day of its creation (UTC)."""
     base = f"{entry.name}-{entry.created:%Y%m%d}"
     yield base
-    yield from (f"{base}.{number}" for number in range(1, 1000))
+    yield from (f"{base}.{number}" for number in count(1))
 
 
 def has_archive_name(entry: Entry, name: str) -> bool:

@@ -61,14 +61,16 @@ class DirectorySite(Queries):
         self._name = site.name
         self._suffix = disk_format.suffix
         self._locked = False
+        self._digests: dict[tuple[int, int, int], str] = {}
         self.disk_format = ""
         self.vacates = False
         self.visibility = ""
 
     def place(self) -> str:
-        """Return the folder's path and inode."""
+        """Return the folder's path and inode; nothing for one without images, which may be new."""
         with suppress(OSError):
-            return f"{self._folder.resolve()} {self._folder.stat().st_ino}"
+            known = any(name.endswith(".json") for name in self._names())
+            return f"{self._folder.resolve()} {self._folder.stat().st_ino}" if known else ""
         return ""
 
     def first_visibility(self) -> str:
@@ -180,18 +182,17 @@ class DirectorySite(Queries):
         except FileNotFoundError:
             return None
         said = self._read(sidecar)
-        if not self._fits(said, status, file):
+        if not self._fits(said, status, file, sidecar):
             return Entry(
                 id=f"inode-{status.st_ino}", name=name, sha512="", size=status.st_size,
                 created=datetime.fromtimestamp(status.st_mtime, UTC), displaced=said.get("sha512", ""),
             )  # fmt: skip
-        published = said.get("published")
         return Entry(
             id=said.get("id") or f"inode-{status.st_ino}",
             name=name,
             sha512=said.get("sha512", ""),
             size=status.st_size,
-            created=datetime.fromisoformat(published) if published else datetime.fromtimestamp(status.st_mtime, UTC),
+            created=_moment(said.get("published")) or datetime.fromtimestamp(status.st_mtime, UTC),
             properties=said.get("properties", {}),
             made="sha512" in said,
             made_for=said.get("name", ""),
@@ -199,8 +200,8 @@ class DirectorySite(Queries):
             **{each: said.get(each, "") for each in ("run", "replaces", "archives", "successor")},
         )
 
-    def _fits(self, said: Json, status: os.stat_result, file: Path) -> bool:
-        """Say whether a description is that of a file: by its note of it, else by the bytes."""
+    def _fits(self, said: Json, status: os.stat_result, file: Path, sidecar: Path | None = None) -> bool:
+        """Say whether a description is that of a file: by its note of it, else by the bytes, and then it is noted."""
         if said.get("size") != status.st_size or not ("sha512" in said or said.get("archives")):
             return False
         if _note(status).items() <= said.items():
@@ -209,8 +210,17 @@ class DirectorySite(Queries):
             return False
         if not self._locked:
             return not said.get("inode")  # written by a version that made no note
-        with file.open("rb") as opened:
-            return bool(hashlib.file_digest(opened, "sha512").hexdigest() == said["sha512"])
+        fits = bool(self._hashed(file, status) == said["sha512"])
+        if fits and sidecar is not None:
+            self._write(sidecar, said | _note(status))
+        return fits
+
+    def _hashed(self, file: Path, status: os.stat_result) -> str:
+        key = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if key not in self._digests:
+            with file.open("rb") as opened:
+                self._digests[key] = hashlib.file_digest(opened, "sha512").hexdigest()
+        return self._digests[key]
 
     # -- act --------------------------------------------------------------------------------------------------------
 
@@ -284,14 +294,14 @@ class DirectorySite(Queries):
         entry, name = step.entry, step.name
         file, link = self._file(entry.name), self._file(name)
         self._still(entry)
-        if link.exists() and not link.samefile(file):
+        if os.path.lexists(link) and not self._same_file(name, entry.name):
             raise self._conflict(link)
         said = self._described_as(entry.name) if entry.made else {"id": entry.id, "size": entry.size}
         said = {key: value for key, value in said.items() if key != "format" or entry.made}
         noted = said | {"name": name, "archives": entry.name, "successor": step.successor, **_note(file.stat())}
         self._write(self._sidecar(name), noted)
-        if not link.exists():
-            os.link(file, link)
+        if not os.path.lexists(link):
+            os.link(file, link, follow_symlinks=False)
 
     def _publish(self, step: Publish) -> None:
         """Rename the file, then its description, over the old ones."""
@@ -320,7 +330,10 @@ class DirectorySite(Queries):
             raise self._conflict(kept)
 
     def _settle(self, entry: Entry) -> None:
-        """Give the description of an upload that has its name the name that goes with it."""
+        """Give the file that has its name the description that goes with that."""
+        if entry.archives:
+            said = self._described_as(entry.name) | {"name": entry.name}
+            self._write(self._sidecar(entry.name), said | _note(self._file(entry.name).stat()))
         for staged in self._staged_files(entry.name):
             if not staged.exists() and self._read(_beside(staged)).get("id") == entry.id:
                 _beside(staged).rename(self._sidecar(entry.name))
@@ -362,8 +375,9 @@ class DirectorySite(Queries):
         return {}
 
     def _same_file(self, one: str, other: str) -> bool:
+        """Say whether two names are one file, or one symbolic link."""
         with suppress(FileNotFoundError):
-            return not self._file(one).is_symlink() and self._file(one).samefile(self._file(other))
+            return os.path.samestat(self._file(one).lstat(), self._file(other).lstat())
         return False
 
     def _file(self, name: str) -> Path:
@@ -421,6 +435,15 @@ def _unfinished(sidecar: Path) -> Path:
 def _note(status: os.stat_result) -> Json:
     """Return how a description notes which file it is about."""
     return {"inode": status.st_ino, "modified": status.st_mtime_ns}
+
+
+def _moment(said: object) -> datetime | None:
+    """Return a date of a description, in UTC where it says no zone; None where it is none."""
+    if isinstance(said, str):
+        with suppress(ValueError, OverflowError):
+            found = datetime.fromisoformat(said)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    return None
 
 
 def _written(file: Path) -> datetime:

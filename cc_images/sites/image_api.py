@@ -230,7 +230,7 @@ def entry(image: Mapping[str, Any]) -> Entry:
         run=marks.get("run", ""),
         target=marks.get("target", ""),
         replaces=marks.get("replaces", ""),
-        turn=int(marks.get("turn") or 0),
+        turn=int(turn) if (turn := marks.get("turn", "")).isdecimal() and turn.isascii() and len(turn) < 10 else 0,
         archives=marks.get("archives", ""),
         successor=marks.get("successor", ""),
         intended=marks.get("visibility", ""),

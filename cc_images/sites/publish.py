@@ -26,7 +26,7 @@ from datetime import timedelta
 from cc_images import clock, cloud
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sites import reconcile
-from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Stop, Upload
+from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Stop, Upload
 from cc_images.sites.reconcile import End, Failure, Look, Memory, View, Wait, Wish
 
 PERSEVERANCE = timedelta(hours=6)
@@ -174,7 +174,8 @@ class _Push:
         wish = self.wish
         if not wish.wanted or self._publication is None:
             return wish
-        if not any(entry.name == wish.name for entry in self._seen) and not wish.first_visibility:
+        named = any(entry.name == wish.name and entry.complete for entry in self._seen)
+        if not named and not wish.first_visibility:
             wish = replace(wish, first_visibility=self._site.first_visibility())
         for algorithm in {entry.algorithm for entry in self._seen if entry.size == wish.size} - {"sha512"}:
             if algorithm not in wish.algorithms:
@@ -195,7 +196,7 @@ class _Push:
             raise
         except CCImagesError as error:
             _log.info("%s: %s failed: %s", self.wish.name, type(step).__name__, error.message)
-            failed = Failure(error.temporary, broken=isinstance(error, Broken))
+            failed = Failure(error.temporary and self._may_repeat(step), broken=isinstance(error, Broken))
             self._seen, self.memory = reconcile.learn(self.wish, self._seen, self.memory, step, failed)
             if isinstance(step, Delete):
                 self._could_not_remove(step, error)
@@ -227,6 +228,15 @@ class _Push:
                 self.memory = reconcile.looked(self._known(), self._seen, self.memory)
                 self._filled()
                 return
+
+    def _may_repeat(self, step: Act) -> bool:
+        """Say whether a step may be taken again; one that a site refuses again and again, while it answers, is not.
+
+        Then a publication is undone. Giving a name back is tried for as long as it takes.
+        """
+        if not self.memory.vacant or self.memory.failures < reconcile.FAILURES - 1:
+            return True
+        return isinstance(step, Restore) and self._perseveres()
 
     def _perseveres(self) -> bool:
         """Say whether a vacant name is a reason to go on, and tell about it."""

@@ -7,7 +7,7 @@ same with a site that loses answers, people who act in between, and two hosts. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -283,9 +283,11 @@ def what_dead_runs_left_is_removed(view: View) -> Step | None:
 
 
 def a_name_given_by_hand_is_settled(view: View) -> Step | None:
-    """Take the marks of an upload from an image that a person gave the name."""
+    """Take the marks of an upload from an image that a person gave the name; those of an archive once it is wanted."""
     holder = view.holder
-    if holder is not None and holder.made and holder.target and view.may(Settle, holder):
+    if holder is None or not holder.made or not view.may(Settle, holder):
+        return None
+    if holder.target or (holder.archives and view.same(holder)):
         return Settle(entry=holder)
     return None
 
@@ -305,6 +307,8 @@ def a_change_by_hand_stands(view: View) -> Step | None:
         said = f"somebody took the name {wish.name} from the image that was published last"
     else:
         by_hand = not holder.made or holder.archives == wish.name
+        if not by_hand and _version(holder.properties) == _version(wish.properties) != "":
+            return None  # another site's entry publishes the same build here, in another format
         kept = wish.before or (by_hand and _was_last(view))
         said = f"somebody gave the name {wish.name} to image {holder.id}"
         said += f" (version {holder.properties['build-version']})" if "build-version" in holder.properties else ""
@@ -434,7 +438,8 @@ def learn(
         return tuple(seen), _failed(memory, step, answer)
     gone = step.id if isinstance(step, Upload) else step.entry.id
     after = (*(entry for entry in seen if entry.id != gone), *([answer] if answer is not None else []))
-    memory = replace(memory, failures=0, vacant=memory.vacant and not View(wish, after, memory).holders)
+    failures = memory.failures if isinstance(step, Archive) else 0
+    memory = replace(memory, failures=failures, vacant=memory.vacant and not View(wish, after, memory).holders)
     match step:
         case Upload():
             memory = replace(memory, fresh=False)
@@ -522,6 +527,10 @@ def _published(entry: Entry) -> bool:
     return entry.made and not entry.target and not entry.archives
 
 
+def _version(properties: Mapping[str, str]) -> str:
+    return properties.get("build-version", "")
+
+
 def _supersedes(winner: Entry, loser: Entry, view: View) -> bool:
     """Say whether one of two that have the name by our acts came after the other, or won against it.
 
@@ -553,5 +562,5 @@ def _was_last(view: View) -> bool:
     if not (known := _known(view)):
         return False
     last = max(known, key=_age)
-    version = last.properties.get("build-version") == view.wish.properties.get("build-version")
+    version = _version(last.properties) == _version(view.wish.properties)
     return (view.same(last) and version) or any(mark(digest) == last.successor for digest in view.wish.digests)

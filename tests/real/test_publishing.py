@@ -227,6 +227,25 @@ def test_a_vacancy_of_a_dead_host_is_filled_at_once_by_any_other(tmp_path: Path,
         is_now(name, b"newer", b"old", b"new")
 
 
+def test_a_publication_that_the_site_refuses_again_and_again_is_undone(
+    tmp_path: Path, name: str, gateway: Gateway
+) -> None:
+    """Each step but the last works, and the site answers all questions: the old image gets its name back."""
+    put(site(), publication(tmp_path, name, b"old"))
+    changes: list[None] = []
+
+    def rule(method: str, path: str, number: int) -> Instead | None:
+        if method == "PATCH":
+            changes.append(None)
+            return Instead(500) if 2 <= len(changes) <= 5 else None
+        return None
+
+    gateway.rule = rule
+    with pytest.raises(CCImagesError, match="500"):
+        put(site(), publication(tmp_path, name, b"new"))
+    is_now(name, b"old")
+
+
 # -- people -----------------------------------------------------------------------------------------------------------
 
 
@@ -325,10 +344,54 @@ def test_protection_and_tags_go_on_to_the_next_image_and_the_rest_is_said(tmp_pa
         site()._patch(entry.id, {"protected": False})
 
 
+def test_a_version_that_a_person_protected_again_stays(tmp_path: Path, name: str) -> None:
+    put(site(), publication(tmp_path, name, b"v1"))
+    site()._patch(site().find(name)[0].id, {"protected": True})
+    put(site(), publication(tmp_path, name, b"v2"))
+    put(site(), publication(tmp_path, name, b"v3"))
+    (second,) = [entry for entry in site().archived(name) if not entry.protected]
+    rename(site().find(name)[0].id, f"{name}-bad")
+    site()._patch(second.id, {"name": name, "protected": True})
+    put(site(), publication(tmp_path, name, b"v4"), keep=0)
+    kept = site()._get(second.id)
+    assert kept is not None
+    assert kept.protected
+    for entry in site()._list():
+        if entry.name.startswith(name):
+            site()._patch(entry.id, {"protected": False})
+
+
+def test_a_rollback_that_the_catalogue_followed_is_over(tmp_path: Path, name: str) -> None:
+    rolled_back(tmp_path, name, b"v1", b"v22")
+    put(site(), publication(tmp_path, name, b"v1"))
+    assert put(site(), publication(tmp_path, name, b"v22")).changed
+    assert site().find(name)[0].size == 3
+
+
+def test_an_unfinished_image_of_the_name_does_not_hide_the_first_visibility(tmp_path: Path, name: str) -> None:
+    record = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private"}
+    queued = site()._call("POST", "/images", json=record)["id"]
+    put(site(visibility=""), publication(tmp_path, name, b"one"))
+    assert site().find(name)[0].visibility == "shared"
+    site()._call("DELETE", f"/images/{queued}")
+
+
+def test_odd_tags_of_people_stop_nothing(tmp_path: Path, name: str) -> None:
+    odd = leftover(
+        name, name=f"other-{name}", tags=["cc-images", "cc-images:turn=abc", "cc-images:", "cc-images:x=y=z"]
+    )
+    site()._patch(odd, {"os_hidden": True})
+    put(site(), publication(tmp_path, name, b"one"))
+    assert set(site().observe_each([name, f"{name}-2"])) == {name, f"{name}-2"}
+    site()._call("DELETE", f"/images/{odd}")
+
+
 # -- two hosts --------------------------------------------------------------------------------------------------------
 
 
-def test_two_hosts_that_begin_in_the_same_second_leave_each_other_alone(tmp_path: Path, name: str) -> None:
+def test_two_hosts_that_begin_in_the_same_second_leave_each_other_alone(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(site(), publication(tmp_path, name, b"old"))
     now = datetime.now(UTC)
     stores = [Store(tmp_path / f"host{number}") for number in (1, 2)]
@@ -336,6 +399,9 @@ def test_two_hosts_that_begin_in_the_same_second_leave_each_other_alone(tmp_path
     assert runs[0].version == runs[1].version
     assert [store.knows(run.name) for store in stores for run in runs] == [True, False, False, True]
     assert not stores[1].knows(runs[0].version)
+    with monkeypatch.context() as copied:
+        copied.setattr("socket.gethostname", lambda: "another")
+        assert not stores[0].knows(runs[0].name), "the store was copied to another host"
     started, go, content = threading.Event(), threading.Event(), os.urandom(8 << 20)
 
     def report(done: int) -> None:
