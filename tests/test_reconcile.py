@@ -109,6 +109,8 @@ def kept(seen: list[Entry], **more: object) -> bool:
 
 
 THEIRS = image("theirs", NAME, 5, made=False, made_for="", run="")
+VERSION = {"build-version": "20260101T000000Z"}
+"""That of the wanted build: the holder has it too, in another format."""
 ASIDE = image("new", f"{NAME}-bad", 4)
 
 
@@ -123,6 +125,7 @@ ASIDE = image("new", f"{NAME}-bad", 4)
         ([replace(OLD, archives=NAME, successor="new")], {}, True),
         ([replace(OLD, archives=NAME, successor="other")], {}, False),
         ([OLD], {"before": True}, True),
+        ([replace(OLD, properties=VERSION)], {"before": True, "properties": VERSION}, False),
         ([OLD], {}, False),
         ([], {"before": True}, True),
         ([], {}, False),
