@@ -23,8 +23,9 @@ from cc_images.selection import select, sites_of
 from cc_images.sites import LOOK, open_site, reconcile
 from cc_images.sites.base import Entry, ImageSite
 from cc_images.sites.publish import recover
-from cc_images.sites.reconcile import End, Memory, View, Wish
+from cc_images.sites.reconcile import End
 from cc_images.sites.remarks import disorder, remarks
+from cc_images.sites.view import Memory, View, Wish, surplus
 from cc_images.store import Store
 
 AT_ONCE = 8
@@ -203,5 +204,5 @@ def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
         does += f", stays {current.visibility}"
     elif site.cloud:
         does += f", {wanted or open_site(site, job.format, LOOK).first_visibility()}"
-    doomed = reconcile.surplus(view.archived, site.keep, len(view.holders))
+    doomed = surplus(view.archived, site.keep, len(view.holders))
     return does + (f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else "")

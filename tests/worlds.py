@@ -31,17 +31,15 @@ from cc_images.sites.reconcile import (
     End,
     Failure,
     Look,
-    Memory,
     Step,
-    View,
     Wait,
-    Wish,
     begin,
     decide,
     learn,
     looked,
     waited,
 )
+from cc_images.sites.view import Memory, View, Wish
 
 NAME = "N"
 START = datetime(2026, 1, 1, tzinfo=UTC)

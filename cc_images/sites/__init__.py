@@ -1,6 +1,7 @@
 """Places that images are published to, and the one way of publishing.
 
     base       what a site must be able to do, and the values that pass: images and steps
+    view       everything that a site has for one name, and the facts that follow
     reconcile  which step comes next, decided once for all sites
     publish    the rules, and the messages between decisions and a site
     queries    questions about one name

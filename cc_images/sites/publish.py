@@ -26,8 +26,10 @@ from datetime import timedelta
 from cc_images import clock, cloud
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.sites import reconcile
+from cc_images.sites import view as views
 from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Stop, Upload
-from cc_images.sites.reconcile import End, Failure, Look, Memory, View, Wait, Wish
+from cc_images.sites.reconcile import End, Failure, Look, Wait
+from cc_images.sites.view import Memory, View, Wish
 
 PERSEVERANCE = timedelta(hours=6)
 """For so long a push tries to fill a vacancy that it made, unless its run is ended."""
@@ -120,7 +122,7 @@ def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run
 def surplus(site: ImageSite, name: str, keep: int | None, newer: Sequence[Entry] = ()) -> list[Entry]:
     """Return the archived versions that retention would delete once those in `newer` are archived too."""
     archived = View(Wish(name=name), site.observe(name), Memory()).archived
-    return reconcile.surplus(archived, keep, len(newer))
+    return views.surplus(archived, keep, len(newer))
 
 
 class _Push:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cc_images.sites.base import Entry
-from cc_images.sites.reconcile import Memory, View, Wish
+from cc_images.sites.view import Memory, View, Wish
 
 
 class Queries:

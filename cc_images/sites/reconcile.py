@@ -7,12 +7,9 @@ same with a site that loses answers, people who act in between, and two hosts. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from cc_images.model import Json
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -23,16 +20,19 @@ from cc_images.sites.base import (
     Restore,
     Settle,
     Upload,
-    archive_names,
-    has_archive_name,
-    has_staged_name,
-    is_archived,
     mark,
-    staged_name,
 )
-
-FOREIGN = timedelta(hours=6)
-"""For so long a staged image of another host's run may belong to a living one."""
+from cc_images.sites.view import (
+    FOREIGN,
+    Memory,
+    View,
+    Wish,
+    next_turn,
+    supersedes,
+    surplus,
+    version_of,
+    was_last,
+)
 
 UPLOADS = 2
 """How often a file is sent."""
@@ -45,60 +45,6 @@ GIVEN_UP = "given-up"
 
 WAITS = 12
 """How often a push looks again whether a site has stored what was sent, when the answer was lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """The state that is wanted for one name; without `wanted`, only what dead runs left is put in order."""
-
-    name: str
-    wanted: bool = True
-    digests: frozenset[str] = frozenset()
-    """The file's digests, by each algorithm that the site uses."""
-    algorithms: frozenset[str] = frozenset({"sha512"})
-    size: int = 0
-    properties: Json = field(default_factory=dict, hash=False)
-    disk_format: str = ""
-    visibility: str = ""
-    """As the site's entry demands; empty: as the image that is replaced."""
-    first_visibility: str = ""
-    keep: int | None = None
-    insist: bool = False
-    """Whether to publish over a change that a person made."""
-    before: bool = False
-    """Whether this store's last publication here was this very build."""
-    now: datetime = datetime.min
-    ours: Callable[[str], bool] = field(default=lambda run: True, compare=False)
-    """Whether a run was one of this store's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """What one push has done so far."""
-
-    ids: tuple[str, ...] = ()
-    """Ids for its uploads."""
-    sent: int = 0
-    mine: str = ""
-    """The id of its upload."""
-    fresh: bool = True
-    """Whether the site was looked at since the upload, and since the publication."""
-    swapped: bool = False
-    """Whether its image has had the name."""
-    changed: bool = False
-    archived: str = ""
-    named: frozenset[str] = frozenset()
-    """Ids of images to which it gave the name, its own or others."""
-    removed: tuple[str, ...] = ()
-    done: tuple[str, ...] = ()
-    """What it put in order, a phrase each."""
-    refused: frozenset[tuple[str, str]] = frozenset()
-    """Steps that the site refuses, by kind and image."""
-    failures: int = 0
-    waits: int = 0
-    undoing: bool = False
-    vacant: bool = False
-    """Whether the name is vacant by an act of ours, as far as is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,72 +84,6 @@ class Failure:
 Step = Act | Look | Wait | End
 
 
-class View:
-    """Everything that a site has for one name, by the part that it plays."""
-
-    def __init__(self, wish: Wish, seen: Sequence[Entry], memory: Memory) -> None:
-        self.wish, self.seen, self.memory = wish, seen, memory
-        self.mine = next((entry for entry in seen if entry.id == memory.mine), None)
-
-    @cached_property
-    def holders(self) -> list[Entry]:
-        """Images that have the name."""
-        return [entry for entry in self.seen if entry.name == self.wish.name and entry.complete]
-
-    @property
-    def holder(self) -> Entry | None:
-        """The image that has the name, where it is one."""
-        return self.holders[0] if len(self.holders) == 1 else None
-
-    @cached_property
-    def staged(self) -> list[Entry]:
-        """Uploads that were not published, newest first; some without bytes may have lost their marks."""
-        return sorted(filter(self.is_staged, self.seen), key=_age, reverse=True)
-
-    @cached_property
-    def archived(self) -> list[Entry]:
-        """Versions that cc-images archived and nobody has moved since, newest first."""
-        found = (entry for entry in self.seen if entry.complete and is_archived(entry, self.wish.name))
-        return sorted(found, key=_age, reverse=True)
-
-    def run_of(self, staged: Entry) -> str:
-        """Return the run that made a staged image."""
-        return staged.run or staged.name.removeprefix(f"{self.wish.name}.").removesuffix(".staged")
-
-    def is_dead(self, staged: Entry) -> bool:
-        """Say whether the run of an upload is dead for certain: one of this store's, or one of long ago."""
-        return self.wish.ours(self.run_of(staged)) or self.wish.now - staged.created >= FOREIGN
-
-    def same(self, entry: Entry) -> bool:
-        """Say whether an image has the wanted bytes, in the wanted format."""
-        formats = {entry.disk_format, self.wish.disk_format} - {""}
-        return entry.size == self.wish.size and entry.sha512 in self.wish.digests and len(formats) < 2
-
-    def may(self, kind: type, entry: Entry) -> bool:
-        """Say whether the site has not refused such a step yet."""
-        return (kind.__name__, entry.id) not in self.memory.refused
-
-    def free_name(self, entry: Entry) -> str:
-        """Return the first archive name that nobody has."""
-        taken = {each.name for each in self.seen}
-        return next(name for name in archive_names(replace(entry, name=self.wish.name)) if name not in taken)
-
-    def predecessor(self, staged: Entry) -> Entry | None:
-        """Return the image that was archived to make room for a staged one, which proves that the vacancy is ours."""
-        for entry in self.seen:
-            ours = is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != ""
-            if ours or (entry.id == staged.replaces and has_archive_name(entry, self.wish.name)):
-                return entry
-        return None
-
-    def is_staged(self, entry: Entry) -> bool:
-        """Say whether an image is an upload for this name that still has its temporary name."""
-        if entry.made and entry.target == self.wish.name:
-            return entry.name == staged_name(self.wish.name, entry.run)
-        empty = not (entry.made or entry.complete or entry.size) and entry.visibility in ("", "private")
-        return empty and has_staged_name(entry, self.wish.name)
-
-
 # -- the rules, in their order -----------------------------------------------------------------------------------------
 
 
@@ -213,7 +93,7 @@ def one_has_the_name(view: View) -> Step | None:
         return None
     for loser in view.holders:
         for winner in view.holders:
-            if _supersedes(winner, loser, view) and view.may(Archive, loser):
+            if supersedes(winner, loser, view) and view.may(Archive, loser):
                 return Archive(entry=loser, name=view.free_name(loser), successor=mark(winner.sha512))
     for entry in view.holders:
         if entry.id in view.memory.named and view.may(Archive, entry):
@@ -249,7 +129,7 @@ def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
             continue
         undone = staged.id == view.memory.mine and view.memory.undoing
         if staged.complete and not undone and view.may(Publish, staged):
-            return Publish(entry=staged, before=before, turn=_turn(view))
+            return Publish(entry=staged, before=before, turn=next_turn(view))
         if staged.id != view.memory.mine and not view.is_dead(staged):
             return _busy(view, staged)
         if view.may(Restore, before):
@@ -307,9 +187,9 @@ def a_change_by_hand_stands(view: View) -> Step | None:
         said = f"somebody took the name {wish.name} from the image that was published last"
     else:
         by_hand = not holder.made or holder.archives == wish.name
-        if not by_hand and _version(holder.properties) == _version(wish.properties) != "":
+        if not by_hand and version_of(holder.properties) == version_of(wish.properties) != "":
             return None  # another site's entry publishes the same build here, in another format
-        kept = wish.before or (by_hand and _was_last(view))
+        kept = wish.before or (by_hand and was_last(view))
         said = f"somebody gave the name {wish.name} to image {holder.id}"
         said += f" (version {holder.properties['build-version']})" if "build-version" in holder.properties else ""
     note = f"{said}: kept until there is a newer build; --force publishes over it"
@@ -381,7 +261,7 @@ def the_new_one_gets_the_name(view: View) -> Step | None:
     """Give the upload the name, which nobody has."""
     if view.holders or view.mine is None or not view.may(Publish, view.mine):
         return None
-    return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=_turn(view))
+    return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=next_turn(view))
 
 
 RULES: tuple[Callable[[View], Step | None], ...] = (
@@ -496,17 +376,6 @@ def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     return replace(memory, refused=refused, undoing=memory.undoing or (mine and not memory.swapped))
 
 
-# -- facts about images ------------------------------------------------------------------------------------------------
-
-
-def surplus(archived: Sequence[Entry], keep: int | None, newer: int = 0) -> list[Entry]:
-    """Return the archived versions that retention removes: all but the newest `keep`, protected ones never.
-
-    `newer` counts versions that will have been archived until then.
-    """
-    return [] if keep is None else [entry for entry in archived[max(keep - newer, 0) :] if not entry.protected]
-
-
 def _busy(view: View, staged: Entry) -> End:
     run = view.run_of(staged)
     return End(
@@ -515,52 +384,3 @@ def _busy(view: View, staged: Entry) -> End:
         reason="busy",
         temporary=True,
     )
-
-
-def _age(entry: Entry) -> tuple[datetime, int, str]:
-    """Return what orders images by their age; sites tell it in whole seconds."""
-    return entry.created, entry.turn, entry.id
-
-
-def _published(entry: Entry) -> bool:
-    """Say whether an image has its name by our act; people leave the marks of what it was before."""
-    return entry.made and not entry.target and not entry.archives
-
-
-def _version(properties: Mapping[str, str]) -> str:
-    return properties.get("build-version", "")
-
-
-def _supersedes(winner: Entry, loser: Entry, view: View) -> bool:
-    """Say whether one of two that have the name by our acts came after the other, or won against it.
-
-    A winner replaced the loser, or the loser was given its name back because a push seemed to fail, or the loser's push
-    did not know of another one: then two images had one turn.
-    """
-    if winner is loser or not (_published(winner) and _published(loser)):
-        return False
-    if winner.replaces == loser.id or (loser.successor and not winner.successor):
-        return True
-    unknown = loser.turn and any(each.turn == loser.turn and each is not loser for each in _known(view))
-    return bool(unknown) and (winner.turn, *_age(winner)) > (loser.turn, *_age(loser))
-
-
-def _known(view: View) -> list[Entry]:
-    """Return the images of ours that have been published."""
-    return [entry for entry in view.seen if entry.made and entry.complete and not view.is_staged(entry)]
-
-
-def _turn(view: View) -> int:
-    """Return the turn of the next publication."""
-    return 1 + max((entry.turn for entry in _known(view)), default=0)
-
-
-def _was_last(view: View) -> bool:
-    """Say whether the site itself shows that the wanted build was published last."""
-    if view.holder is not None and view.holder.displaced in view.wish.digests:
-        return True
-    if not (known := _known(view)):
-        return False
-    last = max(known, key=_age)
-    version = _version(last.properties) == _version(view.wish.properties)
-    return (view.same(last) and version) or any(mark(digest) == last.successor for digest in view.wish.digests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cc_images.sites.base import Entry, has_archive_name
-from cc_images.sites.reconcile import View
+from cc_images.sites.view import View
 
 
 def remarks(view: View, last: str = "") -> list[str]:
