@@ -24,7 +24,8 @@ A_TWICE = Host("A", ("a", "a"))
 Budget = dict[str, Any]
 
 SHALLOW: dict[str, tuple[tuple[Host, ...], Budget]] = {
-    "one host": ((A,), {"faults": 2, "deeds": 1, "kills": 1}),
+    "one host": ((A,), {"faults": 2, "deeds": 1, "kills": 0}),
+    "one host that is killed": ((A,), {"faults": 1, "deeds": 1, "kills": 1}),
     "one host that publishes first": ((A,), {"faults": 2, "deeds": 1, "kills": 1, "first": True}),
     "one host, two nights": ((A_TWICE,), {"faults": 1, "deeds": 0, "kills": 1}),
     "a person between two nights": ((A_TWICE,), {"faults": 0, "deeds": 2, "kills": 0}),
