@@ -39,6 +39,7 @@ def name(bed: TestBed, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     """Return an image name of the test's own, and make the clouds known."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
     monkeypatch.setattr(cloud, "PAUSE", 0.05)
+    monkeypatch.setattr(reconcile, "WAITS", 5)  # a busy SQLite may leave an image in `saving` for good
     return "CC-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
 
 
