@@ -33,10 +33,12 @@ CORE = frozenset(
         "checksum",
         "container_format",
         "created_at",
+        "deleted",
         "direct_url",
         "disk_format",
         "file",
         "id",
+        "location",
         "locations",
         "name",
         "os_hash_algo",
@@ -60,7 +62,7 @@ CORE = frozenset(
 
 def mistake(name: str, value: str) -> str:
     """Return what is wrong with a property, or an empty string."""
-    if name in CORE or name.startswith("build-"):
+    if name in CORE or name.startswith(("build-", "os_glance_")):
         return "is set by cc-images or by the site itself"
     if name in VALUES and value not in VALUES[name]:
         return f"{value!r} is none of {', '.join(sorted(VALUES[name]))}"

@@ -21,6 +21,7 @@ from cc_images.blobs import CHUNK
 from cc_images.cloud import ENOUGH, Cloud, Patience
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model import Json, Site
+from cc_images.properties import CORE
 from cc_images.sites.base import Entry, Stop
 
 OURS = "cc-images"
@@ -33,13 +34,6 @@ PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
 CORE_NUMBERS = ("min_disk", "min_ram")
 """Properties that Glance wants as numbers (GiB and MiB)."""
-
-CORE = frozenset({
-    "id", "name", "status", "visibility", "owner", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value",
-    "os_hidden", "protected", "file", "self", "schema", "tags", "locations", "direct_url", "stores", "created_at",
-    "updated_at", "container_format", "disk_format",
-})  # fmt: skip
-"""What Glance keeps of an image beside its properties."""
 
 EXPECTED = {"GET": (200,), "POST": (201, 202, 204), "PUT": (204,), "PATCH": (200,), "DELETE": (204,)}
 """The statuses with which Glance answers what it has done; others come from somebody between."""
