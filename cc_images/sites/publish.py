@@ -153,6 +153,7 @@ class _Push:
         self._error: CCImagesError | None = None
         """The failure that explains why the push is undone, or why it is late."""
         self._vacant_since: float | None = None
+        self._digests: dict[str, str] = {}
 
     def run(self) -> End:
         """Take steps until none is left. Raises CCImagesError if the wish is not fulfilled."""
@@ -163,7 +164,7 @@ class _Push:
                 case End():
                     return self._ended(step)
                 case Look():
-                    self._look(whole=step.whole)
+                    self._look(whole=False)
                 case Wait():
                     self._pause(self.memory.waits)
                     self.memory = reconcile.waited(self.memory)
@@ -179,12 +180,16 @@ class _Push:
         named = any(entry.name == wish.name and entry.complete for entry in self._seen)
         if not named and not wish.first_visibility:
             wish = replace(wish, first_visibility=self._site.first_visibility())
-        for algorithm in {entry.algorithm for entry in self._seen if entry.size == wish.size} - {"sha512"}:
-            if algorithm not in wish.algorithms:
-                digests = wish.digests | {self._publication.digest(algorithm)} - {""}
-                wish = replace(wish, digests=digests, algorithms=wish.algorithms | {algorithm})
-        self.wish = wish
-        return wish
+        algorithms = {entry.algorithm for entry in self._seen if entry.size == wish.size}
+        self.wish = replace(wish, digests=wish.digests | {self._digest(each) for each in algorithms} - {""})
+        return self.wish
+
+    def _digest(self, algorithm: str) -> str:
+        """Return the file's digest; each is computed once."""
+        assert self._publication is not None
+        if algorithm not in self._digests:
+            self._digests[algorithm] = self._publication.digest(algorithm)
+        return self._digests[algorithm]
 
     def _act(self, step: Act) -> None:
         """Take a step, and learn from its answer; after one that was not seen, look again."""
@@ -247,9 +252,9 @@ class _Push:
         now = time.monotonic()
         if self._vacant_since is None:
             self._vacant_since = now
-        said = f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW, and the site does not answer"
-        self._say(f"{said}; trying again")
-        _log.warning("%s; trying again", said)
+        said = f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW; trying to give it one"
+        self._say(said)
+        _log.warning("%s", said)
         return now - self._vacant_since < PERSEVERANCE.total_seconds()
 
     def _filled(self) -> None:
@@ -284,7 +289,7 @@ class _Push:
         assert publication is not None
         if entry is None:
             raise CCImagesError(f"the upload of {wish.name} is gone", hint="push again", reason="gone", temporary=True)
-        digest = publication.digest(entry.algorithm) if entry.complete else ""
+        digest = self._digest(entry.algorithm) if entry.complete else ""
         if entry.complete and entry.size == publication.size and digest and entry.sha512 == digest:
             return
         raise CCImagesError(

@@ -49,9 +49,7 @@ WAITS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Observe again: all (`whole`), or who has the name."""
-
-    whole: bool = False
+    """Observe again who has the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

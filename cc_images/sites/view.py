@@ -33,7 +33,6 @@ class Wish:
     wanted: bool = True
     digests: frozenset[str] = frozenset()
     """The file's digests, by each algorithm that the site uses."""
-    algorithms: frozenset[str] = frozenset({"sha512"})
     size: int = 0
     properties: Json = field(default_factory=dict, hash=False)
     disk_format: str = ""
