@@ -69,7 +69,7 @@ test: $(VENV)/.tests check  ## everything, real builds and boots included
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
 	folder=$(or $(FOLDER),$$(mktemp -d)); trap '[ -n "$(FOLDER)" ] || rm -rf "$$folder"' EXIT; \
-	$(BIN)/python -m tests.testbed "$$folder"
+	$(BIN)/python -m tests.support.testbed "$$folder"
 
 bench: setup $(VENV)/.foreign  ## measure what the README claims
 	$(BIN)/python bench/startup.py

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from bench.cache import Cost, cost
 from bench.plain import REPOSITORY
-from cc_images.acceleration import acceleration
-from cc_images.emulation import EMULATORS, Machine
-from cc_images.model import Arch, Firmware, Level
-from cc_images.sandbox import remove
+from cc_images.boottest.acceleration import acceleration
+from cc_images.boottest.qemu import EMULATORS, Machine
+from cc_images.host.sandbox import remove
+from cc_images.model.catalog import Arch, Firmware, Level
 
 TAG = "cc-debian12"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.plain import REPOSITORY
-from cc_images.sandbox import remove
+from cc_images.host.sandbox import remove
 
 BASE = ("cc-debian12", "vm", "block-device-efi")
 CHILDREN = {"kid-a": "htop", "kid-b": "tmux", "kid-c": "git"}
@@ -108,8 +108,8 @@ def conversion(project: Project) -> None:
     subprocess.run(["qemu-img", "convert", "-O", "raw", project.folder / "base.qcow2", raw], check=True)
     theirs = cost(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), "theirs.qcow2"], project.folder)
     program = (
-        "import sys, threading; from pathlib import Path; from cc_images import formats;"
-        "from cc_images.model import Format;"
+        "import sys, threading; from pathlib import Path; from cc_images.outputs import disk as formats;"
+        "from cc_images.model.catalog import Format;"
         "formats.convert(Path('disk.raw'), Path('ours.qcow2'), Format.QCOW2, cores=2, log=sys.stdout.buffer,"
         " stop=threading.Event())"
     )

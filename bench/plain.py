@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from cc_images import foreign
-from cc_images.elements import Elements, own_elements
-from cc_images.model import Arch
-from cc_images.sandbox import Sandbox, remove
+from cc_images.builders.dib.elements import Elements, own_elements
+from cc_images.host import user_emulation
+from cc_images.host.sandbox import Sandbox, remove
+from cc_images.model.catalog import Arch
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def plain(
         behind=tuple(Elements((*folders, own_elements())).behind_links(elements)),
         tmpfs_mib=8 << 10,
         cores=1,
-        interpreter=foreign.registration(arch) if foreign.is_foreign(arch) else None,
+        interpreter=user_emulation.registration(arch) if user_emulation.is_foreign(arch) else None,
     )
     variables = {
         **{name: value for name, value in os.environ.items() if name.startswith("DIB_")},

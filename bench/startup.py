@@ -36,7 +36,7 @@ def main() -> None:
         ratio = totals[name] / totals["python3 -c pass"]
         goal = f"    (goal < {GOAL:g})" if name.endswith("--help") else ""
         print(f"{'ratio of ' + name.rpartition(' ')[2]:18} {ratio:6.2f}{goal}")
-    program = "import sys; from cc_images.cli import parser; parser('').format_help(); print(*sys.modules)"
+    program = "import sys; from cc_images.cli.main import parser; parser('').format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     heavy = [name for name in ("openstack", "diskimage_builder", "yaml", "tqdm") if name in loaded]
     print(f"{'heavy imports':18} {', '.join(heavy) or 'none'}")

@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from cc_images.model import Format, Site
+from cc_images.model.catalog import Format, Site
 from cc_images.sites.base import Publication, Upload
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish
-from tests.testbed import TestBed
+from tests.support.testbed import TestBed
 
 SIZE = 512 << 20
 ROUNDS = 5

@@ -17,11 +17,12 @@ from typing import NoReturn
 
 import pytest
 
-from cc_images.cli import main
-from cc_images.runs import Run
-from cc_images.store import Store
+from cc_images.cli.main import main
+from cc_images.store.records import Store
+from cc_images.store.workspace import Run
 
 REPOSITORY = Path(__file__).parent.parent
+GOLDEN = Path(__file__).with_name("golden")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -42,9 +43,11 @@ def clean_environment(home: Path) -> dict[str, str]:
 def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let plans not depend on whether the machine of the tests can run foreign programs."""
     if not request.node.get_closest_marker("real"):
-        monkeypatch.setattr("cc_images.foreign.runs_programs", lambda arch: True)
-        if "qemu" not in request.fixturenames and request.path.stem != "test_acceleration":
-            monkeypatch.setattr("cc_images.acceleration.probe", lambda arch, accelerate: "no guest was started")
+        monkeypatch.setattr("cc_images.host.user_emulation.runs_programs", lambda arch: True)
+        if "emulator" not in request.fixturenames and request.path.stem != "test_acceleration":
+            monkeypatch.setattr(
+                "cc_images.boottest.acceleration.probe", lambda arch, accelerate: "no guest was started"
+            )
 
 
 @pytest.fixture

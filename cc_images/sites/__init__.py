@@ -14,9 +14,9 @@ To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`)
 
 from __future__ import annotations
 
-from cc_images.cloud import ENOUGH, LOOK, Patience
-from cc_images.model import Format, Site
+from cc_images.model.catalog import Format, Site
 from cc_images.sites.base import ImageSite
+from cc_images.sites.cloud import ENOUGH, LOOK, Patience
 
 __all__ = ["LOOK", "ImageSite", "open_site"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cc_images.errors import CCImagesError
-from cc_images.model import Json
+from cc_images.model.catalog import Json
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What an archive name has after the image's name: the day of its creation, and a number from the second on."""

@@ -23,11 +23,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cc_images import clock, record_shapes, records
-from cc_images.blobs import CHUNK
+from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.files import flush_folder, write_json
-from cc_images.model import Format, Json, Site
+from cc_images.host import record_files
+from cc_images.host.files import flush_folder, write_json
+from cc_images.model import record_shapes
+from cc_images.model.catalog import Format, Json, Site
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -46,6 +47,7 @@ from cc_images.sites.base import (
     staged_name,
 )
 from cc_images.sites.queries import Queries
+from cc_images.store.blobs import CHUNK
 
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems without locks say, such as NFS without its lock daemon."""
@@ -397,8 +399,8 @@ class DirectorySite(Queries):
             path.unlink(missing_ok=True)
 
     def _read(self, sidecar: Path) -> Json:
-        with suppress(OSError, ValueError, records.Newer):
-            return records.load(sidecar, record_shapes.SidecarShape)
+        with suppress(OSError, ValueError, record_files.Newer):
+            return record_files.load(sidecar, record_shapes.SidecarShape)
         return {}
 
     def _conflict(self, file: Path) -> CCImagesError:

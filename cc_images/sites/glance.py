@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
-from cc_images.cloud import CONNECT_TIMEOUT, ENOUGH, Cloud, Patience
 from cc_images.errors import CCImagesError
-from cc_images.model import Format, Json, Site
+from cc_images.model.catalog import Format, Json, Site
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -34,6 +33,7 @@ from cc_images.sites.base import (
     concerns,
     staged_name,
 )
+from cc_images.sites.cloud import CONNECT_TIMEOUT, ENOUGH, Cloud, Patience
 from cc_images.sites.image_api import NAME, OURS, Body, ImageApi, marked, tags, typed
 from cc_images.sites.queries import Queries
 

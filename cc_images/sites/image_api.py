@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cc_images.blobs import CHUNK
-from cc_images.cloud import ENOUGH, Cloud, Patience
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.model import Json, Site
-from cc_images.properties import CORE
+from cc_images.model.catalog import Json, Site
+from cc_images.model.properties import CORE
 from cc_images.sites.base import Entry, Stop
+from cc_images.sites.cloud import ENOUGH, Cloud, Patience
+from cc_images.store.blobs import CHUNK
 
 OURS = "cc-images"
 """The tag of every image that cc-images has made; more of them, with a key and a value, are its marks."""

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from cc_images import clock, cloud
+from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.sites import reconcile
+from cc_images.sites import cloud, reconcile
 from cc_images.sites import view as views
 from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Stop, Upload
 from cc_images.sites.reconcile import End, Failure, Look, Wait

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from cc_images.model import Json
+from cc_images.model.catalog import Json
 from cc_images.sites.base import (
     Entry,
     archive_names,

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from cc_images.model import Arch, Build, Format, Output
-from cc_images.store import Store
+from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.store.records import Store
 
 PLACE = Path("root")
 """Where the image's root file system is mounted while it is broken."""

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import leaks
 from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
-from tests.testbed import TestBed
+from tests.support import leaks
+from tests.support.testbed import TestBed
 
 TOOLS = ("mmdebstrap", "qemu-img", "sgdisk", "mkfs.vfat", "setpriv")
 REASON = lacking(TOOLS)

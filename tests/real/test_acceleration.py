@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from cc_images.acceleration import probe
-from cc_images.emulation import EMULATORS
-from cc_images.model import Arch
+from cc_images.boottest.acceleration import probe
+from cc_images.boottest.qemu import EMULATORS
+from cc_images.model.catalog import Arch
 
 
 @pytest.mark.parametrize("arch", Arch)

@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from cc_images import foreign, twins
-from cc_images.model import Arch
-from cc_images.sandbox import Sandbox
-from cc_images.store import Store
+from cc_images.builders.dib import twins
+from cc_images.host import user_emulation
+from cc_images.host.sandbox import Sandbox
+from cc_images.model.catalog import Arch
+from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project, Watched, host_mirrors
 from tests.real.test_interpreters import WAYS, Host
@@ -32,8 +33,8 @@ AARCH64 = 183
 """e_machine of elf(5)."""
 
 pytestmark = pytest.mark.skipif(
-    not foreign.is_foreign(Arch.ARM64) or bool(foreign.why_no_twins(Arch.ARM64)),
-    reason=f"needs an amd64 host for native twins: {foreign.why_no_twins(Arch.ARM64) or 'this is arm64'}",
+    not user_emulation.is_foreign(Arch.ARM64) or bool(user_emulation.why_no_twins(Arch.ARM64)),
+    reason=f"needs an amd64 host for native twins: {user_emulation.why_no_twins(Arch.ARM64) or 'this is arm64'}",
 )
 
 IMAGES = """\
@@ -147,7 +148,7 @@ def bootstrap(folder: Path, release: twins.Release, packed: Path | None) -> dict
         workspace=folder,
         guards=folder / "guards",
         # the twins as on kernels before 6.7, QEMU out of their way
-        interpreter={**foreign.registration(Arch.ARM64, interpreter), "private": packed is None},
+        interpreter={**user_emulation.registration(Arch.ARM64, interpreter), "private": packed is None},
         twins=interpreter.parent if interpreter else None,
     )
     words = ["mmdebstrap", "--variant=essential", "--arch=arm64", f"--include={','.join(PACKAGES)}"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.model import Arch, Format
-from cc_images.store import Store
+from cc_images.model.catalog import Arch, Format
+from cc_images.store.records import Store
 from tests.conftest import clean_environment, lacking, write_files
 from tests.real.broken import store_broken
 from tests.real.conftest import Project, Watched

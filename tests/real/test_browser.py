@@ -70,8 +70,8 @@ def test_the_page_of_a_run(project: Project, browser: Browser) -> None:
 
 @pytest.mark.parametrize("columns", [360, 1200])
 def test_nothing_of_a_page_is_wider_than_the_window(browser: Browser, tmp_path: Path, columns: int) -> None:
-    from cc_images.page import page
-    from tests.test_page import journal
+    from cc_images.report.html import page
+    from tests.unit.report.test_html import journal
 
     probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
     html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page(journal())).replace("</body>", probe)

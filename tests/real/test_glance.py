@@ -17,21 +17,20 @@ from typing import Any
 
 import pytest
 
-from cc_images import cloud
-from cc_images.cloud import Patience
-from cc_images.config import load
+from cc_images.api.site_status import mend
+from cc_images.config.loader import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
-from cc_images.model import Format, Site
-from cc_images.sites import glance, reconcile
+from cc_images.model.catalog import Format, Site
+from cc_images.sites import cloud, glance, reconcile
 from cc_images.sites.base import ImageSite, Publication
+from cc_images.sites.cloud import Patience
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, publish, recover
-from cc_images.survey import mend
 from tests.conftest import write_files
-from tests.proxy import Proxy
 from tests.real.conftest import CAP
-from tests.test_sites import POINTS, Breaking, Tripping, die, fail, refuse, today
-from tests.testbed import TestBed
+from tests.support.proxy import Proxy
+from tests.support.testbed import TestBed
+from tests.unit.sites.test_sites import POINTS, Breaking, Tripping, die, fail, refuse, today
 
 
 @pytest.fixture
@@ -390,7 +389,7 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(
     to = site()
     put(to, publication(tmp_path, name, b"old"))
     proxy.cut_after = 0
-    monkeypatch.setattr("cc_images.cloud.time.sleep", lambda seconds: setattr(proxy, "cut_after", None))
+    monkeypatch.setattr("cc_images.sites.cloud.time.sleep", lambda seconds: setattr(proxy, "cut_after", None))
     assert [entry.name for entry in to.find(name)] == [name]
 
 
@@ -476,7 +475,7 @@ def test_a_site_that_is_down_is_asked_again_and_then_named(
     server.listener.close()
     tries: list[float] = []
     with monkeypatch.context() as hurried:
-        hurried.setattr("cc_images.cloud.time.sleep", tries.append)
+        hurried.setattr("cc_images.sites.cloud.time.sleep", tries.append)
         with pytest.raises(CCImagesError, match="site kvm does not answer") as caught:
             put(to, publication(tmp_path, name, b"new"))
     server.listener = socket.create_server(address, backlog=128)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.model import Arch, Build, Format, Output
-from cc_images.store import Store
-from tests import killer
+from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.store.records import Store
 from tests.conftest import clean_environment, forked, write_files
 from tests.real.test_glance import images, site
-from tests.test_sites import today
-from tests.testbed import TestBed
+from tests.support import killer
+from tests.support.testbed import TestBed
+from tests.unit.sites.test_sites import today
 
 NAME = "CC-Crash"
 

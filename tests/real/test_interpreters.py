@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import foreign
-from cc_images.model import Arch
+from cc_images.host import user_emulation
+from cc_images.model.catalog import Arch
 from cc_images.toolbox import interpreters
 from tests.conftest import REPOSITORY
 
 OTHER = Arch.ARM64 if os.uname().machine == "x86_64" else Arch.AMD64
-EMULATOR = foreign.USER_EMULATORS[OTHER].path
+EMULATOR = user_emulation.USER_EMULATORS[OTHER].path
 
 pytestmark = pytest.mark.skipif(
-    EMULATOR is None, reason=f"needs {foreign.USER_EMULATORS[OTHER].programs[0]} (package qemu-user-static)"
+    EMULATOR is None, reason=f"needs {user_emulation.USER_EMULATORS[OTHER].programs[0]} (package qemu-user-static)"
 )
 
 CODE = {
@@ -94,7 +94,7 @@ class Host:
             self.do(f"printf '%s' '{self.entry('qemu-own').decode()}' > {interpreters.REGISTRY}/register")
 
     def entry(self, name: str) -> bytes:
-        told = foreign.registration(OTHER)
+        told = user_emulation.registration(OTHER)
         return interpreters.entry(name, str(told["magic"]), str(told["mask"]), str(told["path"]))
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ def test_programs_run_below_a_chroot_and_the_host_is_as_it_was(host: Host, way: 
     said, _ = box.communicate(timeout=60)
     assert box.returncode == 42, said
     assert host.registry() == before
-    assert not (interpreters.USERS / interpreters.own(str(foreign.registration(OTHER)["name"]))).exists()
+    assert not (interpreters.USERS / interpreters.own(str(user_emulation.registration(OTHER)["name"]))).exists()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -193,7 +193,7 @@ def test_a_private_interpreter_is_never_seen_by_the_host(host: Host) -> None:
 
 def test_sandboxes_share_an_entry_and_the_last_takes_it_away(host: Host) -> None:
     before = host.registry()
-    name = interpreters.own(str(foreign.registration(OTHER)["name"]))
+    name = interpreters.own(str(user_emulation.registration(OTHER)["name"]))
     first, second = host.busy("shared", "first"), host.busy("shared", "second")
     assert host.registry().keys() == {*before, name}
     for box, left in ((first, {*before, name}), (second, {*before})):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import hygiene, interior
-from cc_images.model import Json
+from cc_images.boottest import hygiene, inspector
+from cc_images.model.catalog import Json
 
 MIB = 1 << 20
 
@@ -56,7 +56,7 @@ def look(folder: Path, fstab: str, **more: bool) -> Json:
     folder.mkdir()
     image = disk(folder, fstab, **more)
     with (folder / "log").open("wb") as log:
-        return interior.look(
+        return inspector.look(
             image, folder / "work", secrets=["s3cr3t-token"], guards=folder / "guards", log=log, stop=threading.Event()
         )
 
@@ -90,6 +90,6 @@ def test_a_mount_point_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
     (folder / "tree1" / "data").symlink_to("/etc")
     image = disk(folder, "LABEL=var /data ext4 defaults 0 2\n")
     with (folder / "log").open("wb") as log:
-        facts = interior.look(image, folder / "work", guards=folder / "guards", log=log, stop=threading.Event())
+        facts = inspector.look(image, folder / "work", guards=folder / "guards", log=log, stop=threading.Event())
     assert facts["mounted"] == []
     assert facts["unread"][0].startswith("partition 2 (ext4) at /data")

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.aptbed import AptBed
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project, Watched, host_mirrors
+from tests.support.aptbed import AptBed
 
 FIRST = date(2027, 3, 1)
 

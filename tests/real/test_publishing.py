@@ -22,20 +22,20 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from cc_images.config import load
+from cc_images.api.site_status import leftovers, standings
+from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
-from cc_images.plan import Request
+from cc_images.model.plan import Request
 from cc_images.sites.base import Archive
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish, recover, surplus
-from cc_images.store import Store
-from cc_images.survey import leftovers, standings
+from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
-from tests.gateway import Gateway, Instead
 from tests.real.test_glance import by_hand, die_after, images, is_now, leftover, name, publication, put, rename, site
 from tests.real.test_glance_crash import NAME, add_build, clear
-from tests.test_sites import today
-from tests.testbed import TestBed
+from tests.support.gateway import Gateway, Instead
+from tests.support.testbed import TestBed
+from tests.unit.sites.test_sites import today
 
 __all__ = ["name"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_reconcile import A_TWICE, A, B, Budget, wandered
-from tests.worlds import Host, beginning, explore
+from tests.support.worlds import Host, beginning, explore
+from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
 
 DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "one host, three faults": ((A,), {"faults": 3, "deeds": 1, "kills": 1}),

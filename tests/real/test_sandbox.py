@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from cc_images import dib, outlet, process, sandbox
+from cc_images.builders.dib import command
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.sandbox import Sandbox
-from tests.leaks import loops, orphaned_loops
+from cc_images.host import network, process, sandbox
+from cc_images.host.sandbox import Sandbox
+from tests.support.leaks import loops, orphaned_loops
 
 sys.path.insert(0, str(sandbox.TOOLBOX))  # as the programs of the toolbox find each other
 devices = importlib.import_module("devices")
@@ -107,7 +108,7 @@ def test_a_build_that_makes_processes_without_end_is_bounded(tmp_path: Path, mon
     assert any("fork" in line.lower() for line in (tmp_path / "log").read_text().splitlines())
 
 
-def networked(tmp_path: Path, network: str, script: str, on_line: Callable[[str], None] = lambda _: None) -> list[str]:
+def networked(tmp_path: Path, kind: str, script: str, on_line: Callable[[str], None] = lambda _: None) -> list[str]:
     """Run a shell script in a sandbox with a network of this kind; port is that of a service on the host's loopback."""
     lines: list[str] = []
 
@@ -116,7 +117,7 @@ def networked(tmp_path: Path, network: str, script: str, on_line: Callable[[str]
         on_line(line)
 
     box = Sandbox(
-        workspace=tmp_path / "box", guards=tmp_path / "guards", cores=1, network=network, outlet=outlet.program()
+        workspace=tmp_path / "box", guards=tmp_path / "guards", cores=1, network=kind, outlet=network.program()
     )
     (tmp_path / "box").mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as server, (tmp_path / "log").open("wb") as log:
@@ -134,7 +135,7 @@ def test_a_look_has_no_network_and_a_build_without_one_of_its_own_the_hosts(tmp_
     assert networked(tmp_path, "host", REACH)[0] == "reached"
 
 
-@pytest.mark.skipif(not outlet.program(), reason="needs slirp4netns and /dev/net/tun")
+@pytest.mark.skipif(not network.program(), reason="needs slirp4netns and /dev/net/tun")
 def test_a_private_network_has_a_way_out_and_not_to_the_hosts_loopback(tmp_path: Path) -> None:
     address = next(
         line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if "nameserver" in line
@@ -226,7 +227,7 @@ def test_every_process_has_ended_before_results_are_read(tmp_path: Path) -> None
     time.sleep(0.1)
     assert (out / "disk.raw").lstat().st_ctime_ns == before
     with pytest.raises(CCImagesError, match=r"left something else than a file at disk\.raw"):
-        dib.left(out / "disk.raw")
+        command.left(out / "disk.raw")
 
 
 def test_files_are_mounted_through_loop_devices_that_are_freed(tmp_path: Path) -> None:

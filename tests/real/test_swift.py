@@ -15,14 +15,14 @@ from urllib.parse import quote
 
 import pytest
 
-from cc_images import artifacts
-from cc_images.blobs import Blob
 from cc_images.errors import CCImagesError
-from cc_images.model import Artifact
-from cc_images.store import Store
+from cc_images.model.catalog import Artifact
+from cc_images.sources import artifacts
+from cc_images.store.blobs import Blob
+from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import FPGA, Project
-from tests.testbed import TestBed
+from tests.support.testbed import TestBed
 
 CLOUDS = {"metal": "metal"}
 KEY = "account-key-for-signatures"

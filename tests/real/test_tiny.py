@@ -179,8 +179,9 @@ def test_a_site_without_room_fails_and_is_left_clean(project: Project) -> None:
 def test_a_timeout_ends_the_build(project: Project) -> None:
     text = (project.folder / "images.yaml").read_text()
     (project.folder / "images.yaml").write_text(text.replace("CC-Tiny:\n", "CC-Tiny:\n  timeout: 1\n", 1))
-    program = (
-        "from cc_images import cli, dib; dib.MINUTE = 30.0; cli.main(['-b', 'cc-tiny'])"  # nobody waits for a real one
+    program = (  # nobody waits for a real minute
+        "from cc_images.builders.dib import command; from cc_images.cli import main;"
+        "command.MINUTE = 30.0; main(['-b', 'cc-tiny'])"
     )
     said = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,0 +1,1 @@
+"""Every use case, for any face: the command line, a script, a service."""

@@ -1,0 +1,221 @@
+"""The checkup: whether this host can do what the catalogue asks, with a remedy for each lack. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cc_images.boottest import acceleration, qemu
+from cc_images.builders.dib import disk_layout, twins
+from cc_images.builders.dib.build import LEAST_FREE
+from cc_images.builders.dib.element_path import known_folders
+from cc_images.builders.dib.elements import Elements, with_layout
+from cc_images.config.loader import Config
+from cc_images.errors import CCImagesError
+from cc_images.host import network, process, sandbox, user_emulation
+from cc_images.host.files import refusal
+from cc_images.model.catalog import Arch, Firmware, Json, Site
+from cc_images.planner.planner import formats_for
+from cc_images.sites import LOOK, open_site
+from cc_images.store.records import Store
+
+LEAST_KERNEL = (5, 12)
+"""mount_setattr, by which a sandbox sees the host read-only."""
+
+ROOMY = 20 << 30
+"""Bytes free in the store below which a family of images gets tight."""
+
+
+class State(StrEnum):
+    """How a thing stands: `slow` works, but not as well as it could; `lack` keeps something from working."""
+
+    FINE = "ok"
+    SLOW = "slow"
+    LACK = "LACK"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    text: str
+    remedy: str = ""
+
+    def as_json(self) -> Json:
+        """Return the finding as plain data."""
+        return asdict(self)
+
+
+def checkup(config: Config) -> Iterator[Finding]:
+    """Look at everything, and ask every site; yield what is found as it is known."""
+    arches = sorted({arch for image in config.images.values() for arch in image.arches}) or [Arch.AMD64]
+    store = Store(config.store)
+    yield from _kernel()
+    yield from _tools()
+    yield _root()
+    yield _network()
+    yield from _layouts(config, store)
+    yield from _emulation(arches)
+    for arch in arches:
+        yield from _boots(arch, config, store)
+    yield _space(store)
+    yield _memory()
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(_site, site, config) for site in config.sites]
+        yield from (each.result() for each in as_completed(asked))
+
+
+def _kernel() -> Iterator[Finding]:
+    release = platform.release()
+    numbers = tuple(int(word) for word in release.split("-")[0].split(".")[:2])
+    if numbers < LEAST_KERNEL:
+        remedy = f"use a kernel of {LEAST_KERNEL[0]}.{LEAST_KERNEL[1]} or later"
+        yield Finding(subject="kernel", state=State.LACK, text=release, remedy=remedy)
+    else:
+        yield Finding(subject="kernel", state=State.FINE, text=release)
+    for device, purpose in (("/dev/loop-control", "disks of builds"), ("/dev/fuse", "reading images and FAT")):
+        there = os.path.exists(device)
+        yield Finding(
+            subject=device,
+            state=State.FINE if there else State.LACK,
+            text=f"for {purpose}" if there else f"is missing, needed for {purpose}",
+            remedy="" if there else f"load the kernel's module: modprobe {device.removeprefix('/dev/').split('-')[0]}",
+        )
+    known = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in known and not _module("overlayfs/overlay"):
+        text = "this kernel has no overlayfs: what earlier builds have downloaded is copied for each build"
+        yield Finding(subject="overlayfs", state=State.SLOW, text=text, remedy="use a kernel with CONFIG_OVERLAY_FS")
+
+
+def _module(name: str) -> bool:
+    return any(Path("/lib/modules", platform.release()).glob(f"kernel/fs/{name}.ko*"))
+
+
+def _tools() -> Iterator[Finding]:
+    try:
+        sandbox.require_tools()
+    except CCImagesError as error:
+        yield Finding(subject="tools of builds", state=State.LACK, text=error.message, remedy=error.hint)
+    else:
+        yield Finding(subject="tools of builds", state=State.FINE, text="all here")
+
+
+def _root() -> Finding:
+    try:
+        sandbox.require_root()
+        words = [*sandbox.as_root(), "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "true"]
+        process.run(words, env=sandbox.outside(), timeout=30)
+    except CCImagesError as error:
+        remedy = error.hint or "allow mount and PID namespaces: in a container, run it privileged"
+        return Finding(subject="root and namespaces", state=State.LACK, text=error.message, remedy=remedy)
+    text = "as root" if os.geteuid() == 0 else "through sudo"
+    return Finding(subject="root and namespaces", state=State.FINE, text=text)
+
+
+def _emulation(arches: list[Arch]) -> Iterator[Finding]:
+    for arch in filter(user_emulation.is_foreign, arches):
+        subject, emulator = f"builds for {arch}", user_emulation.USER_EMULATORS[arch]
+        if not user_emulation.runs_programs(arch):
+            text = f"programs for {arch.machine} do not run here: {arch} is left out, and refused where -a names it"
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"install {emulator.package}")
+        elif not _has_binfmt_misc():
+            text = "this kernel has no binfmt_misc, by which it starts an emulator"
+            yield Finding(
+                subject=subject, state=State.LACK, text=text, remedy="load the kernel's module: modprobe binfmt_misc"
+            )
+        elif not twins.wanted():
+            text = f"by plain emulation, many times slower: {twins.SWITCH}=no"
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"unset {twins.SWITCH}")
+        elif why := user_emulation.why_no_twins(arch):
+            text = f"by plain emulation, many times slower: {why}"
+            remedy = "install gcc" if "compiler" in why else ""
+            yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
+        else:
+            text = f"{emulator.path}, and native twins for Debian's and Ubuntu's programs"
+            yield Finding(subject=subject, state=State.FINE, text=text)
+
+
+def _has_binfmt_misc() -> bool:
+    return "binfmt_misc" in Path("/proc/filesystems").read_text().split() or _module("binfmt_misc")
+
+
+def _boots(arch: Arch, config: Config, store: Store) -> Iterator[Finding]:
+    wanted = {each for image in config.images.values() if arch in image.arches for each in image.boots_with(arch)}
+    firmware = tuple(each for each in Firmware if each in wanted)
+    subject = f"boot tests of {arch}"
+    if missing := qemu.lacking(arch, firmware):
+        remedy = "install them, or push with --no-boot-test"
+        state = State.LACK if user_emulation.runs_programs(arch) else State.SLOW  # nobody waits for it here
+        yield Finding(subject=subject, state=state, text=f"missing: {', '.join(missing)}", remedy=remedy)
+    elif (answer := acceleration.acceleration(arch, store.root / acceleration.MEMORY, anew=True)).runs:
+        yield Finding(subject=subject, state=State.FINE, text="a guest and firmware ran with KVM")
+    else:
+        text = f"software emulation, much slower: {answer.why}"
+        remedy = "run on the hardware, or allow nested virtualization" if arch.machine == platform.machine() else ""
+        yield Finding(subject=subject, state=State.SLOW, text=text, remedy=remedy)
+
+
+def _space(store: Store) -> Finding:
+    if trouble := refusal(store.root):
+        remedy = "set CC_IMAGES_STORE to a folder of yours"
+        return Finding(subject="store", state=State.LACK, text=f"{store.root}: {trouble}", remedy=remedy)
+    free = store.free_bytes()
+    state = State.LACK if free < LEAST_FREE else State.SLOW if free < ROOMY else State.FINE
+    remedy = "run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system"
+    text = f"{free >> 30} GiB free at {store.root}"
+    return Finding(subject="store", state=state, text=text, remedy="" if state is State.FINE else remedy)
+
+
+def _layouts(config: Config, store: Store) -> Iterator[Finding]:
+    """Yield what the layouts of the catalogue's disks take and this host lacks."""
+    elements = Elements(known_folders(config, store))
+    missing: dict[str, list[str]] = {}
+    for image in config.images.values():
+        with suppress(CCImagesError):  # elements that are not here; a plan says which
+            used = elements.closure(with_layout((*config.content(image), *image.disk), image.arches[0]))
+            for each in disk_layout.lacking(disk_layout.programs(elements, used, config.variables(image))):
+                missing.setdefault(each, []).append(image.tag)
+    for each, tags in missing.items():
+        text = f"{each} is missing, for the disks of {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"
+        yield Finding(subject="disk layouts", state=State.LACK, text=text, remedy="install it")
+
+
+def _network() -> Finding:
+    text = (
+        "one of their own, through slirp4netns"
+        if network.program()
+        else "the host's own; with the package slirp4netns they would have one of their own"
+    )
+    return Finding(subject="network of builds", state=State.FINE, text=text)
+
+
+def _memory() -> Finding:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    cores = len(os.sched_getaffinity(0))
+    return Finding(subject="machine", state=State.FINE, text=f"{cores} cores, {pages} GiB of memory")
+
+
+def _site(site: Site, config: Config) -> Finding:
+    subject = f"site {site.name}"
+    every = ((image, arch) for image in config.images.values() for arch in image.arches)
+    taken = next(((image, arch, found) for image, arch in every if (found := formats_for(site, image, arch))), None)
+    try:
+        if taken is not None:
+            image, arch, formats = taken
+            open_site(site, formats[0], LOOK).find(image.published_name(arch))
+    except CCImagesError as error:
+        said = error.message.removeprefix(f"{subject}: ")
+        return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)
+    where = site.directory or f"cloud {site.cloud}"
+    if site.directory and (trouble := refusal(Path(site.directory))):
+        remedy = "name a folder of yours in sites.yaml"
+        return Finding(subject=subject, state=State.LACK, text=f"{where}: {trouble}", remedy=remedy)
+    return Finding(subject=subject, state=State.FINE, text=f"{where} answers" if site.cloud else where)

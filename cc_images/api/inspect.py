@@ -1,0 +1,249 @@
+"""Looking at one image: what is inside a build or a file, and a build booted for a person.
+
+Puts the parts together for the verbs `inspect` and `boot`; neither records a boot test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from cc_images import clock
+from cc_images.api.run import stopped_by_signals
+from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
+from cc_images.boottest.boot import Climb, climb
+from cc_images.boottest.guest import Guest
+from cc_images.boottest.qemu import Machine
+from cc_images.builders.dib.element_path import known_folders, with_claims
+from cc_images.builders.dib.elements import Elements
+from cc_images.config.loader import Config
+from cc_images.errors import UserError
+from cc_images.host import sandbox
+from cc_images.model.catalog import Arch, Build, Firmware, Format, Image, Json, Level, Output
+from cc_images.model.contract import settled
+from cc_images.model.plan import Request
+from cc_images.planner.planner import boot_job
+from cc_images.planner.selection import select
+from cc_images.report.release_notes import Edition
+from cc_images.store.journal import Journal, State
+from cc_images.store.records import Store
+from cc_images.store.workspace import Run
+
+MOST_FOR_A_SOCKET = 90
+"""Characters of a folder in which a socket may lie; see unix(7)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
+
+    title: str
+    size: int
+    facts: Json
+    problems: tuple[str, ...]
+
+
+def inspect(
+    config: Config, what: str, arches: Sequence[Arch], against: str = ""
+) -> tuple[Inspection, Inspection | None]:
+    """Return what is inside the newest build of a tag, or a file, and inside what it shall be compared with.
+
+    `against` is a version of the same tag, or a file. Raises UserError for what is neither.
+    """
+    inspector.require_host()
+    with _run(config) as (store, run, stop):
+        one = _inspected(config, store, run, stop, what, arches, "")
+        other = None
+        if against:
+            is_file = os.path.isfile(against) or what.lower() not in config.images
+            other = _inspected(config, store, run, stop, *((against, (), "") if is_file else (what, arches, against)))
+            for each in (one, other):
+                inspector.require_system(each.facts)
+    return one, other
+
+
+def editions(config: Config, tag: str, arches: Sequence[Arch], old: str = "", new: str = "") -> tuple[Edition, Edition]:
+    """Return two versions of a tag: by default the newest, and the one before the other.
+
+    What their records do not say is looked up inside. Raises UserError for versions that the store does not have.
+    """
+    image, arch = _one(config, tag, arches)
+    store = Store(config.store)
+    later, _ = _stored(store, image, arch, new)
+    versions = [build.version for build in store.builds(image.tag, arch)]
+    before = old or next((version for version in versions if version < later.version), "")
+    if not before:
+        raise UserError(
+            f"the store has no version of {tag} for {arch} before {later.version}",
+            hint="a diff needs two versions; the next build makes one",
+            reason="never-built",
+        )
+    earlier, _ = _stored(store, image, arch, before)
+    return _edition(config, store, image, earlier), _edition(config, store, image, later)
+
+
+def _edition(config: Config, store: Store, image: Image, build: Build) -> Edition:
+    known = store.details(build).get("contents")
+    if not known:
+        inspector.require_host()
+        with _run(config) as (_, run, stop):
+            found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
+        inspector.require_system(found.facts)
+        known = contents.contents(found.facts)
+    return Edition(
+        name=image.published_name(build.arch),
+        arch=build.arch,
+        version=build.version,
+        size=min(output.size for output in build.outputs.values()),
+        contents=known,
+    )
+
+
+def _inspected(
+    config: Config, store: Store, run: Run, stop: threading.Event, what: str, arches: Sequence[Arch], version: str
+) -> Inspection:
+    secrets: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    if what.lower() in config.images and not os.path.isfile(what):
+        what = what.lower()
+        image, arch = _one(config, what, arches)
+        build, output = _stored(store, image, arch, version)
+        path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
+        admitted = inspector.admitted_keys(config.variables(image))
+        allowed = image.allow
+    else:
+        path = Path(what)
+        title = str(path)
+        if not path.is_file():
+            raise UserError(
+                f"{what} is neither an image of the catalogue nor a file",
+                hint="`cc-images list` shows the catalogue",
+                reason="unknown-image",
+            )
+    workspace = run.work / f"look-{time.monotonic_ns()}"
+    with run.log_path("inspect").open("ab") as log:
+        facts = inspector.look(path, workspace, secrets=secrets, guards=run.work / "guards", log=log, stop=stop)
+    if "trouble" in facts:
+        problems: tuple[str, ...] = (facts["trouble"],)
+    else:
+        problems = tuple(hygiene.problems(facts, inspector.nameservers(), admitted, allowed))
+    return Inspection(title=title, size=path.stat().st_size, facts=facts, problems=problems)
+
+
+def boot(
+    config: Config,
+    tag: str,
+    arches: Sequence[Arch],
+    firmware: Firmware | None,
+    *,
+    shell: bool,
+    keep: bool,
+    tell: Callable[[str], None],
+) -> Climb:
+    """Boot the newest build of a tag; with `shell` log in, with `keep` leave the machine on until Ctrl-C.
+
+    The guest has all cores of this host and its network. What it writes is gone afterwards.
+    """
+    image, arch = _one(config, tag, arches)
+    chosen = firmware or image.boots_with(arch)[-1]
+    if chosen not in image.boots_with(arch):
+        raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
+    guest.require(qemu.lacking(arch, (chosen,)))
+    with _run(config) as (store, run, stop), _near(run) as near:
+        build, output = _stored(store, image, arch, "")
+        ((image, _),), _ = with_claims([(image, arch)], config, Elements(known_folders(config, store)))
+        job = boot_job(image, arch, build.version, (output.format,))
+        contract, _ = settled(job.boot, store.details(build).get("contents", {}))
+        memory = store.root / acceleration.MEMORY
+        file, console = run.use(store.blobs.path(output.digest)), near / "console"
+        cores = min(4, len(os.sched_getaffinity(0)))
+        with ExitStack() as machines:
+
+            def start(fast: bool) -> tuple[Guest, Climb]:
+                speed = "with KVM" if fast else "in software"
+                tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
+                machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
+                folder = run.work / f"guest-{speed.replace(' ', '-')}"
+                guest = Guest(machine, file, output.format, folder, contract=contract, network=True, socket=console)
+                machines.enter_context(guest)
+                return guest, climb(guest, job.checks, stop=stop, report=lambda at: tell(f"{guest.now:6.1f}s {at}"))
+
+            running, found = start(acceleration.acceleration(arch, memory).runs)
+            if found.silent and running.machine.accelerated:
+                machines.close()
+                first = found
+                running, found = start(False)
+                if found.is_beyond(first):
+                    acceleration.distrust(arch, memory, "; ".join(first.problems))
+            if found.failed is not None:
+                tell(f"{found.failed}: {'; '.join(found.problems)}")
+            if keep:
+                tell(f"log in:  {' '.join(running.ssh_argv())}")
+                tell(f"console: socat -,raw,echo=0,escape=0x1d unix-connect:{console}  (Ctrl-] leaves; package socat)")
+                tell("the machine runs until Ctrl-C")
+            if shell and _reached(found, Level.CLOUD_INIT):
+                subprocess.run(running.ssh_argv(), check=False)
+            while keep and running.running and not stop.wait(0.5):
+                pass
+    return found
+
+
+@contextmanager
+def _near(run: Run) -> Iterator[Path]:
+    """Give a folder whose path is short enough for a socket: the run's own, if it is."""
+    if len(str(run.work)) < MOST_FOR_A_SOCKET:
+        yield run.work
+        return
+    with tempfile.TemporaryDirectory(prefix="cc-images-") as folder:
+        yield Path(folder)
+
+
+def _reached(found: Climb, level: Level) -> bool:
+    order = list(Level)
+    return found.reached is not None and order.index(found.reached) >= order.index(level)
+
+
+def _one(config: Config, tag: str, arches: Sequence[Arch]) -> tuple[Image, Arch]:
+    """Return the image and the one architecture that is meant: this host's own if nobody says."""
+    chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
+    own = [each for each in chosen if each[1].machine == os.uname().machine]
+    return (own or chosen)[0]
+
+
+def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build, Output]:
+    """Return a build and the output to look at: the smallest file, which is the compressed one."""
+    builds = list(store.builds(image.tag, arch))
+    wanted = store.in_force(image.tag, arch) if not version else None
+    found = wanted or next((build for build in builds if build.version == version), None)
+    if found is None:
+        known = ", ".join(build.version for build in builds)
+        raise UserError(
+            f"there is no {f'version {version}' if version else 'build'} of {image.tag} for {arch} in the store",
+            hint=f"the store has {known}" if known else f"`cc-images -b {image.tag}` builds it",
+            reason="never-built",
+        )
+    return found, found.outputs.get(Format.QCOW2) or min(found.outputs.values(), key=lambda output: output.size)
+
+
+@contextmanager
+def _run(config: Config) -> Iterator[tuple[Store, Run, threading.Event]]:
+    """Give a private folder in the store, which is gone afterwards, and something that Ctrl-C sets."""
+    store, stop = Store(config.store), threading.Event()
+    with stopped_by_signals(stop):
+        store.reap(sandbox.remove)
+        run = store.start_run(clock.now())
+        try:
+            yield store, run, stop
+        finally:
+            Journal(store.root, run.version).note(state=State.OK, words=sys.argv[1:])
+            store.finish_run(run, sandbox.remove)

@@ -1,0 +1,110 @@
+"""What a plan needs of this host and of the sites, asked before anything runs.
+
+So that a build of an hour does not end with a site that could have said no at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cc_images.boottest import guest, inspector, qemu
+from cc_images.builders.dib.disk_layout import lacking
+from cc_images.errors import CCImagesError, UserError
+from cc_images.host import sandbox, user_emulation
+from cc_images.host.files import refusal
+from cc_images.model.catalog import Level, Site
+from cc_images.model.plan import BootJob, BuildJob, Plan, PushJob
+from cc_images.model.recipe import without_secrets
+from cc_images.sites import LOOK, open_site
+
+LOOP_CONTROL = Path("/dev/loop-control")
+"""Where loop devices, on which dib makes disks, are asked for."""
+
+
+def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[str]:
+    """Return what the user should know of sites and mirrors before it runs, a sentence each.
+
+    Raises CCImagesError or UserError for what this host lacks, and when no site that the plan pushes to can be used at
+    all: its entry is wrong, or refuses us. One of several that cannot is no reason not to serve the others.
+    """
+    jobs = [task.job for task in plan.tasks if not task.cached]
+    if builds := [job for job in jobs if isinstance(job, BuildJob)]:
+        sandbox.require_host()
+        user_emulation.require_programs({job.arch for job in builds})
+        if not LOOP_CONTROL.exists() and any(job.disk for job in builds):
+            raise CCImagesError(
+                f"{LOOP_CONTROL} is not there, and builds make their disks on loop devices",
+                hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
+                reason="missing-device",
+            )
+    if missing := lacking(dict.fromkeys(each for job in builds for each in job.programs)):
+        raise CCImagesError(
+            "the disks' layouts take what is missing on this host: " + ", ".join(missing),
+            hint="install it",
+            reason="missing-tool",
+        )
+    if boots := [job for job in jobs if isinstance(job, BootJob)]:
+        started = [job for job in boots if job.boot.level is not Level.INSIDE]
+        guest.require(sorted({each for job in started for each in qemu.lacking(job.arch, job.firmware)}))
+        inspector.require_host()
+    if not builds:
+        return []
+    return [*_ask(plan, sites), *([] if offline else _mirrors(builds))]
+
+
+def _mirrors(builds: Sequence[BuildJob]) -> list[str]:
+    """Say which of the mirrors that variables name do not answer; any answer will do."""
+    values = (each for job in builds for each in job.environment.items())
+    named = dict.fromkeys(
+        value for name, value in values if "MIRROR" in name and value.startswith(("http://", "https://"))
+    )
+
+    def look(address: str) -> str:
+        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "cc-images"})
+        try:
+            urllib.request.urlopen(request, timeout=LOOK.connect).close()
+        except urllib.error.HTTPError:
+            return ""
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            said = getattr(error, "reason", error)
+            return f"the mirror {without_secrets(address)} does not answer ({said}); builds will need it"
+        return ""
+
+    with ThreadPoolExecutor(8, thread_name_prefix="mirrors") as pool:
+        return [each for each in pool.map(look, named) if each]
+
+
+def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
+    """Look at each site that the plan pushes to, once."""
+    wanted: dict[str, PushJob] = {}
+    for task in plan.tasks:
+        if isinstance(task.job, PushJob) and not task.cached:
+            wanted.setdefault(task.job.site, task.job)
+    known = {site.name: site for site in sites}
+
+    def look(job: PushJob) -> CCImagesError | None:
+        site = known[job.site]
+        if site.directory and (trouble := refusal(Path(site.directory))):
+            return UserError(
+                f"site {site.name}: {site.directory}: {trouble}", hint="name a folder of yours in sites.yaml"
+            )
+        try:
+            open_site(known[job.site], job.format, LOOK).find(job.name)
+        except CCImagesError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(8, thread_name_prefix="sites") as pool:
+        troubles = [error for error in pool.map(look, wanted.values()) if error is not None]
+    hopeless = [error for error in troubles if not error.temporary]
+    if hopeless and len(hopeless) == len(wanted):
+        raise hopeless[0]
+    return [
+        f"{error.message}; pushes to it {'are tried all the same' if error.temporary else 'will fail'}"
+        for error in troubles
+    ]

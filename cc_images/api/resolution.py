@@ -1,0 +1,92 @@
+"""An image as it is resolved: its elements, variables, packages and checks, each with where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cc_images.builders.dib import element_path
+from cc_images.builders.dib.element_checks import Claims
+from cc_images.builders.dib.elements import Elements, own_elements, with_layout
+from cc_images.config.loader import Config, packaged
+from cc_images.model.catalog import Arch, Image, Json
+from cc_images.model.checks import DROPPED, every
+from cc_images.model.recipe import redacted
+from cc_images.store.records import Store
+
+
+def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
+    """Return what an image is made of, as far as is known here; nothing is fetched, and no secret is shown.
+
+    Raises UserError for an element that is missing.
+    """
+    elements = Elements(element_path.known_folders(config, store))
+    lineage = config.lineage(image)
+    named = {name: each.name for each in lineage for name in each.elements}
+    wanted = with_layout((*config.content(image), *image.disk), arch)
+    used = elements.in_order(wanted)
+    ((complete, _),), _ = element_path.with_claims([(image, arch)], config, elements)
+    return {
+        "image": image.name,
+        "arch": arch,
+        "parents": [each.name for each in lineage[:-1]],
+        "firmware": list(image.boots_with(arch)),
+        "formats": list(image.formats),
+        "elements": [
+            {
+                "name": name,
+                "why": named.get(name) or _why(name, image, elements, used),
+                "from": _place(elements.path(name).parent, config),
+            }
+            for name in used
+            if name in elements.closure(wanted)
+        ],
+        "variables": _variables(config, image),
+        "packages": [{"name": name, "from": each.name} for each in lineage for name in each.packages],
+        "artifacts": [
+            {"variable": variable, "address": artifact.shown, "from": each.name}
+            for each in lineage
+            for variable, artifact in each.artifacts.items()
+        ],
+        "checks": _checks(complete, config, elements, used),
+    }
+
+
+def _why(name: str, image: Image, elements: Elements, used: tuple[str, ...]) -> str:
+    if name in image.disk:
+        return f"{image.name}, disk"
+    user = next((each for each in used if elements.needs(each, name)), "")
+    return f"needed by {user}" if user else "dib adds it"
+
+
+def _place(folder: Path, config: Config) -> str:
+    """Return whose elements lie in a folder."""
+    if folder == own_elements():
+        return "dib"
+    if folder == packaged("elements"):
+        return "cc-images"
+    if folder in config.elements:
+        return str(folder)
+    return next((f"third-party {each.name}" for each in config.sources if each.name in folder.parts), str(folder))
+
+
+def _variables(config: Config, image: Image) -> list[Json]:
+    values = config.variables(image)
+    shown = redacted(values, declared=config.declared(image))
+    where: dict[str, str] = {}
+    for each in config.lineage(image):
+        where |= dict.fromkeys(each.environment, each.name)
+    where |= dict.fromkeys(config.environment, "the environment or settings")
+    return [{"name": name, "value": shown[name], "from": where[name]} for name in sorted(values)]
+
+
+def _checks(image: Image, config: Config, elements: Elements, used: tuple[str, ...]) -> list[Json]:
+    claims = Claims(elements)
+    where: dict[tuple[str, str], str] = {}
+    for name in used:
+        where |= {(kind, what): f"element {name}" for kind, what, _ in every(claims.of(name))}
+    for each in config.lineage(config.images[image.tag]):
+        where |= {(kind, what): each.name for kind, what, wanted in every(each.checks) if DROPPED not in wanted}
+    return [
+        {"kind": kind, "name": what, "expected": dict(wanted), "from": where.get((kind, what), "")}
+        for kind, what, wanted in every(image.checks)
+    ]

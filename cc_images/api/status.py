@@ -1,0 +1,128 @@
+"""The overview: of each image the newest build, whether that is fresh, and where it is; no network is asked.
+
+Fresh means that a run would build nothing, as far as is known here: elements, sources and repositories as seen last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cc_images.config.loader import Config
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Arch, Build, Image, Json
+from cc_images.model.plan import Request
+from cc_images.planner.selection import expanded, select
+from cc_images.planner.snapshot import look
+from cc_images.store.published import Published, Put
+from cc_images.store.records import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one image stands for one architecture. `fresh` is None when nobody can say; `why` has phrases for that."""
+
+    image: Image
+    arch: Arch
+    newest: Build | None
+    fresh: bool | None
+    why: tuple[str, ...] = ()
+    put: Mapping[str, Put] = field(default_factory=dict)
+    """What is known of the sites, by site."""
+
+    @property
+    def state(self) -> str:
+        """The state in one word."""
+        if self.newest is None:
+            return "never built"
+        return {True: "fresh", False: "stale", None: "unknown"}[self.fresh]
+
+    def as_json(self) -> Json:
+        """Return the standing as plain data."""
+        return {
+            "image": self.image.tag,
+            "name": self.image.published_name(self.arch),
+            "arch": self.arch,
+            "variant_of": self.image.depends[0] if self.image.depends else None,
+            "baremetal_only": self.image.baremetal_only,
+            "eol": self.image.eol,
+            "newest": self.newest.version if self.newest else None,
+            "created": self.newest.created.isoformat() if self.newest else None,
+            "boot": self.newest.boot if self.newest else "",
+            "fresh": self.fresh,
+            "why": list(self.why),
+            "sites": {site: {"version": put.version, "since": put.since} for site, put in self.put.items()},
+        }
+
+
+def overview(request: Request, config: Config, store: Store, now: datetime) -> list[Standing]:
+    """Return how each image that a request names stands, in the catalogue's order; those past their end included."""
+    tags = expanded(request.tags, config)
+    chosen = [
+        (image, arch)
+        for tag, image in config.images.items()
+        if not image.abstract and (tag in tags or "all" in tags)
+        for arch in image.arches
+        if not request.arches or arch in request.arches
+    ]
+    if named := tuple(tag for tag in tags if tag != "all"):
+        select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
+    reasons = _reasons(chosen, config, store, now)
+    published = Published(store.root)
+    standings: list[Standing] = []
+    for image, arch in chosen:
+        said = reasons.get((image.tag, arch), {})
+        serves = said.get("serves")
+        newest = (store.build(image.tag, arch, serves) if serves else None) or store.in_force(image.tag, arch)
+        fresh = None if "error" in said else said.get("serves") is not None
+        why = [said["error"]] if "error" in said else said.get("changed", [])
+        standings.append(
+            Standing(
+                image=image,
+                arch=arch,
+                newest=newest,
+                fresh=fresh if newest else False,
+                why=tuple(why) if newest else (),
+                put=published.of(image.tag, arch),
+            )
+        )
+    return standings
+
+
+def serving(config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], list[str]]:
+    """Return the stored versions that serve the present inputs, by tag and architecture; no network is asked."""
+    chosen = [(each, arch) for each in config.images.values() if not each.abstract for arch in each.arches]
+    reasons = _reasons(chosen, config, store, now) if chosen else {}
+    return {pair: [said["serves"]] for pair, said in reasons.items() if said.get("serves")}
+
+
+def _reasons(
+    chosen: list[tuple[Image, Arch]], config: Config, store: Store, now: datetime
+) -> dict[tuple[str, Arch], Json]:
+    """Return what `explain` says of each image that was built, all at once if that can be, else one by one."""
+    built = [(image, arch) for image, arch in chosen if next(store.builds(image.tag, arch), None)]
+    if not built:
+        return {}
+    arches = tuple(dict.fromkeys(arch for _, arch in built))
+    found: dict[tuple[str, Arch], Json] = {}
+    for arch in arches:
+        tags = tuple(image.tag for image, each in built if each is arch)
+        try:
+            found |= _explained(tags, arch, config, store, now)
+        except CCImagesError:
+            for tag in tags:
+                try:
+                    found |= _explained((tag,), arch, config, store, now)
+                except CCImagesError as error:
+                    found[tag, arch] = {"error": error.message.partition("\n")[0]}
+    return found
+
+
+def _explained(
+    tags: tuple[str, ...], arch: Arch, config: Config, store: Store, now: datetime
+) -> dict[tuple[str, Arch], Json]:
+    request = Request(tags=tags, arches=(arch,), build=True)
+    seen = look(request, config, store, now=now, offline=True)
+    pairs = [(each.image.tag, each.arch) for each in seen.candidates]
+    return dict(zip(pairs, seen.reasons(), strict=True))

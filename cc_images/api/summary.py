@@ -1,0 +1,152 @@
+"""The account of a run: what became of each image, what changed in it, and which tasks the run had to wait for.
+
+Plain data for the journal; whoever shows a run needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cc_images.boottest import contents
+from cc_images.model.catalog import Arch, Build, Json
+from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Result, Status
+
+AT_ONCE = 1.0
+"""Seconds within which one task follows another at once: the engine looks five times a second."""
+
+SAME = 0.3
+"""Seconds by which the clocks of two tasks that follow each other may disagree."""
+
+LARGEST = 12
+"""Folders of an image whose sizes are told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A build, and what its record tells of it."""
+
+    build: Build
+    details: Json = field(default_factory=dict)
+
+    @property
+    def contents(self) -> Json:
+        """What is inside: as it was looked into, or its packages alone as dib has listed them."""
+        return self.details.get("contents") or {"packages": self.details.get("packages", {})}
+
+
+def images(
+    plan: Plan,
+    results: Mapping[str, Result],
+    before: Mapping[tuple[str, Arch], Known],
+    stored: Callable[[str, Arch, str], Known | None],
+) -> list[Json]:
+    """Return what became of each image of a plan.
+
+    `before` has the newest builds from before the run; `stored` finds a build by tag, architecture and version.
+    """
+    found: list[Json] = []
+    for tag, arch in _pairs(plan):
+        tasks = [task for task in plan.tasks if getattr(task.job, "tag", "") == tag and _arch(task.job) == arch]
+        mine = [(task.job, results[task.id]) for task in tasks if task.id in results]
+        converted = [result for job, result in mine if isinstance(job, ConvertJob)]
+        built = any(result.status is Status.DONE and result.version == plan.version for result in converted)
+        version = next((result.version for _, result in mine if result.version), "")
+        old = before.get((tag, arch))
+        new = stored(tag, arch, version or (old.build.version if old else ""))
+        said: Json = {
+            "image": tag,
+            "arch": arch,
+            "version": new.build.version if new else "",
+            "before": old.build.version if old and new and old.build.version != new.build.version else "",
+            "built": built,
+            "ok": all(result.status.good for _, result in mine),
+            "sites": [_put(job, result) for job, result in mine if isinstance(job, PushJob)],
+        }
+        found.append(said | (_inside(new, old if said["before"] else None) if new else {}))
+    return found
+
+
+def _inside(new: Known, old: Known | None) -> Json:
+    sizes = new.contents.get("sizes", {})
+    return {
+        "size": min(output.size for output in new.build.outputs.values()),
+        "disk": max(output.virtual_size for output in new.build.outputs.values()),
+        "size_before": min(output.size for output in old.build.outputs.values()) if old else None,
+        "packages": new.build.packages,
+        "boot": new.details.get("boot"),
+        "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])[:LARGEST]),
+        "rest": sum(sorted(sizes.values(), reverse=True)[LARGEST:]),
+        "compared": contents.known(old.contents) and contents.known(new.contents) if old else False,
+        "changes": contents.differences(old.contents, new.contents) if old else None,
+    }
+
+
+def critical(plan: Plan, results: Mapping[str, Result]) -> list[str]:
+    """Return the critical path of a run: the chain of tasks, each started when the one before ended, to its very end.
+
+    A task that began as soon as its last need was met waited for that; one that began later waited for a place, which
+    somebody left just before.
+    """
+    ran = {task.id: results[task.id] for task in plan.tasks if task.id in results and results[task.id].seconds > 0}
+    tasks = {task.id: task for task in plan.tasks}
+    if not ran:
+        return []
+    path = [max(ran, key=lambda name: _end(ran[name]))]
+    while True:
+        first = path[0]
+        needs = [each for each in (*tasks[first].needs, *tasks[first].after) if each in ran]
+        ready = max((_end(ran[each]) for each in needs), default=0.0)
+        begun = ran[first].started
+        before = [each for each in ran if each not in path and ran[each].started < begun]
+        needs = [each for each in needs if each in before]
+        left = [each for each in before if begun - AT_ONCE <= _end(ran[each]) <= begun + SAME]
+        same = [each for each in left if tasks[each].resource is tasks[first].resource]
+        waited = (same or left or needs) if begun - ready > AT_ONCE else needs
+        if not waited:
+            return path
+        path.insert(0, max(waited, key=lambda name: _end(ran[name])))
+
+
+def counts(results: Mapping[str, Result], plan: Plan) -> dict[str, int]:
+    """Return how many images were built and pushed, and how many tasks failed or were not done."""
+    jobs = {task.id: task.job for task in plan.tasks}
+    done = [jobs[name] for name, result in results.items() if result.status is Status.DONE and name in jobs]
+    built = [job for job in done if isinstance(job, BuildJob) and not isinstance(job, LayerJob)]
+    left_out = {"left out": len(plan.left_out)} if plan.left_out else {}
+    return left_out | {
+        "built": len(built),
+        "pushed": sum(isinstance(job, PushJob) for job in done),
+        "tested": sum(isinstance(job, BootJob) for job in done),
+        "unchanged": sum(result.status is Status.CACHED for result in results.values()),
+        "failed": sum(result.status is Status.FAILED for result in results.values()),
+        "not done": sum(result.status in (Status.BLOCKED, Status.INTERRUPTED) for result in results.values()),
+    }
+
+
+def _end(result: Result) -> float:
+    return result.started + result.seconds
+
+
+def _pairs(plan: Plan) -> list[tuple[str, Arch]]:
+    found: dict[tuple[str, Arch], None] = {}
+    for task in plan.tasks:
+        if not isinstance(task.job, (FetchJob, LayerJob)):
+            found[task.job.tag, task.job.arch] = None
+    return list(found)
+
+
+def _arch(job: object) -> Arch | None:
+    return None if isinstance(job, (FetchJob, LayerJob)) else getattr(job, "arch", None)
+
+
+def _put(job: PushJob, result: Result) -> Json:
+    return {
+        "site": job.site,
+        "name": job.name,
+        "format": job.format,
+        "status": result.status,
+        "version": result.version,
+        "where": result.where,
+        "error": result.error,
+    }

@@ -1,0 +1,132 @@
+"""The gate before the sites: which files of a version have passed the boot test, or pass it now.
+
+One file of a version is booted; the others pass when they hold the same disk. A pass belongs to bytes and to what was
+asked of them, and is kept with the digest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.boottest import acceleration, inspector
+from cc_images.boottest.boot_test import Refused, Verdict, examine
+from cc_images.builders.dib.build import Workshop
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Build, Format, Output
+from cc_images.model.plan import BootJob
+from cc_images.model.recipe import redacted
+from cc_images.outputs import disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The gate for one version. `intact` returns a name for an output's file after reading it through."""
+
+    shop: Workshop
+    job: BootJob
+    build: Build
+    intact: Callable[[Output], Path]
+
+    def admit(self, task: str, outputs: Sequence[Output], log: BinaryIO) -> Verdict | None:
+        """Let the files pass; return the verdict, or None when nothing had to be booted.
+
+        Raises Refused for an image that does not pass, and CCImagesError for a file that holds another disk.
+        """
+        every = self.build.outputs
+        passes = self.shop.store.passes(output.digest for output in every.values())
+        passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.asked}
+        verdict = None
+        if not passed:
+            booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
+            verdict = self._tried(task, booted, log)
+            passed[booted.format] = booted
+        model = next(iter(passed.values()))
+        for output in outputs:
+            if output.format not in passed:
+                self._compare(task, output, model)
+        return verdict
+
+    def _compare(self, task: str, output: Output, model: Output) -> None:
+        """Let a file pass that holds the same disk as one that has passed."""
+        self.shop.progress.step(task, f"comparing {output.format} with {model.format}")
+        files = self.intact(model), model.format, self.intact(output), output.format
+        if not disk.same(*files, stop=self.shop.stop):
+            self.shop.store.forget_pass(model.digest)  # one of the two is not what was built
+            raise _unlike(output, model)
+        self._note(output)
+
+    def _tried(self, task: str, output: Output, log: BinaryIO) -> Verdict:
+        """Put one file through its trial and write down what became of it."""
+        store, run = self.shop.store, self.shop.run
+        self._require_secrets()
+        variables, memory = self.shop.variables(self.job.tag), store.root / acceleration.MEMORY
+        verdict = examine(
+            self.job,
+            self.intact(output),
+            output.format,
+            folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
+            guards=run.work / "guards",
+            serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
+            secrets=self.shop.secrets(self.job.tag),
+            admitted=inspector.admitted_keys(variables),
+            accelerated=acceleration.acceleration(self.job.arch, memory).runs,
+            cores=self.shop.guest_cores,
+            at_once=self.shop.guests_at_once,
+            log=log,
+            stop=self.shop.stop,
+            report=partial(self.shop.progress.step, task),
+            distrust=partial(acceleration.distrust, self.job.arch, memory),
+        )
+        said = verdict.as_json()
+        log.write(json.dumps(said, indent=1).encode() + b"\n")
+        store.note_boot(self.build, verdict.level, said, verdict.contents)
+        if not verdict.passed:
+            for each in self.build.outputs.values():
+                store.forget_pass(each.digest)
+            raise Refused(verdict, self._hint(task, verdict))
+        self._note(output)
+        return verdict
+
+    def _hint(self, task: str, verdict: Verdict) -> str:
+        """Return what the user can do about a refusal."""
+        tag, firmware = self.job.tag, verdict.stuck
+        if firmware is None:
+            return f"mend the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
+        serial = self.shop.run.log_path(f"{task} {firmware} serial")
+        return f"read {serial}, or look yourself: `cc-images boot {tag} --firmware {firmware} --keep`"
+
+    def _require_secrets(self) -> None:
+        """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
+        built = self.shop.store.details(self.build).get("recipe", {}).get("environment", {})
+        declared = self.shop.declared(self.job.tag)
+        now = redacted(self.shop.variables(self.job.tag), declared=declared)
+        unknown = [name for name, shown in built.items() if "sha256:" in shown and now.get(name) != shown]
+        if unknown:
+            raise CCImagesError(
+                f"{', '.join(unknown)} had another value when this version was built, so the image cannot be searched "
+                "for it",
+                hint="set it as for the build, or build and push in one run with -b -p"
+                + (
+                    ", and -f, since a new value of a declared secret builds nothing"
+                    if {*unknown} & {*declared}
+                    else ""
+                ),
+                reason="boot-secrets",
+            )
+
+    def _note(self, output: Output) -> None:
+        said = {"asked": self.job.asked, "tag": self.job.tag, "version": self.build.version}
+        self.shop.store.note_pass(output.digest, said)
+
+
+def _unlike(output: Output, model: Output) -> CCImagesError:
+    return CCImagesError(
+        f"the {output.format} file does not hold what the {model.format} file holds, which was booted",
+        hint="build the image again with -b -f",
+        reason="boot-unlike",
+    )

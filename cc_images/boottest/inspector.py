@@ -1,0 +1,139 @@
+"""The interior of a disk image, read without booting it.
+
+Owns how `inside/look.py` is run: in a sandbox of its own, where the image is mounted read-only. An image that refers to
+other files of this host is refused: reading it would show what lies there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from cc_images.errors import CCImagesError, UserError
+from cc_images.host import process
+from cc_images.host.sandbox import NAMESERVER, Sandbox, require_root, require_tools
+from cc_images.model.catalog import Json
+
+PROGRAM = Path(__file__).parent / "inside" / "look.py"
+
+TIMEOUT = 900.0
+"""Seconds that a look may take: a large image, searched for secrets."""
+
+QCOW2 = b"QFI\xfb"
+
+
+def look(
+    image: Path,
+    workspace: Path,
+    *,
+    secrets: Sequence[str] = (),
+    sought: Mapping[str, Any] = MappingProxyType({}),
+    guards: Path,
+    log: BinaryIO,
+    stop: threading.Event,
+) -> Json:
+    """Return what is inside a qcow2 or raw image; see `inside/look.py` for the facts. `workspace` must be empty.
+
+    No file may have one of the `secrets`; `sought` names files and programs of which the facts shall tell.
+    Raises UserError for a file that is no such image, or that refers to others.
+    """
+    image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
+    disk_format = self_contained(image, stop)
+    sandbox = Sandbox(
+        workspace=workspace, guards=guards, visible=(image, PROGRAM.parent), keeps="DAC_READ_SEARCH", network="none"
+    )
+    mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
+    program, *paths = (str(sandbox.place(each)) for each in (PROGRAM, image, mounts, result))
+    sandbox.run(
+        [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]],
+        {"CC_IMAGES_SECRETS": json.dumps(list(secrets)), "CC_IMAGES_SOUGHT": json.dumps(dict(sought))},
+        log=log,
+        timeout=TIMEOUT,
+        stop=stop,
+        on_line=lambda line: None,
+    )
+    facts: Json = _printable(json.loads(result.read_bytes().decode(errors="backslashreplace")))
+    return facts
+
+
+def _printable(value: Any) -> Any:
+    """Return plain data whose texts may be printed: names of files may hold control characters."""
+    if isinstance(value, str):
+        return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in value)
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {_printable(name): _printable(each) for name, each in value.items()}
+    return value
+
+
+def require_host() -> None:
+    """Check, before anything runs, that this host can look into images. Raises CCImagesError or UserError."""
+    require_tools({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
+    require_root()
+
+
+def self_contained(image: Path, stop: threading.Event) -> str:
+    """Return the format of an image that refers to no other file: `qcow2` or `raw`."""
+    try:
+        with image.open("rb") as file:
+            magic = file.read(len(QCOW2))
+    except OSError as error:
+        raise UserError(
+            f"{image}: {error.strerror}", hint="name a tag of the catalogue, or a qcow2 or raw file"
+        ) from error
+    if magic != QCOW2:
+        return "raw"
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    command = ["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)]
+    try:
+        said = json.loads(process.run(command, env=environment, timeout=60, stop=stop))
+    except (process.CommandFailed, ValueError) as error:
+        raise UserError(f"{image} is not a readable qcow2 file", hint="get it again") from error
+    more = said.get("format-specific", {}).get("data", {})
+    if said.get("backing-filename") or more.get("data-file"):
+        raise UserError(
+            f"{image} refers to another file ({said.get('backing-filename') or more['data-file']})",
+            hint="make it stand alone with `qemu-img convert`, where you trust it",
+            reason="not-self-contained",
+        )
+    return "qcow2"
+
+
+def nameservers() -> list[str]:
+    """Return the name servers of this host that mean nothing elsewhere: those with private addresses."""
+    try:
+        lines = [line.split() for line in Path("/etc/resolv.conf").read_text().splitlines()]
+    except OSError:
+        return []
+    listed = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    found = [NAMESERVER]
+    for each in listed:
+        with suppress(ValueError):
+            address = ip_address(each.partition("%")[0])
+            if address.is_private and not address.is_loopback:
+                found.append(each)
+    return found
+
+
+def admitted_keys(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the public keys that a build's variables give to ccadmin: a file's lines, or the value's own."""
+    said = variables.get("DIB_CC_ADMIN_KEYS", "")
+    with suppress(OSError, ValueError):  # ValueError: a text that no path can be
+        said = Path(said).read_text() if said.startswith("/") else said
+    return tuple(line for line in said.splitlines() if line.strip())
+
+
+def require_system(facts: Json) -> None:
+    """Raise CCImagesError when the look has found no system, or one that it could not read to its end."""
+    if "trouble" in facts:
+        hint = "the file may be no system image, or this kernel lacks its file system; the task's log has more"
+        raise CCImagesError(facts["trouble"], hint=hint, reason="no-system")

@@ -1,0 +1,1 @@
+"""Programs that build trees and disks. `dib` is one."""

@@ -1,0 +1,1 @@
+"""diskimage-builder as a builder: elements, recipes, layers, commands."""

@@ -1,0 +1,163 @@
+"""diskimage-builder: the only place that knows how disk-image-create is run, and its `DIB_*` variables.
+
+dib stays unmodified and is run as a program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.builders.dib import toolbox_parts, twins
+from cc_images.builders.dib.build_log import Phases, explained
+from cc_images.builders.dib.layers import LAYER_ELEMENT
+from cc_images.errors import CCImagesError
+from cc_images.host import process, record_files, user_emulation
+from cc_images.host.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
+from cc_images.model import record_shapes
+from cc_images.model.catalog import Arch
+from cc_images.model.recipe import secret_values
+
+MINUTE = 60.0
+"""Seconds of a minute of a build's timeout."""
+
+EPOCH = 1_700_000_000
+"""Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
+
+
+def version() -> str:
+    """Return the version of the installed dib."""
+    return importlib.metadata.version("diskimage-builder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What disk-image-create is told. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
+
+    With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`. With `tree` the
+    result is a root tree as zstd tar and not a raw disk.
+    """
+
+    arch: Arch
+    elements: tuple[str, ...]
+    folders: tuple[Path, ...]
+    packages: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout: int = 240
+    offline: bool = False
+    layer: Path | None = None
+    tree: bool = False
+    secrets: tuple[str, ...] = ()
+    """Variables that are declared secrets."""
+
+
+def build(
+    order: Order,
+    sandbox: Sandbox,
+    *,
+    log: BinaryIO,
+    stop: threading.Event,
+    report: Callable[[str], None] = lambda hook: None,
+) -> tuple[Path, Mapping[str, float]]:
+    """Build a raw disk image, or a tree, in `sandbox`; return its path there and the seconds per hook.
+
+    Raises CCImagesError with the hook that failed and the lines that tell why.
+    """
+    phases = Phases(report)
+    name = sandbox.place(sandbox.out) / "disk"
+    kind, extra = ("tar", ["cc-tree"]) if order.tree else ("raw", [])
+    argv = ["disk-image-create", "-n", "-a", order.arch, "-t", kind, "--no-tmpfs", "-o", str(name)]
+    if order.offline:
+        argv.append("--offline")
+    if order.packages:
+        argv += ["-p", ",".join(order.packages)]
+    if options := order.environment.get("MKFS_OPTS"):  # which dib itself does not take from its environment
+        argv += ["--mkfs-options", options]
+    # the layer first: what it provides is left out only of what dib expands after it
+    first = [LAYER_ELEMENT] if order.layer else []
+    environment = {
+        "ELEMENTS_PATH": ":".join(str(sandbox.place(each)) for each in (*order.folders, TOOLBOX / "elements")),
+        "DIB_QUIET": "0",
+        "SOURCE_DATE_EPOCH": str(EPOCH),
+        "CC_IMAGES_OUT": str(name.parent),
+        "CC_IMAGES_TREE": str(name) if order.tree else "",
+        "CC_IMAGES_LAYER": str(sandbox.place(order.layer) if order.layer else ""),
+        **order.environment,
+    }
+    try:
+        sandbox.run(
+            [*argv, *first, *order.elements, *extra, "cc-build"],
+            environment,
+            log=log,
+            timeout=order.timeout * MINUTE,
+            stop=stop,
+            on_line=phases.feed,
+            secrets=secret_values(order.environment, order.secrets),
+        )
+    except process.TimedOut as error:
+        error.message = f"dib was still in {phases.where} after {order.timeout} minutes"
+        error.hint = "raise the image's timeout in images.yaml"
+        raise
+    except process.CommandFailed as error:
+        raise explained(error, phases) from error
+    return left(sandbox.out / f"disk.{kind}"), phases.timings
+
+
+def left(file: Path) -> Path:
+    """Return a file that a build has left. Raises CCImagesError for anything but a regular file with one name."""
+    try:
+        status = file.lstat()
+    except FileNotFoundError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        what = "left no result" if status is None else "left something else than a file"
+        raise CCImagesError(
+            f"the build {what} at {file.name}",
+            hint="an element removes or replaces the disk that dib makes, such as no-final-image; leave it out",
+            reason="no-result",
+        )
+    return file
+
+
+def packages(out: Path) -> dict[str, str]:
+    """Return the versions of the image's packages by name, from the manifest that dib left in `out`."""
+    found: dict[str, str] = {}
+    for manifest in out.glob("*.d/dib-manifests/dib-manifest-dpkg-*"):
+        if not manifest.resolve().is_relative_to(out.resolve()):
+            continue
+        listed = record_files.found(manifest, record_shapes.ManifestShape).get("packages", [])
+        found |= {
+            entry["package"]: entry["version"]
+            for entry in listed
+            if entry.get("status", "").startswith("ii") and entry.keys() >= {"package", "version"}
+        }
+    return dict(sorted(found.items()))
+
+
+def tools(arch: Arch, tree: bool = False) -> dict[str, str]:
+    """Return what identifies the programs that change what a build results in: dib's version, the others' digests.
+
+    `tree` leaves out what matters to disks only. For another architecture than this host's, its emulator is among them,
+    and what may stand in for the image's programs.
+    """
+    found = {"diskimage-builder": version()}
+    for name in ("mmdebstrap", "debootstrap", *(() if tree else ("mke2fs",))):
+        path = shutil.which(name, path=":".join(SYSTEM_PATH))
+        found[name] = _sha256(Path(path).read_bytes()) if path else "missing"
+    if not tree:
+        settings = Path("/etc/mke2fs.conf")
+        found["mke2fs.conf"] = _sha256(settings.read_bytes()) if settings.is_file() else "missing"
+    if user_emulation.is_foreign(arch):
+        found |= {"emulator": user_emulation.emulator_digest(arch), "twins": twins.digest()}
+    return found | {"toolbox": toolbox_parts.identity()}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

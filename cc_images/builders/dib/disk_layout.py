@@ -1,0 +1,80 @@
+"""A disk's layout, as dib's block-device elements have it: which programs of this host it takes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cc_images.builders.dib.elements import Elements
+from cc_images.config.yaml_file import plain
+from cc_images.host.sandbox import SYSTEM_PATH
+
+PACKAGES: Mapping[str, str] = {
+    "mkfs.ext2": "e2fsprogs",
+    "mkfs.ext3": "e2fsprogs",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.f2fs": "f2fs-tools",
+    "mkfs.vfat": "dosfstools",
+    "mkswap": "util-linux",
+    "pvcreate": "lvm2",
+    "sgdisk": "gdisk",
+}
+"""The package of Debian and Ubuntu that has a program."""
+
+DEFAULTS = "block-device-default.yaml"
+"""The file of an element that has its layout; rule: dib's block_device_create_config_file."""
+
+
+def programs(elements: Elements, used: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the programs that the layout takes which a build will use; none where it cannot be read."""
+    found: dict[str, None] = {}
+    with suppress(OSError, ValueError, RecursionError):
+        found.update(dict.fromkeys(_in(plain(_text(elements, used, environment)))))
+    if kind := environment.get("FS_TYPE"):
+        found[_mkfs(kind)] = None
+    return tuple(sorted(found))
+
+
+def lacking(wanted: Iterable[str]) -> list[str]:
+    """Return which of the programs this host lacks, each with its package."""
+    path = ":".join(SYSTEM_PATH)
+    missing = [each for each in wanted if shutil.which(each, path=path) is None]
+    return [f"{each} (package {PACKAGES[each]})" if each in PACKAGES else each for each in missing]
+
+
+def _text(elements: Elements, used: Iterable[str], environment: Mapping[str, str]) -> str:
+    said = environment.get("DIB_BLOCK_DEVICE_CONFIG", "")
+    if said.startswith("file://"):
+        return Path(said.removeprefix("file://")).read_text()
+    if said:
+        return said
+    files = [elements.path(name) / DEFAULTS for name in used]
+    return "".join(file.read_text() for file in files if file.is_file())
+
+
+def _in(layout: Any) -> Iterator[str]:
+    """Yield the programs that a part of a layout takes."""
+    if isinstance(layout, list):
+        for each in layout:
+            yield from _in(each)
+    if not isinstance(layout, dict):
+        return
+    if "lvm" in layout:
+        yield "pvcreate"
+    if layout.get("label") == "gpt":
+        yield "sgdisk"
+    if "mkfs" in layout:
+        made = layout["mkfs"]
+        kind = made.get("type") if isinstance(made, dict) else None
+        yield _mkfs(str(kind or "ext4"))
+    for each in layout.values():
+        yield from _in(each)
+
+
+def _mkfs(kind: str) -> str:
+    return "mkswap" if kind == "swap" else f"mkfs.{kind}"

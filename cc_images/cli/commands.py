@@ -1,0 +1,174 @@
+"""The verbs: what the words of the command line do, each from its options to its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from cc_images import clock
+from cc_images.config.loader import Config, load
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import VERSION_FORMAT, Arch, Firmware
+from cc_images.model.plan import Request
+from cc_images.planner import snapshot
+from cc_images.report import text
+from cc_images.report.plan_tree import plan_tree
+from cc_images.store.records import Store
+
+EXIT_FAILED = 3
+
+
+def _config() -> Config:
+    return load(os.environ, Path.cwd())
+
+
+def _arches(options: argparse.Namespace) -> tuple[Arch, ...]:
+    return tuple(Arch(word) for word in options.architecture)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    neither = not (options.build or options.push)  # only `plan` comes here so: it shows both
+    return Request(
+        tags=tuple(options.tags),
+        arches=_arches(options),
+        build=options.build or (options.force and not options.push) or neither,
+        push=options.push or neither,
+        force=options.force,
+        jobs=options.tasks,
+        sites=tuple(options.site),
+        fail_fast=options.fail_fast,
+        boot_test=not options.no_boot_test,
+        max_age=options.max_age,
+        version=options.version,
+    )
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Show what a run would do and why."""
+    from cc_images.api import site_status
+
+    config = _config()
+    now = clock.now()
+    seen = snapshot.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
+    made = seen.plan(f"{now:{VERSION_FORMAT}}")
+    pushes, answered = site_status.preview(seen, Store(config.store)) if options.dry_run else ([], True)
+    if options.json:
+        text.say(text.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
+    else:
+        text.say("\n".join([plan_tree(made), *pushes]))
+    return EXIT_FAILED if made.left_out or not answered else 0
+
+
+def new(options: argparse.Namespace) -> int:
+    """Write a new image."""
+    from cc_images.api import authoring
+
+    written = authoring.new(os.environ, Path.cwd(), options.name, options.parent, options.package)
+    if options.json:
+        text.say(text.as_json({"written": [str(each) for each in written]}))
+    else:
+        text.say("\n".join([*map(str, written), f"next: cc-images plan -b {options.name.lower()}"]))
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Show in which inputs images differ from their newest builds."""
+    config, now = _config(), clock.now()
+    request = Request(tags=tuple(options.tags), arches=_arches(options), build=True, max_age=options.max_age)
+    seen = snapshot.look(request, config, Store(config.store), now=now, offline=options.offline)
+    reasons = seen.reasons()
+    if options.json:
+        text.say(text.as_json(reasons))
+    else:
+        text.say(text.reasons(reasons, seen.notes))
+    return 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Remove from the store what is beyond the newest builds, and above the size cap."""
+    from cc_images.api import prune, status
+
+    config = _config()
+    store = Store(config.store)
+    serving = status.serving(config, store, clock.now())
+    gone = prune.prune(store, keep=options.keep, cap=options.max_size, dry_run=options.dry_run, serving=serving)
+    left = sum(item.holding.size for item in prune.inventory(store))
+    if options.dry_run:
+        left -= sum(freed for _, _, freed in gone)
+    if options.json:
+        rows = [text.holding(each) | {"why": why, "freed": freed} for each, why, freed in gone]
+        text.say(text.as_json(rows))
+    else:
+        text.say(text.pruned(gone, options.dry_run))
+        if options.max_size is not None and left > options.max_size:
+            text.say(f"{text.size(left)} stay: the newest builds, and what is in use")
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Show what is inside an image without booting it."""
+    from cc_images.api import inspect
+    from cc_images.boottest import contents
+
+    one, other = inspect.inspect(_config(), options.what, _arches(options), options.against)
+    differences = contents.differences(other.facts, one.facts) if other else {}
+    if options.json:
+        said = {"image": one.title, "facts": one.facts, "problems": one.problems}
+        text.say(text.as_json(said | ({"against": other.title, "differences": differences} if other else {})))
+    elif other:
+        text.say(text.differences(one.title, other.title, differences))
+    else:
+        text.say(text.inspection(one.title, contents.rows(one.facts, one.problems, one.size)))
+    return EXIT_FAILED if one.problems and not other else 0
+
+
+def boot(options: argparse.Namespace) -> int:
+    """Boot the newest build for a person."""
+    from cc_images.api import inspect
+
+    found = inspect.boot(
+        _config(),
+        options.tag,
+        _arches(options),
+        Firmware(options.firmware) if options.firmware else None,
+        shell=options.ssh or (sys.stdin.isatty() and sys.stdout.isatty() and not (options.keep or options.json)),
+        keep=options.keep,
+        tell=lambda said: text.say(said, to=sys.stderr if options.json else sys.stdout),
+    )
+    if options.json:
+        said = {"levels": found.levels, "failed": found.failed, "problems": found.problems}
+        text.say(text.as_json(said))
+    return 0 if found.failed is None else EXIT_FAILED
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check the host, show what dead runs have left, and read every blob; mend it if that is asked for."""
+    from cc_images.api import site_status
+    from cc_images.api.doctor import Finding, State, checkup
+
+    config = _config()
+    findings: list[Finding] = []
+    for each in checkup(config):  # as they come: a site may take its time
+        findings.append(each)
+        if not options.json:
+            text.say(text.finding(each.subject, each.state, each.text, each.remedy))
+    try:
+        left, failed = site_status.mend(config) if options.mend else site_status.leftovers(config), False
+    except CCImagesError as error:  # what was found of the host explains it
+        left, failed = [error.message], True
+    if options.json:
+        text.say(text.as_json({"host": [each.as_json() for each in findings], "left": left}))
+    else:
+        text.say("\n".join(["", *left]) if left else "\nnothing was left behind")
+        if left and not (options.mend or failed):
+            text.say("what to do: cc-images doctor --mend")
+    return EXIT_FAILED if failed or any(each.state is State.LACK for each in findings) else 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build and push."""
+    from cc_images.cli import run
+
+    return run.run(options, _request(options))

@@ -1,0 +1,192 @@
+"""The command line: words in, exit code out. The only place that ends the process.
+
+Exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the user's input; 3 some tasks failed; 4 left,
+because another run is at work; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from cc_images.cli.parser import ALIASES, DESCRIPTIONS, EXAMPLES, EXIT_INPUT, VERBS, parser
+
+EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
+
+PLAIN = {"├": "|", "└": "`", "─": "-", "│": "|", "→": ">", "…": ".", "·": "."}
+"""What stands for characters that an output does not have."""
+
+COMPLETE = "complete"
+"""What shells say to be told what may follow; no verb for people."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process."""
+    argv = sys.argv[1:] if argv is None else argv
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us; it stays open as long as we live
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # nothing is at stake before a run takes over; an exception amid an import could leave its lock held for ever
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(EXIT_INTERRUPTED))
+    for stream in (sys.stdout, sys.stderr):
+        _print_plainly(stream)
+    try:
+        code = run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = EXIT_FAILED
+        sys.stderr.close()
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        code = EXIT_FAILED
+        _leave_output(error)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _print_plainly(stream: object) -> None:
+    """Let a terminal or pipe that has no such characters get others in their place, instead of a traceback."""
+    import codecs
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        letters = error.object[error.start : error.end]
+        return "".join(PLAIN.get(each, "?") for each in letters), error.end
+
+    codecs.register_error("cc-images", plain)
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="cc-images")
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Say whether an error is of standard output: what is printed has no file's name."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.ENXIO)
+
+
+def _leave_output(error: OSError) -> None:
+    """Say that standard output takes nothing, and keep Python from trying again when it ends."""
+    print(f"cc-images: standard output: {error.strerror}", file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def run(argv: list[str]) -> int:
+    """Do what the words say and return the exit code."""
+    if argv[:1] == [COMPLETE]:
+        return _complete(argv[1:])
+    from cc_images.errors import CCImagesError, ConfigError
+
+    if not argv:
+        print(f"{EXAMPLES}\nall verbs and options: cc-images --help", file=sys.stderr)
+        return EXIT_INPUT
+    if argv[0] in ALIASES:
+        argv = [ALIASES[argv[0]], *argv[1:]]
+    verb = argv[0] if argv and argv[0] in VERBS else ""
+    made = parser(verb)
+    if verb != "completion" and not {"-h", "--help"} & set(argv):
+        try:
+            _settle(made, verb)
+        except ConfigError as error:
+            _complain(error)
+            return EXIT_INPUT
+    options = made.parse_args(argv[1:] if verb else argv)
+    if not verb and not (options.build or options.push):
+        parser("").error(_nothing_to_do(options.tags))
+
+    _listen()
+    try:
+        from cc_images.cli import commands, views
+
+        does: dict[str, Callable[[argparse.Namespace], int]] = {
+            "list": views.catalogue,
+            "show": views.show,
+            "new": commands.new,
+            "plan": commands.plan,
+            "explain": commands.explain,
+            "status": views.status,
+            "report": views.run_report,
+            "diff": views.diff,
+            "completion": _completion,
+            "inspect": commands.inspect,
+            "boot": commands.boot,
+            "prune": commands.prune,
+            "doctor": commands.doctor,
+        }
+        return does.get(verb, commands.plan if not verb and options.dry_run else commands.run)(options)
+    except CCImagesError as error:
+        _complain(error)
+        return error.exit_code
+
+
+def _settle(made: argparse.ArgumentParser, verb: str) -> None:
+    """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network."""
+    from cc_images.config import settings
+
+    found = settings.read(os.environ)
+    for name, value in found.environment.items():
+        if name in settings.NETWORK:
+            os.environ.setdefault(name, value)
+    if not found.options:
+        return
+    settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
+    if verb not in ("status", "list"):  # which ask no site unless they are told to
+        settings.apply(found, made, os.environ)
+
+
+def _listen() -> None:
+    """Print what modules log as warnings."""
+    import logging
+
+    printed = logging.StreamHandler(sys.stderr)
+    printed.setFormatter(logging.Formatter("cc-images: %(message)s"))
+    log = logging.getLogger("cc_images")
+    log.addHandler(printed)
+    log.propagate = False
+
+
+def _nothing_to_do(tags: list[str]) -> str:
+    """Return what is wrong with words that ask for nothing; the first may be meant as a verb."""
+    import difflib
+
+    if meant := [each for each in VERBS if each in tags]:
+        return f"the verb comes first: cc-images {meant[0]} …"
+    if close := difflib.get_close_matches(tags[0], VERBS, n=1):
+        return f"there is no verb {tags[0]} (did you mean {close[0]}?)"
+    return "nothing to do: give -b to build, -p to push, or both"
+
+
+def _complete(words: list[str]) -> int:
+    from cc_images.cli import completion
+
+    found = completion.candidates(words, DESCRIPTIONS, parser)
+    sys.stdout.write("".join(f"{each}\n" for each in found))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from cc_images.cli import completion
+
+    if options.shell == "install":
+        print("\n".join(map(str, completion.install(os.environ))))
+    else:
+        sys.stdout.write(completion.shared()[completion.PLACES[options.shell]])
+    return 0
+
+
+def _complain(error: Exception) -> None:
+    message = getattr(error, "message", str(error))
+    hint = getattr(error, "hint", "")
+    lines = message.splitlines()
+    for line in lines:
+        print(f"cc-images: {line}", file=sys.stderr)
+    if hint:
+        print(f"cc-images: what to do: {hint}", file=sys.stderr)

@@ -1,0 +1,342 @@
+"""The words of the command line: which verbs there are, what each takes, and what the help says of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+EXIT_INPUT = 2
+
+VERBS = (
+    "list",
+    "show",
+    "status",
+    "plan",
+    "explain",
+    "report",
+    "diff",
+    "inspect",
+    "boot",
+    "prune",
+    "doctor",
+    "new",
+    "completion",
+)
+
+DESCRIPTIONS = {
+    "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
+    "list": "Show the catalogue: newest builds, their age, and whether they are fresh.",
+    "show": "Show what an image is resolved to: elements, variables, packages, checks, and where each comes from.",
+    "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
+    "plan": "Show what a run would do and why; nothing is built or published.",
+    "explain": "Show which inputs of images differ from their newest builds.",
+    "status": "Show how images stand, what the store holds, and what was put where; --sites asks the sites.",
+    "report": "Show what a run did, by default the last one, and where its page is.",
+    "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
+    "completion": "Print or install what makes shells complete verbs, options and tags, and the man page.",
+    "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
+    "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
+    "prune": "Remove from the store what is beyond the newest builds, or above a size.",
+    "doctor": "Check this host and the sites, and show what killed runs have left; --mend clears it up.",
+}
+"""What each verb does, in a sentence."""
+
+EXAMPLES = """\
+cc-images list                        what there is, and what is fresh
+cc-images plan -b -p cc-debian12      what a run would do, and why
+cc-images -b -p cc-debian12           build what changed, test, publish
+cc-images status                      how images stand, and where they are
+cc-images doctor                      whether this host can do all that
+"""
+
+ALIASES: Mapping[str, str] = {"build": "-b", "push": "-p", "help": "--help", "version": "--version"}
+"""What a first word that is no verb means."""
+
+EPILOG = """\
+verbs, which come first; `cc-images VERB --help` says what each takes:
+{verbs}
+
+files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
+third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
+~/.config/cc-images/settings.yaml and /etc/cc-images/settings.yaml set mirrors, the store and defaults of options.
+exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
+because another run is at work on these images (--if-busy leave); 130 interrupted.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and leave with the code of a usage error."""
+        self.exit(EXIT_INPUT, f"cc-images: error: {message} (see cc-images --help)\n")
+
+
+def parser(verb: str) -> Parser:
+    """Return the parser for a verb, or for the command without one."""
+    listed = "\n".join(f"  {name:10}  {DESCRIPTIONS[name]}" for name in VERBS)
+    made = Parser(
+        prog=f"cc-images {verb}".strip(),
+        description=DESCRIPTIONS[verb],
+        epilog=None if verb else EPILOG.format(verbs=listed),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a word that is no option yet must not change its meaning later
+    )
+    if verb == "completion":
+        made.add_argument(
+            "shell", choices=("bash", "zsh", "fish", "man", "install"), metavar="SHELL",
+            help="bash, zsh or fish: print what makes it complete; man: print the man page; install: put all of them "
+            "below ~/.local/share (root: /usr/local/share)",
+        )  # fmt: skip
+        return made
+    what = "print one JSON document instead of text" if verb else "print one JSON event a line (docs/events.md)"
+    made.add_argument("--json", action="store_true", help=what)
+    TAKES[verb](made)
+    return made
+
+
+def _list(made: Parser) -> None:
+    _tags(made, "*")
+    made.add_argument("--sites", action="store_true", help="ask the sites, too")
+
+
+def _show(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+
+
+def _new(made: Parser) -> None:
+    made.add_argument("name", metavar="NAME", help="the new image's name, such as CC-Debian12-Emacs")
+    made.add_argument("--from", dest="parent", required=True, metavar="PARENT", help="the image that it builds on")
+    made.add_argument("--package", action="append", default=[], metavar="PACKAGE", help="a package that it adds")
+
+
+def _status(made: Parser) -> None:
+    _tags(made, "*")
+    _site(made, "ask this site only")
+    made.add_argument("--sites", action="store_true", help="ask all sites; without it no network is used")
+
+
+def _explain(made: Parser) -> None:
+    _tags(made, "+")
+    _world(made)
+
+
+def _run(made: Parser) -> None:
+    _plan(made)
+    _unwatched(made)
+
+
+def _plan(made: Parser) -> None:
+    _tags(made, "+")
+    _site(made, "this site only (default: all)")
+    _world(made)
+    made.add_argument(
+        "--version", action=_Version, nargs="?", metavar="VERSION", default="",
+        help="push this stored version, not the one that serves the present inputs; alone: print that of cc-images",
+    )  # fmt: skip
+    made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
+    made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
+    made.add_argument(
+        "-f", "--force", action="store_true",
+        help="rebuild completely and drop what is cached of the named images; with -p and without -b: "
+        "publish what is there over what somebody changed on a site by hand",
+    )  # fmt: skip
+    made.add_argument(
+        "-t", "--tasks", type=_at_least_one, default=1, metavar="N",
+        help="builds in parallel (default 1), as far as memory and disk space allow by what they took before",
+    )  # fmt: skip
+    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
+    made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
+    made.add_argument(
+        "--no-boot-test", action="store_true", help="push without the boot test, and let the image's properties say so"
+    )
+    made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
+    made.add_argument("-q", "--quiet", action="store_true", help="print failures, the final table and the summary only")
+    made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
+
+
+def _unwatched(made: Parser) -> None:
+    """Add what a run takes that nobody watches."""
+    made.add_argument(
+        "--if-busy", choices=("share", "wait", "leave"), default="share",
+        help="when another run is at work on these images: let tasks wait for tasks (default), begin when it is over, "
+        "or do nothing and leave with code 4",
+    )  # fmt: skip
+    made.add_argument(
+        "--max-size", type=_size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
+    )
+    made.add_argument(
+        "--keep", type=_at_least_one, default=3, metavar="N", help="builds that stay of each image then (default 3)"
+    )
+    made.add_argument(
+        "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
+        help="write a Prometheus text file afterwards (default: CC_IMAGES_METRICS)",
+    )  # fmt: skip
+    made.add_argument(
+        "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
+        help="run this command afterwards, the summary is its input (default: CC_IMAGES_NOTIFY)",
+    )  # fmt: skip
+
+
+def _report(made: Parser) -> None:
+    made.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run's name or the beginning of it (default: the last one)"
+    )
+    made.add_argument("--open", action="store_true", help="show the page in a browser")
+    made.add_argument("--list", action="store_true", help="show the last runs, a line each")
+
+
+def _diff(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("old", nargs="?", default="", metavar="OLD", help="a version (default: the one before NEW)")
+    made.add_argument("new", nargs="?", default="", metavar="NEW", help="a version (default: the newest)")
+    made.add_argument("--markdown", action="store_true", help="print release notes in Markdown")
+
+
+def _inspect(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
+    made.add_argument(
+        "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
+    )
+
+
+def _boot(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
+    made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
+    made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
+
+
+def _prune(made: Parser) -> None:
+    made.add_argument(
+        "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
+    )
+    made.add_argument("--max-size", type=_size, metavar="SIZE", help="what the store may hold, such as 50G")
+    made.add_argument("--dry-run", action="store_true", help="show what would go")
+
+
+def _doctor(made: Parser) -> None:
+    made.add_argument("--mend", action="store_true", help="remove what dead runs have left, put damaged files away")
+    made.add_argument("--dry-run", action="store_true", help="only look, which is the default")
+
+
+TAKES: Mapping[str, Callable[[Parser], None]] = {
+    "": _run,
+    "list": _list,
+    "show": _show,
+    "new": _new,
+    "status": _status,
+    "plan": _plan,
+    "explain": _explain,
+    "report": _report,
+    "diff": _diff,
+    "inspect": _inspect,
+    "boot": _boot,
+    "prune": _prune,
+    "doctor": _doctor,
+}
+"""What each verb takes."""
+
+
+def _tags(made: Parser, count: str) -> None:
+    made.add_argument(
+        "tags", nargs=count, metavar="TAG", type=str.lower,
+        help="an image of the catalogue, a pattern such as cc-ubuntu*, `all`, or `scheduled` (by settings.yaml)",
+    )  # fmt: skip
+
+
+def _site(made: Parser, what: str) -> None:
+    made.add_argument("-s", "--site", action=_Sites, default=[], metavar="SITE", help=what)
+
+
+def _arch(made: Parser, what: str) -> None:
+    made.add_argument("-a", "--architecture", type=_arches, default=(), metavar="ARCH", help=what)
+
+
+def _world(made: Parser) -> None:
+    """Add what decides which images are looked at, and how old the news may be."""
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
+    made.add_argument("--offline", action="store_true", help="use element sources and upstream as they were seen last")
+    made.add_argument(
+        "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
+        help="rebuild what is older when upstream cannot be asked (default 7)",
+    )  # fmt: skip
+
+
+class _Sites(argparse.Action):
+    """Take one more site; the first takes the place of those that are set by default."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is parser.get_default(self.dest) else before), str(values)])
+
+
+class _Version(argparse.Action):
+    """Take a version to push; without one print what this cc-images is."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        if values is None:
+            from importlib.metadata import version  # costs more than the rest of --help
+
+            print(f"cc-images {version('cc-images')}{_commit()}")
+            parser.exit()
+        if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?", str(values)):
+            parser.error(f"argument --version: {values} is not a version such as 20261121T120000Z")
+        setattr(namespace, self.dest, values)
+
+
+def _commit() -> str:
+    """Return the commit of a checkout that this is, for --version; empty for an installed package."""
+    root = Path(__file__).parent.parent.parent
+    if not (root / ".git").exists():
+        return ""
+    import subprocess
+
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return f" ({said.stdout.strip()})" if said.returncode == 0 and said.stdout.strip() else ""
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _at_least_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([KMGT]?)(I?B)?", text.upper())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
+def _arches(text: str) -> tuple[str, ...]:
+    from cc_images.model.catalog import Arch  # not for --help
+
+    known = tuple(Arch)
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+    return words

@@ -1,0 +1,142 @@
+"""A run as its user meets it: shown while it is at work, summed up, followed by what was asked to follow it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from cc_images.api import followup
+from cc_images.api.followup import Wishes
+from cc_images.api.run import Outcome, stopped_by_signals
+from cc_images.api.run import run as carry_out
+from cc_images.config.loader import Config, load
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Json
+from cc_images.model.plan import Request, Status
+from cc_images.planner import remarks
+from cc_images.report import progress, text
+from cc_images.store.image_locks import IfBusy
+from cc_images.store.journal import State
+
+EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
+
+
+def run(options: argparse.Namespace, request: Request) -> int:
+    """Build and push, and do what follows; return the exit code. Raises CCImagesError for what let nothing start."""
+    config: Config | None = None
+    outcome: Outcome | None = None
+    refused: CCImagesError | None = None
+    told: Json = {"state": State.FAILED, "error": "it ended unexpectedly"}
+    if request.push and not request.boot_test and (options.quiet or options.json):
+        text.say(f"cc-images: {remarks.UNTESTED}", to=sys.stderr)
+    shown = progress.display(
+        sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout
+    )
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        try:
+            config = load(os.environ, Path.cwd())
+            outcome = carry_out(
+                request, config, shown, offline=options.offline, stop=stop, if_busy=IfBusy(options.if_busy),
+                words=_shown(sys.argv[1:]),
+            )  # fmt: skip
+            refused, told = outcome.refused, outcome.told
+        except CCImagesError as error:
+            refused, told = error, told | {"error": error.message}
+        finally:
+            shown.close()
+            summary = text.summary(told)
+            complaints = [*(outcome.complaints if outcome else ()), *_follow_up(options, config, told, outcome, stop)]
+    code = refused.exit_code if refused else _exit_code(outcome)
+    with suppress(OSError, ValueError):  # nobody may be reading any more
+        if outcome and not refused and not options.json:
+            _show(outcome, gap="" if options.quiet else "\n")
+        for complaint in complaints:
+            text.say(f"cc-images: {complaint}", to=sys.stderr)
+        if isinstance(shown, progress.Events):
+            _tell(shown, told, summary, code, config, refused)
+        elif told.get("run"):  # what kept it from having a name is told as an error, and that is enough
+            text.say(summary)
+    if refused:
+        raise refused
+    return code
+
+
+def _shown(words: list[str]) -> list[str]:
+    """Return the words of the command line without the command to be run, which may hold the secret of a chat room."""
+    shown: list[str] = []
+    for word in words:
+        if shown[-1:] == ["--notify"]:
+            shown.append("…")
+        else:
+            shown.append("--notify=…" if word.startswith("--notify=") else word)
+    return shown
+
+
+def _follow_up(
+    options: argparse.Namespace, config: Config | None, told: Json, outcome: Outcome | None, stop: threading.Event
+) -> list[str]:
+    failures = (
+        [text.failure(each) for each in outcome.results.values() if each.status is Status.FAILED] if outcome else []
+    )
+    wishes = Wishes(
+        metrics=Path(options.metrics) if options.metrics else None,
+        notify=options.notify,
+        max_size=options.max_size,
+        keep=options.keep,
+    )
+    # a run that was stopped is told of, too; whoever asks again leaves at once
+    until = None if stop.is_set() else stop
+    return followup.follow_up(config, told, "\n\n".join([text.summary(told), *failures]) + "\n", wishes, until)
+
+
+def _exit_code(outcome: Outcome | None) -> int:
+    assert outcome is not None
+    results = outcome.results.values()
+    if outcome.stopped:
+        return EXIT_INTERRUPTED
+    if any(result.reason == "bug" for result in results):
+        return EXIT_BUG
+    good = all(result.status.good for result in results) and not outcome.plan.left_out
+    return 0 if good else EXIT_FAILED
+
+
+def _tell(
+    events: progress.Events,
+    told: Json,
+    summary: str,
+    code: int,
+    config: Config | None,
+    refused: CCImagesError | None,
+) -> None:
+    """Write the last events."""
+    if refused is not None:
+        events.tell("failed", message=refused.message, hint=refused.hint, reason=refused.reason, exit_code=code)
+    run = told.get("run", "")
+    root = config.store if config and run else None
+    events.tell(
+        "finished",
+        run=run,
+        state=told["state"],
+        exit_code=code,
+        summary=summary,
+        seconds=told.get("seconds"),
+        counts=told.get("counts", {}),
+        journal=str(root / "runs" / f"{run}.json") if root else "",
+        report=str(followup.page_path(root, run)) if root else "",
+    )
+
+
+def _show(outcome: Outcome, gap: str) -> None:
+    """Print what became of a run, after a gap to what was printed before."""
+    results = list(outcome.results.values())
+    for result in results:
+        if result.status is Status.FAILED:
+            text.say("\n" + text.failure(result), to=sys.stderr)
+    text.say(gap + text.result_table(outcome.plan, outcome.results, outcome.seconds))
+    if not all(result.status.good for result in results):
+        text.say(f"journal of the run: {outcome.journal}", to=sys.stderr)

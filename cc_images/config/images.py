@@ -1,0 +1,330 @@
+"""The catalogue: images.yaml, from its text to images with everything filled in that they have from their parents.
+
+Owns the schema of an image's entry, and what entries must not do to each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+from cc_images.config.yaml_file import LISTED, Document, Section, choice
+from cc_images.model.catalog import (
+    ALLOWED,
+    RESERVED,
+    Arch,
+    Artifact,
+    Checks,
+    Contract,
+    Firmware,
+    Format,
+    Image,
+    Level,
+    Source,
+)
+from cc_images.model.checks import DROPPED, KINDS, canonical, mistakes
+from cc_images.model.contract import USER_NAME, contradiction
+from cc_images.model.properties import mistake
+
+OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
+    "DIB_PYTHON_EXEC"
+}
+"""`DIB_*` variables that the sandbox decides; they are not handed down from the user's environment."""
+
+SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TMP_DIR", "USER"}
+"""Variables that builds have from the sandbox; no artifact may take their place."""
+
+MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
+"""What others call the architectures."""
+
+SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
+"""What disk-image-create reads besides, or takes as an option: --root-label, --max-online-resize, --mkfs-options."""
+
+ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
+"""What archive names end with."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
+"""A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
+_CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|none)\Z")
+_NETWORK = re.compile(r"(host|private)\Z")
+PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_AS = re.compile(r"(path|url)\Z")
+_URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
+
+
+def images(document: Document, problems: list[str]) -> dict[str, Image]:
+    """Return the images by tag, parents first; empty when there was any problem."""
+    sections = [section for section in document.sections(NAME) if not section.name.startswith("x-")]
+    found: dict[str, Image] = {}
+    where: dict[str, Section] = {}
+    for section in sections:
+        image = _image(section)
+        if image.tag in RESERVED:
+            section.problem("", f"{image.tag} is a word of the command line; choose another name")
+        elif image.tag in found:
+            section.problem(
+                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
+            )
+        found[image.tag], where[image.tag] = image, section
+    _check_parents(found, where, problems)
+    _check_published_names(found, where)
+    ordered = _parents_first(found, where)
+    if not problems:
+        _check_left_out(ordered, found, where)
+    if problems:
+        return {}
+    complete: dict[str, Image] = {}
+    for tag in ordered:  # parents come first
+        complete[tag] = _inherit(found[tag], complete)
+        if wrong := contradiction(complete[tag].boot):
+            where[tag].problem("boot", wrong)
+    return {} if problems else complete
+
+
+def _check_parents(images: Mapping[str, Image], where: Mapping[str, Section], problems: Sequence[str]) -> None:
+    """Report parents that are not there, or not for the same architectures."""
+    tags = list(images)
+    for tag, image in images.items():
+        for parent in image.depends:
+            if parent not in images:
+                listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
+                close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
+                hint = f" (did you mean {images[close[0]].name}?)" if close else ""
+                where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
+            elif lacking := [arch for arch in image.arches if arch not in images[parent].arches]:
+                parent_name = images[parent].name
+                where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
+
+
+def _check_left_out(ordered: Sequence[str], images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report what is left out and was never there."""
+    for tag in ordered:
+        there = content([images[each] for each in _line(tag, images)][:-1]) if images[tag].without else ()
+        for name in images[tag].without:
+            if name not in there:
+                where[tag].problem("without", f"{name} is in no parent's list: {', '.join(there) or 'there is none'}")
+
+
+def content(lineage: Sequence[Image]) -> tuple[str, ...]:
+    """Return the content elements of an image by its ancestors, the oldest first, and itself; `base` comes first."""
+    named: list[str] = []
+    for each in lineage:
+        named = [name for name in named if name not in each.without]
+        named += each.elements
+    return tuple(dict.fromkeys((*(["base"] if lineage and lineage[0].base else []), *named)))
+
+
+def _line(tag: str, images: Mapping[str, Image]) -> list[str]:
+    """Return an image's ancestors by first parents, the oldest first, and itself."""
+    found = [tag]
+    while images[found[-1]].depends:
+        found.append(images[found[-1]].depends[0])
+    return found[::-1]
+
+
+def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Section]) -> None:
+    """Report two images that would have one name on sites, such as X for arm64 and X-ARM64."""
+    published: dict[str, Image] = {}
+    for tag, image in images.items():
+        if ARCHIVED.search(image.name):
+            where[tag].problem("", "ends as the names of archived versions do (-YYYYMMDD); choose another")
+    for tag, image in images.items():
+        for arch in image.arches:
+            name = image.published_name(arch)
+            other = published.setdefault(name, image)
+            if other is not image:
+                where[tag].problem("", f"would be published as {name}, and so would {other.name}")
+
+
+def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) -> list[str]:
+    """Return the tags so that parents stand before children; report each cycle once."""
+    ordered: list[str] = []
+    done: set[str] = set()
+    for start in images:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            tag, left = stack.pop()
+            if left:
+                path.pop()
+                done.add(tag)
+                ordered.append(tag)
+            elif tag in path:
+                cycle = [*path[path.index(tag) :], tag]
+                where[tag].problem(
+                    "depends", "images depend on each other: " + " → ".join(images[t].name for t in cycle)
+                )
+                return ordered
+            elif tag not in done and tag in images:
+                path.append(tag)
+                stack.append((tag, True))
+                stack.extend((parent, False) for parent in reversed(images[tag].depends))
+    return ordered
+
+
+def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
+    """Fill in what an image has from its first parents; their checks are added by `claims`."""
+    if not image.depends or image.depends[0] not in images:
+        return image
+    parent = images[image.depends[0]]
+    said = {each.name: value for each in fields(Contract) if (value := getattr(image.boot, each.name))}
+    provenance = {**parent.provenance, **image.provenance}
+    return replace(
+        image,
+        provenance=provenance,
+        base=parent.base,
+        network=image.network or parent.network,
+        boot=replace(parent.boot, **said),
+    )
+
+
+def _image(section: Section) -> Image:
+    name = section.name
+    baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
+    if len(baremetal) == 2:
+        section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
+    is_said = "base" in section
+    base = section.flag("base")
+    image = Image(
+        name=name,
+        arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
+        depends=tuple(word.lower() for word in section.words("depends")),
+        elements=section.words("elements", default=(name.lower(),)),
+        disk=section.words("disk", default=("vm", "block-device-efi")),
+        environment=section.mapping("environment", _VARIABLE, "a variable's name"),
+        packages=section.words("packages"),
+        baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
+        provenance=section.mapping("provenance", NAME, "a key"),
+        artifacts={sub.name: _artifact(sub) for sub in section.children("artifacts", _VARIABLE)},
+        formats=section.choices("formats", Format) or (Format.QCOW2,),
+        properties=section.mapping("properties", NAME, "a property's name"),
+        checks=checks_of(section.child("checks")),
+        firmware=section.choices("firmware", Firmware),
+        timeout=section.number("timeout", 240, least=1),
+        scratch=section.number("scratch", 6, least=1),
+        eol=section.day("eol"),
+        layer=section.flag("layer", default=True),
+        abstract=section.flag("abstract"),
+        secrets=section.words("secrets"),
+        network=section.text("network", _NETWORK, "host or private"),
+        without=section.words("without"),
+        boot=_contract(section.child("boot")),
+        base=base if is_said else None,
+        allow=section.words("allow"),
+    )
+    if image.depends and image.base is not None:
+        section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")
+    _check_words(section, image)
+    check_properties(section, image.properties)
+    section.close()
+    return replace(image, firmware=_firmware(image))
+
+
+def _contract(section: Section) -> Contract:
+    said = Contract(
+        user=section.text("user", USER_NAME, "a user's name"),
+        console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0 or none"),
+        source=next(iter(section.choices("source", Source)), None),
+        level=next(iter(section.choices("level", Level)), None),
+    )
+    section.close()
+    return said
+
+
+def _check_words(section: Section, image: Image) -> None:
+    """Report names that are none, and variables that an image may not set."""
+    for word in image.allow:
+        if word not in ALLOWED:
+            section.problem("allow", choice(word, ALLOWED))
+    for variable in image.artifacts.keys() & SANDBOXS:
+        section.problem(f"artifacts.{variable}", "is a variable that the sandbox decides; choose another name")
+    for package in image.packages:
+        if not PACKAGE.match(package):
+            section.problem("packages", f"{package!r} is not a package's name")
+    for element in (*image.elements, *image.disk, *image.without):
+        if not NAME.match(element):
+            section.problem("elements", f"{element!r} is not an element's name")
+    _check_variables(section, image)
+
+
+def _check_variables(section: Section, image: Image) -> None:
+    """Report variables that an image may not set, and secrets that are no variables."""
+    for name in image.secrets:
+        if not name.startswith("DIB_") or not _VARIABLE.match(name):
+            section.problem("secrets", f"{name!r} is not the name of a DIB_* variable")
+    for variable in image.environment:
+        if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:
+            if variable in OURS:
+                section.problem(f"environment.{variable}", "is a variable that the sandbox decides")
+                continue
+            section.problem(
+                f"environment.{variable}", f"is neither DIB_* nor one of {', '.join(SETTINGS)}, which an image may set"
+            )
+
+
+def usual_firmware(disk: Sequence[str]) -> set[Firmware]:
+    """Return what a disk of these elements starts with, if nobody says."""
+    return {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in disk) else {Firmware.BIOS}
+
+
+def _firmware(image: Image) -> tuple[Firmware, ...]:
+    """Return what an image's disk starts with.
+
+    Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
+    property for clouds asks for is tested in any case.
+    """
+    claimed = set(image.firmware) or usual_firmware(image.disk)
+    if image.properties.get("hw_firmware_type") in set(Firmware):
+        claimed.add(Firmware(image.properties["hw_firmware_type"]))
+    return tuple(each for each in Firmware if each in claimed)
+
+
+def checks_of(section: Section) -> Checks:
+    """Return what the boot test shall look for; a name whose expectation is `no` is one that the parent's drops."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for kind, known in KINDS.items():
+        for name, said in section.named(kind).items():
+            if said in ("", "yes", "true"):
+                wanted = {}
+            elif isinstance(said, str):
+                wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
+            else:
+                wanted = said.texts()
+            for wrong in [] if DROPPED in wanted else mistakes(kind, name, wanted):
+                section.problem(f"{kind}.{name}", wrong)
+            found.setdefault(kind, {})[canonical(kind, name)] = wanted
+    section.close()
+    return found
+
+
+def check_properties(section: Section, properties: Mapping[str, str]) -> None:
+    """Report properties that clouds would not understand."""
+    for name, value in properties.items():
+        if wrong := mistake(name, value):
+            section.problem(f"properties.{name}", wrong)
+
+
+def _artifact(section: Section) -> Artifact:
+    form = section.text("as", _AS, "path or url")
+    artifact = Artifact(
+        url=section.text(
+            "url",
+            _URL,
+            "an address that begins with https://, http://, file:// or the name of a mirror's variable, {DIB_…}/",
+        ),
+        object=section.text("object"),
+        site=section.text("site"),
+        sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case, as sha256sum prints them"),
+        filename=section.text("filename", NAME, "a file's name without folders"),
+        as_url=form == "url" if form else None,
+    )
+    if bool(artifact.url) == bool(artifact.object):
+        section.problem("", "needs either url, or object and site")
+    elif artifact.object and not artifact.site:
+        section.problem("site", "is missing; name the cloud whose object store has the object")
+    section.close()
+    return artifact

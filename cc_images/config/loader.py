@@ -1,0 +1,272 @@
+"""The configuration: three YAML files and the environment, read once, checked in full, frozen.
+
+Owns the schema. Every mistake is found before anything runs, and all are reported at once. Values keep the text that
+the user wrote: a release 22.10 stays 22.10.
+
+Where a file comes from: its environment variable, else the current folder when that has an `images.yaml`, else the
+files that come with cc-images.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cc_images.config.images import MACHINES, NAME, OURS, check_properties, content, images
+from cc_images.config.settings import NETWORK, Settings, read
+from cc_images.config.yaml_file import Document, Section, choice
+from cc_images.errors import ConfigError
+from cc_images.host.named_files import expanded
+from cc_images.model.catalog import Arch, ElementSource, Format, Image, Site
+from cc_images.model.recipe import secret_values
+
+FILES: Mapping[str, str] = {
+    "images.yaml": "CC_IMAGES_CONFIG",
+    "sites.yaml": "CC_SITES_CONFIG",
+    "third-party.yaml": "CC_THIRD_PARTY_ELEMENTS_CONFIG",
+}
+"""The files and the variables that override them."""
+
+_SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
+_REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
+_VISIBILITIES = ("private", "shared", "community", "public")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the user configured. `images` is in an order in which parents come first, and keyed by tag."""
+
+    images: Mapping[str, Image]
+    sites: tuple[Site, ...]
+    sources: tuple[ElementSource, ...]
+    files: Mapping[str, Path]
+    elements: tuple[Path, ...]
+    store: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The user's `DIB_*` variables; they win over the catalogue's."""
+    network: Mapping[str, str] = field(default_factory=dict)
+    """Proxies; handed to builds, and no part of a key."""
+    arches: tuple[Arch, ...] = ()
+    """The `ARCH` of the environment."""
+    home: Path = Path("/root")
+    """The user's home, to which values that begin with ~/ refer."""
+    notes: tuple[str, ...] = ()
+    scheduled: tuple[str, ...] = ()
+    """The tags that `scheduled` stands for."""
+
+    def lineage(self, image: Image) -> tuple[Image, ...]:
+        """Return the images that this one builds on, oldest first, itself last: its first parent's, and so on."""
+        found = [image]
+        while found[-1].depends:
+            found.append(self.images[found[-1].depends[0]])
+        return tuple(reversed(found))
+
+    def content(self, image: Image) -> tuple[str, ...]:
+        """Return the content elements that an image and its ancestors name."""
+        return content(self.lineage(image))
+
+    def variables(self, image: Image) -> dict[str, str]:
+        """Return the `DIB_*` of an image's builds: its ancestors' first, its own over theirs, the user's over all."""
+        together: dict[str, str] = {}
+        for each in self.lineage(image):
+            together |= each.environment
+        return expanded(together | dict(self.environment), self.home, self.files["images.yaml"].parent)
+
+    def declared(self, image: Image) -> tuple[str, ...]:
+        """Return the variables that an image and its ancestors say are secrets."""
+        return tuple(dict.fromkeys(name for each in self.lineage(image) for name in each.secrets))
+
+    def secrets(self, tag: str) -> tuple[str, ...]:
+        """Return what no file of an image may contain: the secret values of its build's variables."""
+        image = self.images[tag]
+        return secret_values(self.variables(image) | dict(self.network), self.declared(image))
+
+
+def load(environ: Mapping[str, str], cwd: Path) -> Config:
+    """Read and check the configuration that is in force in `cwd`.
+
+    Raises ConfigError with every mistake that was found.
+    """
+    settings = read(environ)
+    files = {name: _locate(name, variable, environ, cwd) for name, variable in FILES.items()}
+    problems: list[str] = []
+    home = Path(environ.get("HOME", "/root"))
+    found = images(Document(files["images.yaml"], problems), problems)
+    sites_document = Document(files["sites.yaml"], problems)
+    sites = tuple(_site(section) for section in sites_document.sections(_SITE_NAME))
+    for which in ("cloud", "directory"):
+        seen: dict[str, str] = {}
+        for site in sites:
+            place = getattr(site, which)
+            if which == "directory" and place and "\0" not in place:
+                place = os.path.realpath(_absolute(place, home, files["sites.yaml"]))
+            if place and seen.setdefault(place, site.name) != site.name:
+                problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
+    folders = {site.name for site in sites if site.directory}
+    problems += [
+        f"images.yaml: {image.name}.artifacts.{name}.site: {artifact.site} is a folder; objects are in a cloud's store"
+        for image in found.values()
+        for name, artifact in image.artifacts.items()
+        if artifact.site in folders
+    ]
+    sources = tuple(_source(section) for section in Document(files["third-party.yaml"], problems).sections(NAME))
+    arches = _arches(environ.get("ARCH", ""), problems)
+    if problems:
+        raise ConfigError(problems)
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return Config(
+        images=found,
+        sites=tuple(replace(site, directory=_absolute(site.directory, home, files["sites.yaml"])) for site in sites),
+        sources=sources,
+        files=files,
+        elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
+        store=_store(environ, settings, home, cache),
+        environment={
+            name: value
+            for name, value in sorted({**settings.environment, **environ}.items())
+            if name.startswith("DIB_") and name not in OURS
+        },
+        network={name: value for name, value in {**settings.environment, **environ}.items() if name in NETWORK},
+        arches=arches,
+        home=home,
+        notes=(*sites_document.notes, *_instead(files, environ, cwd), *_decided(settings, environ)),
+        scheduled=settings.scheduled,
+    )
+
+
+def _store(environ: Mapping[str, str], settings: Settings, home: Path, cache: Path) -> Path:
+    said = environ.get("CC_IMAGES_STORE") or settings.store
+    if said == "~" or said.startswith("~/"):
+        return home / said[2:]
+    return Path(said or cache / "cc-images").absolute()
+
+
+def _decided(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Say which settings decide something that no variable of the environment does."""
+    variables = {"store": "CC_IMAGES_STORE"}
+    decided: dict[Path, list[str]] = {}
+    for name, file in settings.sources.items():
+        if name != "scheduled" and not name.startswith("--") and not environ.get(variables.get(name, name)):
+            decided.setdefault(file, []).append(name)
+    return [f"{file} sets {', '.join(names)}" for file, names in decided.items()]
+
+
+def packaged(name: str) -> Path:
+    """Return a file or folder that comes with cc-images: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "data" / name
+    return installed if installed.exists() else package.parent / name
+
+
+def _locate(name: str, variable: str, environ: Mapping[str, str], cwd: Path) -> Path:
+    if environ.get(variable):
+        return (cwd / environ[variable]).absolute()
+    catalogue = environ.get(FILES["images.yaml"])
+    if catalogue and os.path.lexists(beside := (cwd / catalogue).parent / name):
+        return beside.absolute()
+    local = cwd / name
+    # what is there but is no file is a mistake, not a reason to take another one: reading it says so
+    ours = os.path.lexists(cwd / "images.yaml") and os.path.lexists(local)
+    return local.absolute() if ours else packaged(name)
+
+
+def _instead(files: Mapping[str, Path], environ: Mapping[str, str], cwd: Path) -> list[str]:
+    """Say which files come with cc-images, in a folder that seems to have some of its own."""
+    if files["images.yaml"] != packaged("images.yaml"):
+        return [
+            f"there is no {name} here: the one that comes with cc-images is used"
+            for name, file in files.items()
+            if name == "sites.yaml" and file == packaged(name)
+        ]
+    alike = [each for each in ("image.yaml", "images.yml", "config/images.yaml") if (cwd / each).is_file()]
+    return [f"{each} is not read: the catalogue that comes with cc-images is used; CC_IMAGES_CONFIG={each} reads it"
+            for each in alike]  # fmt: skip
+
+
+def _beside(images_file: Path) -> tuple[Path, ...]:
+    """Return the folders of elements of a catalogue: beside it, and where it is in `config`, beside that."""
+    places = [images_file.parent, *([images_file.parent.parent] if images_file.parent.name == "config" else [])]
+    return tuple(place / "elements" for place in places if (place / "elements").is_dir())
+
+
+def _elements_path(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders of ELEMENTS_PATH, which win as they do with dib."""
+    found = tuple(Path(each).absolute() for each in environ.get("ELEMENTS_PATH", "").split(":") if each)
+    for each in found:
+        if not each.is_dir():
+            raise ConfigError([f"environment: ELEMENTS_PATH: {each} is not a folder; correct it, or unset it"])
+    return found
+
+
+def _absolute(directory: str, home: Path, file: Path) -> str:
+    if not directory:
+        return ""
+    expanded = home / directory[2:] if directory == "~" or directory.startswith("~/") else Path(directory)
+    return str((file.parent / expanded).absolute())
+
+
+def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:
+    if not text:
+        return ()
+    unknown = [word for word in text.split(",") if word not in {arch.value for arch in Arch}]
+    if unknown:
+        problems.append(f"environment: ARCH: {choice(unknown[0], [arch.value for arch in Arch])}")
+        return ()
+    return tuple(Arch(word) for word in text.split(","))
+
+
+def _site(section: Section) -> Site:
+    site = Site(
+        name=section.name,
+        cloud=section.text("cloud"),
+        directory=section.text("directory"),
+        is_baremetal=section.flag("is_baremetal"),
+        arches=section.choices("arch", Arch, MACHINES),
+        formats=section.choices("formats", Format),
+        visibility=section.text("visibility"),
+        properties=section.mapping("properties", NAME, "a property's name"),
+        stores=section.words("stores"),
+        keep=section.number("keep", -1, least=0),
+    )
+    if len(site.directory) > 1000:
+        section.problem("directory", "has more than 1,000 characters")
+    if bool(site.cloud) == bool(site.directory):
+        section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
+    if site.visibility and site.visibility not in _VISIBILITIES:
+        section.problem("visibility", choice(site.visibility, _VISIBILITIES))
+    if site.cloud and len(site.formats) > 1:
+        section.problem("formats", "a cloud takes each image in one format, because names are the same for all")
+    suffixes = [disk_format.suffix for disk_format in site.formats]
+    if len(set(suffixes)) < len(suffixes):
+        section.problem("formats", "two of them have the same file ending")
+    check_properties(section, site.properties)
+    for key in ("visibility", "stores"):
+        if site.directory and getattr(site, key):
+            section.unused(key, "only clouds have it")
+    section.ignore("image_container", "images are published to Glance or a folder")
+    section.close()
+    return replace(site, keep=None) if site.keep == -1 else site
+
+
+def _source(section: Section) -> ElementSource:
+    refs = {key: section.text(key, _REF, "the name of a branch or a tag") for key in ("branch", "ref", "tag")}
+    source = ElementSource(
+        name=section.name,
+        repo=section.text("repo"),
+        branch=next((said for said in refs.values() if said), "main"),
+        elements_directory=section.text("elements_directory") or ".",
+        commit=section.text("commit", _COMMIT, "7 to 40 hexadecimal digits"),
+    )
+    if sum(map(bool, refs.values())) > 1:
+        section.problem("", "has more than one of branch, ref and tag, which mean the same")
+    folder = Path(source.elements_directory)
+    if folder.is_absolute() or ".." in folder.parts:
+        section.problem("elements_directory", f"{folder} leads out of the repository")
+    if not source.repo:
+        section.problem("repo", "is missing; give the repository's address")
+    section.close()
+    return source

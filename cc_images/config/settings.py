@@ -1,0 +1,147 @@
+"""The settings of a user or a host: mirrors, the store, defaults of options, what is built on a schedule.
+
+`~/.config/cc-images/settings.yaml`, and for what that does not say `/etc/cc-images/settings.yaml`. Variables of the
+environment and words of the command line win over both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cc_images.errors import ConfigError
+
+VARIABLE = "CC_IMAGES_SETTINGS"
+"""Names the one file that is read instead; empty: none is."""
+
+OF_THE_HOST = Path("/etc/cc-images/settings.yaml")
+
+NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+OPTIONS = frozenset(
+    {"architecture", "fail-fast", "if-busy", "keep", "max-age", "max-size", "metrics", "no-boot-test", "notify"}
+    | {"offline", "quiet", "site", "tasks", "verbose"}
+)
+"""Options whose defaults can be set."""
+
+OF_THE_ENVIRONMENT = {
+    "architecture": "ARCH",
+    "metrics": "CC_IMAGES_METRICS",
+    "notify": "CC_IMAGES_NOTIFY",
+}
+"""The variables that win over some of them."""
+
+_SET = re.compile(rf"(DIB_[A-Za-z0-9_]+|{'|'.join(NETWORK)})\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the files say; `sources` has the file for each thing that is said."""
+
+    store: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scheduled: tuple[str, ...] = ()
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Return the settings that are in force. Raises ConfigError with every mistake."""
+    files = [file for file in _files(environ) if os.path.lexists(file)]
+    if odd := next((file for file in files if not file.is_file()), None):
+        raise ConfigError([f"{odd}: is not a file, or a link that leads nowhere"])
+    if not files:
+        return Settings()
+    problems: list[str] = []
+    found = [_read(file, problems) for file in files]
+    if problems:
+        raise ConfigError(problems)
+    mine, hosts = found[0], found[-1]
+    return Settings(
+        store=mine.store or hosts.store,
+        environment={**hosts.environment, **mine.environment},
+        options={**hosts.options, **mine.options},
+        scheduled=mine.scheduled or hosts.scheduled,
+        sources={**hosts.sources, **mine.sources},
+    )
+
+
+def _files(environ: Mapping[str, str]) -> list[Path]:
+    if VARIABLE in environ:
+        if environ[VARIABLE] and not Path(environ[VARIABLE]).is_file():
+            raise ConfigError([f"environment: {VARIABLE}: {environ[VARIABLE]} is not a file; correct it, or unset it"])
+        return [Path(environ[VARIABLE])] if environ[VARIABLE] else []
+    home = Path(environ.get("HOME", "/root"))
+    return [Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "cc-images/settings.yaml", OF_THE_HOST]
+
+
+def _read(file: Path, problems: list[str]) -> Settings:
+    from cc_images.config.yaml_file import Document, choice  # costs more than --help may
+
+    section = Document(file, problems, str(file)).whole()
+    if section is None:
+        return Settings()
+    options = section.child("options")
+    said: dict[str, tuple[str, ...]] = {}
+    for name in options.names:
+        if name in OPTIONS:
+            said[name] = options.words(name)
+        else:
+            options.problem(name, choice(name, sorted(OPTIONS)))
+    store = section.text("store")
+    if store and not (store.startswith(("/", "~/"))):
+        section.problem("store", f"{store} must begin with / or ~/")
+    found = Settings(
+        store=store,
+        environment=section.mapping("environment", _SET, "DIB_* or a proxy's variable"),
+        options=said,
+        scheduled=section.words("scheduled"),
+    )
+    section.close()
+    things = [*found.environment, *(f"--{name}" for name in said)]  # for messages
+    things += [name for name in ("store", "scheduled") if getattr(found, name)]
+    return Settings(
+        store=found.store,
+        environment=found.environment,
+        options=said,
+        scheduled=found.scheduled,
+        sources=dict.fromkeys(things, file),
+    )
+
+
+def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Make defaults of a parser's options what the settings say. Raises ConfigError for values that are none."""
+    spoken = {name for name, variable in OF_THE_ENVIRONMENT.items() if environ.get(variable)}
+    home = environ.get("HOME", "/root")
+    known = {word[2:]: action for action in parser._actions for word in action.option_strings if word[:2] == "--"}
+    problems: list[str] = []
+    for name, words in settings.options.items():
+        action = known.get(name)
+        if action is None or name in spoken or (name == "keep" and action.nargs == 0):  # another one, of `boot`
+            continue
+        try:
+            value = _value(action, words)
+            if name == "metrics" and str(value).startswith("~/"):
+                value = f"{home}{str(value)[1:]}"
+            parser.set_defaults(**{action.dest: value})
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            problems.append(f"{settings.sources[f'--{name}']}: options.{name}: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _value(action: argparse.Action, words: tuple[str, ...]) -> object:
+    if action.nargs == 0:
+        if words not in (("true",), ("yes",), ("false",), ("no",)):
+            raise ValueError(f"{' '.join(words)} is not true or false")
+        return words[0] in ("true", "yes")
+    if isinstance(action.default, list):
+        return list(words)
+    text = ",".join(words)
+    if action.choices is not None and text not in action.choices:
+        raise ValueError(f"{text} is none of {', '.join(action.choices)}")
+    return action.type(text) if callable(action.type) else text

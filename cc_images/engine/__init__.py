@@ -1,0 +1,1 @@
+"""From a plan to results: scheduling, capacity, and the tasks themselves."""

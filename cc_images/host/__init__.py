@@ -1,0 +1,1 @@
+"""The machine: its processes, files, sandboxes, and the programs of other architectures that it runs."""

@@ -1,0 +1,225 @@
+"""Running one outside command: argv list, explicit environment, log file, time-out, the whole tree ended.
+
+Owns subprocesses. Commands get no terminal and no shell; their standard input is a pipe that stays open for as long as
+cc-images lives, so a child may take its closing as the order to end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.boottest.console import clean
+from cc_images.errors import CCImagesError, Interrupted
+
+GRACE = 15.0
+"""Seconds that a command has to end after it was asked, before it is killed."""
+
+TAIL = 200
+"""Lines of output that an error carries."""
+
+LINE = 2000
+"""Characters of a line that anybody but the log sees."""
+
+LOG = 256 << 20
+"""Bytes of output that a log takes; the last lines stand at its end in any case."""
+
+CHUNK = 1 << 16
+
+MASK = b"***"
+"""What stands in place of a secret."""
+
+
+class CommandFailed(CCImagesError):
+    """A command ended with a code other than 0. `tail` holds its last lines of output."""
+
+    def __init__(self, program: str, code: int, tail: Sequence[str], *, reason: str = "command") -> None:
+        last = next((line for line in reversed(tail) if line.strip()), "")
+        super().__init__(f"{program} ended with code {code}" + (f": {last.strip()}" if last else ""), reason=reason)
+        self.code = code
+        self.tail = tuple(tail)
+
+
+class TimedOut(CommandFailed):
+    """A command was ended because it took too long."""
+
+    def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
+        super().__init__(program, -signal.SIGKILL, tail, reason="timeout")
+        self.message = f"{program} was ended after {seconds:.0f} seconds"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: BinaryIO | None = None,
+    timeout: float | None = None,
+    stop: threading.Event | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+    die_with_us: bool = True,
+    secrets: Sequence[str] = (),
+) -> str:
+    """Run a command to its end and return the last lines of its output, standard error included.
+
+    `timeout` is in seconds. `on_line` sees every line as it comes. With `die_with_us` the kernel kills the command when
+    the calling thread ends; leave it out only for a command that watches its standard input itself. `secrets` are
+    masked before anybody sees the output, the log included.
+
+    Raises CommandFailed, TimedOut, Interrupted (when `stop` was set), and CCImagesError when the program is missing.
+    """
+    program = Path(argv[0]).name
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"] if die_with_us else []
+    search = (os.environ if env is None else env).get("PATH")
+    if shutil.which(argv[0], path=search) is None:
+        raise CCImagesError(
+            f"the program {program} is missing",
+            hint=f"install the package that has {program}, or run `make setup`",
+            reason="missing-tool",
+        )
+    process = subprocess.Popen(
+        [*prefix, *argv],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    output = _Output(log, on_line, secrets)
+    tail, troubles = output.tail, output.troubles
+    assert process.stdout is not None
+    reader = threading.Thread(target=output.read, args=(process.stdout.fileno(),), daemon=True)
+    reader.start()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    stopped = expired = False
+    try:
+        while process.poll() is None and not (stopped or expired or troubles):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+            stopped = stop is not None and stop.is_set()
+            expired = deadline is not None and time.monotonic() > deadline
+    finally:
+        if process.poll() is None:
+            end(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        while reader.is_alive():  # whoever still holds the pipe keeps it open; what is in it belongs to the log
+            before = output.taken
+            reader.join(GRACE)
+            if output.taken == before:
+                break
+    if troubles:
+        raise troubles[0]
+    if stopped:
+        raise Interrupted(f"{program} was ended")
+    if expired:
+        raise TimedOut(program, timeout or 0, tail)
+    if process.returncode != 0:
+        raise CommandFailed(program, process.returncode, tail)
+    return "\n".join(tail)
+
+
+def start(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a command that runs beside this thread and dies with it; `end` ends it. Its output goes to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and its process group: by closing its input and asking, and by SIGKILL after a while."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.close()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):  # behind sudo it is root's, and watches its input
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+            return
+
+
+class _Output:
+    """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
+
+    def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None], secrets: Sequence[str] = ()) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.troubles: list[Exception] = []
+        self.taken = 0
+        self._log, self._on_line = log, on_line
+        self._secrets = sorted((each.encode() for each in secrets), key=len, reverse=True)
+        self._held = b""
+
+    def read(self, descriptor: int) -> None:
+        """Read to the end, also after a trouble with the log or a listener: else the command would wait for ever."""
+        begun = bytearray()
+        while chunk := os.read(descriptor, CHUNK):
+            self.taken += len(chunk)
+            if self.troubles:
+                continue
+            try:
+                chunk = self._masked(chunk)
+                self._keep(chunk)
+                *ended, last = chunk.split(b"\n")
+                for part in ended:
+                    self._say(bytes(begun) + part[:LINE])
+                    begun.clear()
+                begun += last[: max(0, LINE * 4 - len(begun))]
+            except (OSError, ValueError) as error:  # a full disk, a closed terminal
+                self.troubles.append(error)
+        try:
+            begun += self._held
+            if self._log is not None and self._held:
+                self._log.write(self._held)
+            if begun and not self.troubles:
+                self._say(bytes(begun))
+            if self._log is not None and self.taken > LOG:
+                self._log.write("\n".join(("", *self.tail, "")).encode())
+        except (OSError, ValueError) as error:
+            self.troubles.append(error)
+
+    def _masked(self, chunk: bytes) -> bytes:
+        """Return output without the secrets; what may be the beginning of one is held back until more comes."""
+        if not self._secrets:
+            return chunk
+        text, self._held = self._held + chunk, b""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        most = max(map(len, self._secrets)) - 1
+        for length in range(min(most, len(text)), 0, -1):
+            if any(secret.startswith(text[-length:]) for secret in self._secrets):
+                self._held, text = text[-length:], text[:-length]
+                break
+        return text
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._log is None or self.taken - len(chunk) > LOG:
+            return
+        self._log.write(chunk)
+        if self.taken > LOG:
+            self._log.write(
+                f"\n… more than {LOG >> 20} MiB: what follows is left out but for the last lines\n".encode()
+            )
+        self._log.flush()
+
+    def _say(self, raw: bytes) -> None:
+        line = clean(raw[: LINE * 4]).rstrip("\r")
+        line = line if len(line) <= LINE else f"{line[:LINE]}…"
+        self.tail.append(line)
+        self._on_line(line)

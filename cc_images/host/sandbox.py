@@ -1,0 +1,320 @@
+"""Where a dib run happens: private namespaces, a view of its own of the host, the toolbox first on PATH.
+
+Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces, and
+docs/architecture/sandbox.md says what is guaranteed. A workspace holds
+
+    scratch/   the sandbox's own: /tmp, HOME, dib's caches and locks; on tmpfs when memory was booked; never kept
+    out/       what the command leaves for the caller
+    spec.json  the order to `enter.py`, readable for its owner only, since it holds the environment
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.errors import CCImagesError, UserError
+from cc_images.host import process, record_files
+from cc_images.model import record_shapes
+
+TOOLBOX = Path(__file__).parent.parent / "toolbox"
+PYTHON = (sys.executable, "-I", "-B")
+"""What runs the toolbox's programs: no PYTHON* variable has a say, and root leaves no compiled files beside them."""
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+FAILED_TO_ENTER = 125
+
+NAMESERVER = "10.0.2.3"
+"""What answers names in a private network; see `toolbox/networks.py`."""
+
+NEUTRAL = Path("/cc-images")
+"""Where a sandbox shows what has an odd name."""
+
+_PLAIN = re.compile(r"[\w/.+@~-]+")
+
+TOOLS: Mapping[str, str] = {
+    "setpriv": "util-linux",
+    "pgrep": "procps",
+    "losetup": "mount (util-linux)",
+    "sfdisk": "fdisk (util-linux)",
+    "sgdisk": "gdisk",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-img": "qemu-utils",
+    "zstd": "zstd",
+}
+"""Programs that a build needs on the host, and the Debian packages that have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """One sandbox's folder, what it may read of the host, and its tmpfs size in MiB (0: scratch lies on disk)."""
+
+    workspace: Path
+    guards: Path
+    """A file that the sandbox's guard keeps locked while the sandbox exists."""
+    visible: tuple[Path, ...] = ()
+    """Files and folders of the host that the command reads; `place` says where it finds them."""
+    behind: tuple[Path, ...] = ()
+    """The same for those that it only finds through links: each is where it is on the host."""
+    network: str = "host"
+    """`host`, `private` (a namespace with a way out through `outlet`), or `none`."""
+    outlet: str = ""
+    """The program that gives a private network its way out."""
+    keeps: str = ""
+    """A capability that the command has although builds have not; see `toolbox/powers.py`."""
+    tmpfs_mib: int = 0
+    cores: int = 1
+    seeds: tuple[Path, ...] = ()
+    """What dib's cache has in it at the start: the image's own, then its ancestors'; they are only read.
+
+    What the command adds is left in `out/cache`. apt's packages are offered apart, to be verified: `CC_IMAGES_OFFERED`.
+    """
+    interpreter: Mapping[str, str | bool] | None = None
+    """What runs programs of another architecture, while the sandbox lives; see `foreign.registration`."""
+    twins: Path | None = None
+    """The native twins that are shown in the image's tree."""
+
+    @property
+    def scratch(self) -> Path:
+        """The folder that is gone when the sandbox is."""
+        return self.workspace / "scratch"
+
+    @property
+    def out(self) -> Path:
+        """The folder in which results are left."""
+        return self.workspace / "out"
+
+    def place(self, path: Path) -> Path:
+        """Return where the command finds a path of the host: there, or under a plain name where it has an odd one.
+
+        dib and its hooks cannot cope with spaces, colons or quotes in the names of their own folders.
+        """
+        for number, shown in enumerate((self.workspace, *self._read)):
+            if path == shown or shown in path.parents:
+                return (shown if _PLAIN.fullmatch(str(shown)) else NEUTRAL / str(number)) / path.relative_to(shown)
+        return path
+
+    @property
+    def _read(self) -> tuple[Path, ...]:
+        return (TOOLBOX, *self.visible, *self.seeds)
+
+    def peaks(self) -> dict[str, int]:
+        """Return the most that the command took, in MiB: `memory` of its processes, `scratch`, and `disk` for `out`.
+
+        Room for the scratch folder is the caller's to book: it lies in memory or on disk.
+        """
+        found = {"memory": 0, "scratch": 0}
+        said = record_files.found(self.out / "peaks.json", record_shapes.PeaksShape)
+        found |= {name: said[name] for name in found if name in said}
+        files = (path.lstat() for path in self.out.rglob("*"))
+        return {name: each >> 20 for name, each in found.items()} | {
+            "disk": sum(status.st_blocks * 512 for status in files) >> 20
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that every command of the sandbox has."""
+        toolbox, scratch = self.place(TOOLBOX), self.place(self.scratch)
+        path = [str(toolbox), str(Path(sys.executable).parent), *SYSTEM_PATH]
+        return {
+            "PATH": ":".join(path),
+            "HOME": str(scratch / "home"),
+            "USER": "root",
+            "LOGNAME": "root",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "TMPDIR": "/tmp",
+            "TMP_DIR": "/tmp",
+            "DIB_LOCKFILES": str(scratch / "locks"),
+            "DIB_IMAGE_CACHE": str(scratch / "cache"),
+            "DEBIAN_FRONTEND": "noninteractive",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CC_IMAGES_PYTHON": sys.executable,
+            "CC_IMAGES_TOOLBOX": str(toolbox),
+            "DIB_PYTHON_EXEC": str(toolbox / "python"),
+            "CC_IMAGES_CORES": str(self.cores),
+            "CC_IMAGES_OFFERED": str(scratch / "offered") if self.seeds else "",
+            "CC_IMAGES_BEGAN": str(int(time.time())),
+            "CC_IMAGES_EMULATED": "yes" if self.interpreter else "",
+            "CC_IMAGES_INTERPRETERS": "",
+            "CC_IMAGES_TWINS": str(self.place(self.twins) if self.twins else ""),
+        } | {
+            f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
+            for name in ("mount", "umount", "losetup", "qemu-img", "tar", "chroot", "apt-get", "mmdebstrap")
+        }
+
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        log: BinaryIO,
+        timeout: float,
+        stop: threading.Event,
+        on_line: Callable[[str], None],
+        secrets: Sequence[str] = (),
+    ) -> None:
+        """Run a command as root in this sandbox; `environment` wins over the sandbox's own. `timeout` is in seconds.
+
+        Raises what `process.run` raises, and CCImagesError when the kernel refuses to make the sandbox.
+        """
+        env = self.environment() | dict(environment)
+        for folder in (self.scratch, self.out):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.guards.touch()  # by this user, who will want to lock it after root's guard
+        spec = self.workspace / "spec.json"
+        spec.touch(mode=0o600)
+        spec.write_text(
+            json.dumps(
+                {
+                    "argv": list(argv),
+                    "env": env,
+                    "workspace": str(self.workspace),
+                    "inside": str(self.place(self.workspace)),
+                    "guards": str(self.guards),
+                    "shown": self._shown(),
+                    "keeps": self.keeps,
+                    "network": str(self.network),
+                    "outlet": self.outlet,
+                    "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
+                    "cache": env["DIB_IMAGE_CACHE"],
+                    "seeds": [str(self.place(each)) for each in self.seeds],
+                    "tmpfs_mib": self.tmpfs_mib,
+                    "interpreter": self.interpreter,
+                    "owner": [os.getuid(), os.getgid()],
+                }
+            )
+        )
+        try:
+            process.run(
+                [*as_root(), *PYTHON, str(TOOLBOX / "enter.py"), str(spec)],
+                env=outside(),
+                log=log,
+                timeout=timeout,
+                stop=stop,
+                on_line=on_line,
+                die_with_us=False,
+                secrets=secrets,
+            )
+        except process.CommandFailed as error:
+            if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
+                raise CCImagesError(
+                    f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
+                    hint="`cc-images doctor` says what builds for another architecture take"
+                    if "binfmt_misc" in error.tail[-1]
+                    else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
+                    reason="sandbox",
+                ) from error
+            if error.code < 0 and not isinstance(error, process.TimedOut):
+                raise CCImagesError(
+                    f"the sandbox's guard was killed by signal {-error.code}",
+                    hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
+                    reason="killed",
+                    temporary=True,
+                ) from error
+            raise
+        finally:
+            spec.unlink(missing_ok=True)
+
+    def _shown(self) -> dict[str, str]:
+        """Return what of the host is shown, by the place at which the command finds it."""
+        python = {Path(sys.prefix), Path(sys.base_prefix)}
+        literally = {each for path in (*python, *self.behind) for each in (path, path.resolve())}
+        found = {
+            str(path): str(path)
+            for path in literally
+            if not (path.is_relative_to("/usr") or path.is_relative_to(self.workspace))
+        }
+        return found | {str(self.place(path)): str(path) for path in self._read}
+
+
+def as_root() -> tuple[str, ...]:
+    """Return what stands before a command that needs root: nothing for root, `sudo -n --` for others."""
+    return () if os.geteuid() == 0 else ("sudo", "-n", "--")
+
+
+def require_host() -> None:
+    """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
+
+    Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
+    """
+    require_tools()
+    require_root()
+
+
+def require_tools(tools: Mapping[str, str] | None = None) -> None:
+    """Raise CCImagesError (reason `missing-tool`) naming every program that is missing; by default those of a build."""
+    search = ":".join(SYSTEM_PATH)
+    wanted = TOOLS if tools is None else tools
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=search) is None}
+    if tools is None and not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
+        missing["fusefat"] = "fusefat; this kernel has no FAT driver"
+    if missing:
+        raise CCImagesError(
+            "missing on this host: " + ", ".join(f"{tool} (package {package})" for tool, package in missing.items()),
+            hint="`make setup` installs what is needed on Debian and Ubuntu",
+            reason="missing-tool",
+        )
+
+
+def require_root() -> None:
+    """Raise UserError when this user is not root and may not become it through sudo without a password."""
+    if os.geteuid() != 0:
+        _require_sudo()
+
+
+def _require_sudo() -> None:
+    asked = None
+    if shutil.which("sudo") is not None:
+        asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if asked is None or asked.returncode != 0:
+        said = asked.stderr.strip().splitlines()[-1:] if asked else ["sudo is not installed"]
+        raise UserError(
+            f"this needs root, and `sudo -n` was refused: {' '.join(said)}",
+            hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
+            reason="no-root",
+        )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a sandbox may have left, root's files included, unless something is mounted below it."""
+    folder = folder.resolve()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), line.split()[4])
+        if f"{place}/".startswith(f"{folder}/"):
+            raise CCImagesError(
+                f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason="mounted"
+            )
+    command = ("rm", "-rf", "--one-file-system", "--", str(folder))
+    subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if folder.exists():  # root's files
+        process.run([*as_root(), *command], env=outside())
+
+
+def _kernel_has_fat() -> bool:
+    known = Path("/proc/filesystems").read_text().split()
+    return "vfat" in known or any(Path("/lib/modules", os.uname().release).glob("kernel/fs/fat/vfat.ko*"))
+
+
+@functools.cache
+def _host(tool: str) -> str:
+    """Return the path of the host's own tool that a toolbox script stands before."""
+    return shutil.which(tool, path=":".join(SYSTEM_PATH)) or tool
+
+
+def outside() -> dict[str, str]:
+    """Return the environment of commands outside the sandbox: where programs are, and nothing of the user's."""
+    return {"PATH": ":".join((*SYSTEM_PATH, os.environ.get("PATH", ""))), "LANG": "C.UTF-8"}

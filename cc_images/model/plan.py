@@ -1,0 +1,315 @@
+"""The plan: what one run will do, as a value that anybody may read, print or compare.
+
+Owns Request, Task, Plan and Result, plain data; how a plan comes about is `planning`'s business.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from cc_images.model.catalog import USUAL, Arch, Artifact, Checks, Contract, Firmware, Format, Json
+from cc_images.model.recipe import redacted
+
+
+class Resource(StrEnum):
+    """What a task occupies while it runs; a run has a limit for each."""
+
+    FETCH = "fetch"
+    BUILD = "build"
+    CONVERT = "convert"
+    BOOT = "boot"
+    PUSH = "push"
+    CORES = "cores"
+    MEMORY = "memory"
+    """In MiB."""
+    DISK = "disk"
+    """Room in the store, in MiB."""
+
+
+class Status(StrEnum):
+    """How a task ended."""
+
+    DONE = "done"
+    CACHED = "cached"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def good(self) -> bool:
+        """Whether what the task stands for is there now."""
+        return self in (Status.DONE, Status.CACHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the caller asked for. Empty `arches` means all that each image supports, empty `sites` all sites."""
+
+    tags: tuple[str, ...]
+    arches: tuple[Arch, ...] = ()
+    build: bool = False
+    push: bool = False
+    force: bool = False
+    jobs: int = 1
+    sites: tuple[str, ...] = ()
+    fail_fast: bool = False
+    boot_test: bool = True
+    """Whether a push needs a passed boot test."""
+    version: str = ""
+    """The stored version that is to be pushed, instead of the one that is in force."""
+    max_age: int = 7
+    """Days for which a build is taken for fresh when upstream cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchJob:
+    """Bring an artifact into the store."""
+
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The layer that a build starts from: whose it is, what was asked of it, and the elements that made it."""
+
+    tag: str
+    asked: str
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildJob:
+    """Run dib once, for a raw disk in the run's workspace.
+
+    `content` and `packages` are what comes on top of `base`, or all when there is none. `timeout` is in minutes,
+    `scratch` in GiB.
+    """
+
+    name: str
+    tag: str
+    arch: Arch
+    version: str
+    asked: str
+    content: tuple[str, ...]
+    disk: tuple[str, ...]
+    environment: Mapping[str, str]
+    packages: tuple[str, ...]
+    artifacts: Mapping[str, Artifact]
+    timeout: int
+    scratch: int = 6
+    families: tuple[str, ...] = ()
+    """Whose downloads it finds: its own, to which it adds, then those of its ancestors, the nearest first."""
+    base: Base | None = None
+    force: bool = False
+    """Whether it is done even when another run has done it meanwhile."""
+    known: tuple[str, ...] = ()
+    """Versions of this recipe that the store had when the plan was made."""
+    serves: str = ""
+    """That of them which serves, if any: upstream has not moved since."""
+    programs: tuple[str, ...] = ()
+    """Programs of this host that its disk's layout takes."""
+    network: str = ""
+    """What its image says of the network: `host`, `private`, or nothing."""
+    secrets: tuple[str, ...] = ()
+    """Variables that are declared secrets."""
+    twins: str = ""
+    """What is asked of the twins of its programs, if its architecture is not this host's and they have any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerJob(BuildJob):
+    """Run dib once for the root tree alone, and keep it in the store as a layer. `disk` is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinsJob(LayerJob):
+    """Unpack the programs of a release for this host, twins of those in images of `arch`; kept as a layer, too.
+
+    `environment` says which release (`twins.Release`); there are no elements.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertJob:
+    """Make the outputs in `formats` and record them, from the run's raw disk or from a stored output."""
+
+    name: str
+    published_name: str
+    tag: str
+    arch: Arch
+    version: str
+    formats: tuple[Format, ...]
+    replaces: bool = False
+    """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootJob:
+    """Look into a version and boot it with each firmware; all of `formats` must hold what was booted.
+
+    `asked` names what it is put through: a pass counts only for the same. Each guest gets `memory_mib`.
+    """
+
+    name: str
+    tag: str
+    arch: Arch
+    version: str
+    formats: tuple[Format, ...]
+    firmware: tuple[Firmware, ...]
+    checks: Checks
+    asked: str
+    memory_mib: int = 1024
+    boot: Contract = USUAL
+    allow: tuple[str, ...] = ()
+    """What hygiene would refuse, and the catalogue allows by name."""
+
+    def guests(self, at_once: int) -> int:
+        """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""
+        return min(len(self.firmware), at_once)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushJob:
+    """Publish one output of a version at a site."""
+
+    name: str
+    tag: str
+    arch: Arch
+    version: str
+    format: Format
+    site: str
+    properties: Mapping[str, str]
+    asked: str = ""
+    """The boot test that it should have passed."""
+    insist: bool = False
+    """Whether it goes over what a person changed on the site."""
+
+
+Job = FetchJob | BuildJob | LayerJob | TwinsJob | ConvertJob | BootJob | PushJob
+
+RESOURCES: Mapping[type[Job], Resource] = {
+    FetchJob: Resource.FETCH,
+    BuildJob: Resource.BUILD,
+    LayerJob: Resource.BUILD,
+    TwinsJob: Resource.BUILD,
+    ConvertJob: Resource.CONVERT,
+    BootJob: Resource.BOOT,
+    PushJob: Resource.PUSH,
+}
+
+PLACES = frozenset(RESOURCES.values())
+"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One step: plain data. `needs` must succeed first, `after` must be over first; `cached` means nothing to do."""
+
+    id: str
+    job: Job
+    reason: str
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    cached: bool = False
+    lane: str = ""
+    """What is narrower than the resource: the site of a push. A few tasks of one lane run at a time."""
+
+    @property
+    def resource(self) -> Resource:
+        """What the task occupies while it runs."""
+        return RESOURCES[type(self.job)]
+
+    def as_json(self) -> Json:
+        """Return the task as plain data without secrets."""
+        job = asdict(self.job)
+        if isinstance(self.job, BuildJob):
+            job["environment"] = redacted(self.job.environment, declared=self.job.secrets)
+            job["artifacts"] = {name: artifact.shown for name, artifact in self.job.artifacts.items()}
+        elif isinstance(self.job, FetchJob):
+            job["artifact"] = self.job.artifact.shown
+        return asdict(self) | {"job": job, "resource": self.resource}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The graph of a run's tasks, in an order in which each follows those that it waits for."""
+
+    version: str
+    tasks: tuple[Task, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know before it runs, a sentence each."""
+    left_out: tuple[str, ...] = ()
+    """What nobody named, and cannot be planned, with the reason."""
+
+    def as_json(self) -> Json:
+        """Return the plan as plain data without secrets."""
+        return {
+            "version": self.version,
+            "notes": list(self.notes),
+            "left_out": list(self.left_out),
+            "tasks": [task.as_json() for task in self.tasks],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """How a run stands for those that share its host with it.
+
+    `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
+    to stay. `wants`: what the next task takes, places included, when nothing is running.
+    """
+
+    takes: Mapping[Resource, int]
+    keeps: Mapping[Resource, int]
+    wants: Mapping[Resource, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
+
+    Whoever waits longer counts as if it had started.
+    """
+
+    held: Counter[Resource] = field(default_factory=Counter)
+    gone: Counter[Resource] = field(default_factory=Counter)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any of them has a task that is running, or is about to have one."""
+        return bool(PLACES & self.held.keys())
+
+
+NOBODY = Elsewhere()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one task ended. `seconds` is its duration; `error`, `hint` and `reason` are set for FAILED and BLOCKED."""
+
+    task: str
+    status: Status
+    error: str = ""
+    hint: str = ""
+    reason: str = ""
+    log: str = ""
+    tail: tuple[str, ...] = ()
+    seconds: float = 0.0
+    started: float = 0.0
+    """Seconds since the run began."""
+    size: int = 0
+    where: str = ""
+    version: str = ""
+    """The version that was made, tested or published."""
+    place: str = ""
+    """Of a push: the project or folder that the site was then."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    peaks: Mapping[str, int] = field(default_factory=dict)
+    """The most that it took, in MiB: `memory`, `scratch`, `disk`."""
+
+    def as_json(self) -> Json:
+        """Return the result as plain data."""
+        return asdict(self)

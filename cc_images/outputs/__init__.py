@@ -1,0 +1,1 @@
+"""Finished image files, made from a tree or a disk."""

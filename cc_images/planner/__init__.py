@@ -1,0 +1,1 @@
+"""From a request and the state of the world to a plan."""

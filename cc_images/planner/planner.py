@@ -1,0 +1,294 @@
+"""Planning: from a request and what the world has of its images to the plan.
+
+Owns `make_plan`, which is pure: same input, same plan. It knows neither dib nor files; what the world looks like
+arrives as Candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+
+from cc_images.errors import UserError
+from cc_images.model.catalog import USUAL, Arch, Build, Format, Image, Json, Level, Site, Source
+from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Task
+from cc_images.model.properties import NUMBERS
+from cc_images.model.recipe import key_of
+from cc_images.planner.layers import Foundation, Groundwork, fetch, too_old
+
+RULES = 2
+"""Raised when the boot test itself asks for more: what passed before is then tested again."""
+
+LEAST_MEMORY = 1024
+"""MiB of a guest's memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One image for one architecture, and what the store has of it."""
+
+    image: Image
+    arch: Arch
+    job: BuildJob
+    match: Build | None
+    """The newest build of this recipe whose upstream has not moved, as far as that is known."""
+    newest: Build | None
+    on_parent: bool = False
+    """Whether it starts, itself or by its own layer, from its first parent's tree."""
+    unsure: str = ""
+    """Why nobody can say whether upstream has moved since `match`; empty when it was asked."""
+    quiet: str = ""
+    """That repositories have changed since `match`, and nothing that it has; empty when they have not."""
+    changed: tuple[str, ...] = ()
+    """The inputs that differ from the newest build's, one short phrase each."""
+
+    @property
+    def label(self) -> str:
+        """How the pair is called in the ids of tasks."""
+        return f"{self.image.tag} {self.arch}"
+
+
+def make_plan(
+    request: Request,
+    candidates: Sequence[Candidate],
+    sites: Sequence[Site],
+    *,
+    version: str,
+    now: datetime,
+    foundations: Mapping[str, Foundation] = MappingProxyType({}),
+    passes: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+) -> Plan:
+    """Return the graph of tasks that fulfils the request; what is built gets `version`.
+
+    Candidates stand in an order in which parents come before children. `foundations` has every layer that one of them
+    may start from, by what is asked of it. A layer is made only when something that will be built needs it; it is
+    forced only when its own image is among the candidates. `passes` has the digests of files that passed a boot test,
+    and what was asked of them. Raises UserError when a push was asked for and no site
+    takes any of the images.
+    """
+    tasks: dict[str, Task] = {}
+    made: dict[tuple[str, Arch], str] = {}
+    forced = {(each.image.tag, each.arch) for each in candidates} if request.force and request.build else set()
+    ground = Groundwork(foundations=foundations, forced=forced, request=request, version=version, now=now)
+    for candidate in candidates:
+        image, arch = candidate.image, candidate.arch
+        pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image, arch)]
+        wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
+        stored, reason = _stored(request, candidate, now)
+        if stored is None:
+            replaces = request.force and request.build
+            layers = ground.layers(candidate.job)
+            steps = [*layers, *_build(candidate, made, ground.needed(candidate.job), wanted, version, reason, replaces)]
+            made[image.tag, arch] = steps[-1].id
+        else:
+            steps = [_cached(candidate, reason)] if request.build else []
+            steps += _complete(candidate, stored, wanted)
+        needs = tuple(task.id for task in steps if isinstance(task.job, ConvertJob))
+        if pushes and request.boot_test:
+            boot = _boot(candidate, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
+            steps.append(boot)
+            needs = (boot.id,)
+        insist = request.force or bool(request.version)
+        steps += [
+            _push(candidate, site, out, stored.version if stored else version, needs, insist) for site, out in pushes
+        ]
+        tasks.update((task.id, task) for task in steps if task.id not in tasks)
+    if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
+        raise UserError(
+            "none of the images may go to any of the sites",
+            hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
+            " says otherwise",
+        )
+    return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes), left_out=tuple(left_out))
+
+
+def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
+    """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
+
+    Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2; a site for
+    virtual machines takes amd64 alone.
+    """
+    takes = site.arches or (tuple(Arch) if site.is_baremetal else (Arch.AMD64,))
+    if arch not in takes or (image.baremetal_only and not site.is_baremetal):
+        return ()
+    return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
+
+
+def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Build | None, str]:
+    """Return the stored build that serves the request, or None and why one must be made."""
+    newest, match = candidate.newest, candidate.match
+    if not request.build:
+        return newest, "never built" if newest is None else ""
+    if request.force:
+        return None, "forced"
+    if match is None:
+        return None, _what_changed(candidate)
+    if old := too_old(match.created, candidate.unsure, request, now):
+        return None, f"version {match.version} {old}"
+    quiet = f"; {candidate.quiet}" if candidate.quiet else ""
+    return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
+
+
+def _what_changed(candidate: Candidate) -> str:
+    if candidate.newest is None:
+        return "never built"
+    shown = ", ".join(candidate.changed[:3])
+    more = f" and {len(candidate.changed) - 3} more" if len(candidate.changed) > 3 else ""
+    return f"changed since {candidate.newest.version}: {shown}{more}"
+
+
+def _build(
+    candidate: Candidate,
+    made: Mapping[tuple[str, Arch], str],
+    layers: Sequence[str],
+    wanted: tuple[Format, ...],
+    version: str,
+    reason: str,
+    replaces: bool,
+) -> list[Task]:
+    """Return the tasks that make a new version: fetch what it needs, build, convert.
+
+    The parent whose tree it starts from is made by one of the tasks `layers`, if it must be. The other parents only
+    come first: that they fail is no reason not to build it.
+    """
+    image, arch, job = candidate.image, candidate.arch, candidate.job
+    fetches = [fetch(artifact) for artifact in job.artifacts.values()]
+    come_first = image.depends[1:] if candidate.on_parent else image.depends
+    parents = tuple(made[parent, arch] for parent in come_first if (parent, arch) in made)
+    build = Task(
+        id=f"build {candidate.label}",
+        job=replace(job, version=version, force=replaces),
+        reason=reason,
+        needs=tuple(dict.fromkeys([*(task.id for task in fetches), *layers])),
+        after=parents,
+    )
+    convert = ConvertJob(
+        name=image.name,
+        published_name=image.published_name(arch),
+        tag=image.tag,
+        arch=arch,
+        version=version,
+        formats=wanted,
+        replaces=replaces,
+    )
+    made_of = f"raw to {', '.join(wanted)}"
+    return [*fetches, build, Task(id=f"convert {candidate.label}", job=convert, reason=made_of, needs=(build.id,))]
+
+
+def _cached(candidate: Candidate, reason: str) -> Task:
+    return Task(id=f"build {candidate.label}", job=candidate.job, reason=reason, cached=True)
+
+
+def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -> list[Task]:
+    """Return the conversion that a stored build lacks, if any."""
+    missing = tuple(out for out in wanted if out not in stored.outputs)
+    if not missing:
+        return []
+    job = ConvertJob(
+        name=candidate.image.name,
+        published_name=candidate.image.published_name(candidate.arch),
+        tag=candidate.image.tag,
+        arch=candidate.arch,
+        version=stored.version,
+        formats=missing,
+    )
+    reason = f"version {stored.version} lacks {', '.join(missing)}"
+    return [Task(id=f"convert {candidate.label}", job=job, reason=reason)]
+
+
+def trial(image: Image, arch: Arch) -> str:
+    """Return the name of what an image is put through: a pass of another one does not count."""
+    firmware = [each.value for each in image.boots_with(arch)]
+    asked: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
+    asked |= {"allow": sorted(image.allow)} if image.allow else {}
+    asked |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
+    return key_of(asked)
+
+
+def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
+    """Return the job that puts a version of an image through its boot test."""
+    return BootJob(
+        name=image.published_name(arch),
+        tag=image.tag,
+        arch=arch,
+        version=version,
+        formats=formats,
+        firmware=image.boots_with(arch),
+        checks=image.checks,
+        asked=trial(image, arch),
+        memory_mib=_memory(image),
+        allow=image.allow,
+        boot=image.boot,
+    )
+
+
+def _memory(image: Image) -> int:
+    """Return what a guest gets, in MiB: what the image says that it needs, and no less than a usual small instance."""
+    return max(LEAST_MEMORY, int(image.properties.get("min_ram", "0")))
+
+
+def _boot(
+    candidate: Candidate,
+    stored: Build | None,
+    formats: tuple[Format, ...],
+    version: str,
+    needs: tuple[str, ...],
+    passes: Mapping[str, str],
+) -> Task:
+    image, arch = candidate.image, candidate.arch
+    job = boot_job(image, arch, stored.version if stored else version, formats)
+    outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
+    passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.asked for each in outputs)
+    count = sum(map(len, image.checks.values()))
+    reached = job.boot.level or (Level.LOGIN if job.boot.source is Source.NONE else Level.CHECKS)
+    sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
+    reason = f"{' and '.join(job.firmware)}, {sought} and hygiene"
+    return Task(
+        id=f"boot {candidate.label}",
+        job=job,
+        reason="these bytes have passed" if passed else reason,
+        needs=needs,
+        cached=passed,
+    )
+
+
+def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
+    image, arch = candidate.image, candidate.arch
+    several = len(formats_for(site, image, arch)) > 1
+    return Task(
+        id=f"push {candidate.label} to {site.name}" + (f" as {out}" if several else ""),
+        job=PushJob(
+            name=image.published_name(arch),
+            tag=image.tag,
+            arch=arch,
+            version=version,
+            format=out,
+            site=site.name,
+            properties=_properties(image, arch, site),
+            asked=trial(image, arch),
+            insist=insist,
+        ),
+        reason=f"version {version}",
+        needs=needs,
+        lane=site.name,
+    )
+
+
+def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
+    """Return the properties that a published image carries; the site's win over the image's, both over ours.
+
+    Names: Glance's "useful image properties" (architecture, os_distro, os_version).
+    """
+    standard = {"architecture": arch.machine}
+    for ours, theirs in (("distro", "os_distro"), ("release", "os_version")):
+        if ours in image.provenance:
+            standard[theirs] = image.provenance[ours]
+    if baked := [each for each in image.allow if each in ("keys", "passwords")]:
+        standard["build-allow"] = ",".join(baked)  # whoever starts an instance should know
+    standard |= {f"build-{name}": value for name, value in image.provenance.items()}
+    chosen = standard | dict(image.properties) | dict(site.properties)
+    return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

@@ -1,0 +1,1 @@
+"""Renderers for people and programs: text, HTML, metrics, progress. They decide nothing."""

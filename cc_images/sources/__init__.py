@@ -1,0 +1,1 @@
+"""Inputs from elsewhere: git repositories, downloads, and the state of package repositories."""

@@ -1,0 +1,1 @@
+"""The folder that holds builds, layers and the books of all runs."""

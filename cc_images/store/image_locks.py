@@ -1,0 +1,99 @@
+"""Turns: which runs are at work on which images, so that runs wait for each other, or leave.
+
+Every run marks its images for as long as it lives. One that wants them alone takes its turn when nobody else has marked
+them; from then on it is a run like any other: whoever does not ask for a turn shares the images with it, and tasks wait
+for tasks. The marks are locks of the kernel, so a run that dies, however, has none any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
+from enum import StrEnum
+from pathlib import Path
+
+from cc_images.errors import CCImagesError, Interrupted
+from cc_images.host.files import clear_errors, try_lock
+from cc_images.model.catalog import Arch
+from cc_images.store.records import Store
+from cc_images.store.workspace import Run
+
+LOOK = 0.2
+"""Seconds between two looks at whether the others are done."""
+
+
+class IfBusy(StrEnum):
+    """What a run does when another one is at work on its images."""
+
+    SHARE = "share"
+    """Begin at once; a task waits for the other run's same task and takes what that has made."""
+    WAIT = "wait"
+    """Begin when the others are over."""
+    LEAVE = "leave"
+    """Do nothing, and say so."""
+
+
+class Busy(CCImagesError):
+    """Another run is at work on the same images, and this one was asked to leave then."""
+
+    exit_code = 4
+
+
+def take(
+    store: Store,
+    run: Run,
+    images: Collection[tuple[str, Arch]],
+    how: IfBusy,
+    *,
+    waiting: Callable[[str], None] = lambda whom: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Mark images, by tag and architecture, as being worked on by `run`, until it ends.
+
+    `waiting` is told once whom it waits for. Raises Busy with LEAVE, and Interrupted when `stop` is set while it waits.
+    """
+    told = False
+    while True:
+        with store.lock("turns"), clear_errors(store.root):
+            busy = _mark(store, run, images, how)
+        if not busy:
+            return
+        if how is IfBusy.LEAVE:
+            raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason="busy",
+                       temporary=True)  # fmt: skip
+        if not told:
+            waiting(busy)
+        told = True
+        if stop is not None and stop.is_set():
+            raise Interrupted("waiting for another run was ended")
+        time.sleep(LOOK)
+
+
+def _mark(store: Store, run: Run, images: Collection[tuple[str, Arch]], how: IfBusy) -> str:
+    """Mark all images, or none and return who has them."""
+    with ExitStack() as taken:
+        marks: dict[str, int] = {}
+        for tag, arch in sorted(images):
+            path = store.lock_path(f"turn {tag} {arch}")
+            descriptor = try_lock(path, fcntl.LOCK_SH if how is IfBusy.SHARE else fcntl.LOCK_EX)
+            if descriptor is None:
+                return f"{_who(path)} is at work on {tag} {arch}"
+            taken.callback(os.close, descriptor)
+            marks[f"turn {tag} {arch}"] = descriptor
+        taken.pop_all()
+    for name, descriptor in marks.items():
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # whoever would take it meanwhile waits for the lock `turns`
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"run {run.version}".encode(), 0)
+        run.keep(name, descriptor)
+    return ""
+
+
+def _who(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text() or "another run"
+    return "another run"

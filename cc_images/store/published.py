@@ -1,0 +1,62 @@
+"""What this store's runs have put where, and when: known without asking a site.
+
+Owns `published.json` in the store. It is a memory, not the truth: somebody else may have changed a site since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import convert
+from msgspec.structs import asdict, replace
+
+from cc_images.host import record_files
+from cc_images.host.files import write_json
+from cc_images.model import record_shapes
+from cc_images.model.record_shapes import Put
+
+__all__ = ["Published", "Put"]
+
+
+class Published:
+    """What the store at `root` remembers. Reading never fails: a memory that cannot be read is empty."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "published.json"
+        self._puts: dict[tuple[str, str, str], Put] = {}
+        said = record_files.recalled(self._path, record_shapes.PublishedShape, root) or {"published": []}
+        for plain in said["published"]:
+            put = convert(plain, Put)
+            self._puts[put.site, put.name, put.format] = put
+
+    def all(self) -> list[Put]:
+        """Return everything, by site, name and format."""
+        return [self._puts[key] for key in sorted(self._puts)]
+
+    def of(self, tag: str, arch: str) -> Mapping[str, Put]:
+        """Return what is known of one image, by site."""
+        return {put.site: put for put in self.newest() if (put.tag, put.arch) == (tag, arch)}
+
+    def last(self, site: str, name: str, disk_format: str) -> Put | None:
+        """Return what this store has put on a site last, under a name and in a format."""
+        return self._puts.get((site, name, disk_format))
+
+    def newest(self) -> list[Put]:
+        """Return for each image and site what was seen there last; an image may have had another name."""
+        found: dict[tuple[str, str, str], Put] = {}
+        for put in sorted(self.all(), key=lambda each: each.seen):
+            found[put.tag, put.arch, put.site] = put
+        return [found[key] for key in sorted(found)]
+
+    def add(self, *puts: Put) -> None:
+        """Remember these; a version that is there still is there since it came."""
+        if not puts:
+            return
+        for put in puts:
+            unknown = self._puts.pop((put.site, put.name, ""), None)  # of a version that did not note the format
+            before = self._puts.get((put.site, put.name, put.format), unknown)
+            since = before.since if before is not None and before.version == put.version else put.since
+            self._puts[put.site, put.name, put.format] = replace(put, since=since)
+        said = {"published": [asdict(put) for put in self.all()]}
+        write_json(self._path, record_files.encoded(record_shapes.PublishedShape, said, self._path))

@@ -1,0 +1,388 @@
+"""The store: everything that cc-images keeps, and the rules that make it survive a kill at any moment.
+
+    blobs/sha256/ab/ab12…               immutable files, named by the digest of their content (see `blobs`)
+    builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of
+    layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
+    boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
+    artifacts/<digest>.json             what fetched files are, and when they were used last
+    partial/<artifact>/                 unfinished downloads, which the next try goes on with
+    caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
+    images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
+    sources/                            git mirrors and checkouts of third-party elements
+    accelerators.json                   which hosts run guests accelerated
+    indices/                            what apt's repositories offered, by the digests of their indices
+    quiet.json                          of what repositories offered it was found that it is no news for an image
+    upstream.json                       what repositories held when they were asked last
+    quarantine/                         blobs whose content was not what their name says
+    logs/<run>/<task>.log               one a task
+    runs/<run>.json                     journal of a run: plan, results, timings; its report is `.html` beside it
+    history.json                        what tasks took
+    published.json                      what was put where, as far as this store did it
+    work/<run>/…                        private to a run, locked while it lives, reaped when it is dead
+    locks/                              one file a lock
+
+Files are staged below work/, flushed to disk, then renamed: a blob exists whole or not at all, and a record names only
+blobs that exist. A run holds `work/<run>/lock`, and each sandbox of it `work/<run>/guards`, so that the next run can
+tell a dead run from one whose sandboxes are still being taken down. A run that reads a blob links it below its own
+folder first (`Run.use`): whoever removes the blob meanwhile takes nothing away. Whoever removes blobs that no record
+names holds the lock `gc`, and so does, shared, whoever places blobs and has not written their record yet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from cc_images.host import record_files
+from cc_images.host.files import clear_errors, point, try_lock, wait_for_lock, write_json
+from cc_images.model import record_shapes
+from cc_images.model.catalog import VERSION_FORMAT, Arch, Build, Format, Json, Layer, moment
+from cc_images.store import journal
+from cc_images.store.blobs import Blobs
+from cc_images.store.workspace import Run, is_of_this_host, unique_name, wait_for_guards
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+SKEW = timedelta(minutes=1)
+"""How far clocks may differ without a word."""
+
+LOOKED_AT = 3
+"""Journals that are looked at for one that was left in the middle."""
+
+NAME = "name"
+"""The file with a run's unique name, beside its logs."""
+
+USED_AGAIN = 3600.0
+"""Seconds within which a second use of a record is not noted."""
+
+
+class Store:
+    """The folder `root`; made when it is first written to. Waiting for its locks ends when `stop` is set."""
+
+    def __init__(self, root: Path, stop: threading.Event | None = None) -> None:
+        self.root = root
+        self._stop = stop
+        self.blobs = Blobs(root)
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+
+    def start_run(self, now: datetime) -> Run:
+        """Return a new run named after `now` (UTC, whole seconds; `.002`, `.003` … for more within one second).
+
+        Names never go backwards: while the clock is behind the latest run or version, each gets the second after that.
+
+        Raises CCImagesError when the store cannot be written to.
+        """
+        with clear_errors(self.root), self.lock("runs"):
+            stamp = self._not_before_the_latest(now.astimezone(UTC)).strftime(VERSION_FORMAT)
+            taken = {path.name for path in [*(self.root / "work").glob("*"), *(self.root / "logs").glob("*")]}
+            names = (stamp if n == 1 else f"{stamp}.{n:03}" for n in range(1, 1000))
+            version = next(name for name in names if name not in taken)
+            work, logs = self.root / "work" / version, self.root / "logs" / version
+            work.mkdir(parents=True)
+            logs.mkdir(parents=True)
+            logs.chmod(logs.stat().st_mode & 0o750)  # what hooks print is the owner's and the group's business
+            name = unique_name(version)
+            (logs / NAME).write_text(name)
+            return Run(version, work, logs, name)
+
+    def _not_before_the_latest(self, now: datetime) -> datetime:
+        places = ("work/2*", "logs/2*", "builds/*/*/2*.json", "layers/*/*/2*.json")
+        latest = max((path.name[:16] for place in places for path in self.root.glob(place)), default="")
+        with suppress(ValueError):
+            if (last := moment(latest)) > now:
+                if last - now > SKEW:
+                    _log.warning("the clock is behind %s, the latest run; this one is named after that", latest)
+                return last + timedelta(seconds=1)
+        return now
+
+    def knows(self, run: str) -> bool:
+        """Say whether a run was this store's, on this host, by its unique name; older versions gave runs none."""
+        if not re.fullmatch(r"\w[\w.-]*", run):
+            return not run
+        logs = self.root / "logs" / run.partition("-")[0]
+        with suppress(OSError):
+            return (logs / NAME).read_text() == run and is_of_this_host(run)
+        return logs.name == run and logs.is_dir()
+
+    def reap(self, remove: Callable[[Path], None]) -> list[str]:
+        """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched."""
+        reaped: list[str] = []
+        with clear_errors(self.root):
+            if not (self.root / "work").is_dir():
+                return reaped
+        with clear_errors(self.root), self.lock("runs"):
+            for work in sorted(path for path in (self.root / "work").iterdir() if path.is_dir()):
+                if (lock := try_lock(work / "lock")) is None:
+                    continue
+                try:
+                    wait_for_guards(work)
+                    remove(work)
+                    journal.bury(self.root, work.name)
+                    reaped.append(work.name)
+                finally:
+                    os.close(lock)
+            for path in islice(journal.newest_first(self.root), LOOKED_AT):
+                if not (self.root / "work" / path.stem).exists():
+                    journal.bury(self.root, path.stem)  # it could not write its last words
+        return reaped
+
+    def finish_run(self, run: Run, remove: Callable[[Path], None]) -> None:
+        """Remove the run's private folder and let go of its locks."""
+        try:
+            wait_for_guards(run.work)
+            remove(run.work)
+        finally:
+            run.close()
+
+    def lock_path(self, name: str) -> Path:
+        """Return the file that stands for the lock `name`."""
+        return self.root / "locks" / name.replace("/", "_").replace(" ", "-")
+
+    @contextmanager
+    def lock(
+        self,
+        name: str,
+        waiting: Callable[[], None] | None = None,
+        stop: threading.Event | None = None,
+        shared: bool = False,
+    ) -> Iterator[None]:
+        """Hold the store's lock `name`; `waiting` is called once when another process has it.
+
+        Raises Interrupted when `stop` is set while it waits.
+        """
+        with clear_errors(self.root):
+            how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            descriptor = wait_for_lock(self.lock_path(name), waiting, stop or self._stop, how)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def free_bytes(self) -> int:
+        """Return how much the store's file system has left, in bytes."""
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        return shutil.disk_usage(folder).free
+
+    # -- builds -------------------------------------------------------------------------------------------------
+
+    def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
+        """Yield the recorded builds of an image whose blobs look intact, newest first; others are passed over."""
+        for path in _newest_first(self.root / "builds" / tag / arch):
+            build = self._recorded(path, record_files.load_build)
+            if build is None or not build.outputs:
+                continue
+            if all(self.blobs.looks_intact(output.digest, output.size) for output in build.outputs.values()):
+                yield build
+
+    def _recorded(self, path: Path, load: Callable[[Path], T]) -> T | None:
+        """Return what a file records; None for one that is gone, of a newer format, or damaged: that is set aside."""
+        try:
+            return load(path)
+        except record_files.Damaged as error:
+            record_files.set_aside(path, self.root, str(error))
+        except (OSError, record_files.Newer):
+            pass
+        return None
+
+    def is_newer(self, path: Path) -> bool:
+        """Say whether a record has a format that only a newer cc-images reads: it is in use, and not ours to remove."""
+        try:
+            record_files.load(
+                path, record_shapes.BuildShape if path.parts[-4] == "builds" else record_shapes.LayerShape
+            )
+        except record_files.Newer:
+            return True
+        except (OSError, record_files.Damaged):
+            return False
+        return False
+
+    def in_force(self, tag: str, arch: Arch) -> Build | None:
+        """Return the build that the last run which built the image found to serve; else the newest; None without any.
+
+        It need not be the newest: after a change was taken back, an older build serves again.
+        """
+        builds = list(self.builds(tag, arch))
+        current = self.current(tag, arch)
+        return next((build for build in builds if build.version == current), builds[0] if builds else None)
+
+    def current(self, tag: str, arch: Arch) -> str:
+        """Return the version to which the human names of an image point; empty when there are none."""
+        with suppress(OSError):
+            return (self.root / "builds" / tag / arch / "current").readlink().stem
+        return ""
+
+    def recorded(self, tag: str, arch: Arch) -> str:
+        """Return the version of the newest record of an image, whole or not; empty when there is none."""
+        return next((path.name.removesuffix(".json") for path in _newest_first(self.root / "builds" / tag / arch)), "")
+
+    def build(self, tag: str, arch: Arch, version: str) -> Build | None:
+        """Return one build by its version."""
+        return next((build for build in self.builds(tag, arch) if build.version == version), None)
+
+    def details(self, made: Build | Layer) -> Json:
+        """Return what a build or layer was made of: `recipe`, `files` of elements, `timings`, `packages`; or {}.
+
+        Of a build that was looked into, `contents` too, and of one that was booted, `boot`.
+        """
+        path = self.record_path(made).with_suffix(".more")
+        return record_files.recalled(path, record_shapes.DetailsShape, self.root) or {}
+
+    def record_path(self, made: Build | Layer) -> Path:
+        """Return where the record of a build or layer is."""
+        if isinstance(made, Build):
+            return self.root / "builds" / made.tag / made.arch / f"{made.version}.json"
+        return self.root / "layers" / made.tag / made.arch / f"{made.run}.json"
+
+    def record(self, build: Build, details: Json, published_name: str) -> None:
+        """Write or replace a build's record, then point the human names at its blobs."""
+        path = self.record_path(build)
+        with clear_errors(self.root):
+            write_json(path.with_suffix(".more"), record_files.encoded(record_shapes.DetailsShape, details))
+            write_json(path, record_files.encoded_build(build, path))
+            newest = next(self.builds(build.tag, build.arch), None)
+            named = (newest.version if newest else "", self.current(build.tag, build.arch))
+            if build.version in named:
+                self.point_names(build, published_name)
+
+    def point_names(self, build: Build, published_name: str) -> None:
+        """Point the human names at the blobs of the build that is in force."""
+        point(self.record_path(build).with_name("current"), Path(f"{build.version}.json"))
+        for disk_format in set(Format) - set(build.outputs):
+            if disk_format.suffix not in {output.format.suffix for output in build.outputs.values()}:
+                self.image_link(published_name, disk_format).unlink(missing_ok=True)
+        for output in build.outputs.values():
+            link = self.image_link(published_name, output.format)
+            point(link, Path(os.path.relpath(self.blobs.path(output.digest), link.parent)))
+
+    def image_link(self, published_name: str, disk_format: Format) -> Path:
+        """Return the name for people of an image's newest output."""
+        return self.root / "images" / f"{published_name}.{disk_format.suffix}"
+
+    # -- layers -------------------------------------------------------------------------------------------------
+
+    def layers(self, tag: str, arch: Arch) -> Iterator[Layer]:
+        """Yield the recorded layers of an image whose blob looks intact, newest first; others are passed over."""
+        for path in _newest_first(self.root / "layers" / tag / arch):
+            layer = self._recorded(path, record_files.load_layer)
+            if layer is not None and self.blobs.looks_intact(layer.digest, layer.size):
+                yield layer
+
+    def record_layer(self, layer: Layer, details: Json) -> None:
+        """Write a layer's record; the blob is in its place."""
+        path = self.record_path(layer)
+        with clear_errors(self.root):
+            write_json(path.with_suffix(".more"), record_files.encoded(record_shapes.DetailsShape, details))
+            write_json(path, record_files.encoded_layer(layer, path))
+
+    # -- boot tests ---------------------------------------------------------------------------------------------
+
+    def passes(self, digests: Iterable[str]) -> dict[str, str]:
+        """Return what was asked of those blobs that have passed a boot test."""
+        found: dict[str, str] = {}
+        for digest in digests:
+            said = record_files.recalled(self.root / "boots" / f"{digest}.json", record_shapes.PassShape, self.root)
+            if said is not None:
+                found[digest] = said["asked"]
+        return found
+
+    def note_pass(self, digest: str, said: Json) -> None:
+        """Note that a blob has passed a boot test; `asked` in what is said names the test."""
+        with clear_errors(self.root):
+            write_json(self.root / "boots" / f"{digest}.json", record_files.encoded(record_shapes.PassShape, said))
+
+    def forget_pass(self, digest: str) -> None:
+        """Forget that a blob has passed: it was tested again and did not."""
+        (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
+
+    def note_boot(self, build: Build, level: str, said: Json, contents: Json) -> None:
+        """Write into a build's record how far it got in its newest boot test, and what was seen inside."""
+        path = self.record_path(build)
+        with clear_errors(self.root), self.lock("gc"):  # alone: another run may record one more format
+            newest = self.build(build.tag, build.arch, build.version)
+            if newest is not None:
+                details = self.details(newest) | {"boot": said, "contents": contents}
+                write_json(path.with_suffix(".more"), record_files.encoded(record_shapes.DetailsShape, details))
+                write_json(path, record_files.encoded_build(replace(newest, boot=level), path))
+
+    def note_artifact(self, digest: str, name: str) -> None:
+        """Note what a fetched file is, and that it was of use now."""
+        with clear_errors(self.root):
+            path = self.root / "artifacts" / f"{digest}.json"
+            write_json(path, record_files.encoded(record_shapes.ArtifactShape, {"name": name}, path))
+
+    def artifact_name(self, digest: str) -> str:
+        """Return what a fetched file is called; empty for a blob that is none."""
+        said = record_files.recalled(self.root / "artifacts" / f"{digest}.json", record_shapes.ArtifactShape, self.root)
+        return str(said["name"]) if said else ""
+
+    # -- both ---------------------------------------------------------------------------------------------------
+
+    def used(self, made: Build | Layer) -> None:
+        """Note that a build or layer was of use now; `prune` asks for it."""
+        path, now = self.record_path(made), time.time()
+        with suppress(OSError):
+            if now - path.stat().st_mtime > USED_AGAIN:
+                os.utime(path, (now, now))
+
+    def forget(self, *gone: Build | Layer | Path) -> int:
+        """Remove records, or what lies where they should, and the blobs that no other one names; return the bytes."""
+        with self.collecting() as names:
+            return sum(self.forget_one(made, names) for made in gone)
+
+    @contextmanager
+    def collecting(self) -> Iterator[Counter[str]]:
+        """Let nobody record anything, and yield how many records name each blob, readable or not."""
+        with self.lock("gc"):
+            yield self.named()
+
+    def forget_one(self, made: Build | Layer | Path, names: Counter[str]) -> int:
+        """Do what `forget` does for one record while `collecting`, and take its names out of `names`."""
+        path = made if isinstance(made, Path) else self.record_path(made)
+        doomed: set[str] = set()
+        with suppress(OSError):
+            doomed = _digests_in(record_files.text(path))
+        path.unlink(missing_ok=True)
+        path.with_suffix(".more").unlink(missing_ok=True)
+        names.subtract(doomed)
+        loose = [each for each in doomed if names[each] <= 0]
+        for digest in loose:
+            (self.root / "boots" / f"{digest}.json").unlink(missing_ok=True)
+        return sum(self.blobs.remove(digest) for digest in loose)
+
+    def named(self) -> Counter[str]:
+        """Return how many records name each blob, whether they can be read or not."""
+        every = (*self.root.glob("builds/*/*/*.json"), *self.root.glob("layers/*/*/*.json"))
+        return Counter(digest for path in every for digest in _digests_in(record_files.text(path)))
+
+
+def digests(made: Build | Layer) -> list[str]:
+    """Return the digests of the blobs that a record names."""
+    return [made.digest] if isinstance(made, Layer) else [output.digest for output in made.outputs.values()]
+
+
+def _digests_in(text: str) -> set[str]:
+    return set(re.findall(r"\b[0-9a-f]{64}\b", text))
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    try:
+        names = [entry.name.removesuffix(".json") for entry in os.scandir(folder) if entry.name.endswith(".json")]
+    except OSError:
+        return []
+    return [folder / f"{name}.json" for name in sorted(names, reverse=True)]

@@ -1,0 +1,119 @@
+"""What is asked before anything runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cc_images.api import preflight, site_status
+from cc_images.config.loader import load
+from cc_images.errors import CCImagesError, UserError
+from cc_images.model.catalog import Site
+from cc_images.model.plan import BuildJob, Plan, Request
+from tests.conftest import NOW, write_files
+from tests.unit.planner.test_planner import BOTH, candidate, planned
+
+GOOD = Site(name="good", directory="/nonexistent/d", is_baremetal=True)
+WRONG = Site(name="wrong", cloud="nowhere", is_baremetal=True)
+AWAY = Site(name="away", cloud="away", is_baremetal=True)
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the host be able to do everything, and let sites answer by their names."""
+    for name in ("sandbox.require_host", "inspector.require_host"):
+        monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda: None)
+    for name in ("user_emulation.require_programs", "guest.require"):
+        monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda wanted: None)
+    (tmp_path / "loop").touch()
+    monkeypatch.setattr(preflight, "LOOP_CONTROL", tmp_path / "loop")
+
+    class Opened:
+        def __init__(self, site: Site, *rest: object) -> None:
+            self.site = site
+
+        def find(self, name: str) -> list[object]:
+            asked.append(self.site.name)
+            if self.site is WRONG:
+                raise UserError("site wrong: clouds.yaml has no usable entry nowhere", hint="h", reason="cloud")
+            if self.site is AWAY:
+                raise CCImagesError("site away does not answer", hint="h", reason="unreachable", temporary=True)
+            return []
+
+    asked.clear()
+    monkeypatch.setattr(preflight, "open_site", Opened)
+
+
+asked: list[str] = []
+
+
+def plan(*sites: Site) -> Plan:
+    return planned(BOTH, candidate(), candidate("CC-Y"), sites=sites)
+
+
+def test_no_usable_site_is_said_before_a_build() -> None:
+    with pytest.raises(UserError, match="no usable entry"):
+        preflight.require(plan(WRONG), (WRONG,))
+    assert asked == ["wrong"], "once, however many images go there"
+
+
+def test_one_of_several_that_cannot_is_a_note() -> None:
+    sites = (GOOD, WRONG, AWAY)
+    assert preflight.require(plan(*sites), sites) == [
+        "site wrong: clouds.yaml has no usable entry nowhere; pushes to it will fail",
+        "site away does not answer; pushes to it are tried all the same",
+    ]
+
+
+def test_a_night_without_a_build_asks_nobody_before() -> None:
+    whole = plan(GOOD)
+    quiet = replace(whole, tasks=tuple(replace(task, cached=not task.id.startswith("push")) for task in whole.tasks))
+    assert preflight.require(quiet, (GOOD,)) == []
+    assert asked == []
+
+
+def test_a_host_without_loop_devices_is_told_before_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(preflight, "LOOP_CONTROL", tmp_path / "nowhere")
+    with pytest.raises(CCImagesError, match="loop devices"):
+        preflight.require(plan(GOOD), (GOOD,))
+
+
+def test_a_mirror_that_does_not_answer_is_a_note() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://u:geheim@127.0.0.1:{server.getsockname()[1]}/debian"
+    whole = plan(GOOD)
+    tasks = tuple(
+        replace(
+            task,
+            job=replace(task.job, environment={"DIB_DISTRIBUTION_MIRROR": address, "DIB_X": "http://127.0.0.1:1/"}),
+        )
+        if isinstance(task.job, BuildJob)
+        else task
+        for task in whole.tasks
+    )
+    (said,) = preflight.require(replace(whole, tasks=tasks), (GOOD,))
+    assert said.startswith("the mirror http://127.0.0.1:")
+    assert "geheim" not in said
+    assert preflight.require(replace(whole, tasks=tasks), (GOOD,), offline=True) == []
+
+
+def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks: list[str] = []
+
+    class Dead:
+        def __init__(self, *words: object) -> None: ...
+
+        def observe_each(self, names: Sequence[str]) -> None:
+            asks.extend(names)
+            raise CCImagesError("site x does not answer", hint="", reason="unreachable", temporary=True)
+
+    write_files(tmp_path, images="A: {}\nB: {}\nC: {}\n", sites="x: {cloud: c, is_baremetal: true}")
+    monkeypatch.setattr(site_status, "open_site", Dead)
+    loaded = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path)
+    found = site_status.standings(Request(tags=("all",)), loaded, NOW.date())
+    assert [each.error for each in found] == ["site x does not answer"] * 3
+    assert asks == ["A", "B", "C"], "all of them at once"

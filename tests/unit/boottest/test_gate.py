@@ -1,0 +1,162 @@
+"""The gate: one file is booted, the others are compared, and a pass is for these bytes and this test alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cc_images.boottest import gate
+from cc_images.boottest.boot import Climb
+from cc_images.boottest.boot_test import Refused, Verdict
+from cc_images.boottest.gate import Gate
+from cc_images.engine.capacity import cores_of_guests
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Arch, Build, Firmware, Format, Level, Output
+from cc_images.model.plan import BootJob, Plan, Task
+from cc_images.model.recipe import redacted
+from cc_images.outputs import disk
+from cc_images.store.records import Store
+
+JOB = BootJob(
+    name="CC-X", tag="cc-x", arch=Arch.AMD64, version="20261120T120000Z", formats=(Format.QCOW2, Format.RAW),
+    firmware=(Firmware.UEFI,), checks={}, asked="this test",
+)  # fmt: skip
+PASSED = Verdict(climbs={Firmware.UEFI: Climb(levels={Level.CHECKS: 9.0})})
+
+
+@pytest.fixture
+def build(store: Store) -> Build:
+    outputs = {}
+    for out in (Format.QCOW2, Format.RAW):
+        staged = store.root / "staged"
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(out.encode())
+        blob = store.blobs.add(staged)
+        outputs[out] = Output(format=out, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
+    made = Build(
+        tag="cc-x", name="CC-X", arch=Arch.AMD64, version=JOB.version, asked="a", key="k", outputs=outputs
+    )  # fmt: skip
+    store.record(made, {}, "CC-X")
+    return made
+
+
+@pytest.fixture
+def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
+    """Return the formats that were booted; the trial itself has tests of its own, with real machines."""
+    seen: list[Format] = []
+
+    def examine(job: BootJob, image: Path, disk_format: Format, **more: Any) -> Verdict:
+        seen.append(disk_format)
+        return PASSED
+
+    monkeypatch.setattr(gate, "examine", examine)
+    monkeypatch.setattr(disk, "same", lambda *files, stop: True)
+    return seen
+
+
+def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
+          environment: dict[str, str] | None = None) -> Verdict | None:  # fmt: skip
+    run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
+    shop: Any = SimpleNamespace(
+        store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
+        stop=threading.Event(), secrets=lambda tag: (), declared=lambda tag: (),
+        progress=SimpleNamespace(step=lambda task, doing: None),
+    )  # fmt: skip
+    job = replace(JOB, formats=wanted, asked=asked)
+    outputs = [build.outputs[each] for each in wanted]
+    made = Gate(shop=shop, job=job, build=build, intact=lambda output: store.blobs.path(output.digest))
+    return made.admit("boot", outputs, io.BytesIO())
+
+
+def test_one_file_is_booted_and_the_other_compared(store: Store, build: Build, booted: list[Format]) -> None:
+    assert admit(store, build, Format.RAW, Format.QCOW2) is PASSED
+    assert booted == [Format.QCOW2]
+    assert set(store.passes(out.digest for out in build.outputs.values()).values()) == {"this test"}
+    assert admit(store, build, Format.RAW, Format.QCOW2) is None
+    assert booted == [Format.QCOW2]
+    assert next(store.builds("cc-x", Arch.AMD64)).boot == "checks"
+
+
+def test_a_format_that_is_wanted_later_is_compared_with_what_was_booted(
+    store: Store, build: Build, booted: list[Format]
+) -> None:
+    admit(store, build, Format.QCOW2)
+    assert store.passes([build.outputs[Format.RAW].digest]) == {}
+    assert admit(store, build, Format.RAW) is None
+    assert booted == [Format.QCOW2]
+    assert store.passes([build.outputs[Format.RAW].digest])
+
+
+def test_another_test_boots_again(store: Store, build: Build, booted: list[Format]) -> None:
+    admit(store, build, Format.QCOW2)
+    admit(store, build, Format.QCOW2, asked="another test")
+    assert len(booted) == 2
+
+
+def test_a_file_that_holds_another_disk_does_not_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "same", lambda *files, stop: False)
+    with pytest.raises(CCImagesError, match="the raw file does not hold what the qcow2 file holds"):
+        admit(store, build, Format.QCOW2, Format.RAW)
+    assert store.passes(out.digest for out in build.outputs.values()) == {}, "one of them is not what was built"
+
+
+def test_a_refusal_is_recorded_and_no_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    with pytest.raises(Refused, match="inside: dirty") as caught:
+        admit(store, build, Format.QCOW2)
+    assert caught.value.reason == "boot-inside"
+    assert "`cc-images inspect cc-x`" in caught.value.hint
+    assert store.passes([build.outputs[Format.QCOW2].digest]) == {}
+    (recorded,) = store.builds("cc-x", Arch.AMD64)
+    assert recorded.boot == "inside"
+    assert store.details(recorded)["boot"]["inside"] == ["dirty"]
+
+
+def test_a_refusal_voids_an_older_pass(
+    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(store, build, Format.QCOW2, Format.RAW)
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    with pytest.raises(Refused):
+        admit(store, build, Format.QCOW2, asked="another test")
+    assert store.passes(out.digest for out in build.outputs.values()) == {}
+
+
+def test_an_image_cannot_be_searched_for_a_secret_that_is_not_at_hand(
+    store: Store, build: Build, booted: list[Format]
+) -> None:
+    environment = {"DIB_PASSWORD": "correct-horse", "DIB_RELEASE": "bookworm"}
+    store.record(build, {"recipe": {"environment": redacted(environment)}}, "CC-X")
+    for now in ({}, {"DIB_PASSWORD": "another-one"}):
+        with pytest.raises(CCImagesError, match="DIB_PASSWORD had another value when this version was built"):
+            admit(store, build, Format.QCOW2, environment=now)
+    assert booted == []
+    assert admit(store, build, Format.QCOW2, environment=environment) is PASSED
+
+
+def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build) -> None:
+    """Two processes: one boots the qcow2, another records the raw meanwhile."""
+    old = replace(build, outputs={Format.QCOW2: build.outputs[Format.QCOW2]})
+    store.note_boot(old, "checks", {}, {})
+    (recorded,) = store.builds("cc-x", Arch.AMD64)
+    assert set(recorded.outputs) == {Format.QCOW2, Format.RAW}
+
+
+@pytest.mark.parametrize(
+    ("firmware", "cores", "at_once", "each"),
+    [([2], 1, 2, 1), ([2], 2, 2, 1), ([2], 4, 2, 2), ([1], 2, 2, 2), ([1], 1, 2, 1), ([2], 2, 1, 2), ([1, 1], 2, 2, 1)],
+)
+def test_a_guest_alone_gets_two_cores(firmware: list[int], cores: int, at_once: int, each: int) -> None:
+    jobs = [replace(JOB, firmware=(*Firmware,)[:count]) for count in firmware]
+    tasks = tuple(Task(id=str(number), job=job, reason="") for number, job in enumerate(jobs))
+    assert cores_of_guests(Plan(version="", tasks=tasks), cores, at_once) == each

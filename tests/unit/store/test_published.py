@@ -1,0 +1,31 @@
+"""The store's memory of what it has published where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cc_images.store.published import Published, Put
+
+PUT = Put(site="s", name="N", tag="n", arch="amd64", version="20260101T000000Z", since=1.0, seen=1.0, place="p",
+          format="qcow2")  # fmt: skip
+
+
+def changed(**more: object) -> Put:
+    fields = {each: getattr(PUT, each) for each in PUT.__struct_fields__}
+    return Put(**fields | more)
+
+
+def test_each_format_is_remembered_by_itself(tmp_path: Path) -> None:
+    Published(tmp_path).add(PUT, changed(format="raw", version="20260102T000000Z"))
+    known = Published(tmp_path)
+    assert known.last("s", "N", "qcow2") == PUT
+    assert known.last("s", "N", "raw") == changed(format="raw", version="20260102T000000Z")
+    assert known.last("s", "N", "iso") is None
+
+
+def test_what_an_older_version_remembered_goes_on(tmp_path: Path) -> None:
+    Published(tmp_path).add(changed(format="", place="", since=1.0))
+    assert Published(tmp_path).last("s", "N", "qcow2") is None, "no evidence that it was this format"
+    Published(tmp_path).add(changed(since=9.0, seen=9.0))
+    (put,) = Published(tmp_path).all()
+    assert (put.since, put.seen, put.place) == (1.0, 9.0, "p")

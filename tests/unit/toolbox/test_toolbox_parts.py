@@ -1,0 +1,57 @@
+"""The toolbox in keys: no change of it goes unnoticed, and only those that can change images move keys.
+
+`python -m tests.test_toolbox_parts` writes the golden file, once the versions are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from cc_images.builders.dib import command, toolbox_parts, twins
+from cc_images.host.sandbox import TOOLBOX
+from cc_images.model.catalog import Arch
+from tests.conftest import GOLDEN
+
+RECORDED = GOLDEN / "toolbox.json"
+
+
+def files() -> dict[str, str]:
+    found = (path for path in TOOLBOX.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(TOOLBOX)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(found)}
+
+
+def test_every_change_of_the_toolbox_was_judged() -> None:
+    known, now = json.loads(RECORDED.read_text()), files()
+    changed = sorted({path for path in known.keys() | now.keys() if known.get(path) != now.get(path)})
+    assert not changed, (
+        f"{', '.join(changed)}: if an image can come out different, raise the version in cc_images/toolbox_parts.py; "
+        "then run `python -m tests.test_toolbox_parts`"
+    )
+
+
+def test_the_versions_are_of_files_that_are_there() -> None:
+    assert toolbox_parts.VERSIONS.keys() <= files().keys()
+    assert all(number > 1 for number in toolbox_parts.VERSIONS.values())
+
+
+def test_a_raised_version_moves_the_keys_of_those_that_use_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, twins_before = command.tools(Arch.AMD64)["toolbox"], twins.digest()
+    monkeypatch.setattr(toolbox_parts, "VERSIONS", {"tar": 99})
+    assert command.tools(Arch.AMD64)["toolbox"] not in (before, toolbox_parts.FIRST)
+    assert twins.digest() == twins_before
+    monkeypatch.setattr(toolbox_parts, "VERSIONS", {"twins/programs": 99})
+    assert command.tools(Arch.AMD64)["toolbox"] == toolbox_parts.FIRST
+    assert twins.digest() != twins_before
+
+
+def test_keys_of_before_there_were_versions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolbox_parts, "VERSIONS", {})
+    assert command.tools(Arch.AMD64)["toolbox"] == "f58f73cfabed3a5b4fc995f730fd9244969ba32d6edd4b7e2cfe85a33be56f59"
+    assert twins.digest() == "3fc023aa821739d8e74fa1e6cb42fd34e035a0411f83d70c9c325f06e1c3a46d"
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(json.dumps(files(), indent=1) + "\n")
