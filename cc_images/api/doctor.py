@@ -21,8 +21,8 @@ from cc_images.errors import CCImagesError
 from cc_images.host import network, process, sandbox, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Arch, Firmware, Json, Site
-from cc_images.planner.planner import formats_for
 from cc_images.sites import LOOK, open_site
+from cc_images.sites.targets import formats_for
 from cc_images.store.records import Store
 
 LEAST_KERNEL = (5, 12)

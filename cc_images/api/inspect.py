@@ -22,6 +22,7 @@ from cc_images.api.run import stopped_by_signals
 from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
 from cc_images.boottest.boot import Climb, climb
 from cc_images.boottest.guest import Guest
+from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
 from cc_images.builders.dib.element_path import known_folders, with_claims
 from cc_images.builders.dib.elements import Elements
@@ -31,7 +32,6 @@ from cc_images.host import sandbox
 from cc_images.model.catalog import Arch, Build, Firmware, Format, Image, Json, Level, Output
 from cc_images.model.contract import settled
 from cc_images.model.plan import Request
-from cc_images.planner.planner import boot_job
 from cc_images.planner.selection import select
 from cc_images.report.release_notes import Edition
 from cc_images.store.journal import Journal, State

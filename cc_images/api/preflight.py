@@ -19,7 +19,7 @@ from cc_images.host import sandbox, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Level, Site
 from cc_images.model.plan import BootJob, BuildJob, Plan, PushJob
-from cc_images.model.recipe import without_secrets
+from cc_images.model.redaction import without_secrets
 from cc_images.sites import LOOK, open_site
 
 LOOP_CONTROL = Path("/dev/loop-control")

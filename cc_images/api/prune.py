@@ -20,9 +20,10 @@ from cc_images.builders.dib.download_cache import Caches
 from cc_images.host import sandbox
 from cc_images.host.files import clear_errors, tree_size, try_lock
 from cc_images.model.catalog import Arch, Build, Layer, moment
+from cc_images.model.status import Holding, Kind
 from cc_images.sources import git
 from cc_images.store.records import Store, digests
-from cc_images.store.retention import Holding, Kind, doomed, outworn
+from cc_images.store.retention import doomed, outworn
 
 NEWER = "a newer cc-images"
 """Who uses what this version cannot read."""

@@ -10,7 +10,7 @@ from cc_images.builders.dib.elements import Elements, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.checks import DROPPED, every
-from cc_images.model.recipe import redacted
+from cc_images.model.redaction import redacted
 from cc_images.store.records import Store
 
 

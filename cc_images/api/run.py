@@ -13,18 +13,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Protocol
 
 from cc_images import clock
 from cc_images.api import preflight, summary
+from cc_images.api.outcome import Outcome
 from cc_images.api.summary import Known
 from cc_images.builders import provenance
-from cc_images.builders.dib.build import Progress, Workshop
+from cc_images.builders.dib.build import Workshop
 from cc_images.config.loader import Config
 from cc_images.engine import capacity, execute
+from cc_images.engine.events import Display
 from cc_images.engine.forecast import Forecast
 from cc_images.engine.reservations import Ledger
 from cc_images.engine.worker import Worker
@@ -33,47 +33,16 @@ from cc_images.host import sandbox
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status, Task
+from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Outlook, look
 from cc_images.store import image_locks
 from cc_images.store.durations import History
 from cc_images.store.image_locks import Busy, IfBusy
 from cc_images.store.journal import Journal, State
-from cc_images.store.published import Published, Put
+from cc_images.store.published import Published
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a run did. `stopped`: it was asked to end early; `complaints`: what went wrong with its own books."""
-
-    plan: Plan
-    results: Mapping[str, Result]
-    journal: Path
-    seconds: float
-    stopped: bool
-    complaints: tuple[str, ...] = ()
-    told: Json = field(default_factory=dict)
-    """What the journal says."""
-    refused: CCImagesError | None = None
-    """What kept the run from being carried out: then there are no results."""
-
-
-class Display(Progress, Protocol):
-    """Who is told of a run, from any thread."""
-
-    def waiting(self, whom: str) -> None:
-        """Hear that the run waits for another one, and whom that is."""
-
-    def planned(self, forecast: Forecast) -> None:
-        """Hear the plan, before anything runs."""
-
-    def over(self, result: Result) -> None:
-        """Hear how a task ended."""
-
-    def close(self) -> None:
-        """Hear that nothing more will come."""
 
 
 def run(

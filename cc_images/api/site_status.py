@@ -15,7 +15,7 @@ from cc_images.host import sandbox
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Format, Site
 from cc_images.model.plan import PushJob, Request
-from cc_images.planner.planner import formats_for
+from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Outlook
 from cc_images.sites import LOOK, open_site, reconcile
@@ -24,9 +24,10 @@ from cc_images.sites.cloud import Patience
 from cc_images.sites.publish import recover
 from cc_images.sites.reconcile import End
 from cc_images.sites.remarks import disorder, remarks
+from cc_images.sites.targets import formats_for
 from cc_images.sites.view import Memory, View, Wish, surplus
 from cc_images.sources import git
-from cc_images.store.published import Published, Put
+from cc_images.store.published import Published
 from cc_images.store.records import Store
 
 AT_ONCE = 8

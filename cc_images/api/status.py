@@ -5,55 +5,17 @@ Fresh means that a run would build nothing, as far as is known here: elements, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Arch, Build, Image, Json
+from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.plan import Request
+from cc_images.model.status import Standing
 from cc_images.planner.selection import expanded, select
 from cc_images.planner.snapshot import look
-from cc_images.store.published import Published, Put
+from cc_images.store.published import Published
 from cc_images.store.records import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one image stands for one architecture. `fresh` is None when nobody can say; `why` has phrases for that."""
-
-    image: Image
-    arch: Arch
-    newest: Build | None
-    fresh: bool | None
-    why: tuple[str, ...] = ()
-    put: Mapping[str, Put] = field(default_factory=dict)
-    """What is known of the sites, by site."""
-
-    @property
-    def state(self) -> str:
-        """The state in one word."""
-        if self.newest is None:
-            return "never built"
-        return {True: "fresh", False: "stale", None: "unknown"}[self.fresh]
-
-    def as_json(self) -> Json:
-        """Return the standing as plain data."""
-        return {
-            "image": self.image.tag,
-            "name": self.image.published_name(self.arch),
-            "arch": self.arch,
-            "variant_of": self.image.depends[0] if self.image.depends else None,
-            "baremetal_only": self.image.baremetal_only,
-            "eol": self.image.eol,
-            "newest": self.newest.version if self.newest else None,
-            "created": self.newest.created.isoformat() if self.newest else None,
-            "boot": self.newest.boot if self.newest else "",
-            "fresh": self.fresh,
-            "why": list(self.why),
-            "sites": {site: {"version": put.version, "since": put.since} for site, put in self.put.items()},
-        }
 
 
 def overview(request: Request, config: Config, store: Store, now: datetime) -> list[Standing]:

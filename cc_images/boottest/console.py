@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cc_images.model.catalog import Level
+from cc_images.model.plain_text import clean
 
 SIGNS: Mapping[Level, re.Pattern[str]] = {
     Level.FIRMWARE: re.compile(r"SeaBIOS \(version|BdsDxe: |UEFI firmware|UEFI Interactive Shell"),
@@ -49,13 +50,6 @@ COMPLAINT = re.compile(r"^(?:error|ERROR|Error|\[FAILED\])\b.*", re.MULTILINE)
 TIMED_OUT = re.compile(r"^\[ *TIME *\] .*", re.MULTILINE)
 UNIT_TROUBLE = re.compile(r"^\[ *(?:TIME|DEPEND|FAILED) *\] .*", re.MULTILINE)
 """Lines of systemd about a unit: the first one is the cause of those that follow."""
-
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;?]*[A-Za-z]"  # CSI
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and their like, with what they carry
-    r"|\x1b[()][A-Z0-9]|\x1b."
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
 
 
 @dataclass(slots=True)
@@ -107,8 +101,3 @@ class Console:
         """Say whether a level, or one that implies it, was seen."""
         order = list(Level)
         return any(order.index(seen) >= order.index(level) for seen in self.levels)
-
-
-def clean(raw: bytes) -> str:
-    """Return console output as text without control sequences."""
-    return _CONTROL.sub("", raw.decode(errors="replace"))

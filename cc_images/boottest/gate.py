@@ -19,7 +19,7 @@ from cc_images.builders.dib.build import Workshop
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Build, Format, Output
 from cc_images.model.plan import BootJob
-from cc_images.model.recipe import redacted
+from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
 
 

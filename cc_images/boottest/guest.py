@@ -19,12 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from cc_images.boottest.console import Console, clean
+from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine, comma
 from cc_images.errors import CCImagesError
 from cc_images.host import process
 from cc_images.model.catalog import Contract, Format, Source
 from cc_images.model.contract import port
+from cc_images.model.plain_text import clean
 
 PORTS, START = 3, 0.5
 """How many ports are tried, and the seconds in which QEMU says that one is taken."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cc_images.model.catalog import Image
-from cc_images.model.recipe import without_secrets
+from cc_images.model.redaction import without_secrets
 
 PROVENANCE = "DIB_CC_PROVENANCE"
 """The variable."""

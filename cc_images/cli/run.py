@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cc_images.api import followup
 from cc_images.api.followup import Wishes
-from cc_images.api.run import Outcome, stopped_by_signals
+from cc_images.api.outcome import Outcome
 from cc_images.api.run import run as carry_out
+from cc_images.api.run import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from cc_images import clock
-from cc_images.api.status import Standing, overview
+from cc_images.api.status import overview
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
+from cc_images.model.status import Standing
 from cc_images.report import text
 from cc_images.store import journal
 from cc_images.store.records import Store

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from cc_images.config.images import MACHINES, NAME, OURS, check_properties, content, images
 from cc_images.config.settings import NETWORK, Settings, read
+from cc_images.config.variables import expanded
 from cc_images.config.yaml_file import Document, Section, choice
 from cc_images.errors import ConfigError
-from cc_images.host.named_files import expanded
 from cc_images.model.catalog import Arch, ElementSource, Format, Image, Site
-from cc_images.model.recipe import secret_values
+from cc_images.model.redaction import secret_values
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",

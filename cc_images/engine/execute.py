@@ -12,8 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from types import MappingProxyType
 from typing import Protocol
 
+from cc_images.engine.resources import NOBODY, Elsewhere, Stand
 from cc_images.engine.schedule import Books, Schedule
-from cc_images.model.plan import NOBODY, Elsewhere, Plan, Resource, Result, Stand, Status, Task
+from cc_images.model.plan import Plan, Resource, Result, Status, Task
 
 Perform = Callable[[Task], Result]
 """Does a task, and says how it ended; it never raises."""

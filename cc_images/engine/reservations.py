@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from cc_images.engine.resources import PLACES, Elsewhere, Stand
 from cc_images.host import record_files
 from cc_images.host.files import try_lock
 from cc_images.model import record_shapes
-from cc_images.model.plan import PLACES, Elsewhere, Resource, Stand
+from cc_images.model.plan import Resource
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 

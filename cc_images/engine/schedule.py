@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 
-from cc_images.model.plan import NOBODY, PLACES, Elsewhere, Plan, Resource, Result, Stand, Status, Task
+from cc_images.engine.resources import NOBODY, PLACES, Elsewhere, Stand
+from cc_images.model.plan import Plan, Resource, Result, Status, Task
 
 Books = Mapping[str, Mapping[Resource, int]]
 """What tasks take besides their places, such as cores and memory, by id."""

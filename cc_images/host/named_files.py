@@ -68,18 +68,6 @@ def missing_files(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def expanded(environment: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
-    """Return variables with values that begin with ~/, ./ or ../ as absolute paths: builds have another home."""
-    found: dict[str, str] = {}
-    for name, value in environment.items():
-        if value.startswith("~/"):
-            value = str(home / value[2:])
-        elif value.startswith(("./", "../")) and (folder / value).exists():
-            value = os.path.normpath(folder / value)
-        found[name] = value
-    return found
-
-
 def stamp(path: Path) -> str:
     """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
     seen: list[tuple[str, os.stat_result]] = []

@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.boottest.console import clean
 from cc_images.errors import CCImagesError, Interrupted
+from cc_images.model.plain_text import clean
 
 GRACE = 15.0
 """Seconds that a command has to end after it was asked, before it is killed."""

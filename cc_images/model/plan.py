@@ -5,13 +5,12 @@ Owns Request, Task, Plan and Result, plain data; how a plan comes about is `plan
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from cc_images.model.catalog import USUAL, Arch, Artifact, Checks, Contract, Firmware, Format, Json
-from cc_images.model.recipe import redacted
+from cc_images.model.redaction import redacted
 
 
 class Resource(StrEnum):
@@ -200,9 +199,6 @@ RESOURCES: Mapping[type[Job], Resource] = {
     PushJob: Resource.PUSH,
 }
 
-PLACES = frozenset(RESOURCES.values())
-"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -252,38 +248,6 @@ class Plan:
             "left_out": list(self.left_out),
             "tasks": [task.as_json() for task in self.tasks],
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
-    """How a run stands for those that share its host with it.
-
-    `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
-    to stay. `wants`: what the next task takes, places included, when nothing is running.
-    """
-
-    takes: Mapping[Resource, int]
-    keeps: Mapping[Resource, int]
-    wants: Mapping[Resource, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
-
-    Whoever waits longer counts as if it had started.
-    """
-
-    held: Counter[Resource] = field(default_factory=Counter)
-    gone: Counter[Resource] = field(default_factory=Counter)
-
-    @property
-    def at_work(self) -> bool:
-        """Whether any of them has a task that is running, or is about to have one."""
-        return bool(PLACES & self.held.keys())
-
-
-NOBODY = Elsewhere()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,8 +200,8 @@ class MemoryShape(Shape):
     """A file of which each entry is looked at by itself: history, upstream, accelerators."""
 
 
-class Put(Shape):
-    """One image as it was put on a site, or found there: its version, and since when, in seconds since 1970."""
+class PutShape(Shape):
+    """One entry of `published.json`; see `status.Put`."""
 
     site: str
     name: str
@@ -210,16 +210,14 @@ class Put(Shape):
     version: str
     since: float
     seen: float
-    """When a run has last found it to be so."""
     place: str = ""
-    """The project or folder that the site was then; empty: not known."""
     format: str = ""
 
 
 class PublishedShape(Shape):
     """`published.json`."""
 
-    published: list[Put]
+    published: list[PutShape]
 
 
 class SeenShape(Shape):

@@ -7,22 +7,16 @@ arrives as Candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from cc_images.boottest.policy import boot_job, trial
 from cc_images.errors import UserError
-from cc_images.model.catalog import USUAL, Arch, Build, Format, Image, Json, Level, Site, Source
-from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request, Task
-from cc_images.model.properties import NUMBERS
-from cc_images.model.recipe import key_of
+from cc_images.model.catalog import Arch, Build, Format, Image, Level, Site, Source
+from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.layers import Foundation, Groundwork, fetch, too_old
-
-RULES = 2
-"""Raised when the boot test itself asks for more: what passed before is then tested again."""
-
-LEAST_MEMORY = 1024
-"""MiB of a guest's memory."""
+from cc_images.sites.targets import _properties, formats_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,18 +98,6 @@ def make_plan(
             " says otherwise",
         )
     return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes), left_out=tuple(left_out))
-
-
-def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
-    """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
-
-    Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2; a site for
-    virtual machines takes amd64 alone.
-    """
-    takes = site.arches or (tuple(Arch) if site.is_baremetal else (Arch.AMD64,))
-    if arch not in takes or (image.baremetal_only and not site.is_baremetal):
-        return ()
-    return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 
 
 def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Build | None, str]:
@@ -200,37 +182,6 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
     return [Task(id=f"convert {candidate.label}", job=job, reason=reason)]
 
 
-def trial(image: Image, arch: Arch) -> str:
-    """Return the name of what an image is put through: a pass of another one does not count."""
-    firmware = [each.value for each in image.boots_with(arch)]
-    asked: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
-    asked |= {"allow": sorted(image.allow)} if image.allow else {}
-    asked |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
-    return key_of(asked)
-
-
-def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
-    """Return the job that puts a version of an image through its boot test."""
-    return BootJob(
-        name=image.published_name(arch),
-        tag=image.tag,
-        arch=arch,
-        version=version,
-        formats=formats,
-        firmware=image.boots_with(arch),
-        checks=image.checks,
-        asked=trial(image, arch),
-        memory_mib=_memory(image),
-        allow=image.allow,
-        boot=image.boot,
-    )
-
-
-def _memory(image: Image) -> int:
-    """Return what a guest gets, in MiB: what the image says that it needs, and no less than a usual small instance."""
-    return max(LEAST_MEMORY, int(image.properties.get("min_ram", "0")))
-
-
 def _boot(
     candidate: Candidate,
     stored: Build | None,
@@ -276,19 +227,3 @@ def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tu
         needs=needs,
         lane=site.name,
     )
-
-
-def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
-    """Return the properties that a published image carries; the site's win over the image's, both over ours.
-
-    Names: Glance's "useful image properties" (architecture, os_distro, os_version).
-    """
-    standard = {"architecture": arch.machine}
-    for ours, theirs in (("distro", "os_distro"), ("release", "os_version")):
-        if ours in image.provenance:
-            standard[theirs] = image.provenance[ours]
-    if baked := [each for each in image.allow if each in ("keys", "passwords")]:
-        standard["build-allow"] = ",".join(baked)  # whoever starts an instance should know
-    standard |= {f"build-{name}": value for name, value in image.provenance.items()}
-    chosen = standard | dict(image.properties) | dict(site.properties)
-    return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

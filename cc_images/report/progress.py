@@ -19,7 +19,7 @@ from cc_images.report.plan_tree import show_plan
 from cc_images.report.text import SIGNS, duration, size
 
 if TYPE_CHECKING:  # the engine and what it takes are not needed to show a list or a plan
-    from cc_images.api.run import Display
+    from cc_images.engine.events import Display
     from cc_images.engine.forecast import Forecast
 
 EVENTS: Mapping[str, tuple[str, ...]] = {

@@ -15,10 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-from cc_images.api.status import Standing
 from cc_images.model.catalog import Image, Json
 from cc_images.model.plan import Plan, Result, Status
-from cc_images.store.retention import Holding, Kind
+from cc_images.model.status import Holding, Kind, Standing
 
 TAIL = 15
 """Lines of a log that a failure shows."""

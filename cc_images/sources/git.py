@@ -27,7 +27,7 @@ from cc_images.errors import CCImagesError
 from cc_images.host import process
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import ElementSource
-from cc_images.model.recipe import without_secrets
+from cc_images.model.redaction import without_secrets
 from cc_images.sources import checkouts
 from cc_images.store.records import Store
 

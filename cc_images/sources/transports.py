@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Artifact
-from cc_images.model.recipe import without_secrets
+from cc_images.model.redaction import without_secrets
 from cc_images.sites.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
 from cc_images.store.blobs import CHUNK
 

@@ -26,7 +26,8 @@ from cc_images.errors import CCImagesError
 from cc_images.host import process, record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
-from cc_images.model.recipe import merged, without_secrets
+from cc_images.model.recipe import merged
+from cc_images.model.redaction import without_secrets
 
 AT_ONCE = 8
 """Addresses that are asked at a time."""

@@ -6,17 +6,13 @@ Owns `published.json` in the store. It is a memory, not the truth: somebody else
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-
-from msgspec import convert
-from msgspec.structs import asdict, replace
 
 from cc_images.host import record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
-from cc_images.model.record_shapes import Put
-
-__all__ = ["Published", "Put"]
+from cc_images.model.status import Put
 
 
 class Published:
@@ -27,7 +23,7 @@ class Published:
         self._puts: dict[tuple[str, str, str], Put] = {}
         said = record_files.recalled(self._path, record_shapes.PublishedShape, root) or {"published": []}
         for plain in said["published"]:
-            put = convert(plain, Put)
+            put = Put(**{each: plain[each] for each in record_shapes.PutShape.__struct_fields__ if each in plain})
             self._puts[put.site, put.name, put.format] = put
 
     def all(self) -> list[Put]:

@@ -4,44 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
+
+from cc_images.model.status import Holding, Kind
 
 RUNS, RUN_DAYS, LEAST_RUNS = 200, 90, 20
 """Runs whose journals and logs are kept at most; after so many days they go, too, but for the newest few."""
-
-
-class Kind(StrEnum):
-    """What a store holds."""
-
-    BUILD = "build"
-    LAYER = "layer"
-    DOWNLOADS = "downloads"
-    ELEMENTS = "elements"
-    """Third-party elements: a checkout of a commit, or the copy of a repository."""
-    ARTIFACT = "artifact"
-    RUN = "run"
-    """Journal, report and logs of a run."""
-    STRAY = "stray"
-    """A blob that nothing names any more, or one in quarantine; what was left half done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """One thing in a store: how many bytes its removal frees, when it was used last (seconds since 1970), its rank.
-
-    `rank` counts the newer ones of the same image and architecture, or source, so the newest has 0. `in_use` says by
-    whom.
-    """
-
-    kind: Kind
-    name: str
-    version: str = ""
-    size: int
-    used: float
-    rank: int = 0
-    in_use: str = ""
 
 
 def outworn(rank: int, age: timedelta) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from cc_images.builders import provenance
 from cc_images.builders.dib import command, twins
@@ -26,6 +26,7 @@ from cc_images.host.files import wait_for_lock
 from cc_images.host.named_files import named_files
 from cc_images.host.sandbox import TOOLBOX, Sandbox, remove
 from cc_images.model.catalog import Arch, Artifact, Build, Json, Layer
+from cc_images.model.events import Progress
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, TwinsJob
 from cc_images.model.recipe import key_of, merged
 from cc_images.sources import upstream
@@ -34,19 +35,6 @@ from cc_images.store.workspace import Run
 
 LEAST_FREE = 3 << 30
 """Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
-
-
-class Progress(Protocol):
-    """Who is told how far a task is."""
-
-    def started(self, task: str) -> None:
-        """Hear that a task has begun."""
-
-    def step(self, task: str, doing: str) -> None:
-        """Hear what a task does now."""
-
-    def bytes(self, task: str, done: int, total: int) -> None:
-        """Hear that a task has moved `done` of `total` bytes (0: not known)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

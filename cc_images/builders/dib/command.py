@@ -23,7 +23,7 @@ from cc_images.host import process, record_files, user_emulation
 from cc_images.host.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Arch
-from cc_images.model.recipe import secret_values
+from cc_images.model.redaction import secret_values
 
 MINUTE = 60.0
 """Seconds of a minute of a build's timeout."""

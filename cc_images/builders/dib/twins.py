@@ -26,7 +26,7 @@ from cc_images.host import process
 from cc_images.host.sandbox import TOOLBOX, Sandbox, outside
 from cc_images.host.user_emulation import TWINS_ON, USER_EMULATORS
 from cc_images.model.catalog import Arch
-from cc_images.model.recipe import without_secrets
+from cc_images.model.redaction import without_secrets
 
 FILES = TOOLBOX / "twins"
 

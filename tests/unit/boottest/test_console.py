@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cc_images.boottest.console import Console, clean
+from cc_images.boottest.console import Console
 from cc_images.model.catalog import Level
+from cc_images.model.plain_text import clean
 
 GOOD = (
     b"SeaBIOS (version 1.16.2-debian-1.16.2-1)\nBooting from Hard Disk...\n"

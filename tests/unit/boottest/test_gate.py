@@ -19,7 +19,7 @@ from cc_images.engine.capacity import cores_of_guests
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Build, Firmware, Format, Level, Output
 from cc_images.model.plan import BootJob, Plan, Task
-from cc_images.model.recipe import redacted
+from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
 from cc_images.store.records import Store
 

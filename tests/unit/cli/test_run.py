@@ -18,8 +18,9 @@ import pytest
 from cc_images.api import followup, prune
 from cc_images.cli.main import run as cli_run
 from cc_images.engine.reservations import Ledger
+from cc_images.engine.resources import Stand
 from cc_images.model.catalog import Arch, Build, Format, Output
-from cc_images.model.plan import Resource, Stand
+from cc_images.model.plan import Resource
 from cc_images.report.progress import EVENTS
 from cc_images.store import retention
 from cc_images.store.journal import Journal, State

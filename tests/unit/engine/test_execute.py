@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_images.engine.execute import TICK, Decide, run
+from cc_images.engine.resources import Elsewhere
 from cc_images.engine.schedule import LANE, Schedule
 from cc_images.model.catalog import Arch, Artifact, Format
-from cc_images.model.plan import Elsewhere, FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.model.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
 
 GOOD = (Status.DONE, Status.CACHED)
 

@@ -14,10 +14,11 @@ import pytest
 
 from cc_images.engine import execute
 from cc_images.engine.reservations import HURRY, PAGE, Ledger
+from cc_images.engine.resources import Elsewhere, Stand
 from cc_images.engine.schedule import Books, Schedule
 from cc_images.host.files import try_lock
 from cc_images.model.catalog import Artifact
-from cc_images.model.plan import RESOURCES, Elsewhere, FetchJob, Plan, Resource, Result, Stand, Status, Task
+from cc_images.model.plan import RESOURCES, FetchJob, Plan, Resource, Result, Status, Task
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 from tests.conftest import NOW

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cc_images.engine.resources import NOBODY, PLACES, Elsewhere, Stand
 from cc_images.engine.schedule import LANE, Books, Schedule
 from cc_images.model.catalog import Artifact
-from cc_images.model.plan import NOBODY, PLACES, Elsewhere, FetchJob, Plan, Resource, Result, Stand, Status, Task
+from cc_images.model.plan import FetchJob, Plan, Resource, Result, Status, Task
 from tests.unit.engine.test_execute import LIMITS, plans
 
 

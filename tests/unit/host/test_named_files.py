@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.config.variables import expanded
 from cc_images.errors import UserError
 from cc_images.host import named_files as module
-from cc_images.host.named_files import expanded, missing_files, named_files, stamp
+from cc_images.host.named_files import missing_files, named_files, stamp
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 
 from cc_images.boottest.guest import SEEDS
 from cc_images.boottest.inside import look
+from cc_images.boottest.policy import trial
 from cc_images.config.loader import load
 from cc_images.errors import ConfigError
 from cc_images.model.catalog import USUAL, Arch, Contract, Json, Level, Source
 from cc_images.model.contract import port, settled
-from cc_images.planner.planner import trial
 from tests.conftest import write_files
 
 CONFIG_DRIVE: Json = {"cloud": {"user": "debian", "sources": ["ConfigDrive", "OpenStack"]}, "cmdline": "ro"}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cc_images.model.catalog import Arch
-from cc_images.model.recipe import Recipe, differences, key_of, merged, redacted, secret_values
+from cc_images.model.recipe import Recipe, differences, key_of, merged
+from cc_images.model.redaction import redacted, secret_values
 
 RECIPE = Recipe(
     name="CC-X",

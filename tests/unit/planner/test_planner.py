@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cc_images.boottest.policy import trial
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Artifact, Build, Firmware, Format, Image, Output, Site
 from cc_images.model.plan import BootJob, BuildJob, Plan, Request
-from cc_images.planner.planner import Candidate, make_plan, trial
+from cc_images.planner.planner import Candidate, make_plan
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOCAL = Site(name="local", directory="/d", is_baremetal=True)

@@ -19,14 +19,9 @@ DEBTS = {
     "cli.completion": ["store.journal", "store.records"],
     "cli.run": ["planner.remarks", "store.image_locks", "store.journal"],
     "cli.views": ["host.files", "planner.selection", "store.journal", "store.records"],
-    "config.loader": ["host.named_files"],
-    "engine.capacity": ["planner.planner"],
     "engine.worker": ["builders.dib.build", "builders.dib.command"],
-    "host.process": ["boottest.console"],
     "planner.remarks": ["builders.dib.disk_layout", "builders.dib.recipes"],
     "planner.snapshot": ["builders.dib.element_path", "builders.dib.elements", "builders.dib.recipes"],
-    "report.progress": ["api.run"],
-    "report.text": ["api.status", "store.retention"],
 }
 """Imports that the table forbids, and that are still to go."""
 

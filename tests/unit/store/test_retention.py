@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cc_images.store.retention import Holding, Kind, doomed
+from cc_images.model.status import Holding, Kind
+from cc_images.store.retention import doomed
 
 
 def holding(kind: Kind, name: str, size: int = 10, used: float = 0, rank: int = 0, in_use: str = "") -> Holding:

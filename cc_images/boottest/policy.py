@@ -1,0 +1,47 @@
+"""The policy of boot tests: what an image is put through, and the key by which a pass counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from cc_images.model.catalog import USUAL, Arch, Format, Image, Json
+from cc_images.model.plan import BootJob
+from cc_images.model.recipe import key_of
+
+RULES = 2
+"""Raised when the boot test itself asks for more: what passed before is then tested again."""
+
+
+LEAST_MEMORY = 1024
+"""MiB of a guest's memory."""
+
+
+def trial(image: Image, arch: Arch) -> str:
+    """Return the name of what an image is put through: a pass of another one does not count."""
+    firmware = [each.value for each in image.boots_with(arch)]
+    asked: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
+    asked |= {"allow": sorted(image.allow)} if image.allow else {}
+    asked |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
+    return key_of(asked)
+
+
+def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
+    """Return the job that puts a version of an image through its boot test."""
+    return BootJob(
+        name=image.published_name(arch),
+        tag=image.tag,
+        arch=arch,
+        version=version,
+        formats=formats,
+        firmware=image.boots_with(arch),
+        checks=image.checks,
+        asked=trial(image, arch),
+        memory_mib=_memory(image),
+        allow=image.allow,
+        boot=image.boot,
+    )
+
+
+def _memory(image: Image) -> int:
+    """Return what a guest gets, in MiB: what the image says that it needs, and no less than a usual small instance."""
+    return max(LEAST_MEMORY, int(image.properties.get("min_ram", "0")))

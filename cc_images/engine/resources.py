@@ -1,0 +1,44 @@
+"""Resources that runs of one host share, and how a run stands for the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cc_images.model.plan import RESOURCES, Resource
+
+PLACES = frozenset(RESOURCES.values())
+"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """How a run stands for those that share its host with it.
+
+    `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
+    to stay. `wants`: what the next task takes, places included, when nothing is running.
+    """
+
+    takes: Mapping[Resource, int]
+    keeps: Mapping[Resource, int]
+    wants: Mapping[Resource, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
+
+    Whoever waits longer counts as if it had started.
+    """
+
+    held: Counter[Resource] = field(default_factory=Counter)
+    gone: Counter[Resource] = field(default_factory=Counter)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any of them has a task that is running, or is about to have one."""
+        return bool(PLACES & self.held.keys())
+
+
+NOBODY = Elsewhere()

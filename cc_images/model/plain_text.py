@@ -1,0 +1,17 @@
+"""Text of programs without the control sequences that steer a terminal."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]"  # CSI
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and their like, with what they carry
+    r"|\x1b[()][A-Z0-9]|\x1b."
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+
+
+def clean(raw: bytes) -> str:
+    """Return console output as text without control sequences."""
+    return _CONTROL.sub("", raw.decode(errors="replace"))
