@@ -34,7 +34,7 @@ PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class FollowUp:
     """What is to be done after a run. `max_size` is in bytes, `keep` the builds that stay of each image then."""
 
     metrics: Path | None = None
@@ -45,7 +45,7 @@ class Wishes:
 
 
 def follow_up(
-    config: Config | None, told: Json, words: str, wishes: Wishes, stop: threading.Event | None = None
+    config: Config | None, told: Json, words: str, wishes: FollowUp, stop: threading.Event | None = None
 ) -> list[str]:
     """Do what follows a run of which the journal has told this; return what went wrong, a sentence each.
 

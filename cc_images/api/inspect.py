@@ -20,7 +20,7 @@ from pathlib import Path
 from cc_images import clock
 from cc_images.api.run import stopped_by_signals
 from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
-from cc_images.boottest.boot import Climb, climb
+from cc_images.boottest.boot import BootResult, climb
 from cc_images.boottest.guest import Guest
 from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
@@ -149,7 +149,7 @@ def boot(
     shell: bool,
     keep: bool,
     tell: Callable[[str], None],
-) -> Climb:
+) -> BootResult:
     """Boot the newest build of a tag; with `shell` log in, with `keep` leave the machine on until Ctrl-C.
 
     The guest has all cores of this host and its network. What it writes is gone afterwards.
@@ -169,7 +169,7 @@ def boot(
         cores = min(4, len(os.sched_getaffinity(0)))
         with ExitStack() as machines:
 
-            def start(fast: bool) -> tuple[Guest, Climb]:
+            def start(fast: bool) -> tuple[Guest, BootResult]:
                 speed = "with KVM" if fast else "in software"
                 tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
                 machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
@@ -208,7 +208,7 @@ def _near(run: Run) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _reached(found: Climb, level: Level) -> bool:
+def _reached(found: BootResult, level: Level) -> bool:
     order = list(Level)
     return found.reached is not None and order.index(found.reached) >= order.index(level)
 

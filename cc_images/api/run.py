@@ -35,7 +35,7 @@ from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Request, Result, Status, Task
 from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
-from cc_images.planner.snapshot import Outlook, look
+from cc_images.planner.snapshot import Snapshot, look
 from cc_images.store import image_locks
 from cc_images.store.durations import History
 from cc_images.store.image_locks import Busy, IfBusy
@@ -81,7 +81,7 @@ def run(
             outlook = look(request, config, store, now=now, offline=offline, stop=stop)
             plan = outlook.plan(this_run.version)
             plan = replace(plan, notes=(*plan.notes, *preflight.require(plan, outlook.sites, offline)))
-            sitting = _Sitting(
+            sitting = RunExecution(
                 store=store, run=this_run, journal=journal, config=config, display=display, stop=stop, began=began
             )
             before = sitting.before(plan, outlook)
@@ -115,7 +115,7 @@ def _state(error: CCImagesError) -> State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sitting:
+class RunExecution:
     """A run that has its turn."""
 
     store: Store
@@ -126,7 +126,7 @@ class _Sitting:
     stop: threading.Event
     began: float
 
-    def carry_out(self, plan: Plan, outlook: Outlook, *, offline: bool) -> Mapping[str, Result]:
+    def carry_out(self, plan: Plan, outlook: Snapshot, *, offline: bool) -> Mapping[str, Result]:
         """Let the engine do what the plan says, and write down each result as it comes."""
         request = outlook.request
         history = History(self.store.root)
@@ -209,7 +209,7 @@ class _Sitting:
             tag = parent
         return took
 
-    def _name_in_force(self, outlook: Outlook) -> None:
+    def _name_in_force(self, outlook: Snapshot) -> None:
         """Point the human names at the stored builds that serve: an older one does when a change was taken back."""
         for each in outlook.candidates:
             serves = each.match
@@ -217,7 +217,7 @@ class _Sitting:
                 with suppress(OSError):  # another user's store
                     self.store.point_names(serves, each.image.published_name(each.arch))
 
-    def before(self, plan: Plan, outlook: Outlook) -> dict[tuple[str, Arch], Known]:
+    def before(self, plan: Plan, outlook: Snapshot) -> dict[tuple[str, Arch], Known]:
         """Return the newest builds of the images that a plan makes anew, before it may remove them."""
         builds = [task.job for task in plan.tasks if isinstance(task.job, BuildJob) and not task.cached]
         made = {(job.tag, job.arch) for job in builds}

@@ -17,7 +17,7 @@ from cc_images.model.catalog import Format, Site
 from cc_images.model.plan import PushJob, Request
 from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
-from cc_images.planner.snapshot import Outlook
+from cc_images.planner.snapshot import Snapshot
 from cc_images.sites import LOOK, open_site, reconcile
 from cc_images.sites.base import Entry, ImageSite
 from cc_images.sites.cloud import Patience
@@ -35,7 +35,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ImageStatus:
     """What a site has of one image: the one that has the name, and how many archived ones.
 
     `remarks` are what differs from what cc-images has made of it; `error` is why nothing has the name for certain.
@@ -49,7 +49,7 @@ class Standing:
     error: str = ""
 
 
-def standings(request: Request, config: Config, today: date) -> list[Standing]:
+def standings(request: Request, config: Config, today: date) -> list[ImageStatus]:
     """Ask the sites, all at once, what they have of the images that a request names.
 
     Each is logged in to once. A site that cannot be asked for one image is asked for no other.
@@ -58,25 +58,25 @@ def standings(request: Request, config: Config, today: date) -> list[Standing]:
     published = Published(config.store)
     asked = sites_of(request, config)
 
-    def ask(site: Site) -> list[Standing]:
+    def ask(site: Site) -> list[ImageStatus]:
         questions = [(image.published_name(arch), out) for image, arch in chosen
                      for out in formats_for(site, image, arch)]  # fmt: skip
         try:
             seen = _observed(site, questions)
         except CCImagesError as error:
-            return [Standing(site=site.name, name=name, error=error.message) for name, _ in questions]
+            return [ImageStatus(site=site.name, name=name, error=error.message) for name, _ in questions]
         return [_standing(site, name, seen[name, out], published.last(site.name, name, out)) for name, out in questions]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return [each for found in pool.map(ask, asked) for each in found]
 
 
-def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) -> Standing:
+def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) -> ImageStatus:
     view = View(Wish(name=name, wanted=False), seen, Memory())
     error = ""
     if len(view.holders) > 1:
         error = f"{len(view.holders)} images have this name: {', '.join(entry.id for entry in view.holders)}"
-    return Standing(
+    return ImageStatus(
         site=site.name,
         name=name,
         current=view.holder,
@@ -156,7 +156,7 @@ def _in_order(name: str, seen: Sequence[Entry]) -> bool:
     return isinstance(step, End) and not step.reason
 
 
-def preview(outlook: Outlook, store: Store) -> tuple[list[str], bool]:
+def preview(outlook: Snapshot, store: Store) -> tuple[list[str], bool]:
     """Ask the sites what the plan's pushes would replace and what retention would delete.
 
     Return a line for each push, and whether every site could be asked.

@@ -11,14 +11,14 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.plan import Request
-from cc_images.model.status import Standing
+from cc_images.model.status import ImageStatus
 from cc_images.planner.selection import expanded, select
 from cc_images.planner.snapshot import look
 from cc_images.store.published import Published
 from cc_images.store.records import Store
 
 
-def overview(request: Request, config: Config, store: Store, now: datetime) -> list[Standing]:
+def overview(request: Request, config: Config, store: Store, now: datetime) -> list[ImageStatus]:
     """Return how each image that a request names stands, in the catalogue's order; those past their end included."""
     tags = expanded(request.tags, config)
     chosen = [
@@ -32,7 +32,7 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
         select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
     reasons = _reasons(chosen, config, store, now)
     published = Published(store.root)
-    standings: list[Standing] = []
+    standings: list[ImageStatus] = []
     for image, arch in chosen:
         said = reasons.get((image.tag, arch), {})
         serves = said.get("serves")
@@ -40,7 +40,7 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
         fresh = None if "error" in said else said.get("serves") is not None
         why = [said["error"]] if "error" in said else said.get("changed", [])
         standings.append(
-            Standing(
+            ImageStatus(
                 image=image,
                 arch=arch,
                 newest=newest,

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from cc_images.boottest.acceleration import has_given_up
 from cc_images.boottest.guest import LOOK, Guest, Stop
-from cc_images.boottest.stages import LIMITS, ORDER, SOFTWARE, Climb, is_wanted, not_stopped, pace, soon, wanted
+from cc_images.boottest.stages import LIMITS, ORDER, SOFTWARE, BootResult, is_wanted, not_stopped, pace, soon, wanted
 from cc_images.boottest.visit import answers_in, script_of, visit
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Checks, Level
 from cc_images.model.contract import SILENT
 
-__all__ = ["Climb", "climb"]
+__all__ = ["BootResult", "climb"]
 
 SILENT_CLOUD_INIT = 6.0
 """Seconds after the login prompt, at that pace, in which a cloud-init that runs has said so."""
@@ -33,19 +33,19 @@ def climb(
     stop: Stop,
     report: Callable[[Level], None] = lambda level: None,
     passwords: bool = False,
-) -> Climb:
+) -> BootResult:
     """Watch a guest from power-on to what it has of the wanted; sshd may take `passwords` only if that is meant so.
 
     Raises Interrupted when `stop` is set.
     """
-    found = Climb()
+    found = BootResult()
     (_knock if guest.contract.console == SILENT else _watch)(guest, found, stop, report)
     if found.failed is None and is_wanted(guest, Level.SSH):
         visit(guest, found, wanted, stop, report, passwords)
     return found
 
 
-def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
+def _watch(guest: Guest, found: BootResult, stop: Stop, report: Callable[[Level], None]) -> None:
     """Follow the console until cloud-init has finished, or something shows that it will not."""
     since, without_core, last = 0.0, 0.0, 0
     goal = Level.CLOUD_INIT if is_wanted(guest, Level.CLOUD_INIT) else wanted(guest)
@@ -86,7 +86,7 @@ def _watch(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
     return None
 
 
-def _knock(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], None]) -> None:
+def _knock(guest: Guest, found: BootResult, stop: Stop, report: Callable[[Level], None]) -> None:
     """Ask a guest without a console again and again whether it has started."""
     limit = sum(LIMITS[level] for level in ORDER[1 : ORDER.index(Level.SSH)])
     while not _finished(guest, stop):
@@ -103,13 +103,13 @@ def _knock(guest: Guest, found: Climb, stop: Stop, report: Callable[[Level], Non
     return report(Level.CLOUD_INIT)
 
 
-def _note_host(guest: Guest, found: Climb) -> None:
+def _note_host(guest: Guest, found: BootResult) -> None:
     """Take note of what the host may have to do with a failure."""
     found.timed_out = guest.console.timed_out
     found.starved = guest.starved / guest.now if guest.now else 0.0
 
 
-def _blame_the_host(guest: Guest, found: Climb) -> None:
+def _blame_the_host(guest: Guest, found: BootResult) -> None:
     """Raise CCImagesError for a machine that has shown nothing: that is not the image's fault."""
     if not found.levels:
         raise CCImagesError(
@@ -143,7 +143,7 @@ def _late(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> s
     return ""
 
 
-def _await_login(guest: Guest, found: Climb, stop: Stop) -> None:
+def _await_login(guest: Guest, found: BootResult, stop: Stop) -> None:
     """Give a login prompt that comes after cloud-init its time: whoever has only the console needs it."""
     since = guest.now
     while Level.LOGIN not in guest.console.levels:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.boottest import hygiene, inspector
-from cc_images.boottest.boot import Climb
+from cc_images.boottest.boot import BootResult
 from cc_images.boottest.boot import climb as watch
 from cc_images.boottest.contents import contents
 from cc_images.boottest.foresight import problems as foreseen
@@ -30,7 +30,7 @@ from cc_images.model.plan import BootJob
 class Refused(CCImagesError):
     """An image did not pass. `tail` has the last lines of the console that shows it."""
 
-    def __init__(self, verdict: Verdict, hint: str) -> None:
+    def __init__(self, verdict: BootTestResult, hint: str) -> None:
         super().__init__(
             verdict.words,
             hint=hint,
@@ -41,11 +41,11 @@ class Refused(CCImagesError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class BootTestResult:
     """What became of a trial. `climbs` is empty when the image was not booted; times are seconds since power-on."""
 
     inside: tuple[str, ...] = ()
-    climbs: Mapping[Firmware, Climb] = field(default_factory=dict)
+    climbs: Mapping[Firmware, BootResult] = field(default_factory=dict)
     accelerated: bool = False
     tail: tuple[str, ...] = ()
     contents: Json = field(default_factory=dict)
@@ -138,7 +138,7 @@ def examine(
     stop: threading.Event,
     report: Callable[[str], None],
     distrust: Callable[[str], None] = lambda why: None,
-) -> Verdict:
+) -> BootTestResult:
     """Put an image through its trial in `folder`, which must not exist.
 
     Each guest has `cores`, and `at_once` run at a time. An accelerated guest that stays silent is started again in
@@ -151,18 +151,18 @@ def examine(
     )
     inspector.require_system(facts)
     if inside := hygiene.problems(facts, inspector.nameservers(), admitted, job.allow):
-        return Verdict(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
+        return BootTestResult(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
 
     contract, strange = settled(job.boot, facts)
     if contract.level is Level.CHECKS:
         strange += foreseen(job.checks, contract, facts)
     if strange:
-        return Verdict(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
+        return BootTestResult(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
     if contract.level is Level.INSIDE:
-        return Verdict(accelerated=accelerated, contents=contents(facts))
+        return BootTestResult(accelerated=accelerated, contents=contents(facts))
     guests: dict[Firmware, Guest] = {}
 
-    def boot(firmware: Firmware, fast: bool, attempt: str = "") -> Climb:
+    def boot(firmware: Firmware, fast: bool, attempt: str = "") -> BootResult:
         machine = Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
         guests[firmware] = Guest(machine, image, disk_format, folder / f"{firmware}{attempt}", contract=contract)
         with guests[firmware] as guest:
@@ -177,7 +177,7 @@ def examine(
             finally:
                 shutil.copy(guest.serial, serial_log(firmware))
 
-    def climb(firmware: Firmware) -> Climb:
+    def climb(firmware: Firmware) -> BootResult:
         found = boot(firmware, fast=accelerated)
         if found.silent and accelerated:
             report(f"{firmware}: silent with KVM, again in software")
@@ -197,10 +197,10 @@ def examine(
     silent = (Level.SYSTEM, Level.CHECKS)
     stuck = next((each for each, climb in climbs.items() if climb.failed and climb.failed not in silent), None)
     tail = guests[stuck].tail() if stuck is not None else ()
-    return Verdict(climbs=climbs, accelerated=accelerated, tail=tail, contents=contents(facts))
+    return BootTestResult(climbs=climbs, accelerated=accelerated, tail=tail, contents=contents(facts))
 
 
-def _compare(climbs: Mapping[Firmware, Climb]) -> None:
+def _compare(climbs: Mapping[Firmware, BootResult]) -> None:
     """Fail what two boots of one image must not have in common."""
     keys: dict[str, Firmware] = {}
     machine_ids: dict[str, Firmware] = {}

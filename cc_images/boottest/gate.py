@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.boottest import acceleration, inspector
-from cc_images.boottest.boot_test import Refused, Verdict, examine
+from cc_images.boottest.boot_test import BootTestResult, Refused, examine
 from cc_images.builders.dib.build import Workshop
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Build, Format, Output
@@ -32,7 +32,7 @@ class Gate:
     build: Build
     intact: Callable[[Output], Path]
 
-    def admit(self, task: str, outputs: Sequence[Output], log: BinaryIO) -> Verdict | None:
+    def admit(self, task: str, outputs: Sequence[Output], log: BinaryIO) -> BootTestResult | None:
         """Let the files pass; return the verdict, or None when nothing had to be booted.
 
         Raises Refused for an image that does not pass, and CCImagesError for a file that holds another disk.
@@ -60,7 +60,7 @@ class Gate:
             raise _unlike(output, model)
         self._note(output)
 
-    def _tried(self, task: str, output: Output, log: BinaryIO) -> Verdict:
+    def _tried(self, task: str, output: Output, log: BinaryIO) -> BootTestResult:
         """Put one file through its trial and write down what became of it."""
         store, run = self.shop.store, self.shop.run
         self._require_secrets()
@@ -92,7 +92,7 @@ class Gate:
         self._note(output)
         return verdict
 
-    def _hint(self, task: str, verdict: Verdict) -> str:
+    def _hint(self, task: str, verdict: BootTestResult) -> str:
         """Return what the user can do about a refusal."""
         tag, firmware = self.job.tag, verdict.stuck
         if firmware is None:

@@ -38,7 +38,7 @@ ORDER = tuple(Level)
 
 
 @dataclass(slots=True, kw_only=True)
-class Climb:
+class BootResult:
     """How far a boot got: seconds since power-on per level, and the level that failed with the reason, if any."""
 
     levels: dict[Level, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Climb:
         """The highest level."""
         return max(self.levels, key=ORDER.index, default=None)
 
-    def is_beyond(self, other: Climb) -> bool:
+    def is_beyond(self, other: BootResult) -> bool:
         """Say whether this boot got further than another one that failed."""
         assert other.failed is not None
         return self.failed is None or ORDER.index(self.failed) > ORDER.index(other.failed)

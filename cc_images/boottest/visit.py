@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.boottest.guest import Guest, Stop
-from cc_images.boottest.stages import LIMITS, Climb, is_wanted, not_stopped, pace, soon
+from cc_images.boottest.stages import LIMITS, BootResult, is_wanted, not_stopped, pace, soon
 from cc_images.model import checks
 from cc_images.model.catalog import Checks, Level, Source
 from cc_images.model.checks import Answer
@@ -40,7 +40,7 @@ PASSWORDS: Mapping[str, tuple[str, ...]] = {
 
 
 def visit(
-    guest: Guest, found: Climb, wanted: Checks, stop: Stop, report: Callable[[Level], None], passwords: bool
+    guest: Guest, found: BootResult, wanted: Checks, stop: Stop, report: Callable[[Level], None], passwords: bool
 ) -> None:
     """Log in, and ask everything in one go."""
     patience = LIMITS[Level.SYSTEM] * pace(guest)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cc_images.api import followup
-from cc_images.api.followup import Wishes
+from cc_images.api.followup import FollowUp
 from cc_images.api.outcome import Outcome
 from cc_images.api.run import run as carry_out
 from cc_images.api.run import stopped_by_signals
@@ -84,7 +84,7 @@ def _follow_up(
     failures = (
         [text.failure(each) for each in outcome.results.values() if each.status is Status.FAILED] if outcome else []
     )
-    wishes = Wishes(
+    wishes = FollowUp(
         metrics=Path(options.metrics) if options.metrics else None,
         notify=options.notify,
         max_size=options.max_size,

@@ -15,7 +15,7 @@ from cc_images.errors import UserError
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
-from cc_images.model.status import Standing
+from cc_images.model.status import ImageStatus
 from cc_images.report import text
 from cc_images.store import journal
 from cc_images.store.records import Store
@@ -95,7 +95,7 @@ def _asked(config: Config, tags: tuple[str, ...], sites: list[str] | tuple[str, 
     return rows
 
 
-def _with(found: list[Standing], asked: list[tuple[str, ...]]) -> Json:
+def _with(found: list[ImageStatus], asked: list[tuple[str, ...]]) -> Json:
     keys = ("site", "image", "version", "created", "remark")
     sites = [dict(zip(keys, row, strict=False)) for row in asked]
     return {"images": [each.as_json() for each in found], "sites": sites}

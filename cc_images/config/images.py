@@ -15,9 +15,9 @@ from cc_images.model.catalog import (
     ALLOWED,
     RESERVED,
     Arch,
-    Artifact,
     Checks,
     Contract,
+    Download,
     Firmware,
     Format,
     Image,
@@ -308,9 +308,9 @@ def check_properties(section: Section, properties: Mapping[str, str]) -> None:
             section.problem(f"properties.{name}", wrong)
 
 
-def _artifact(section: Section) -> Artifact:
+def _artifact(section: Section) -> Download:
     form = section.text("as", _AS, "path or url")
-    artifact = Artifact(
+    artifact = Download(
         url=section.text(
             "url",
             _URL,

@@ -12,14 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from types import MappingProxyType
 from typing import Protocol
 
-from cc_images.engine.resources import NOBODY, Elsewhere, Stand
+from cc_images.engine.resources import NOBODY, OthersUsage, Usage
 from cc_images.engine.schedule import Books, Schedule
 from cc_images.model.plan import Plan, Resource, Result, Status, Task
 
 Perform = Callable[[Task], Result]
 """Does a task, and says how it ended; it never raises."""
 
-Decide = Callable[[Elsewhere, Collection[str]], Stand]
+Decide = Callable[[OthersUsage, Collection[str]], Usage]
 """Starts what fits beside what others take, and returns how the run stands then without the tasks that are asleep."""
 
 TICK = 0.2
@@ -78,7 +78,7 @@ def run(
     futures: dict[Future[Result], Task] = {}
     failed = False
 
-    def decide(elsewhere: Elsewhere, asleep: Collection[str]) -> Stand:
+    def decide(elsewhere: OthersUsage, asleep: Collection[str]) -> Usage:
         for task in schedule.start(elsewhere):
             futures[executors[task.resource].submit(perform, task)] = task
         assert futures or not schedule.waits or elsewhere.at_work, "something can start, or is waited for"

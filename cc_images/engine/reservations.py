@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from cc_images.engine.resources import PLACES, Elsewhere, Stand
+from cc_images.engine.resources import PLACES, OthersUsage, Usage
 from cc_images.host import record_files
 from cc_images.host.files import try_lock
 from cc_images.model import record_shapes
@@ -92,7 +92,7 @@ class Ledger:
     _told: str = ""
     _patience: float = PATIENCE
 
-    def share(self, decide: Callable[[Elsewhere, Collection[str]], Stand]) -> None:
+    def share(self, decide: Callable[[OthersUsage, Collection[str]], Usage]) -> None:
         """Let `decide` start what fits beside what the others have booked, and write down how this run stands then."""
         with self._alone():
             self._others = self._read_others() if self._is_written else {}
@@ -131,12 +131,12 @@ class Ledger:
                     found[path.parent.name] = page
         return found
 
-    def _elsewhere(self) -> Elsewhere:
+    def _elsewhere(self) -> OthersUsage:
         """Return what the others take, and what those wait for who come first: whoever waits longer than this run.
 
         One that does not wait at all comes last.
         """
-        elsewhere, now = Elsewhere(), time.monotonic()
+        elsewhere, now = OthersUsage(), time.monotonic()
         mine = (self._page.since or now, self.run.version)
         for name, page in self._others.items():
             if not page.is_here:  # its disk lies there until somebody clears up
@@ -152,7 +152,7 @@ class Ledger:
             elsewhere.gone.update(kept)
         return elsewhere
 
-    def _turn(self, stand: Stand) -> None:
+    def _turn(self, stand: Usage) -> None:
         kept = Counter(stand.keeps)
         for _, before in self._page.keeps:
             kept.subtract(before)

@@ -13,7 +13,7 @@ PLACES = frozenset(RESOURCES.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
+class Usage:
     """How a run stands for those that share its host with it.
 
     `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
@@ -26,7 +26,7 @@ class Stand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class OthersUsage:
     """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
 
     Whoever waits longer counts as if it had started.
@@ -41,4 +41,4 @@ class Elsewhere:
         return bool(PLACES & self.held.keys())
 
 
-NOBODY = Elsewhere()
+NOBODY = OthersUsage()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 
-from cc_images.engine.resources import NOBODY, PLACES, Elsewhere, Stand
+from cc_images.engine.resources import NOBODY, PLACES, OthersUsage, Usage
 from cc_images.model.plan import Plan, Resource, Result, Status, Task
 
 Books = Mapping[str, Mapping[Resource, int]]
@@ -93,7 +93,7 @@ class Schedule:
         """Whether there are tasks that have not started."""
         return bool(self._waiting)
 
-    def start(self, elsewhere: Elsewhere = NOBODY) -> list[Task]:
+    def start(self, elsewhere: OthersUsage = NOBODY) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running, beside what others take."""
         used = self._taken() + self._kept
         used.update({each: count for each, count in (elsewhere.held + elsewhere.gone).items() if each not in PLACES})
@@ -123,11 +123,11 @@ class Schedule:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
 
-    def stand(self, asleep: Collection[str] = ()) -> Stand:
+    def stand(self, asleep: Collection[str] = ()) -> Usage:
         """Return how the run stands; `asleep` are tasks that wait for another run's, and take nothing meanwhile."""
         following = None if self._running else next(self._in_order(), None)
         wants = {} if following is None else self._takes[following.id]
-        return Stand(takes=self._taken(asleep), keeps=+self._kept, wants=wants)
+        return Usage(takes=self._taken(asleep), keeps=+self._kept, wants=wants)
 
     def finish(self, result: Result) -> None:
         """Take note of how a running task ended."""
@@ -188,7 +188,7 @@ class Schedule:
         takes = self._takes[task.id]
         return all(not used[each] or used[each] + count <= self._limits[each] for each, count in takes.items())
 
-    def _must_wait_for(self, elsewhere: Elsewhere, task: Task, used: Mapping[Resource, int]) -> bool:
+    def _must_wait_for(self, elsewhere: OthersUsage, task: Task, used: Mapping[Resource, int]) -> bool:
         """Say whether others hold something of what a task lacks, and are at work or about to be."""
         lacks = [each for each, count in self._takes[task.id].items() if used[each] + count > self._limits[each]]
         return elsewhere.at_work and any(elsewhere.held[each] for each in lacks)

@@ -21,7 +21,7 @@ from cc_images.builders.dib.build import Workshop
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host.files import clear_errors, write_json
 from cc_images.host.sandbox import remove
-from cc_images.model.catalog import Artifact, Build, Format, Json, Level, Output, Site
+from cc_images.model.catalog import Build, Download, Format, Json, Level, Output, Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob, Result, Status, Task
 from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
@@ -107,7 +107,7 @@ class Worker:
         self._remember(job.artifact, blob.path)
         return replace(result, size=blob.size, where=str(blob.path))
 
-    def _remember(self, artifact: Artifact, blob: Path) -> None:
+    def _remember(self, artifact: Download, blob: Path) -> None:
         note = self.shop.note(artifact)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(str(self.shop.run.use(blob)))

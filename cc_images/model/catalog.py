@@ -117,7 +117,7 @@ Checks = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Download:
     """Where a file comes from: a `url` (https, http, file), or an `object` in the store of a `site`."""
 
     url: str = ""
@@ -164,7 +164,7 @@ class Image:
     packages: tuple[str, ...] = ()
     baremetal_only: bool = False
     provenance: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    artifacts: Mapping[str, Download] = field(default_factory=dict)
     formats: tuple[Format, ...] = (Format.QCOW2,)
     properties: Mapping[str, str] = field(default_factory=dict)
     checks: Checks = field(default_factory=dict)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from cc_images.model.catalog import USUAL, Arch, Artifact, Checks, Contract, Firmware, Format, Json
+from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json
 from cc_images.model.redaction import redacted
 
 
@@ -67,7 +67,7 @@ class Request:
 class FetchJob:
     """Bring an artifact into the store."""
 
-    artifact: Artifact
+    artifact: Download
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class BuildJob:
     disk: tuple[str, ...]
     environment: Mapping[str, str]
     packages: tuple[str, ...]
-    artifacts: Mapping[str, Artifact]
+    artifacts: Mapping[str, Download]
     timeout: int
     scratch: int = 6
     families: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ImageStatus:
     """How one image stands for one architecture. `fresh` is None when nobody can say; `why` has phrases for that."""
 
     image: Image

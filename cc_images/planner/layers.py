@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from cc_images.model.catalog import Arch, Artifact, Layer
+from cc_images.model.catalog import Arch, Download, Layer
 from cc_images.model.plan import BuildJob, FetchJob, LayerJob, Request, Task, TwinsJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foundation:
+class LayerState:
     """A layer that builds may start from, and the stored one that serves."""
 
     job: LayerJob
@@ -38,7 +38,7 @@ def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> 
 class Groundwork:
     """What all builds of a plan may start from, by what is asked of it; `forced` names whose layers are made anew."""
 
-    foundations: Mapping[str, Foundation]
+    foundations: Mapping[str, LayerState]
     forced: Set[tuple[str, Arch]]
     request: Request
     version: str
@@ -81,7 +81,7 @@ class Groundwork:
             needs=tuple(dict.fromkeys((*self.needed(layer), *(each.id for each in fetches)))),
         )
 
-    def _reason(self, foundation: Foundation) -> str:
+    def _reason(self, foundation: LayerState) -> str:
         """Return why a layer has to be made; empty when a stored one serves."""
         if self._is_forced(foundation.job):
             return "forced"
@@ -99,7 +99,7 @@ def _relies_on(job: BuildJob) -> tuple[str, ...]:
     return tuple(asked for asked in (job.twins, job.base.asked if job.base else "") if asked)
 
 
-def fetch(artifact: Artifact) -> Task:
+def fetch(artifact: Download) -> Task:
     """Return the task that brings an artifact into the store."""
     return Task(
         id=f"fetch {artifact.basename} {artifact.identity}",

@@ -15,12 +15,12 @@ from cc_images.boottest.policy import boot_job, trial
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Build, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
-from cc_images.planner.layers import Foundation, Groundwork, fetch, too_old
+from cc_images.planner.layers import Groundwork, LayerState, fetch, too_old
 from cc_images.sites.targets import _properties, formats_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class ImageState:
     """One image for one architecture, and what the store has of it."""
 
     image: Image
@@ -46,12 +46,12 @@ class Candidate:
 
 def make_plan(
     request: Request,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ImageState],
     sites: Sequence[Site],
     *,
     version: str,
     now: datetime,
-    foundations: Mapping[str, Foundation] = MappingProxyType({}),
+    foundations: Mapping[str, LayerState] = MappingProxyType({}),
     passes: Mapping[str, str] = MappingProxyType({}),
     notes: Sequence[str] = (),
     left_out: Sequence[str] = (),
@@ -100,7 +100,7 @@ def make_plan(
     return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes), left_out=tuple(left_out))
 
 
-def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Build | None, str]:
+def _stored(request: Request, candidate: ImageState, now: datetime) -> tuple[Build | None, str]:
     """Return the stored build that serves the request, or None and why one must be made."""
     newest, match = candidate.newest, candidate.match
     if not request.build:
@@ -115,7 +115,7 @@ def _stored(request: Request, candidate: Candidate, now: datetime) -> tuple[Buil
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
 
 
-def _what_changed(candidate: Candidate) -> str:
+def _what_changed(candidate: ImageState) -> str:
     if candidate.newest is None:
         return "never built"
     shown = ", ".join(candidate.changed[:3])
@@ -124,7 +124,7 @@ def _what_changed(candidate: Candidate) -> str:
 
 
 def _build(
-    candidate: Candidate,
+    candidate: ImageState,
     made: Mapping[tuple[str, Arch], str],
     layers: Sequence[str],
     wanted: tuple[Format, ...],
@@ -161,11 +161,11 @@ def _build(
     return [*fetches, build, Task(id=f"convert {candidate.label}", job=convert, reason=made_of, needs=(build.id,))]
 
 
-def _cached(candidate: Candidate, reason: str) -> Task:
+def _cached(candidate: ImageState, reason: str) -> Task:
     return Task(id=f"build {candidate.label}", job=candidate.job, reason=reason, cached=True)
 
 
-def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -> list[Task]:
+def _complete(candidate: ImageState, stored: Build, wanted: tuple[Format, ...]) -> list[Task]:
     """Return the conversion that a stored build lacks, if any."""
     missing = tuple(out for out in wanted if out not in stored.outputs)
     if not missing:
@@ -183,7 +183,7 @@ def _complete(candidate: Candidate, stored: Build, wanted: tuple[Format, ...]) -
 
 
 def _boot(
-    candidate: Candidate,
+    candidate: ImageState,
     stored: Build | None,
     formats: tuple[Format, ...],
     version: str,
@@ -207,7 +207,7 @@ def _boot(
     )
 
 
-def _push(candidate: Candidate, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
+def _push(candidate: ImageState, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
     image, arch = candidate.image, candidate.arch
     several = len(formats_for(site, image, arch)) > 1
     return Task(

@@ -13,7 +13,7 @@ from cc_images.host.named_files import missing_files
 from cc_images.model.catalog import Arch, Image
 from cc_images.model.plan import Request
 from cc_images.planner.freshness import World
-from cc_images.planner.planner import Candidate
+from cc_images.planner.planner import ImageState
 from cc_images.store.records import Store
 
 UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
@@ -24,7 +24,7 @@ def untested(request: Request) -> list[str]:
     return [UNTESTED] if request.push and not request.boot_test else []
 
 
-def damaged(candidates: Iterable[Candidate], store: Store) -> list[str]:
+def damaged(candidates: Iterable[ImageState], store: Store) -> list[str]:
     """Say which newest builds are passed over because their files are missing or damaged."""
     told: list[str] = []
     for each in candidates:

@@ -22,8 +22,8 @@ from cc_images.model.plan import LayerJob, Plan, Request
 from cc_images.model.recipe import Recipe, differences
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
-from cc_images.planner.layers import Foundation, too_old
-from cc_images.planner.planner import Candidate, make_plan
+from cc_images.planner.layers import LayerState, too_old
+from cc_images.planner.planner import ImageState, make_plan
 from cc_images.planner.selection import select, sites_of
 from cc_images.store.records import Store
 
@@ -32,12 +32,12 @@ LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Snapshot:
     """The world as it was read for a request at the time `now`."""
 
     request: Request
-    candidates: tuple[Candidate, ...]
-    foundations: Mapping[str, Foundation]
+    candidates: tuple[ImageState, ...]
+    foundations: Mapping[str, LayerState]
     sites: tuple[Site, ...]
     folders: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -91,7 +91,7 @@ def look(
     now: datetime,
     offline: bool,
     stop: threading.Event | None = None,
-) -> Outlook:
+) -> Snapshot:
     """Read everything that the plan depends on. Changes nothing but the copies of element sources.
 
     A push of what is in the store needs no elements, so then nothing is fetched.
@@ -107,12 +107,12 @@ def look(
         if all(stored):
             chosen, unclaimed = element_path.with_claims(chosen, config, elements)
             candidates = tuple(
-                Candidate(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
+                ImageState(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
                 for (image, arch), build in zip(chosen, stored, strict=True)
             )
             sites = sites_of(request, config)
             told = (*config.notes, *notes, *unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store))
-            return Outlook(
+            return Snapshot(
                 request=request,
                 candidates=candidates,
                 foundations={},
@@ -149,7 +149,7 @@ def look(
         return {"recipe": recipe.as_json(), "files": blueprints.files(recipe), "sources": commits}
 
     candidates = tuple(_candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn)
-    return Outlook(
+    return Snapshot(
         request=request,
         candidates=candidates,
         foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
@@ -270,14 +270,14 @@ def _problem(message: str, images: Sequence[str]) -> str:
     return f"{', '.join(images[:LISTED])}{f' and {more} more' if more > 0 else ''}: {message}"
 
 
-def _passes(candidates: Iterable[Candidate], store: Store) -> dict[str, str]:
+def _passes(candidates: Iterable[ImageState], store: Store) -> dict[str, str]:
     builds = [build for each in candidates for build in (each.match, each.newest) if build is not None]
     return store.passes({output.digest for build in builds for output in build.outputs.values()})
 
 
 def _candidate(
     image: Image, arch: Arch, blueprint: Blueprint, world: World, store: Store, blueprints: Blueprints
-) -> Candidate:
+) -> ImageState:
     recipe = blueprint.recipe
     match, unsure = world.match(blueprint.job.asked)
     newest = world.newest(blueprint.job.asked)
@@ -287,7 +287,7 @@ def _candidate(
     if match is None and newest is not None:
         own = changes(store.details(newest), recipe, blueprints) if newest.asked != blueprint.job.asked else ()
         changed = (*own, *world.news(newest))
-    return Candidate(
+    return ImageState(
         image=image,
         arch=arch,
         job=replace(
@@ -313,13 +313,13 @@ def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str,
     return tuple(each for each in found if not each.startswith("parent ")) or found
 
 
-def _foundation(layer: Blueprint, world: World) -> Foundation:
+def _foundation(layer: Blueprint, world: World) -> LayerState:
     assert isinstance(layer.job, LayerJob)
     match, unsure = world.match(layer.job.asked)
     assert match is None or isinstance(match, Layer)
     job = replace(layer.job, known=world.known(layer.job.asked), serves=match.run if match is not None else "")
     if match is not None:
-        return Foundation(job=job, match=match, unsure=unsure)
+        return LayerState(job=job, match=match, unsure=unsure)
     newest = world.newest(layer.job.asked)
     if newest is None:
         changed = "never made"
@@ -327,4 +327,4 @@ def _foundation(layer: Blueprint, world: World) -> Foundation:
         changed = "its recipe has changed"
     else:
         changed = ", ".join(world.news(newest)[:3])
-    return Foundation(job=job, match=None, changed=changed)
+    return LayerState(job=job, match=None, changed=changed)

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from cc_images.model.catalog import Image, Json
 from cc_images.model.plan import Plan, Result, Status
-from cc_images.model.status import Holding, Kind, Standing
+from cc_images.model.status import Holding, ImageStatus, Kind
 
 TAIL = 15
 """Lines of a log that a failure shows."""
@@ -81,7 +81,7 @@ def failure(result: Result) -> str:
     return "\n".join(lines)
 
 
-def catalogue(found: Sequence[Standing], now: datetime) -> list[str]:
+def catalogue(found: Sequence[ImageStatus], now: datetime) -> list[str]:
     """Return the table of the catalogue: tag, architecture, parent, newest build and its age, state, end of life."""
     table: list[Sequence[str]] = [("tag", "arch", "variant of", "newest build", "age", "state", "end of life", "")]
     before = None
@@ -103,7 +103,7 @@ def catalogue(found: Sequence[Standing], now: datetime) -> list[str]:
     return _aligned(table)
 
 
-def standing(found: Sequence[Standing], now: datetime) -> list[str]:
+def standing(found: Sequence[ImageStatus], now: datetime) -> list[str]:
     """Return how images stand: newest build, age, state and why, how far it booted, and where it is."""
     if not found:
         return []
@@ -129,7 +129,7 @@ def standing(found: Sequence[Standing], now: datetime) -> list[str]:
     return [*_aligned(table), *lines, ""]
 
 
-def _on_site(standing: Standing, site: str) -> str:
+def _on_site(standing: ImageStatus, site: str) -> str:
     version = standing.put[site].version
     return f"{site} {'the same' if standing.newest and version == standing.newest.version else version}"
 
@@ -155,7 +155,7 @@ def accounts(images: Sequence[Json]) -> list[str]:
 
 
 def reasons(found: Iterable[Json], notes: Iterable[str]) -> str:
-    """Return what `Outlook.reasons` says, for people."""
+    """Return what `Snapshot.reasons` says, for people."""
     lines = [f"note: {note}" for note in notes]
     for each in found:
         if each["newest"] is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host.files import file_digest, write_json
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.sources.transports import Opener, Stream, opener
 from cc_images.store.blobs import Blob
 from cc_images.store.records import Store
@@ -30,7 +30,7 @@ FORGOTTEN = 14 * 86400.0
 
 
 def fetch(
-    artifact: Artifact,
+    artifact: Download,
     store: Store,
     clouds: Mapping[str, str],
     *,
@@ -122,7 +122,7 @@ def _forget_old(folder: Path) -> None:
 
 
 def _download(
-    artifact: Artifact,
+    artifact: Download,
     source: Opener,
     partial: _Partial,
     stop: threading.Event,
@@ -156,7 +156,7 @@ def _download(
 
 
 def _receive(
-    artifact: Artifact,
+    artifact: Download,
     stream: Stream,
     partial: _Partial,
     stop: threading.Event,

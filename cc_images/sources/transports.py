@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.model.redaction import without_secrets
 from cc_images.sites.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
 from cc_images.store.blobs import CHUNK
@@ -39,7 +39,7 @@ Opener = Callable[[int], AbstractContextManager[Stream]]
 """Opens a source from a byte on; a source that cannot do that begins at 0. Raises CCImagesError."""
 
 
-def opener(artifact: Artifact, clouds: Mapping[str, str]) -> Opener:
+def opener(artifact: Download, clouds: Mapping[str, str]) -> Opener:
     """Return what opens an artifact's source; `clouds` has the clouds.yaml entry of each site."""
     if not artifact.url:
         cloud = Cloud(artifact.site, clouds.get(artifact.site, artifact.site))
@@ -50,7 +50,7 @@ def opener(artifact: Artifact, clouds: Mapping[str, str]) -> Opener:
 
 
 @contextmanager
-def _file(artifact: Artifact) -> Iterator[Stream]:
+def _file(artifact: Download) -> Iterator[Stream]:
     path = Path(urllib.request.url2pathname(artifact.url.removeprefix("file://")))
     try:
         file = path.open("rb")
@@ -66,7 +66,7 @@ def _file(artifact: Artifact) -> Iterator[Stream]:
 
 
 @contextmanager
-def _web(artifact: Artifact, start: int) -> Iterator[Stream]:
+def _web(artifact: Download, start: int) -> Iterator[Stream]:
     with _translated(artifact):
         address, login = _without_login(artifact.url)
         request = urllib.request.Request(address, headers={"User-Agent": "cc-images", **_range(start)})
@@ -87,7 +87,7 @@ def _web(artifact: Artifact, start: int) -> Iterator[Stream]:
 
 
 @contextmanager
-def _translated(artifact: Artifact) -> Iterator[None]:
+def _translated(artifact: Download) -> Iterator[None]:
     """Turn what the network and a server do into our error; addresses may hold a signature, so they are not quoted."""
     try:
         yield
@@ -105,7 +105,7 @@ def _translated(artifact: Artifact) -> Iterator[None]:
         raise _no_address(artifact) from None
 
 
-def _no_address(artifact: Artifact) -> CCImagesError:
+def _no_address(artifact: Download) -> CCImagesError:
     return CCImagesError(
         f"artifact {artifact.shown} cannot be fetched: its address is wrong",
         hint="check its url in images.yaml, and the variables of mirrors",
@@ -123,7 +123,7 @@ def _without_login(url: str) -> tuple[str, dict[str, str]]:
 
 
 @contextmanager
-def _object(artifact: Artifact, cloud: Cloud, start: int) -> Iterator[Stream]:
+def _object(artifact: Download, cloud: Cloud, start: int) -> Iterator[Stream]:
     """Open an object of a Swift-compatible store, as the user of clouds.yaml."""
     path, headers = quote(f"/{artifact.object.lstrip('/')}"), _range(start)
 
@@ -150,7 +150,7 @@ def _range(start: int) -> dict[str, str]:
 
 
 def _stream(
-    artifact: Artifact, status: int, headers: Mapping[str, str], chunks: Iterator[bytes], wanted: int
+    artifact: Download, status: int, headers: Mapping[str, str], chunks: Iterator[bytes], wanted: int
 ) -> Stream:
     """Return the answer to a request from byte `wanted` on: the whole file, or its rest (206, RFC 9110 section 15.3.7).
 
@@ -169,7 +169,7 @@ def _stream(
     return Stream(start=start, total=total, validator=validator, chunks=chunks)
 
 
-def _refused(artifact: Artifact, status: int, said: str, hint: str) -> CCImagesError:
+def _refused(artifact: Download, status: int, said: str, hint: str) -> CCImagesError:
     return CCImagesError(
         f"artifact {artifact.shown} cannot be fetched: {status} {said}",
         hint=hint,

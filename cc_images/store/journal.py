@@ -130,7 +130,7 @@ def last_success(root: Path) -> str:
     return ""
 
 
-def bury(root: Path, run: str) -> None:
+def mark_killed(root: Path, run: str) -> None:
     """Note that a run has died, unless its journal says how it ended."""
     said = _raw(folder(root) / f"{run}.json")
     if said is not None and said.get("state") == State.RUNNING:

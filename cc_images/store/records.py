@@ -133,13 +133,13 @@ class Store:
                 try:
                     wait_for_guards(work)
                     remove(work)
-                    journal.bury(self.root, work.name)
+                    journal.mark_killed(self.root, work.name)
                     reaped.append(work.name)
                 finally:
                     os.close(lock)
             for path in islice(journal.newest_first(self.root), LOOKED_AT):
                 if not (self.root / "work" / path.stem).exists():
-                    journal.bury(self.root, path.stem)  # it could not write its last words
+                    journal.mark_killed(self.root, path.stem)  # it could not write its last words
         return reaped
 
     def finish_run(self, run: Run, remove: Callable[[Path], None]) -> None:

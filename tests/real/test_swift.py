@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.sources import artifacts
 from cc_images.store.blobs import Blob
 from cc_images.store.records import Store
@@ -59,7 +59,7 @@ def put(swift: Any, name: str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def fetched(store: Store, artifact: Artifact) -> tuple[bytes, list[tuple[int, int]]]:
+def fetched(store: Store, artifact: Download) -> tuple[bytes, list[tuple[int, int]]]:
     """Fetch an artifact; return its content, and how it came."""
     came: list[tuple[int, int]] = []
     blob: Blob = artifacts.fetch(
@@ -71,14 +71,14 @@ def fetched(store: Store, artifact: Artifact) -> tuple[bytes, list[tuple[int, in
 def test_an_object_comes_as_the_user_of_the_cloud(swift: Any, store: Store) -> None:
     content = os.urandom(3 << 20)
     digest = put(swift, "a tool#1.run", content)
-    got, came = fetched(store, Artifact(object="fpga/a tool#1.run", site="metal", sha256=digest))
+    got, came = fetched(store, Download(object="fpga/a tool#1.run", site="metal", sha256=digest))
     assert got == content
     assert came[-1] == (len(content), len(content))
     with pytest.raises(CCImagesError, match=r"artifact fpga/nothing of metal cannot be fetched: 404") as caught:
-        fetched(store, Artifact(object="fpga/nothing", site="metal"))
+        fetched(store, Download(object="fpga/nothing", site="metal"))
     assert not caught.value.temporary
     with pytest.raises(CCImagesError, match=r"site kvm"):
-        fetched(store, Artifact(object="fpga/nothing", site="kvm"))
+        fetched(store, Download(object="fpga/nothing", site="kvm"))
 
 
 def test_another_users_object_is_refused(swift: Any, store: Store) -> None:
@@ -86,14 +86,14 @@ def test_another_users_object_is_refused(swift: Any, store: Store) -> None:
     account = swift.get_endpoint().rpartition("/")[2]
     with pytest.raises(CCImagesError, match=r"cannot be fetched: 40[34]"):
         artifacts.fetch(
-            Artifact(object=f"../{account}/fpga/mine", site="metal-other"), store, {}, stop=threading.Event()
+            Download(object=f"../{account}/fpga/mine", site="metal-other"), store, {}, stop=threading.Event()
         )
 
 
 def test_a_download_goes_on_while_the_object_is_the_same(swift: Any, store: Store) -> None:
     first, second = os.urandom(8 << 20), os.urandom(8 << 20)
     put(swift, "big", first)
-    artifact = Artifact(object="fpga/big", site="metal")
+    artifact = Download(object="fpga/big", site="metal")
     partial = store.root / "partial" / artifact.identity
     etag = swift.request("/fpga/big", "HEAD").headers["ETag"]
     for content, begins in ((first, 5 << 20), (second, 0)):

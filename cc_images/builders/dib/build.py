@@ -25,7 +25,7 @@ from cc_images.host import network, user_emulation
 from cc_images.host.files import wait_for_lock
 from cc_images.host.named_files import named_files
 from cc_images.host.sandbox import TOOLBOX, Sandbox, remove
-from cc_images.model.catalog import Arch, Artifact, Build, Json, Layer
+from cc_images.model.catalog import Arch, Build, Download, Json, Layer
 from cc_images.model.events import Progress
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, TwinsJob
 from cc_images.model.recipe import key_of, merged
@@ -47,7 +47,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Built:
     """What a build has left: its file, the seconds per hook, the upstream state that it saw, and the most it took."""
 
     file: Path
@@ -107,7 +107,7 @@ class Workshop:
         self.run.asleep.add(task)
         self.progress.step(task, "waiting for another run's")
 
-    def note(self, artifact: Artifact) -> Path:
+    def note(self, artifact: Download) -> Path:
         """Return the note that says where this run has an artifact's file."""
         return self.run.work / "fetched" / artifact.identity
 
@@ -128,7 +128,7 @@ class Workshop:
         """Return a build by its version: from the store, or as it was when the run began."""
         return self.store.build(tag, arch, version) or self.run.pinned.get((tag, arch, version))
 
-    def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, Made | None]:
+    def layer(self, task: str, job: LayerJob, log: BinaryIO) -> tuple[Layer, Built | None]:
         """Make a layer and keep it in the store; return it, and None when another run has just made it."""
         with self.lock(task, f"layer {job.tag} {job.arch}"):
             if not job.force:
@@ -161,7 +161,7 @@ class Workshop:
             remove(workspace)
         return layer, made
 
-    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Built:
         """Run dib for a disk or a tree."""
         self._require_room()
         remove(workspace)  # of an attempt before this one, whose layer was damaged
@@ -186,7 +186,7 @@ class Workshop:
         tree = isinstance(job, LayerJob)
         # a layer must not know what is not in its recipe
         own = {"CC_IMAGES_NAME": job.name, "CC_IMAGES_VERSION": job.version, "CC_IMAGES_KEY": job.asked}
-        order = command.Order(
+        order = command.DibCommand(
             arch=job.arch,
             elements=(*job.content, *job.disk),
             folders=start.folders,
@@ -209,7 +209,7 @@ class Workshop:
                 log.write(twins.started(sandbox.twins).encode())
         self._keep_downloads(job, cache, sandbox.out, log)
         seen = merged(start.upstream, self._fetched(job), upstream.seen(sandbox.out))
-        return Made(file=file, timings=timings, upstream=seen, peaks=sandbox.peaks())
+        return Built(file=file, timings=timings, upstream=seen, peaks=sandbox.peaks())
 
     def _behind(self, start: Start, job: BuildJob) -> list[Path]:
         """Return what the elements of a build are, and have, behind links."""
@@ -217,7 +217,7 @@ class Workshop:
         layer = [LAYER_ELEMENT] if job.base is not None else []
         return Elements(start.folders).behind_links([*layer, *wanted])
 
-    def _make_twins(self, task: str, job: LayerJob, workspace: Path, log: BinaryIO) -> Made:
+    def _make_twins(self, task: str, job: LayerJob, workspace: Path, log: BinaryIO) -> Built:
         """Do for the twins of a release's programs what `make` does for what dib makes."""
         self._require_room()
         remove(workspace)
@@ -235,7 +235,7 @@ class Workshop:
         self.progress.step(task, "unpacking programs")
         placed = [str(sandbox.place(Path(each))) for each in keyrings]
         made = twins.make(job.arch, job.environment, placed, sandbox, network=self.network, log=log, stop=self.stop)
-        return Made(file=made, timings={}, upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks())
+        return Built(file=made, timings={}, upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks())
 
     def _network(self, job: BuildJob) -> dict[str, Any]:
         chosen = network.chosen(job.network, {**self.network, **job.environment})

@@ -38,7 +38,7 @@ def version() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class DibCommand:
     """What disk-image-create is told. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
 
     With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`. With `tree` the
@@ -59,7 +59,7 @@ class Order:
 
 
 def build(
-    order: Order,
+    order: DibCommand,
     sandbox: Sandbox,
     *,
     log: BinaryIO,

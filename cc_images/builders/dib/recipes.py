@@ -25,7 +25,7 @@ from cc_images.config.loader import Config
 from cc_images.errors import UserError
 from cc_images.host import user_emulation
 from cc_images.host.named_files import named_files, stamp
-from cc_images.model.catalog import Arch, Artifact, Image, Json
+from cc_images.model.catalog import Arch, Download, Image, Json
 from cc_images.model.plan import Base, BuildJob, LayerJob, TwinsJob
 from cc_images.model.recipe import Recipe
 
@@ -122,7 +122,7 @@ class Blueprints:
             return f"twins are made for Debian and Ubuntu, and {image.tag} is {known['DISTRO_NAME'] or 'neither'}"
         return self._twins_of(release, arch, self._artifacts(image, arch))
 
-    def _twins_of(self, release: twins.Release, arch: Arch, artifacts: Mapping[str, Artifact]) -> Blueprint:
+    def _twins_of(self, release: twins.Release, arch: Arch, artifacts: Mapping[str, Download]) -> Blueprint:
         """Return the blueprint of a release's twins; of the artifacts, packages with keyrings go into it."""
         keyrings = {name: each for name, each in artifacts.items() if twins.is_keyring(each.basename)}
         job = TwinsJob(
@@ -277,8 +277,8 @@ class Blueprints:
             self._variables[image.tag] = self._config.variables(image)
         return self._variables[image.tag]
 
-    def _artifacts(self, image: Image, arch: Arch) -> dict[str, Artifact]:
-        together: dict[str, Artifact] = {}
+    def _artifacts(self, image: Image, arch: Arch) -> dict[str, Download]:
+        together: dict[str, Download] = {}
         for each in self._config.lineage(image):
             together |= each.artifacts
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cc_images.api import summary
 from cc_images.api.summary import Known
-from cc_images.model.catalog import Arch, Artifact, Build, Format, Json, Output
+from cc_images.model.catalog import Arch, Build, Download, Format, Json, Output
 from cc_images.model.plan import BuildJob, ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
 
 
@@ -37,7 +37,7 @@ def test_the_critical_path_follows_a_place_that_became_free() -> None:
 
 
 def test_the_critical_path_is_not_led_astray_by_what_ends_by_chance() -> None:
-    fetch = Task(id="f", job=FetchJob(artifact=Artifact(url="file:/x")), reason="")
+    fetch = Task(id="f", job=FetchJob(artifact=Download(url="file:/x")), reason="")
     tasks = [task("a"), fetch, task("c", "a")]
     assert path(tasks, ran("a", 0, 10), ran("f", 0, 9.8), ran("c", 10.1, 3)) == ["a", "c"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cc_images.boottest import boot_test, hygiene, inspector
-from cc_images.boottest.boot import Climb, _late
-from cc_images.boottest.boot_test import Refused, Verdict, _compare
+from cc_images.boottest.boot import BootResult, _late
+from cc_images.boottest.boot_test import BootTestResult, Refused, _compare
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine
 from cc_images.boottest.stages import pace
@@ -22,12 +22,12 @@ from cc_images.model.catalog import USUAL, Arch, Firmware, Format, Json, Level, 
 ALL: dict[Level, float] = {level: float(number) for number, level in enumerate(Level) if level is not Level.INSIDE}
 
 
-def passed(**more: Any) -> Climb:
-    return Climb(levels=dict(ALL), **more)
+def passed(**more: Any) -> BootResult:
+    return BootResult(levels=dict(ALL), **more)
 
 
 def test_a_passed_trial() -> None:
-    verdict = Verdict(climbs={Firmware.BIOS: passed(), Firmware.UEFI: passed()})
+    verdict = BootTestResult(climbs={Firmware.BIOS: passed(), Firmware.UEFI: passed()})
     assert (verdict.passed, verdict.level, verdict.failed) == (True, Level.CHECKS, None)
     assert verdict.as_json()["boots"]["bios"]["levels"]["checks"] == 8.0
 
@@ -36,7 +36,7 @@ def test_the_lowest_level_of_all_firmware_counts() -> None:
     stuck = passed()
     stuck.fail(Level.LOADER, "nothing to boot")
     assert stuck.levels == {Level.FIRMWARE: 1.0}, "what comes after does not count"
-    verdict = Verdict(climbs={Firmware.BIOS: passed(), Firmware.UEFI: stuck})
+    verdict = BootTestResult(climbs={Firmware.BIOS: passed(), Firmware.UEFI: stuck})
     assert (verdict.passed, verdict.level, verdict.failed) == (False, Level.FIRMWARE, Level.LOADER)
     assert verdict.words == "boot loader: nothing to boot (uefi)"
 
@@ -45,11 +45,11 @@ def test_one_reason_is_told_once() -> None:
     climbs = {firmware: passed() for firmware in Firmware}
     for climb in climbs.values():
         climb.fail(Level.SSH, "nobody is let in")
-    assert Verdict(climbs=climbs).words == "ssh: nobody is let in (bios and uefi)"
+    assert BootTestResult(climbs=climbs).words == "ssh: nobody is let in (bios and uefi)"
 
 
 def test_what_fails_inside_is_not_booted() -> None:
-    verdict = Verdict(inside=("a", "b"))
+    verdict = BootTestResult(inside=("a", "b"))
     assert (verdict.passed, verdict.level, verdict.failed) == (False, Level.INSIDE, Level.INSIDE)
     assert verdict.words == "inside: a; b"
 
@@ -60,11 +60,11 @@ def test_two_boots_share_neither_host_keys_nor_machine_id() -> None:
         Firmware.UEFI: passed(host_keys=("c",), machine_id="2"),
     }
     _compare(climbs)
-    assert Verdict(climbs=climbs).passed
+    assert BootTestResult(climbs=climbs).passed
     climbs[Firmware.UEFI].host_keys = ("c", "b")
     climbs[Firmware.UEFI].machine_id = "1"
     _compare(climbs)
-    verdict = Verdict(climbs=climbs)
+    verdict = BootTestResult(climbs=climbs)
     assert (verdict.failed, verdict.level) == (Level.CHECKS, Level.SYSTEM)
     assert "the same ssh host key" in verdict.words
     assert "the same machine-id" in verdict.words
@@ -85,7 +85,7 @@ class Machinery(SimpleNamespace):
 class Guests:
     """Stands in for machines: each boot takes the next climb of its firmware."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **planned: list[Climb]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **planned: list[BootResult]) -> None:
         self.planned, self._folder = planned, tmp_path
         self.booted: list[tuple[str, bool]] = []
         self.distrusted: list[str] = []
@@ -103,7 +103,7 @@ class Guests:
         serial.touch()
         return Machinery(machine=machine, serial=serial)
 
-    def examine(self, *, accelerated: bool) -> Verdict:
+    def examine(self, *, accelerated: bool) -> BootTestResult:
         firmware = tuple(Firmware(each) for each in self.planned)
         job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024, boot=USUAL,
                               checks={}, allow=())  # fmt: skip
@@ -118,7 +118,7 @@ class Guests:
 FACTS: Json = {"os": {}}
 
 
-def failed(level: Level, **more: Any) -> Climb:
+def failed(level: Level, **more: Any) -> BootResult:
     climb = passed(**more)
     climb.fail(level, f"no sign of {level}")
     return climb

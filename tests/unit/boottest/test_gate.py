@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cc_images.boottest import gate
-from cc_images.boottest.boot import Climb
-from cc_images.boottest.boot_test import Refused, Verdict
+from cc_images.boottest.boot import BootResult
+from cc_images.boottest.boot_test import BootTestResult, Refused
 from cc_images.boottest.gate import Gate
 from cc_images.engine.capacity import cores_of_guests
 from cc_images.errors import CCImagesError
@@ -27,7 +27,7 @@ JOB = BootJob(
     name="CC-X", tag="cc-x", arch=Arch.AMD64, version="20261120T120000Z", formats=(Format.QCOW2, Format.RAW),
     firmware=(Firmware.UEFI,), checks={}, asked="this test",
 )  # fmt: skip
-PASSED = Verdict(climbs={Firmware.UEFI: Climb(levels={Level.CHECKS: 9.0})})
+PASSED = BootTestResult(climbs={Firmware.UEFI: BootResult(levels={Level.CHECKS: 9.0})})
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
     """Return the formats that were booted; the trial itself has tests of its own, with real machines."""
     seen: list[Format] = []
 
-    def examine(job: BootJob, image: Path, disk_format: Format, **more: Any) -> Verdict:
+    def examine(job: BootJob, image: Path, disk_format: Format, **more: Any) -> BootTestResult:
         seen.append(disk_format)
         return PASSED
 
@@ -61,7 +61,7 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
 
 
 def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
-          environment: dict[str, str] | None = None) -> Verdict | None:  # fmt: skip
+          environment: dict[str, str] | None = None) -> BootTestResult | None:  # fmt: skip
     run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
     shop: Any = SimpleNamespace(
         store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
@@ -111,7 +111,7 @@ def test_a_file_that_holds_another_disk_does_not_pass(
 def test_a_refusal_is_recorded_and_no_pass(
     store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: BootTestResult(inside=("dirty",)))
     with pytest.raises(Refused, match="inside: dirty") as caught:
         admit(store, build, Format.QCOW2)
     assert caught.value.reason == "boot-inside"
@@ -126,7 +126,7 @@ def test_a_refusal_voids_an_older_pass(
     store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admit(store, build, Format.QCOW2, Format.RAW)
-    monkeypatch.setattr(gate, "examine", lambda *job, **more: Verdict(inside=("dirty",)))
+    monkeypatch.setattr(gate, "examine", lambda *job, **more: BootTestResult(inside=("dirty",)))
     with pytest.raises(Refused):
         admit(store, build, Format.QCOW2, asked="another test")
     assert store.passes(out.digest for out in build.outputs.values()) == {}

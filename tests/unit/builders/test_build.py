@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.builders.dib.build import Made, Workshop
-from cc_images.model.catalog import Arch, Artifact, Layer
+from cc_images.builders.dib.build import Built, Workshop
+from cc_images.model.catalog import Arch, Download, Layer
 from cc_images.model.plan import Base, BuildJob, LayerJob
 from cc_images.store.records import Store
 
@@ -35,10 +35,10 @@ class Silent:
 class Shop(Workshop):
     """A workshop whose dib writes a few bytes."""
 
-    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Built:
         workspace.mkdir(parents=True, exist_ok=True)
         (workspace / "tree").write_bytes(b"made now")
-        return Made(file=workspace / "tree", timings={}, upstream={ADDRESS: "today"})
+        return Built(file=workspace / "tree", timings={}, upstream={ADDRESS: "today"})
 
 
 def shop(store: Store, **of_layer: object) -> Shop:
@@ -98,9 +98,9 @@ def test_what_another_run_has_made_meanwhile_is_taken_unless_upstream_has_moved(
 
 def test_the_digest_of_an_artifact_that_is_not_pinned_is_part_of_what_was_seen(store: Store) -> None:
     url = "https://a.invalid/file"
-    artifacts = {"A": Artifact(url=url), "B": Artifact(url="https://a.invalid/b", sha256="b" * 64),
-                 "C": Artifact(url="https://a.invalid/c?token=geheim"), "D": Artifact(url="file:///d"),
-                 "E": Artifact(object="box/e", site="s")}  # fmt: skip
+    artifacts = {"A": Download(url=url), "B": Download(url="https://a.invalid/b", sha256="b" * 64),
+                 "C": Download(url="https://a.invalid/c?token=geheim"), "D": Download(url="file:///d"),
+                 "E": Download(object="box/e", site="s")}  # fmt: skip
     made = shop(store)
     for number, artifact in enumerate(artifacts.values()):
         made.note(artifact).parent.mkdir(parents=True, exist_ok=True)

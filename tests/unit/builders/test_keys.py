@@ -84,7 +84,7 @@ class Project:
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "--quiet", "-m", "x"], check=True)
 
-    def look(self) -> snapshot.Outlook:
+    def look(self) -> snapshot.Snapshot:
         loaded = loader.load(self.environ, self.root)
         return snapshot.look(self.request, loaded, Store(self.root / "store"), now=NOW, offline=False)
 

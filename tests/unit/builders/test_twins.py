@@ -452,7 +452,7 @@ def test_a_release_may_have_several_twins(tmp_path: Path, amd64: None) -> None:
     assert len(tags) == 2, "and a place of its own in the store"
 
 
-def look(tmp_path: Path, *tags: str, arches: tuple[Arch, ...] = (Arch.ARM64,)) -> snapshot.Outlook:
+def look(tmp_path: Path, *tags: str, arches: tuple[Arch, ...] = (Arch.ARM64,)) -> snapshot.Snapshot:
     request = Request(tags=tags, build=True, arches=arches)
     return snapshot.look(request, configured(tmp_path), Store(tmp_path / "store"), now=NOW, offline=True)
 
@@ -461,7 +461,7 @@ def configured(tmp_path: Path) -> Config:
     return load({"HOME": str(tmp_path)}, tmp_path)
 
 
-def tasks(seen: snapshot.Outlook) -> dict[str, Task]:
+def tasks(seen: snapshot.Snapshot) -> dict[str, Task]:
     plan: Plan = seen.plan("20261121T000000Z")
     return {task.id: task for task in plan.tasks}
 

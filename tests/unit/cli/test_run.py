@@ -18,7 +18,7 @@ import pytest
 from cc_images.api import followup, prune
 from cc_images.cli.main import run as cli_run
 from cc_images.engine.reservations import Ledger
-from cc_images.engine.resources import Stand
+from cc_images.engine.resources import Usage
 from cc_images.model.catalog import Arch, Build, Format, Output
 from cc_images.model.plan import Resource
 from cc_images.report.progress import EVENTS
@@ -128,7 +128,7 @@ def other(store: Store, tmp_path: Path) -> Iterator[str]:
 def test_a_run_waits_for_what_another_one_has_booked(store: Store, tmp_path: Path) -> None:
     busy = store.start_run(datetime(2026, 11, 22, 3, tzinfo=UTC))
     takes = {Resource.PUSH: 1, Resource.DISK: 1 << 40}
-    Ledger(store=store, run=busy).share(lambda others, asleep: Stand(takes=takes, keeps={}, wants={}))
+    Ledger(store=store, run=busy).share(lambda others, asleep: Usage(takes=takes, keeps={}, wants={}))
     command = [sys.executable, "-m", "cc_images", *PUSH]
     environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
@@ -325,5 +325,5 @@ def test_names_that_are_no_text_are_written_all_the_same(cli: Cli, store: Store,
 
 def test_a_command_that_takes_too_long_is_ended_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cc_images.api.followup.PATIENCE", 0.3)
-    (said,) = followup.follow_up(None, {"state": "ok"}, "x", followup.Wishes(notify="sh -c 'sleep 60; echo s3cret'"))
+    (said,) = followup.follow_up(None, {"state": "ok"}, "x", followup.FollowUp(notify="sh -c 'sleep 60; echo s3cret'"))
     assert said == "--notify: sh took longer than 0 seconds, and was ended"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_images.engine.execute import TICK, Decide, run
-from cc_images.engine.resources import Elsewhere
+from cc_images.engine.resources import OthersUsage
 from cc_images.engine.schedule import LANE, Schedule
-from cc_images.model.catalog import Arch, Artifact, Format
+from cc_images.model.catalog import Arch, Download, Format
 from cc_images.model.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
 
 GOOD = (Status.DONE, Status.CACHED)
@@ -21,7 +21,7 @@ GOOD = (Status.DONE, Status.CACHED)
 
 def job(kind: bool) -> Job:
     if kind:
-        return FetchJob(artifact=Artifact(url="file:/x"))
+        return FetchJob(artifact=Download(url="file:/x"))
     return PushJob(name="N", tag="n", arch=Arch.AMD64, version="v", format=Format.RAW, site="s", properties={})
 
 
@@ -202,7 +202,7 @@ class Busy:
     def share(self, decide: Decide) -> None:
         self.looks -= 1
         held = Counter({Resource.BUILD: 1, Resource.MEMORY: 9}) if self.looks >= 0 else Counter[Resource]()
-        decide(Elsewhere(held=held), ())
+        decide(OthersUsage(held=held), ())
 
     def idle(self) -> None:
         self.idles -= 1

@@ -14,10 +14,10 @@ import pytest
 
 from cc_images.engine import execute
 from cc_images.engine.reservations import HURRY, PAGE, Ledger
-from cc_images.engine.resources import Elsewhere, Stand
+from cc_images.engine.resources import OthersUsage, Usage
 from cc_images.engine.schedule import Books, Schedule
 from cc_images.host.files import try_lock
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.model.plan import RESOURCES, FetchJob, Plan, Resource, Result, Status, Task
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
@@ -42,9 +42,9 @@ def seen(
     """Let a run book something; return what it saw of others."""
     saw: list[Amounts] = []
 
-    def decide(elsewhere: Elsewhere, asleep: object) -> Stand:
+    def decide(elsewhere: OthersUsage, asleep: object) -> Usage:
         saw.append(+(elsewhere.held + elsewhere.gone))
-        return Stand(takes=takes or {}, keeps=keeps or {}, wants=wants or {})
+        return Usage(takes=takes or {}, keeps=keeps or {}, wants=wants or {})
 
     ledger.share(decide)
     return saw[0]
@@ -151,7 +151,7 @@ def test_whom_an_idle_run_waits_for_is_said_once(store: Store, runs: list[Run]) 
 
 
 def tasks(count: int) -> Plan:
-    job = FetchJob(artifact=Artifact(url="file:/x"))
+    job = FetchJob(artifact=Download(url="file:/x"))
     return Plan(version="v", tasks=tuple(Task(id=f"t{number}", job=job, reason="") for number in range(count)))
 
 
@@ -235,8 +235,8 @@ def test_two_runs_of_which_each_sleeps_on_what_the_other_has_made_both_end(store
 
 
 def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
-    def elsewhere(gone: Amounts | None = None, **held: int) -> Elsewhere:
-        return Elsewhere(
+    def elsewhere(gone: Amounts | None = None, **held: int) -> OthersUsage:
+        return OthersUsage(
             held=Counter({Resource(each): count for each, count in held.items()}), gone=Counter(gone or {})
         )
 
@@ -247,7 +247,7 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
         assert made.stand().wants == {}
         made.finish(Result(task="t0", status=Status.DONE))
         wanted = {Resource.FETCH: 1, Resource.DISK: 700, Resource.MEMORY: 10}
-        assert made.stand() == Stand(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
+        assert made.stand() == Usage(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
         return made
 
     assert schedule().start(elsewhere(build=1, disk=1)) == [], "another run is at work, and will give back some room"
@@ -262,6 +262,6 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
 
 def test_places_are_a_runs_own_and_sleepers_take_nothing() -> None:
     schedule = Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
-    assert [task.id for task in schedule.start(Elsewhere(held=Counter({Resource.FETCH: 99})))] == ["t0"]
+    assert [task.id for task in schedule.start(OthersUsage(held=Counter({Resource.FETCH: 99})))] == ["t0"]
     assert schedule.stand().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
     assert schedule.stand({"t0"}).takes == {}

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.engine.resources import NOBODY, PLACES, Elsewhere, Stand
+from cc_images.engine.resources import NOBODY, PLACES, OthersUsage, Usage
 from cc_images.engine.schedule import LANE, Books, Schedule
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.model.plan import FetchJob, Plan, Resource, Result, Status, Task
 from tests.unit.engine.test_execute import LIMITS, plans
 
@@ -63,7 +63,7 @@ class Plain:
         over = self.results.keys()
         return [task for task in self.waiting.values() if not task.cached and over >= {*task.needs, *task.after}]
 
-    def start(self, elsewhere: Elsewhere) -> list[Task]:
+    def start(self, elsewhere: OthersUsage) -> list[Task]:
         used = self.taken() + self.kept()
         used.update({each: count for each, count in (elsewhere.held + elsewhere.gone).items() if each not in PLACES})
         lanes = Counter(task.lane for task in self.running.values())
@@ -85,16 +85,16 @@ class Plain:
             self.running[task.id] = self.waiting.pop(task.id)
         return chosen
 
-    def stand(self) -> Stand:
+    def stand(self) -> Usage:
         wants = {} if self.running else next((self.takes[task.id] for task in self.ready()), {})
-        return Stand(takes=self.taken(), keeps=self.kept(), wants=wants)
+        return Usage(takes=self.taken(), keeps=self.kept(), wants=wants)
 
 
 AMOUNTS = st.dictionaries(
     st.sampled_from([f"t{number}" for number in range(12)]),
     st.dictionaries(st.sampled_from([Resource.MEMORY, Resource.DISK]), st.integers(1, 4), max_size=2),
 )
-OTHERS = st.sampled_from([NOBODY, Elsewhere(held=Counter({Resource.BUILD: 1, Resource.MEMORY: 2}))])
+OTHERS = st.sampled_from([NOBODY, OthersUsage(held=Counter({Resource.BUILD: 1, Resource.MEMORY: 2}))])
 
 
 @settings(deadline=None, max_examples=300)
@@ -124,7 +124,7 @@ def test_it_decides_as_one_that_looks_at_everything(
 
 def seconds(count: int) -> float:
     tasks = tuple(
-        Task(id=f"t{number}", job=FetchJob(artifact=Artifact(url=f"file:///{number}")), reason="")
+        Task(id=f"t{number}", job=FetchJob(artifact=Download(url=f"file:///{number}")), reason="")
         for number in range(count)
     )
     began = time.process_time()

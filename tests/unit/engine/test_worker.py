@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.builders.dib.build import Made, Workshop
+from cc_images.builders.dib.build import Built, Workshop
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.engine.worker import Worker
 from cc_images.errors import CCImagesError
@@ -27,18 +27,18 @@ LOCK = "image cc-one amd64"
 class Shop(Workshop):
     """A workshop whose builds are a file."""
 
-    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Built:
         log.write(b"built\n")
         (workspace / "out").mkdir(parents=True)
         disk = workspace / "out" / "disk.raw"
         disk.write_bytes(bytes(4096))
-        return Made(file=disk, timings={}, upstream={})
+        return Built(file=disk, timings={}, upstream={})
 
 
 class Broken(Workshop):
     """A workshop in which nothing works."""
 
-    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Made:
+    def make(self, task: str, job: BuildJob, workspace: Path, log: BinaryIO) -> Built:
         raise CCImagesError("it does not work")
 
 

@@ -37,7 +37,7 @@ class Project:
         text = f"CC-One: {{elements: [os], disk: [block], environment: {{DIB_SETTING: '{setting}'}}}}\n"
         write_files(self.root, images=text, sites="local: {directory: site}")
 
-    def look(self, **request: object) -> snapshot.Outlook:
+    def look(self, **request: object) -> snapshot.Snapshot:
         loaded = loader.load({"HOME": str(self.root)}, self.root)
         wanted = Request(tags=("cc-one",), **request)  # type: ignore[arg-type]
         return snapshot.look(wanted, loaded, self.store, now=NOW, offline=False)

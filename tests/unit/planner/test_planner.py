@@ -10,9 +10,9 @@ import pytest
 
 from cc_images.boottest.policy import trial
 from cc_images.errors import UserError
-from cc_images.model.catalog import Arch, Artifact, Build, Firmware, Format, Image, Output, Site
+from cc_images.model.catalog import Arch, Build, Download, Firmware, Format, Image, Output, Site
 from cc_images.model.plan import BootJob, BuildJob, Plan, Request
-from cc_images.planner.planner import Candidate, make_plan
+from cc_images.planner.planner import ImageState, make_plan
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOCAL = Site(name="local", directory="/d", is_baremetal=True)
@@ -28,7 +28,7 @@ def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
 
 def candidate(
     name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object
-) -> Candidate:
+) -> ImageState:
     made = replace(Image(name=name), **image)  # type: ignore[arg-type]
     job = BuildJob(
         name=name,
@@ -43,10 +43,10 @@ def candidate(
         artifacts=made.artifacts,
         timeout=1,
     )
-    return Candidate(image=made, arch=Arch.AMD64, job=job, match=match, newest=newest or match)
+    return ImageState(image=made, arch=Arch.AMD64, job=job, match=match, newest=newest or match)
 
 
-def planned(request: Request, *candidates: Candidate, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
+def planned(request: Request, *candidates: ImageState, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
     return make_plan(request, candidates, sites, version="v1", now=NOW)
 
 
@@ -138,7 +138,7 @@ def test_a_format_that_a_site_wants_is_made_from_what_is_stored() -> None:
 def test_a_pass_counts_for_the_same_bytes_and_the_same_checks_only() -> None:
     image = candidate(newest=built())
 
-    def boots(image: Candidate, passes: dict[str, str]) -> bool:
+    def boots(image: ImageState, passes: dict[str, str]) -> bool:
         plan = make_plan(PUSH, [image], (LOCAL,), version="v1", now=NOW, passes=passes)
         return not plan.tasks[0].cached
 
@@ -195,7 +195,7 @@ def test_arm64_goes_to_bare_metal_unless_a_site_says_otherwise() -> None:
 
 
 def test_children_wait_for_parents_and_share_artifacts() -> None:
-    artifact = Artifact(url="https://x.invalid/tool.run?signature=1")
+    artifact = Download(url="https://x.invalid/tool.run?signature=1")
     parent = candidate("P", artifacts={"A": artifact})
     child = candidate("C", depends=("p",), artifacts={"A": artifact})
     plan = planned(BUILD, parent, child)
@@ -228,7 +228,7 @@ def test_published_properties() -> None:
 
 
 def test_a_plan_as_json_has_no_secret() -> None:
-    secret = Artifact(url="https://user:geheim@x.invalid/a.run?signature=geheim")
+    secret = Download(url="https://user:geheim@x.invalid/a.run?signature=geheim")
     plan = planned(BOTH, candidate(artifacts={"DIB_A": secret}))
     assert plan.tasks[0].id == f"fetch a.run {secret.identity}"
     assert "geheim" not in json.dumps(plan.as_json(), default=str)
@@ -236,7 +236,7 @@ def test_a_plan_as_json_has_no_secret() -> None:
 
 def test_one_address_with_two_digests_is_fetched_twice() -> None:
     url = "https://x.invalid/a.run"
-    one = candidate("A", artifacts={"X": Artifact(url=url, sha256="1" * 64)})
-    two = candidate("B", artifacts={"X": Artifact(url=url)})
+    one = candidate("A", artifacts={"X": Download(url=url, sha256="1" * 64)})
+    two = candidate("B", artifacts={"X": Download(url=url)})
     fetches = [task for task in planned(BUILD, one, two).tasks if task.id.startswith("fetch")]
     assert len(fetches) == 2

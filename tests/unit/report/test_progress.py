@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cc_images.engine.capacity import Host, book
 from cc_images.engine.forecast import Forecast
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.model.plan import FetchJob, Plan, Result, Status, Task
 from cc_images.report import progress
 from cc_images.report.bars import Bars, Running
@@ -24,7 +24,7 @@ from cc_images.report.progress import EVENTS, Events, Lines
 from cc_images.store.durations import History
 from tests.conftest import REPOSITORY
 
-JOB = FetchJob(artifact=Artifact(url="file:/x"))
+JOB = FetchJob(artifact=Download(url="file:/x"))
 TASKS = tuple(Task(id=f"fetch {name}", job=JOB, reason="") for name in "ab")
 PLAN = Plan(version="20261122T030000Z", tasks=TASKS)
 

@@ -33,7 +33,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return load({"HOME": str(home)}, home)
 
 
-def planned(config: Config, tmp_path: Path, *tags: str) -> tuple[snapshot.Outlook, list[object]]:
+def planned(config: Config, tmp_path: Path, *tags: str) -> tuple[snapshot.Snapshot, list[object]]:
     request = Request(tags=tags, build=True, push=True)
     seen = snapshot.look(request, config, Store(tmp_path / "store"), now=TODAY, offline=True)
     return seen, [task.job for task in seen.plan("20261121T000000Z").tasks]

@@ -17,7 +17,7 @@ import pytest
 
 from cc_images.api.prune import prune
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.model.catalog import Artifact
+from cc_images.model.catalog import Download
 from cc_images.sources import artifacts
 from cc_images.store.records import Store
 
@@ -77,7 +77,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def fetched(store: Store, url: str, sha256: str = "") -> bytes:
-    blob = artifacts.fetch(Artifact(url=url, sha256=sha256), store, {}, stop=threading.Event())
+    blob = artifacts.fetch(Download(url=url, sha256=sha256), store, {}, stop=threading.Event())
     return blob.path.read_bytes()
 
 
@@ -180,7 +180,7 @@ def test_a_download_can_be_ended(store: Store, server: str) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Interrupted):
-        artifacts.fetch(Artifact(url=f"{server}/tool"), store, {}, stop=stop)
+        artifacts.fetch(Download(url=f"{server}/tool"), store, {}, stop=stop)
 
 
 def test_unfinished_downloads_are_forgotten_in_the_end(
@@ -196,7 +196,7 @@ def test_unfinished_downloads_are_forgotten_in_the_end(
 
 def test_a_cloud_that_nobody_knows_is_named(store: Store) -> None:
     with pytest.raises(CCImagesError, match=r"site s: clouds\.yaml has no usable entry s"):
-        artifacts.fetch(Artifact(object="c/o", site="s"), store, {}, stop=threading.Event())
+        artifacts.fetch(Download(object="c/o", site="s"), store, {}, stop=threading.Event())
 
 
 class Trickster(BaseHTTPRequestHandler):
@@ -329,9 +329,9 @@ def test_an_address_that_is_none_has_a_message_without_its_signature(store: Stor
 
 
 def test_a_signature_may_stand_behind_a_hash() -> None:
-    artifact = Artifact(url="https://h.invalid/y.tgz#sig=GEHEIM")
+    artifact = Download(url="https://h.invalid/y.tgz#sig=GEHEIM")
     assert (artifact.shown, artifact.basename) == ("https://h.invalid/y.tgz", "y.tgz")
-    assert Artifact(url="https://h.invalid/d/..").basename not in ("..", "")
+    assert Download(url="https://h.invalid/d/..").basename not in ("..", "")
 
 
 def test_unfinished_downloads_make_room_unless_somebody_goes_on_with_them(store: Store, server: str) -> None:
