@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from cc_images.boottest import acceleration, qemu
+from cc_images.builders.base import LEAST_FREE
 from cc_images.builders.dib import disk_layout, twins
-from cc_images.builders.dib.build import LEAST_FREE
 from cc_images.builders.dib.element_path import known_folders
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.config.loader import Config

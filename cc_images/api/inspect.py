@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from cc_images import clock
-from cc_images.api.run import stopped_by_signals
 from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
 from cc_images.boottest.boot import BootResult, climb
 from cc_images.boottest.guest import Guest
 from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
-from cc_images.builders.dib.element_path import known_folders, with_claims
-from cc_images.builders.dib.elements import Elements
+from cc_images.builders.base import image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import UserError
 from cc_images.host import sandbox
@@ -43,6 +40,14 @@ MOST_FOR_A_SOCKET = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """How a look at an image is ended early, and the words of the command line for the run's journal."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
 
@@ -53,14 +58,14 @@ class Inspection:
 
 
 def inspect(
-    config: Config, what: str, arches: Sequence[Arch], against: str = ""
+    config: Config, what: str, arches: Sequence[Arch], against: str = "", *, bench: Bench | None = None
 ) -> tuple[Inspection, Inspection | None]:
     """Return what is inside the newest build of a tag, or a file, and inside what it shall be compared with.
 
     `against` is a version of the same tag, or a file. Raises UserError for what is neither.
     """
     inspector.require_host()
-    with _run(config) as (store, run, stop):
+    with _run(config, bench) as (store, run, stop):
         one = _inspected(config, store, run, stop, what, arches, "")
         other = None
         if against:
@@ -71,7 +76,9 @@ def inspect(
     return one, other
 
 
-def editions(config: Config, tag: str, arches: Sequence[Arch], old: str = "", new: str = "") -> tuple[Edition, Edition]:
+def editions(
+    config: Config, tag: str, arches: Sequence[Arch], old: str = "", new: str = "", *, bench: Bench | None = None
+) -> tuple[Edition, Edition]:
     """Return two versions of a tag: by default the newest, and the one before the other.
 
     What their records do not say is looked up inside. Raises UserError for versions that the store does not have.
@@ -88,14 +95,14 @@ def editions(config: Config, tag: str, arches: Sequence[Arch], old: str = "", ne
             reason="never-built",
         )
     earlier, _ = _stored(store, image, arch, before)
-    return _edition(config, store, image, earlier), _edition(config, store, image, later)
+    return _edition(config, store, image, earlier, bench), _edition(config, store, image, later, bench)
 
 
-def _edition(config: Config, store: Store, image: Image, build: Build) -> Edition:
+def _edition(config: Config, store: Store, image: Image, build: Build, bench: Bench | None) -> Edition:
     known = store.details(build).get("contents")
     if not known:
         inspector.require_host()
-        with _run(config) as (_, run, stop):
+        with _run(config, bench) as (_, run, stop):
             found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
         inspector.require_system(found.facts)
         known = contents.contents(found.facts)
@@ -149,6 +156,7 @@ def boot(
     shell: bool,
     keep: bool,
     tell: Callable[[str], None],
+    bench: Bench | None = None,
 ) -> BootResult:
     """Boot the newest build of a tag; with `shell` log in, with `keep` leave the machine on until Ctrl-C.
 
@@ -159,9 +167,9 @@ def boot(
     if chosen not in image.boots_with(arch):
         raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
     guest.require(qemu.lacking(arch, (chosen,)))
-    with _run(config) as (store, run, stop), _near(run) as near:
+    with _run(config, bench) as (store, run, stop), _near(run) as near:
         build, output = _stored(store, image, arch, "")
-        ((image, _),), _ = with_claims([(image, arch)], config, Elements(known_folders(config, store)))
+        ((image, _),), _ = image_builder().resolver(config, store, fetch=False).with_claims([(image, arch)])
         job = boot_job(image, arch, build.version, (output.format,))
         contract, _ = settled(job.boot, store.details(build).get("contents", {}))
         memory = store.root / acceleration.MEMORY
@@ -236,14 +244,13 @@ def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build
 
 
 @contextmanager
-def _run(config: Config) -> Iterator[tuple[Store, Run, threading.Event]]:
-    """Give a private folder in the store, which is gone afterwards, and something that Ctrl-C sets."""
-    store, stop = Store(config.store), threading.Event()
-    with stopped_by_signals(stop):
-        store.reap(sandbox.remove)
-        run = store.start_run(clock.now())
-        try:
-            yield store, run, stop
-        finally:
-            Journal(store.root, run.version).note(state=State.OK, words=sys.argv[1:])
-            store.finish_run(run, sandbox.remove)
+def _run(config: Config, bench: Bench | None) -> Iterator[tuple[Store, Run, threading.Event]]:
+    """Give a private folder in the store, which is gone afterwards, and an event that asks to stop."""
+    bench, store = bench or Bench(), Store(config.store)
+    store.reap(sandbox.remove)
+    run = store.start_run(clock.now())
+    try:
+        yield store, run, bench.stop
+    finally:
+        Journal(store.root, run.version).note(state=State.OK, words=list(bench.words))
+        store.finish_run(run, sandbox.remove)

@@ -36,13 +36,13 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
         sandbox.require_host()
         user_emulation.require_programs({job.arch for job in builds})
-        if not LOOP_CONTROL.exists() and any(job.disk for job in builds):
+        if not LOOP_CONTROL.exists() and any(job.spec.needs_loop_devices for job in builds):
             raise CCImagesError(
                 f"{LOOP_CONTROL} is not there, and builds make their disks on loop devices",
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
                 reason="missing-device",
             )
-    if missing := lacking(dict.fromkeys(each for job in builds for each in job.programs)):
+    if missing := lacking(dict.fromkeys(each for job in builds for each in job.spec.host_programs)):
         raise CCImagesError(
             "the disks' layouts take what is missing on this host: " + ", ".join(missing),
             hint="install it",
@@ -59,10 +59,7 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
 
 def _mirrors(builds: Sequence[BuildJob]) -> list[str]:
     """Say which of the mirrors that variables name do not answer; any answer will do."""
-    values = (each for job in builds for each in job.environment.items())
-    named = dict.fromkeys(
-        value for name, value in values if "MIRROR" in name and value.startswith(("http://", "https://"))
-    )
+    named = dict.fromkeys(address for job in builds for address in job.spec.mirrors)
 
     def look(address: str) -> str:
         request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "cc-images"})

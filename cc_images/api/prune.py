@@ -160,15 +160,16 @@ def _runs(store: Store) -> list[Item]:
 
 
 def _left_by(store: Store, run: str) -> list[Path]:
-    beside = [store.root / "runs" / f"{run}{ending}" for ending in (".json", ".html")]
+    beside = [store.root / "runs" / f"{run}{ending}" for ending in (".json", ".html", "/events.jsonl")]
     return [*(store.root / "logs" / run).glob("*"), *(path for path in beside if path.exists())]
 
 
 def _drop_run(store: Store, run: str) -> int:
     files = _left_by(store, run)
     freed = sum(map(_unlink, files))
-    with suppress(OSError):  # somebody has put a folder there
-        (store.root / "logs" / run).rmdir()
+    for folder in ("logs", "runs"):
+        with suppress(OSError):  # somebody has put a folder there, or there is none
+            (store.root / folder / run).rmdir()
     return freed
 
 

@@ -7,104 +7,107 @@ asked of them, and is kept with the digest.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from cc_images.boottest import acceleration, inspector
 from cc_images.boottest.boot_test import BootTestResult, Refused, examine
-from cc_images.builders.dib.build import Workshop
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Build, Format, Output
 from cc_images.model.plan import BootJob
-from cc_images.model.redaction import redacted
+from cc_images.model.redaction import redacted, secret_values
 from cc_images.outputs import disk
+from cc_images.store.run_context import TaskContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """The gate for one version. `intact` returns a name for an output's file after reading it through."""
 
-    shop: Workshop
+    context: TaskContext
     job: BootJob
     build: Build
+    variables: Mapping[str, str]
+    """The variables of the image's builds, with secrets."""
+    declared: tuple[str, ...]
+    """The variables that are declared secrets."""
     intact: Callable[[Output], Path]
 
-    def admit(self, task: str, outputs: Sequence[Output], log: BinaryIO) -> BootTestResult | None:
+    def admit(self, outputs: Sequence[Output]) -> BootTestResult | None:
         """Let the files pass; return the verdict, or None when nothing had to be booted.
 
         Raises Refused for an image that does not pass, and CCImagesError for a file that holds another disk.
         """
         every = self.build.outputs
-        passes = self.shop.store.passes(output.digest for output in every.values())
-        passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.asked}
+        passes = self.context.store.passes(output.digest for output in every.values())
+        passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.test_key}
         verdict = None
         if not passed:
             booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
-            verdict = self._tried(task, booted, log)
+            verdict = self._tried(booted)
             passed[booted.format] = booted
         model = next(iter(passed.values()))
         for output in outputs:
             if output.format not in passed:
-                self._compare(task, output, model)
+                self._compare(output, model)
         return verdict
 
-    def _compare(self, task: str, output: Output, model: Output) -> None:
+    def _compare(self, output: Output, model: Output) -> None:
         """Let a file pass that holds the same disk as one that has passed."""
-        self.shop.progress.step(task, f"comparing {output.format} with {model.format}")
+        self.context.step(f"comparing {output.format} with {model.format}")
         files = self.intact(model), model.format, self.intact(output), output.format
-        if not disk.same(*files, stop=self.shop.stop):
-            self.shop.store.forget_pass(model.digest)  # one of the two is not what was built
+        if not disk.same(*files, stop=self.context.stop):
+            self.context.store.forget_pass(model.digest)  # one of the two is not what was built
             raise _unlike(output, model)
         self._note(output)
 
-    def _tried(self, task: str, output: Output, log: BinaryIO) -> BootTestResult:
+    def _tried(self, output: Output) -> BootTestResult:
         """Put one file through its trial and write down what became of it."""
-        store, run = self.shop.store, self.shop.run
+        store, run, settings = self.context.store, self.context.run.run, self.context.run.settings
         self._require_secrets()
-        variables, memory = self.shop.variables(self.job.tag), store.root / acceleration.MEMORY
+        memory = store.root / acceleration.MEMORY
         verdict = examine(
             self.job,
             self.intact(output),
             output.format,
             folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
             guards=run.work / "guards",
-            serial_log=lambda firmware: run.log_path(f"{task} {firmware} serial"),
-            secrets=self.shop.secrets(self.job.tag),
-            admitted=inspector.admitted_keys(variables),
+            serial_log=lambda firmware: run.log_path(f"{self.context.task} {firmware} serial"),
+            secrets=secret_values({**self.variables, **self.context.run.network}, self.declared),
+            admitted=inspector.admitted_keys(self.variables),
             accelerated=acceleration.acceleration(self.job.arch, memory).runs,
-            cores=self.shop.guest_cores,
-            at_once=self.shop.guests_at_once,
-            log=log,
-            stop=self.shop.stop,
-            report=partial(self.shop.progress.step, task),
+            cores=settings.guest_cores,
+            at_once=settings.guests_at_once,
+            log=self.context.log,
+            stop=self.context.stop,
+            report=self.context.step,
             distrust=partial(acceleration.distrust, self.job.arch, memory),
         )
         said = verdict.as_json()
-        log.write(json.dumps(said, indent=1).encode() + b"\n")
+        self.context.log.write(json.dumps(said, indent=1).encode() + b"\n")
         store.note_boot(self.build, verdict.level, said, verdict.contents)
         if not verdict.passed:
             for each in self.build.outputs.values():
                 store.forget_pass(each.digest)
-            raise Refused(verdict, self._hint(task, verdict))
+            raise Refused(verdict, self._hint(verdict))
         self._note(output)
         return verdict
 
-    def _hint(self, task: str, verdict: BootTestResult) -> str:
+    def _hint(self, verdict: BootTestResult) -> str:
         """Return what the user can do about a refusal."""
         tag, firmware = self.job.tag, verdict.stuck
         if firmware is None:
-            return f"mend the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
-        serial = self.shop.run.log_path(f"{task} {firmware} serial")
+            return f"correct the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
+        serial = self.context.run.run.log_path(f"{self.context.task} {firmware} serial")
         return f"read {serial}, or look yourself: `cc-images boot {tag} --firmware {firmware} --keep`"
 
     def _require_secrets(self) -> None:
         """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
-        built = self.shop.store.details(self.build).get("recipe", {}).get("environment", {})
-        declared = self.shop.declared(self.job.tag)
-        now = redacted(self.shop.variables(self.job.tag), declared=declared)
+        built = self.context.store.details(self.build).get("recipe", {}).get("environment", {})
+        declared = self.declared
+        now = redacted(self.variables, declared=declared)
         unknown = [name for name, shown in built.items() if "sha256:" in shown and now.get(name) != shown]
         if unknown:
             raise CCImagesError(
@@ -120,8 +123,8 @@ class Gate:
             )
 
     def _note(self, output: Output) -> None:
-        said = {"asked": self.job.asked, "tag": self.job.tag, "version": self.build.version}
-        self.shop.store.note_pass(output.digest, said)
+        said = {"asked": self.job.test_key, "tag": self.job.tag, "version": self.build.version}
+        self.context.store.note_pass(output.digest, said)
 
 
 def _unlike(output: Output, model: Output) -> CCImagesError:

@@ -16,13 +16,13 @@ LEAST_MEMORY = 1024
 """MiB of a guest's memory."""
 
 
-def trial(image: Image, arch: Arch) -> str:
+def boot_test_key(image: Image, arch: Arch) -> str:
     """Return the name of what an image is put through: a pass of another one does not count."""
     firmware = [each.value for each in image.boots_with(arch)]
-    asked: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
-    asked |= {"allow": sorted(image.allow)} if image.allow else {}
-    asked |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
-    return key_of(asked)
+    tested: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
+    tested |= {"allow": sorted(image.allow)} if image.allow else {}
+    tested |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
+    return key_of(tested)
 
 
 def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
@@ -35,7 +35,7 @@ def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]
         formats=formats,
         firmware=image.boots_with(arch),
         checks=image.checks,
-        asked=trial(image, arch),
+        test_key=boot_test_key(image, arch),
         memory_mib=_memory(image),
         allow=image.allow,
         boot=image.boot,

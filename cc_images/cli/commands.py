@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cc_images import clock
+from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import VERSION_FORMAT, Arch, Firmware
@@ -112,7 +113,8 @@ def inspect(options: argparse.Namespace) -> int:
     from cc_images.api import inspect
     from cc_images.boottest import contents
 
-    one, other = inspect.inspect(_config(), options.what, _arches(options), options.against)
+    with bench() as mine:
+        one, other = inspect.inspect(_config(), options.what, _arches(options), options.against, bench=mine)
     differences = contents.differences(other.facts, one.facts) if other else {}
     if options.json:
         said = {"image": one.title, "facts": one.facts, "problems": one.problems}
@@ -128,15 +130,17 @@ def boot(options: argparse.Namespace) -> int:
     """Boot the newest build for a person."""
     from cc_images.api import inspect
 
-    found = inspect.boot(
-        _config(),
-        options.tag,
-        _arches(options),
-        Firmware(options.firmware) if options.firmware else None,
-        shell=options.ssh or (sys.stdin.isatty() and sys.stdout.isatty() and not (options.keep or options.json)),
-        keep=options.keep,
-        tell=lambda said: text.say(said, to=sys.stderr if options.json else sys.stdout),
-    )
+    with bench() as mine:
+        found = inspect.boot(
+            _config(),
+            options.tag,
+            _arches(options),
+            Firmware(options.firmware) if options.firmware else None,
+            shell=options.ssh or (sys.stdin.isatty() and sys.stdout.isatty() and not (options.keep or options.json)),
+            keep=options.keep,
+            tell=lambda said: text.say(said, to=sys.stderr if options.json else sys.stdout),
+            bench=mine,
+        )
     if options.json:
         said = {"levels": found.levels, "failed": found.failed, "problems": found.problems}
         text.say(text.as_json(said))

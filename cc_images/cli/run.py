@@ -13,7 +13,7 @@ from cc_images.api import followup
 from cc_images.api.followup import FollowUp
 from cc_images.api.outcome import Outcome
 from cc_images.api.run import run as carry_out
-from cc_images.api.run import stopped_by_signals
+from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json

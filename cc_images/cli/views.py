@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cc_images import clock
 from cc_images.api.status import overview
+from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.host.files import clear_errors
@@ -150,7 +151,9 @@ def diff(options: argparse.Namespace) -> int:
     from cc_images.report import release_notes
 
     arches = tuple(Arch(word) for word in options.architecture)
-    notes = release_notes.compare(*inspect.editions(_config(), options.tag, arches, options.old, options.new))
+    with bench() as mine:
+        both = inspect.editions(_config(), options.tag, arches, options.old, options.new, bench=mine)
+    notes = release_notes.compare(*both)
     if options.json:
         text.say(text.as_json(notes.as_json()))
     else:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cc_images.boottest.policy import LEAST_MEMORY
+from cc_images.engine.resources import Reservation
 from cc_images.model.catalog import Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, Resource
 from cc_images.store.durations import History
@@ -65,13 +66,9 @@ class Bookings:
     """
 
     limits: Mapping[Resource, int]
-    books: Mapping[str, Mapping[Resource, int]]
+    reserved: Mapping[str, Reservation]
     tmpfs: Mapping[str, int] = field(default_factory=dict)
     guest_cores: int = 1
-    leaves: Mapping[str, Mapping[Resource, int]] = field(default_factory=dict)
-    """What a build leaves in its workspace until its conversion is over, and the room for that: no conversion waits."""
-    keeps: Mapping[str, Mapping[Resource, int]] = field(default_factory=dict)
-    """What stays in the store."""
 
 
 def book(plan: Plan, host: Host, jobs: int, history: History, copies: Collection[str] = ()) -> Bookings:
@@ -90,39 +87,42 @@ def book(plan: Plan, host: Host, jobs: int, history: History, copies: Collection
         Resource.DISK: max(0, host.disk - RESERVE_MIB),
     }
     guest_cores = cores_of_guests(plan, host.cores, host.guests_at_once)
-    books: dict[str, Mapping[Resource, int]] = {}
+    reserved: dict[str, Reservation] = {}
     tmpfs: dict[str, int] = {}
-    leaves: dict[str, Mapping[Resource, int]] = {}
-    keeps: dict[str, Mapping[Resource, int]] = {}
     conversions = {need: task.id for task in plan.tasks if isinstance(task.job, ConvertJob) for need in task.needs}
     for task in plan.tasks:
         known = history.most(task.id)
         match task.job:
             case BuildJob():
-                scratch = _measured(known.scratch) if known and known.scratch else task.job.scratch << 10
+                scratch = _measured(known.scratch) if known and known.scratch else task.job.spec.scratch << 10
                 disk = _measured(known.disk) if known and known.disk else DISK_MIB
                 disk += _room(history, conversions[task.id]) if task.id in conversions else 0
                 in_memory = scratch <= host.memory * TMPFS_SHARE / jobs
                 if in_memory:
                     tmpfs[task.id] = int(host.memory * TMPFS_SHARE)
                 memory = max(BUILD_MIB, _measured(known.memory) if known else 0)
-                books[task.id] = (
+                uses = (
                     {Resource.MEMORY: memory + scratch, Resource.DISK: disk}
                     if in_memory
                     else {Resource.MEMORY: memory, Resource.DISK: disk + scratch}
                 )
-                (keeps if isinstance(task.job, LayerJob) else leaves)[task.id] = {Resource.DISK: disk}
+                left = {Resource.DISK: disk}
+                reserved[task.id] = (
+                    Reservation(uses=uses, kept=left)
+                    if isinstance(task.job, LayerJob)
+                    else Reservation(uses=uses, until_consumed=left)  # room for the conversion, too: none waits
+                )
             case ConvertJob():
-                keeps[task.id] = {Resource.DISK: _room(history, task.id)}
-                if not task.needs:  # else its build has booked that
-                    books[task.id] = keeps[task.id]
+                room = {Resource.DISK: _room(history, task.id)}
+                reserved[task.id] = Reservation(uses={} if task.needs else room, kept=room)  # its build has the room
             case PushJob(site=site) if site in copies:
-                books[task.id] = keeps[task.id] = {Resource.DISK: _room(history, task.id)}
+                room = {Resource.DISK: _room(history, task.id)}
+                reserved[task.id] = Reservation(uses=room, kept=room)
             case BootJob():
                 guests = task.job.guests(host.guests_at_once)
                 memory = guests * (task.job.memory_mib + GUEST_MIB)
-                books[task.id] = {Resource.CORES: guests * guest_cores, Resource.MEMORY: memory}
-    return Bookings(limits=limits, books=books, tmpfs=tmpfs, guest_cores=guest_cores, leaves=leaves, keeps=keeps)
+                reserved[task.id] = Reservation(uses={Resource.CORES: guests * guest_cores, Resource.MEMORY: memory})
+    return Bookings(limits=limits, reserved=reserved, tmpfs=tmpfs, guest_cores=guest_cores)
 
 
 def copies(sites: Iterable[Site], store: Path) -> frozenset[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from cc_images.engine.capacity import Bookings
 from cc_images.engine.schedule import Schedule
 from cc_images.model.plan import Plan, Result, Status, Task
+from cc_images.store.durations import History
 
 SHORTEST = 1.0
 """Seconds that a task is expected to go on for when it has already taken longer than usual."""
@@ -59,11 +60,27 @@ class Forecast:
             schedule.finish(Result(task=ended, status=Status.DONE))
 
     def _schedule(self, tasks: tuple[Task, ...]) -> Schedule:
-        booked = self.bookings
-        return Schedule(replace(self.plan, tasks=tasks), booked.limits, booked.books, booked.leaves, booked.keeps)
+        return Schedule(replace(self.plan, tasks=tasks), self.bookings.limits, self.bookings.reserved)
+
+    @classmethod
+    def of(cls, plan: Plan, bookings: Bookings, history: History, parents: Mapping[str, str]) -> Forecast:
+        """Return the forecast by what tasks took before; `parents` has the tag of each image's first parent.
+
+        A task that never ran counts as that of its nearest ancestor that did.
+        """
+        found = {task.id: took for task in plan.tasks if (took := _usual(task, history, parents)) is not None}
+        return cls(plan=plan, bookings=bookings, usual=found)
 
     def _left(self, task: str, elapsed: float) -> float:
         usual = self.usual.get(task)
         if usual is None:
             return 0.0
         return max(SHORTEST, usual - elapsed) if elapsed else usual
+
+
+def _usual(task: Task, history: History, parents: Mapping[str, str]) -> float | None:
+    took, tag = history.seconds(task.id), getattr(task.job, "tag", "")
+    while took is None and (parent := parents.get(tag)):
+        took = history.seconds(task.id.replace(f" {task.job.tag} ", f" {parent} "))  # type: ignore[union-attr]
+        tag = parent
+    return took

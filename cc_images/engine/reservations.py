@@ -1,8 +1,8 @@
-"""The ledger: what the runs of one store have booked of their host, so that together they book no more than it has.
+"""Reservations: the shares that the runs of one store take of their host, which together are no more than it has.
 
-Each run keeps its page in its own folder, and turns it while it holds the lock of the ledger, so nobody starts anything
-between its look at the others' pages and what it writes. Of a run that is dead, or on another host, only the room in
-the store counts.
+Each run keeps its page in its own folder, and writes it while it holds the lock `ledger`, so nobody starts anything
+between its look at the others' pages and its own. Of a run that is dead, or on another host, only the room in the store
+counts.
 """
 
 from __future__ import annotations
@@ -73,16 +73,16 @@ class Page:
 
 
 @dataclass(slots=True, kw_only=True)
-class Ledger:
-    """The ledger of a store as one run sees it from now on: the engine's desk.
+class SharedReservations:
+    """The reservations of a store's runs as one of them sees them from now on.
 
-    `waiting` is told whom the whole run waits for. A ledger that cannot be locked, read or written keeps nobody from
-    working: such a run is alone.
+    `on_wait` is called with the blocker when the whole run has to wait. A book that cannot be locked, read or written
+    keeps nobody from working: such a run is alone.
     """
 
     store: Store
     run: Run
-    waiting: Callable[[str], None] = lambda whom: None
+    on_wait: Callable[[str], None] = lambda blocker: None
     _began: float = field(default_factory=time.monotonic)
     _page: Page = field(default_factory=Page)
     _is_written: bool = True
@@ -99,11 +99,11 @@ class Ledger:
             self._turn(decide(self._elsewhere(), self.run.asleep))
 
     def idle(self) -> None:
-        """Hear that nothing can start; say whom the run waits for, and again when that is another one."""
-        whom = " and ".join(f"run {name}" for name, page in sorted(self._others.items()) if page.at_work)
-        if whom not in ("", self._told):
-            self.waiting(f"memory, cores or room are booked by {whom}")
-            self._told = whom
+        """Say who blocks the run, and again when that is another one."""
+        blocker = " and ".join(f"run {name}" for name, page in sorted(self._others.items()) if page.at_work)
+        if blocker not in ("", self._told):
+            self.on_wait(f"memory, cores or room are booked by {blocker}")
+            self._told = blocker
 
     def close(self) -> None:
         """Take the page out."""

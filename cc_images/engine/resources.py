@@ -42,3 +42,17 @@ class OthersUsage:
 
 
 NOBODY = OthersUsage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What a task takes of a host besides its place."""
+
+    uses: Mapping[Resource, int] = field(default_factory=dict)
+    until_consumed: Mapping[Resource, int] = field(default_factory=dict)
+    """Taken on until all tasks that need it are over: the disk of a build, until its conversion is over."""
+    kept: Mapping[Resource, int] = field(default_factory=dict)
+    """Stays in the store."""
+
+
+NOTHING = Reservation()

@@ -11,11 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 
-from cc_images.engine.resources import NOBODY, PLACES, OthersUsage, Usage
+from cc_images.engine.resources import NOBODY, NOTHING, PLACES, OthersUsage, Reservation, Usage
 from cc_images.model.plan import Plan, Resource, Result, Status, Task
-
-Books = Mapping[str, Mapping[Resource, int]]
-"""What tasks take besides their places, such as cores and memory, by id."""
 
 Queue = list[int]
 """A heap of tasks by their places in the plan."""
@@ -35,14 +32,12 @@ class Schedule:
         self,
         plan: Plan,
         limits: Mapping[Resource, int],
-        books: Books = MappingProxyType({}),
-        leaves: Books = MappingProxyType({}),
-        keeps: Books = MappingProxyType({}),
+        reserved: Mapping[str, Reservation] = MappingProxyType({}),
     ) -> None:
         self._limits = limits
-        self._leaves, self._keeps = leaves, keeps
+        self._reserved = reserved
         self._tasks = plan.tasks
-        self._takes = {task.id: {task.resource: 1, **books.get(task.id, {})} for task in plan.tasks}
+        self._takes = {task.id: {task.resource: 1, **reserved.get(task.id, NOTHING).uses} for task in plan.tasks}
         self._places = {task.id: place for place, task in enumerate(plan.tasks)}
         self._waiting = {task.id: task for task in plan.tasks}
         self._running: dict[str, Task] = {}
@@ -93,10 +88,10 @@ class Schedule:
         """Whether there are tasks that have not started."""
         return bool(self._waiting)
 
-    def start(self, elsewhere: OthersUsage = NOBODY) -> list[Task]:
+    def start(self, others: OthersUsage = NOBODY) -> list[Task]:
         """Return the tasks to start now, in the plan's order, and count them as running, beside what others take."""
         used = self._taken() + self._kept
-        used.update({each: count for each, count in (elsewhere.held + elsewhere.gone).items() if each not in PLACES})
+        used.update({each: count for each, count in (others.held + others.gone).items() if each not in PLACES})
         lanes = Counter(task.lane for task in self._running.values())
         chosen: list[Task] = []
         heads = [
@@ -117,14 +112,14 @@ class Schedule:
                 if (following := self._first(queue)) is not None:
                     heappush(heads, (following, number, queue))
         if not chosen and not self._running:  # what has been left behind fills everything: go on all the same
-            free = (task for task in self._in_order() if not self._must_wait_for(elsewhere, task, used))
+            free = (task for task in self._in_order() if not self._must_wait_for(others, task, used))
             chosen += [task for task in [next(free, None)] if task is not None]
         for task in chosen:
             self._running[task.id] = self._waiting.pop(task.id)
         return chosen
 
-    def stand(self, asleep: Collection[str] = ()) -> Usage:
-        """Return how the run stands; `asleep` are tasks that wait for another run's, and take nothing meanwhile."""
+    def usage(self, asleep: Collection[str] = ()) -> Usage:
+        """Return the run's usage; `asleep` are tasks that wait for another run, and take nothing meanwhile."""
         following = None if self._running else next(self._in_order(), None)
         wants = {} if following is None else self._takes[following.id]
         return Usage(takes=self._taken(asleep), keeps=+self._kept, wants=wants)
@@ -188,10 +183,10 @@ class Schedule:
         takes = self._takes[task.id]
         return all(not used[each] or used[each] + count <= self._limits[each] for each, count in takes.items())
 
-    def _must_wait_for(self, elsewhere: OthersUsage, task: Task, used: Mapping[Resource, int]) -> bool:
+    def _must_wait_for(self, others: OthersUsage, task: Task, used: Mapping[Resource, int]) -> bool:
         """Say whether others hold something of what a task lacks, and are at work or about to be."""
         lacks = [each for each, count in self._takes[task.id].items() if used[each] + count > self._limits[each]]
-        return elsewhere.at_work and any(elsewhere.held[each] for each in lacks)
+        return others.at_work and any(others.held[each] for each in lacks)
 
     # -- what is over -----------------------------------------------------------------------------------------------
 
@@ -200,14 +195,14 @@ class Schedule:
         task = self._waiting.pop(name, None) or self._running.pop(name)
         self._results[name] = result
         if result.status is Status.DONE:
-            self._kept.update(self._keeps.get(name, {}))
+            self._kept.update(self._reserved.get(name, NOTHING).kept)
             if self._wanted[name]:
-                self._behind.update(self._leaves.get(name, {}))
+                self._behind.update(self._reserved.get(name, NOTHING).until_consumed)
         for need in task.needs:
             self._wanted[need] -= 1
             done = need in self._results and self._results[need].status is Status.DONE
             if done and not self._wanted[need]:
-                self._behind.subtract(self._leaves.get(need, {}))
+                self._behind.subtract(self._reserved.get(need, NOTHING).until_consumed)
         for follower in self._followers[name]:
             self._missing[follower.id] -= 1
             if not self._missing[follower.id]:

@@ -27,6 +27,9 @@ from cc_images.model.record_shapes import BuildShape, LayerShape, MemoryShape, O
 LARGEST = 256 << 20
 """Bytes above which a file is no record."""
 
+RENAMED = {"asked": "recipe_key"}
+"""Keys of records that have another name in their classes."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -139,10 +142,26 @@ def _content(path: Path) -> bytes:
 def load_build(path: Path) -> Build:
     """Return the build that a file records; its names are those of its folders. Raises what `load` raises."""
     plain = load(path, BuildShape)
-    known = {each: plain[each] for each in BuildShape.__struct_fields__ if each in plain}
-    outputs = {Format(name): _output(Format(name), output) for name, output in plain["outputs"].items()}
     _require_place(path, plain["tag"], plain["arch"], plain["version"])
-    return Build(**known | {"arch": Arch(plain["arch"]), "outputs": outputs})
+    return decoded_build(plain)
+
+
+def decoded_build(plain: Json) -> Build:
+    """Return a build from what its record has."""
+    outputs = {Format(name): _output(Format(name), output) for name, output in plain["outputs"].items()}
+    known = _known(plain, BuildShape) | {"arch": Arch(plain["arch"]), "outputs": outputs}
+    return Build(**known)
+
+
+def _known(plain: Json, shape: type[Shape]) -> Json:
+    """Return the known keys of a record of a build or layer, by the names that their classes have."""
+    return {RENAMED.get(each, each): plain[each] for each in shape.__struct_fields__ if each in plain}
+
+
+def _named(plain: Json) -> Json:
+    """Return the fields of a build or layer by the names that their records have."""
+    on_disk = {ours: theirs for theirs, ours in RENAMED.items()}
+    return {on_disk.get(name, name): value for name, value in plain.items()}
 
 
 def _output(name: Format, plain: Json) -> Output:
@@ -152,9 +171,8 @@ def _output(name: Format, plain: Json) -> Output:
 def load_layer(path: Path) -> Layer:
     """Return the layer that a file records; its names are those of its folders. Raises what `load` raises."""
     plain = load(path, LayerShape)
-    known = {each: plain[each] for each in LayerShape.__struct_fields__ if each in plain}
     _require_place(path, plain["tag"], plain["arch"], plain["run"])
-    return Layer(**known | {"arch": Arch(plain["arch"])})
+    return Layer(**_known(plain, LayerShape) | {"arch": Arch(plain["arch"])})
 
 
 def _require_place(path: Path, tag: str, arch: str, version: str) -> None:
@@ -179,7 +197,7 @@ def encoded(shape: type[Shape], data: Mapping[str, Any], path: Path | None = Non
 
 def encoded_build(build: Build, path: Path | None = None) -> Json:
     """Return a build as its record has it."""
-    plain = encoded(BuildShape, asdict(build), path)
+    plain = encoded(BuildShape, _named(asdict(build)), path)
     if path is not None:
         with suppress(OSError, Damaged, Newer):
             before = load(path, BuildShape)["outputs"]
@@ -192,4 +210,4 @@ def encoded_build(build: Build, path: Path | None = None) -> Json:
 
 def encoded_layer(layer: Layer, path: Path | None = None) -> Json:
     """Return a layer as its record has it."""
-    return encoded(LayerShape, asdict(layer), path)
+    return encoded(LayerShape, _named(asdict(layer)), path)

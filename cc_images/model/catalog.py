@@ -51,6 +51,15 @@ class Arch(StrEnum):
         return {"amd64": "x86_64", "arm64": "aarch64"}[self.value]
 
 
+class Material(StrEnum):
+    """What builders make, and what outputs are made from."""
+
+    TREE = "tree"
+    """A root tree: a zstd tar of files."""
+    DISK = "disk"
+    """A raw disk with partitions and a boot loader."""
+
+
 class Format(StrEnum):
     """A disk format; `qcow2` is compressed with zstd, `qcow2-zlib` is for clouds whose QEMU is older than 5.1."""
 
@@ -62,6 +71,16 @@ class Format(StrEnum):
     def suffix(self) -> str:
         """The file name's ending, which is also Glance's `disk_format`."""
         return self.value.partition("-")[0]
+
+    @property
+    def made_from(self) -> Material:
+        """The result of a builder from which an output in this format is made."""
+        return Material.DISK
+
+    @property
+    def boots(self) -> bool:
+        """Whether an output in this format is a machine's disk, which the boot test can start."""
+        return self.made_from is Material.DISK
 
 
 class Firmware(StrEnum):
@@ -244,12 +263,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A stored root tree: a zstd tar. `run` is the run that made it; `key`, `asked` and `upstream` as in a Build."""
+    """A stored root tree, a zstd tar. `run` made it; `recipe_key`, `key` and `upstream` are those of a Build."""
 
     tag: str
     arch: Arch
     run: str
-    asked: str
+    recipe_key: str
     key: str
     digest: str
     size: int
@@ -269,7 +288,7 @@ class Build:
     name: str
     arch: Arch
     version: str
-    asked: str
+    recipe_key: str
     """The key of the recipe without the upstream state, which is known before the build."""
     key: str
     """The key of the recipe with the upstream state that the build has seen."""

@@ -1,18 +1,50 @@
-"""Events of a run, as those who watch it hear them."""
+"""Events of tasks: values that a run's stream has in the order in which things happened."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
-class Progress(Protocol):
-    """Who is told how far a task is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A task has begun."""
 
-    def started(self, task: str) -> None:
-        """Hear that a task has begun."""
+    task: str
 
-    def step(self, task: str, doing: str) -> None:
-        """Hear what a task does now."""
 
-    def bytes(self, task: str, done: int, total: int) -> None:
-        """Hear that a task has moved `done` of `total` bytes (0: not known)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A task does something now: a hook of dib, a level of a boot test, or words."""
+
+    task: str
+    doing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """A task has moved `done` of `total` bytes; 0 in all: not known."""
+
+    task: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A site has an image under its name."""
+
+    task: str
+    site: str
+    name: str
+    version: str
+
+
+TaskEvent = Started | Step | Bytes | Published
+
+Emit = Callable[[TaskEvent], None]
+"""Takes an event; it may be called from any thread, and never raises."""
+
+
+def ignore(event: TaskEvent) -> None:
+    """Take an event and do nothing."""

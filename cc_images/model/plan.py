@@ -6,11 +6,11 @@ Owns Request, Task, Plan and Result, plain data; how a plan comes about is `plan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json
-from cc_images.model.redaction import redacted
+from cc_images.model.spec import BuildSpec
 
 
 class Resource(StrEnum):
@@ -69,66 +69,48 @@ class FetchJob:
 
     artifact: Download
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """The layer that a build starts from: whose it is, what was asked of it, and the elements that made it."""
-
-    tag: str
-    asked: str
-    content: tuple[str, ...]
+    def shown(self) -> Json:
+        """Return the job as plain data without secrets."""
+        return {"artifact": self.artifact.shown}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildJob:
-    """Run dib once, for a raw disk in the run's workspace.
+    """Run a builder once, for a disk in the run's workspace."""
 
-    `content` and `packages` are what comes on top of `base`, or all when there is none. `timeout` is in minutes,
-    `scratch` in GiB.
-    """
-
-    name: str
-    tag: str
-    arch: Arch
-    version: str
-    asked: str
-    content: tuple[str, ...]
-    disk: tuple[str, ...]
-    environment: Mapping[str, str]
-    packages: tuple[str, ...]
-    artifacts: Mapping[str, Download]
-    timeout: int
-    scratch: int = 6
-    families: tuple[str, ...] = ()
-    """Whose downloads it finds: its own, to which it adds, then those of its ancestors, the nearest first."""
-    base: Base | None = None
+    spec: BuildSpec
+    version: str = ""
     force: bool = False
     """Whether it is done even when another run has done it meanwhile."""
     known: tuple[str, ...] = ()
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
-    """That of them which serves, if any: upstream has not moved since."""
-    programs: tuple[str, ...] = ()
-    """Programs of this host that its disk's layout takes."""
-    network: str = ""
-    """What its image says of the network: `host`, `private`, or nothing."""
-    secrets: tuple[str, ...] = ()
-    """Variables that are declared secrets."""
-    twins: str = ""
-    """What is asked of the twins of its programs, if its architecture is not this host's and they have any."""
+    """The one of `known` that serves, if any: upstream has not moved since."""
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return self.spec.name
+
+    @property
+    def tag(self) -> str:
+        """The image's tag."""
+        return self.spec.tag
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture of what is built."""
+        return self.spec.arch
+
+    def shown(self) -> Json:
+        """Return the job as plain data without secrets."""
+        own = {"version": self.version, "force": self.force, "known": self.known, "serves": self.serves}
+        return self.spec.shown() | own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerJob(BuildJob):
-    """Run dib once for the root tree alone, and keep it in the store as a layer. `disk` is empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinsJob(LayerJob):
-    """Unpack the programs of a release for this host, twins of those in images of `arch`; kept as a layer, too.
-
-    `environment` says which release (`twins.Release`); there are no elements.
-    """
+    """Run a builder once for a root tree alone, and keep that in the store as a layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +126,16 @@ class ConvertJob:
     replaces: bool = False
     """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
 
+    def shown(self) -> Json:
+        """Return the job as plain data."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootJob:
     """Look into a version and boot it with each firmware; all of `formats` must hold what was booted.
 
-    `asked` names what it is put through: a pass counts only for the same. Each guest gets `memory_mib`.
+    `test_key` names the test: a pass counts only for the same. Each guest gets `memory_mib`.
     """
 
     name: str
@@ -159,7 +145,7 @@ class BootJob:
     formats: tuple[Format, ...]
     firmware: tuple[Firmware, ...]
     checks: Checks
-    asked: str
+    test_key: str
     memory_mib: int = 1024
     boot: Contract = USUAL
     allow: tuple[str, ...] = ()
@@ -168,6 +154,12 @@ class BootJob:
     def guests(self, at_once: int) -> int:
         """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""
         return min(len(self.firmware), at_once)
+
+    def shown(self) -> Json:
+        """Return the job as plain data."""
+        plain = asdict(self)
+        plain["asked"] = plain.pop("test_key")
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,19 +173,24 @@ class PushJob:
     format: Format
     site: str
     properties: Mapping[str, str]
-    asked: str = ""
+    test_key: str = ""
     """The boot test that it should have passed."""
     insist: bool = False
     """Whether it goes over what a person changed on the site."""
 
+    def shown(self) -> Json:
+        """Return the job as plain data."""
+        plain = asdict(self)
+        plain["asked"] = plain.pop("test_key")
+        return plain
 
-Job = FetchJob | BuildJob | LayerJob | TwinsJob | ConvertJob | BootJob | PushJob
+
+Job = FetchJob | BuildJob | LayerJob | ConvertJob | BootJob | PushJob
 
 RESOURCES: Mapping[type[Job], Resource] = {
     FetchJob: Resource.FETCH,
     BuildJob: Resource.BUILD,
     LayerJob: Resource.BUILD,
-    TwinsJob: Resource.BUILD,
     ConvertJob: Resource.CONVERT,
     BootJob: Resource.BOOT,
     PushJob: Resource.PUSH,
@@ -220,13 +217,8 @@ class Task:
 
     def as_json(self) -> Json:
         """Return the task as plain data without secrets."""
-        job = asdict(self.job)
-        if isinstance(self.job, BuildJob):
-            job["environment"] = redacted(self.job.environment, declared=self.job.secrets)
-            job["artifacts"] = {name: artifact.shown for name, artifact in self.job.artifacts.items()}
-        elif isinstance(self.job, FetchJob):
-            job["artifact"] = self.job.artifact.shown
-        return asdict(self) | {"job": job, "resource": self.resource}
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return plain | {"job": self.job.shown(), "resource": self.resource}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

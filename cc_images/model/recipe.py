@@ -23,7 +23,7 @@ class Recipe:
 
     `elements` maps a name to the digest of its files, `artifacts` a variable to what identifies its file, `files` a
     variable to what identifies the file or folder of this host that it names, `tools` likewise a program. `parent` is
-    what was asked of the layer that the build starts from; `upstream` maps an address to the digest that was seen
+    the recipe key of the layer that the build starts from; `upstream` maps an address to the digest that was seen
     there, and is known only once the build has run.
     """
 
@@ -61,8 +61,8 @@ class Recipe:
         return key_of(self._for_key())
 
     @property
-    def asked(self) -> str:
-        """The key without the upstream state: what was asked for, known before anything is built."""
+    def recipe_key(self) -> str:
+        """The key without the upstream state, known before anything is built."""
         return key_of(self._for_key() | {"upstream": {}})
 
 

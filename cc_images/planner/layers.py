@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cc_images.model.catalog import Arch, Download, Layer
-from cc_images.model.plan import BuildJob, FetchJob, LayerJob, Request, Task, TwinsJob
+from cc_images.model.plan import BuildJob, FetchJob, LayerJob, Request, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,30 +52,30 @@ class Groundwork:
         None for those stored or returned before. Not recursive, since chains of parents may be long.
         """
         tasks: list[Task] = []
-        stack = [*_relies_on(job)]
+        stack = [*job.spec.relies_on]
         while stack:
-            asked = stack[-1]
-            if asked in self.planned:
+            key = stack[-1]
+            if key in self.planned:
                 stack.pop()
                 continue
-            foundation = self.foundations[asked]
+            foundation = self.foundations[key]
             if not (reason := self._reason(foundation)):
-                self.planned[asked] = ""
-            elif pending := [each for each in _relies_on(foundation.job) if each not in self.planned]:
+                self.planned[key] = ""
+            elif pending := [each for each in foundation.job.spec.relies_on if each not in self.planned]:
                 stack += pending
             else:
-                fetches = [fetch(artifact) for artifact in foundation.job.artifacts.values()]
+                fetches = [fetch(artifact) for artifact in foundation.job.spec.artifacts.values()]
                 tasks += [*fetches, self._task(foundation.job, reason, fetches)]
-                self.planned[asked] = tasks[-1].id
+                self.planned[key] = tasks[-1].id
         return tasks
 
     def needed(self, job: BuildJob) -> list[str]:
         """Return the ids of the tasks that make what a job relies on itself; `layers` has been called for it."""
-        return [task for asked in _relies_on(job) if (task := self.planned[asked])]
+        return [task for key in job.spec.relies_on if (task := self.planned[key])]
 
     def _task(self, layer: LayerJob, reason: str, fetches: Sequence[Task]) -> Task:
         return Task(
-            id=f"{'twins' if isinstance(layer, TwinsJob) else 'layer'} {layer.tag} {layer.arch}",
+            id=f"{layer.spec.noun} {layer.tag} {layer.arch}",
             job=replace(layer, version=self.version, force=self._is_forced(layer)),
             reason=reason,
             needs=tuple(dict.fromkeys((*self.needed(layer), *(each.id for each in fetches)))),
@@ -92,11 +92,6 @@ class Groundwork:
 
     def _is_forced(self, layer: LayerJob) -> bool:
         return (layer.tag, layer.arch) in self.forced
-
-
-def _relies_on(job: BuildJob) -> tuple[str, ...]:
-    """Return what is asked of the layers that a job needs: its twins, and the tree that it starts from."""
-    return tuple(asked for asked in (job.twins, job.base.asked if job.base else "") if asked)
 
 
 def fetch(artifact: Download) -> Task:

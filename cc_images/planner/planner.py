@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from cc_images.boottest.policy import boot_job, trial
+from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Build, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
@@ -26,6 +26,7 @@ class ImageState:
     image: Image
     arch: Arch
     job: BuildJob
+    """What builds it; without a spec's recipe key when only what is stored matters."""
     match: Build | None
     """The newest build of this recipe whose upstream has not moved, as far as that is known."""
     newest: Build | None
@@ -138,7 +139,7 @@ def _build(
     come first: that they fail is no reason not to build it.
     """
     image, arch, job = candidate.image, candidate.arch, candidate.job
-    fetches = [fetch(artifact) for artifact in job.artifacts.values()]
+    fetches = [fetch(artifact) for artifact in job.spec.artifacts.values()]
     come_first = image.depends[1:] if candidate.on_parent else image.depends
     parents = tuple(made[parent, arch] for parent in come_first if (parent, arch) in made)
     build = Task(
@@ -193,7 +194,7 @@ def _boot(
     image, arch = candidate.image, candidate.arch
     job = boot_job(image, arch, stored.version if stored else version, formats)
     outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
-    passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.asked for each in outputs)
+    passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.test_key for each in outputs)
     count = sum(map(len, image.checks.values()))
     reached = job.boot.level or (Level.LOGIN if job.boot.source is Source.NONE else Level.CHECKS)
     sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
@@ -220,7 +221,7 @@ def _push(candidate: ImageState, site: Site, out: Format, version: str, needs: t
             format=out,
             site=site.name,
             properties=_properties(image, arch, site),
-            asked=trial(image, arch),
+            test_key=boot_test_key(image, arch),
             insist=insist,
         ),
         reason=f"version {version}",

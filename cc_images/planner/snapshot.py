@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
-from cc_images.builders.dib import element_path
-from cc_images.builders.dib.elements import Elements, own_elements
-from cc_images.builders.dib.recipes import Blueprint, Blueprints, nothing_to_build
+from cc_images.builders.base import Resolved, Resolver, image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import UserError
 from cc_images.host import user_emulation
-from cc_images.model.catalog import Arch, Build, Image, Json, Layer, Site
-from cc_images.model.plan import LayerJob, Plan, Request
+from cc_images.model.catalog import Arch, Build, Image, Json, Layer, Material, Site
+from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
 from cc_images.model.recipe import Recipe, differences
+from cc_images.model.spec import BuildSpec
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
 from cc_images.planner.layers import LayerState, too_old
@@ -39,17 +37,16 @@ class Snapshot:
     candidates: tuple[ImageState, ...]
     foundations: Mapping[str, LayerState]
     sites: tuple[Site, ...]
-    folders: tuple[Path, ...]
     notes: tuple[str, ...]
     now: datetime
     left_out: tuple[str, ...] = ()
     """What nobody named, and cannot be planned, with the reason."""
     passes: Mapping[str, str] = field(default_factory=dict)
     """The digests of stored files that have passed a boot test, and what was asked of them."""
-    moved: Callable[[Build | Layer], list[str]] = lambda made: []
-    """Which addresses hold something else now than when a build or layer was made."""
-    details: Callable[[str], Json] = lambda asked: {}
-    """What a build or layer of which this was asked is made of: its recipe, and the files of its elements."""
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    """The state of upstream: address → digest, as far as it is known."""
+    details: Callable[[str], Json] = lambda recipe_key: {}
+    """Recipe, element digests and source commits for a recipe key."""
 
     def reasons(self) -> list[Json]:
         """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
@@ -101,85 +98,86 @@ def look(
     chosen, notes = select(request, config, now.date())
     chosen, foreign = _buildable(chosen, request, config, store)
     notes += foreign
+    images = image_builder()
     if not request.build:
-        elements = Elements(element_path.known_folders(config, store))
-        stored = [_to_push(image, arch, request, store, Blueprints(config, elements)) for image, arch in chosen]
+        resolver = images.resolver(config, store, fetch=False)
+        stored = [_to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
-            chosen, unclaimed = element_path.with_claims(chosen, config, elements)
-            candidates = tuple(
-                ImageState(image=image, arch=arch, job=nothing_to_build(image, arch), match=None, newest=build)
-                for (image, arch), build in zip(chosen, stored, strict=True)
-            )
-            sites = sites_of(request, config)
-            told = (*config.notes, *notes, *unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store))
-            return Snapshot(
-                request=request,
-                candidates=candidates,
-                foundations={},
-                sites=sites,
-                folders=(),
-                notes=told,
-                now=now,
-                passes=_passes(candidates, store),
-            )
-    third = element_path.third_party(config, store, offline=offline, stop=stop)
-    folders = (*config.elements, *(each.folder for each in third.values()), own_elements())
-    elements = Elements(folders, store.root / "elements.json")
-    blueprints = Blueprints(config, elements)
-    drawn, left_out = _draw(config, elements, blueprints, chosen, request.tags)
-    chosen = [(image, arch) for image, arch, _ in drawn]
-    lint = element_path.linted(chosen, config, elements)
-    elements.keep()
-    complete, _ = element_path.with_claims(chosen, config, elements)
-    drawn = [(image, arch, drawn) for (image, arch), (_, _, drawn) in zip(complete, drawn, strict=True)]
-    layers = {each.job.asked: each for _, _, blueprint in drawn for each in blueprints.foundations(blueprint)}
+            return _of_stored(request, config, store, chosen, stored, resolver, notes, now)
+    resolver = images.resolver(config, store, fetch=True, offline=offline, stop=stop)
+    resolved, left_out = _resolved(resolver, chosen, request.tags)
+    complete, _ = resolver.with_claims([(image, arch) for image, arch, _ in resolved])
+    resolved = [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
+    layers = {each.spec.recipe_key: each for _, _, one in resolved for each in resolver.layers(one)}
     world = World(store)
-    for _, _, blueprint in drawn:
-        tag, arch = blueprint.job.tag, blueprint.job.arch
-        world.remember(blueprint.job.asked, store.builds(tag, arch), store.current(tag, arch))
+    for _, _, each in resolved:
+        tag, arch = each.spec.tag, each.spec.arch
+        world.remember(each.spec.recipe_key, store.builds(tag, arch), store.current(tag, arch))
     for layer in layers.values():
-        world.remember(layer.job.asked, store.layers(layer.job.tag, layer.job.arch))
+        world.remember(layer.spec.recipe_key, store.layers(layer.spec.tag, layer.spec.arch))
     world.ask(offline, stop)
-    recipes = {each.job.asked: each.recipe for each in (*layers.values(), *(blueprint for _, _, blueprint in drawn))}
-
-    def details(asked: str) -> Json:
-        recipe = recipes[asked]
-        used = {elements.path(name).parent for name in recipe.elements}
-        commits = {name: each.commit for name, each in third.items() if each.folder in used}
-        return {"recipe": recipe.as_json(), "files": blueprints.files(recipe), "sources": commits}
-
-    candidates = tuple(_candidate(image, arch, blueprint, world, store, blueprints) for image, arch, blueprint in drawn)
+    recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
+    candidates = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
+    told = [*remarks.untested(request), *resolver.remarks(resolved, world), *remarks.damaged(candidates, store)]
+    resolver.close()
     return Snapshot(
         request=request,
         candidates=candidates,
-        foundations={asked: _foundation(layer, world) for asked, layer in layers.items()},
+        foundations={key: _layer_state(layer, world) for key, layer in layers.items()},
         sites=sites_of(request, config),
-        folders=folders,
-        notes=(
-            *config.notes,
-            *notes,
-            *remarks.untested(request),
-            *element_path.as_of(third, offline),
-            *lint,
-            *remarks.files_that_are_not_here(chosen, config),
-            *remarks.in_one_go(drawn),
-            *remarks.without_base(drawn, world, config),
-            *remarks.called_addresses(drawn),
-            *remarks.not_offered(drawn, world),
-            *remarks.slowly(drawn),
-            *remarks.lacking_programs(drawn),
-            *remarks.damaged(candidates, store),
-            *world.notes(),
-        ),
+        notes=(*config.notes, *notes, *told, *world.notes()),
         now=now,
         left_out=left_out,
         passes=_passes(candidates, store),
-        moved=world.moved,
-        details=details,
+        upstream=world.state,
+        details=lambda recipe_key: resolver.details(recipes[recipe_key]),
     )
 
 
-def _to_push(image: Image, arch: Arch, request: Request, store: Store, blueprints: Blueprints) -> Build | None:
+def _of_stored(
+    request: Request,
+    config: Config,
+    store: Store,
+    chosen: Sequence[tuple[Image, Arch]],
+    stored: Sequence[Build | None],
+    resolver: Resolver,
+    notes: Sequence[str],
+    now: datetime,
+) -> Snapshot:
+    """Return the snapshot for a push of stored builds: nothing has to be built."""
+    chosen, unclaimed = resolver.with_claims(chosen)
+    candidates = tuple(
+        ImageState(image=image, arch=arch, job=_nothing_to_build(image, arch), match=None, newest=build)
+        for (image, arch), build in zip(chosen, stored, strict=True)
+    )
+    told = (*config.notes, *notes, *unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store))
+    return Snapshot(
+        request=request,
+        candidates=candidates,
+        foundations={},
+        sites=sites_of(request, config),
+        notes=told,
+        now=now,
+        passes=_passes(candidates, store),
+    )
+
+
+def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
+    """Return a job that is not carried out: it stands for an image of which only what is stored matters."""
+    return BuildJob(
+        spec=BuildSpec(
+            builder="",
+            makes=Material.DISK,
+            name=image.name,
+            tag=image.tag,
+            arch=arch,
+            recipe_key="",
+            timeout=image.timeout,
+        )
+    )
+
+
+def _to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
     """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
 
     None for an image that was never built. Nothing is asked: what upstream held is taken from the last look. Raises
@@ -196,17 +194,17 @@ def _to_push(image: Image, arch: Arch, request: Request, store: Store, blueprint
     if not builds:
         return None
     try:
-        blueprint = blueprints.build(image, arch)
+        resolved = resolver.resolve(image, arch)
     except UserError:  # its elements are not here, so nobody can say what the inputs are
         return store.in_force(image.tag, arch)
     world = World(store)
-    world.remember(blueprint.job.asked, builds, store.current(image.tag, arch))
+    world.remember(resolved.spec.recipe_key, builds, store.current(image.tag, arch))
     world.ask(offline=True, stop=None)
-    if (match := world.of_recipe(blueprint.job.asked)) is None:
+    if (match := world.of_recipe(resolved.spec.recipe_key)) is None:
         newest = store.in_force(image.tag, arch) or builds[0]
         if "recipe" not in store.details(newest):
             return newest
-        own = ", ".join(changes(store.details(newest), blueprint.recipe, blueprints)[:3])
+        own = ", ".join(changes(store.details(newest), resolved.recipe, resolver)[:3])
         raise UserError(
             f"no stored build of {image.tag} for {arch} serves the present inputs; since {newest.version}: {own}",
             hint=f"-b -p builds and pushes it; -p --version {newest.version} pushes what is there",
@@ -236,33 +234,29 @@ def _buildable(
     ]
 
 
-def _draw(
-    config: Config,
-    elements: Elements,
-    blueprints: Blueprints,
-    chosen: Sequence[tuple[Image, Arch]],
-    named: Sequence[str],
-) -> tuple[list[tuple[Image, Arch, Blueprint]], tuple[str, ...]]:
-    """Return the blueprints of images, and which have none and why.
+def _resolved(
+    resolver: Resolver, chosen: Sequence[tuple[Image, Arch]], named: Sequence[str]
+) -> tuple[list[tuple[Image, Arch, Resolved]], tuple[str, ...]]:
+    """Return images with their specs, and which have none and why.
 
-    Raises UserError with all that is wrong with the elements of images that are named by their tags, and where nothing
-    is left: an image that only `all` or a pattern means is no reason not to plan the others.
+    Raises UserError with all that is wrong with images that are named by their tags, and where nothing is left: an
+    image that only `all` or a pattern means is no reason not to plan the others.
     """
-    drawn: list[tuple[Image, Arch, Blueprint]] = []
+    found: list[tuple[Image, Arch, Resolved]] = []
     problems: dict[tuple[str, str], dict[str, str]] = {}
     for image, arch in chosen:
         try:
-            blueprint = blueprints.build(image, arch)
-            element_path.require_sound(image, arch, config, elements)
-            drawn.append((image, arch, blueprint))
+            resolved = resolver.resolve(image, arch)
+            resolver.require_sound(image, arch)
+            found.append((image, arch, resolved))
         except UserError as error:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
             problems.setdefault((message, error.reason), {})[image.name] = image.tag
-    wrong = {found: tags for found, tags in problems.items() if not drawn or {*tags.values()} & {*named}}
+    wrong = {problem: tags for problem, tags in problems.items() if not found or {*tags.values()} & {*named}}
     if wrong:
         reason = next(iter(wrong))[1]
         raise UserError("\n".join(_problem(message, [*tags]) for (message, _), tags in wrong.items()), reason=reason)
-    return drawn, tuple(_problem(message, [*tags]) for (message, _), tags in problems.items())
+    return found, tuple(_problem(message, [*tags]) for (message, _), tags in problems.items())
 
 
 def _problem(message: str, images: Sequence[str]) -> str:
@@ -275,55 +269,54 @@ def _passes(candidates: Iterable[ImageState], store: Store) -> dict[str, str]:
     return store.passes({output.digest for build in builds for output in build.outputs.values()})
 
 
-def _candidate(
-    image: Image, arch: Arch, blueprint: Blueprint, world: World, store: Store, blueprints: Blueprints
+def _image_state(
+    image: Image, arch: Arch, resolved: Resolved, world: World, store: Store, resolver: Resolver
 ) -> ImageState:
-    recipe = blueprint.recipe
-    match, unsure = world.match(blueprint.job.asked)
-    newest = world.newest(blueprint.job.asked)
+    recipe, key = resolved.recipe, resolved.spec.recipe_key
+    match, unsure = world.match(key)
+    newest = world.newest(key)
     assert match is None or isinstance(match, Build)
     assert newest is None or isinstance(newest, Build)
     changed: tuple[str, ...] = ()
     if match is None and newest is not None:
-        own = changes(store.details(newest), recipe, blueprints) if newest.asked != blueprint.job.asked else ()
+        own = changes(store.details(newest), recipe, resolver) if newest.recipe_key != key else ()
         changed = (*own, *world.news(newest))
+    serves = match.version if match is not None else ""
     return ImageState(
         image=image,
         arch=arch,
-        job=replace(
-            blueprint.job, known=world.known(blueprint.job.asked), serves=match.version if match is not None else ""
-        ),
+        job=BuildJob(spec=resolved.spec, known=world.known(key), serves=serves),
         match=match,
         newest=newest,
-        on_parent=blueprint.on_parent,
+        on_parent=resolved.on_parent,
         unsure=unsure,
         changed=changed,
         quiet=world.quiet(match) if match is not None else "",
     )
 
 
-def changes(details: Json, recipe: Recipe, blueprints: Blueprints) -> tuple[str, ...]:
+def changes(details: Json, recipe: Recipe, resolver: Resolver) -> tuple[str, ...]:
     """Return the inputs in which a recipe differs from what a stored build was made of, one short phrase each."""
     if "recipe" not in details:
         return ("its record does not say what it was made of",)
     old = dict(details["recipe"]) | {"elements": details.get("files", {}), "upstream": {}}
-    new = recipe.as_json() | {"elements": blueprints.files(recipe), "upstream": {}}
+    new = recipe.as_json() | {"elements": resolver.files(recipe), "upstream": {}}
     found = differences(old, new)
-    # what its parent's layer was asked says nothing that the elements and variables do not say
+    # the recipe key of its parent's layer says nothing that the elements and variables do not say
     return tuple(each for each in found if not each.startswith("parent ")) or found
 
 
-def _foundation(layer: Blueprint, world: World) -> LayerState:
-    assert isinstance(layer.job, LayerJob)
-    match, unsure = world.match(layer.job.asked)
+def _layer_state(layer: Resolved, world: World) -> LayerState:
+    key = layer.spec.recipe_key
+    match, unsure = world.match(key)
     assert match is None or isinstance(match, Layer)
-    job = replace(layer.job, known=world.known(layer.job.asked), serves=match.run if match is not None else "")
+    job = LayerJob(spec=layer.spec, known=world.known(key), serves=match.run if match is not None else "")
     if match is not None:
         return LayerState(job=job, match=match, unsure=unsure)
-    newest = world.newest(layer.job.asked)
+    newest = world.newest(key)
     if newest is None:
         changed = "never made"
-    elif newest.asked != layer.job.asked:
+    elif newest.recipe_key != key:
         changed = "its recipe has changed"
     else:
         changed = ", ".join(world.news(newest)[:3])

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cc_images.engine.events import Observer
 from cc_images.model.plan import Job, Result, Status
 from cc_images.report import usual_shares
 from cc_images.report.plan_tree import show_plan
@@ -112,7 +113,7 @@ class Running:
         return clipped(kept, columns)
 
 
-class Bars:
+class Bars(Observer):
     """A tqdm bar for the whole run and one per running task: what it does, bytes and rate, the time left."""
 
     EVERY = 0.5
@@ -142,12 +143,12 @@ class Bars:
         self._ticker = threading.Thread(target=self._tick, daemon=True)
         self._ticker.start()
 
-    def waiting(self, whom: str) -> None:
+    def on_wait(self, blocker: str) -> None:
         """Say whom the run waits for."""
         with self._drawing():
-            self._tqdm.write(f"waiting: {whom}", file=self._out)
+            self._tqdm.write(f"waiting: {blocker}", file=self._out)
 
-    def planned(self, forecast: Forecast) -> None:
+    def on_plan(self, forecast: Forecast) -> None:
         """Show the plan, and open the bar of the whole run when there is something to do."""
         with self._drawing():
             show_plan(forecast, self._told, self._columns() if self._told.isatty() else 0)
@@ -158,7 +159,7 @@ class Bars:
             self._foresee()
             self._draw()
 
-    def started(self, task: str) -> None:
+    def on_task_started(self, task: str) -> None:
         """Open the task's bar."""
         with self._drawing():
             usual = self._forecast.usual.get(task) if self._forecast else None
@@ -171,20 +172,20 @@ class Bars:
             self._foresee()
             self._draw()
 
-    def step(self, task: str, doing: str) -> None:
+    def on_step(self, task: str, doing: str) -> None:
         """Show what a task does now."""
         with self._drawing():
             if task in self._tasks:  # a line of output may come late
                 self._tasks[task][0].step(doing)
                 self._draw(task)
 
-    def bytes(self, task: str, done: int, total: int) -> None:
+    def on_bytes(self, task: str, done: int, total: int) -> None:
         """Move the bar; it is drawn when its time comes."""
         with self._drawing():
             if task in self._tasks:
                 self._tasks[task][0].move(time.monotonic(), done, total)
 
-    def over(self, result: Result) -> None:
+    def on_task_ended(self, result: Result) -> None:
         """Close the bar and leave one line."""
         with self._drawing():
             self._over.add(result.task)

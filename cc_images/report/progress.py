@@ -1,7 +1,4 @@
-"""Progress while a run is at work: who shows it, lines in a log, one JSON event a line for programs.
-
-Bars on a terminal have a room of their own. All of them may be told from any thread.
-"""
+"""Progress while a run is at work: lines in a log, one JSON event a line for programs, or bars on a terminal."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cc_images.engine.events import Observer
 from cc_images.model.plan import Result, Status
 from cc_images.report.bars import Bars
 from cc_images.report.plan_tree import show_plan
 from cc_images.report.text import SIGNS, duration, size
 
 if TYPE_CHECKING:  # the engine and what it takes are not needed to show a list or a plan
-    from cc_images.engine.events import Display
     from cc_images.engine.forecast import Forecast
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +33,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 """The events of `--json` and what each has besides `event` and `time`; docs/events.md says what it means."""
 
 
-def display(out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: TextIO) -> Display:
+def display(out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: TextIO) -> Observer:
     """Return who shows a run: events on `told`, bars on a terminal, else lines; the plan goes to `told`."""
     if events:
         return Events(told)
@@ -45,7 +42,7 @@ def display(out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: Text
     return Lines(out, told, quiet, verbose)
 
 
-class Lines:
+class Lines(Observer):
     """One line for every phase and, of bytes, every ten seconds, each with the task's name: for logs and pipes."""
 
     EVERY = 10.0
@@ -61,43 +58,40 @@ class Lines:
         self._began: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def waiting(self, whom: str) -> None:
+    def on_wait(self, blocker: str) -> None:
         """Say whom the run waits for."""
-        self._print(f"waiting: {whom}")
+        self._print(f"waiting: {blocker}")
 
-    def planned(self, forecast: Forecast) -> None:
+    def on_plan(self, forecast: Forecast) -> None:
         """Show the plan."""
         self._forecast = forecast
         if not self._quiet:
             show_plan(forecast, self._told)
 
-    def started(self, task: str) -> None:
+    def on_task_started(self, task: str) -> None:
         """Say that a task has begun, and how long it usually takes."""
         self._began[task] = time.monotonic()
         usual = self._forecast.usual.get(task) if self._forecast else None
         self._say(task, f"started, usually {duration(usual)}" if usual is not None else "started")
 
-    def step(self, task: str, doing: str) -> None:
+    def on_step(self, task: str, doing: str) -> None:
         """Say what a task does now; unless verbose, once for all hooks of a phase."""
         phase = doing if self._verbose else doing.partition("/")[0]
         if self._phase.get(task) != phase:
             self._phase[task] = phase
             self._say(task, phase)
 
-    def bytes(self, task: str, done: int, total: int) -> None:
+    def on_bytes(self, task: str, done: int, total: int) -> None:
         """Say it every few seconds."""
         now = time.monotonic()
         if now - self._said.setdefault(task, now) >= self.EVERY:
             self._said[task] = now
             self._say(task, f"{size(done)} of {size(total)}" if total else size(done))
 
-    def over(self, result: Result) -> None:
+    def on_task_ended(self, result: Result) -> None:
         """Say how a task ended."""
         note = f": {result.error}" if result.error else f": {result.where}" if result.where else ""
         self._say(result.task, SIGNS[result.status] + note, even_quiet=result.status is Status.FAILED)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
 
     def _say(self, task: str, text: str, even_quiet: bool = False) -> None:
         since = f"{time.monotonic() - self._began[task]:6.1f}s" if task in self._began else " " * 7
@@ -109,7 +103,7 @@ class Lines:
                 print(line, file=self._out, flush=True)
 
 
-class Events:
+class Events(Observer):
     """One JSON object a line; see EVENTS."""
 
     EVERY = 1.0
@@ -120,11 +114,11 @@ class Events:
         self._said: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def waiting(self, whom: str) -> None:
+    def on_wait(self, blocker: str) -> None:
         """Tell whom the run waits for."""
-        self.tell("waiting", whom=whom)
+        self.tell("waiting", whom=blocker)
 
-    def planned(self, forecast: Forecast) -> None:
+    def on_plan(self, forecast: Forecast) -> None:
         """Tell the plan and what is expected of it."""
         self._forecast = forecast
         self.tell(
@@ -136,27 +130,24 @@ class Events:
             unknown=list(forecast.unknown),
         )
 
-    def started(self, task: str) -> None:
+    def on_task_started(self, task: str) -> None:
         """Tell that a task has begun."""
         self.tell("started", task=task, usual=self._forecast.usual.get(task) if self._forecast else None)
 
-    def step(self, task: str, doing: str) -> None:
+    def on_step(self, task: str, doing: str) -> None:
         """Tell what a task does now."""
         self.tell("step", task=task, doing=doing)
 
-    def bytes(self, task: str, done: int, total: int) -> None:
+    def on_bytes(self, task: str, done: int, total: int) -> None:
         """Tell it once a second, and at the end."""
         now = time.monotonic()
         if done == total or now - self._said.get(task, 0.0) >= self.EVERY:
             self._said[task] = now
             self.tell("bytes", task=task, done=done, total=total)
 
-    def over(self, result: Result) -> None:
+    def on_task_ended(self, result: Result) -> None:
         """Tell how a task ended."""
         self.tell("ended", **result.as_json())
-
-    def close(self) -> None:
-        """Nothing is left to do."""
 
     def tell(self, event: str, **said: Any) -> None:
         """Write one event."""

@@ -49,12 +49,14 @@ def take(
     images: Collection[tuple[str, Arch]],
     how: IfBusy,
     *,
-    waiting: Callable[[str], None] = lambda whom: None,
+    on_wait: Callable[[str], None] = lambda blocker: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Mark images, by tag and architecture, as being worked on by `run`, until it ends.
 
-    `waiting` is told once whom it waits for. Raises Busy with LEAVE, and Interrupted when `stop` is set while it waits.
+    `on_wait` is called once when it has to wait, with the blocker.
+
+    Raises Busy with LEAVE, and Interrupted when `stop` is set while it waits.
     """
     told = False
     while True:
@@ -66,7 +68,7 @@ def take(
             raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason="busy",
                        temporary=True)  # fmt: skip
         if not told:
-            waiting(busy)
+            on_wait(busy)
         told = True
         if stop is not None and stop.is_set():
             raise Interrupted("waiting for another run was ended")
@@ -76,20 +78,20 @@ def take(
 def _mark(store: Store, run: Run, images: Collection[tuple[str, Arch]], how: IfBusy) -> str:
     """Mark all images, or none and return who has them."""
     with ExitStack() as taken:
-        marks: dict[str, int] = {}
+        marks: list[int] = []
         for tag, arch in sorted(images):
             path = store.lock_path(f"turn {tag} {arch}")
             descriptor = try_lock(path, fcntl.LOCK_SH if how is IfBusy.SHARE else fcntl.LOCK_EX)
             if descriptor is None:
                 return f"{_who(path)} is at work on {tag} {arch}"
             taken.callback(os.close, descriptor)
-            marks[f"turn {tag} {arch}"] = descriptor
+            marks.append(descriptor)
         taken.pop_all()
-    for name, descriptor in marks.items():
+    for descriptor in marks:
         fcntl.flock(descriptor, fcntl.LOCK_SH)  # whoever would take it meanwhile waits for the lock `turns`
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"run {run.version}".encode(), 0)
-        run.keep(name, descriptor)
+        run.hold(descriptor)
     return ""
 
 

@@ -1,28 +1,23 @@
 """The journal of a run: plan, results and what became of each image, as one JSON file in `runs/` of the store.
 
-It is written when the run begins and again when a task has ended, so it tells the truth about a run that is at work
-and about one that was killed. Where that takes long, because the plan has hundreds of tasks, results wait for a moment,
-so that writing takes a small part of a run's time. Owns the file and its states, not the meaning of what stands in it.
+It is written when the run begins, when it is planned, and when it is over. Between that the results of its tasks stand
+in the run's stream of events, `runs/<run>/events.jsonl`, and whoever reads the journal gets both: so it tells the truth
+about a run that is at work and about one that was killed.
 """
 
 from __future__ import annotations
 
-import threading
-import time
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cc_images.errors import CCImagesError
 from cc_images.host import record_files
 from cc_images.host.files import clear_errors, point, write_json
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Json
-
-SPARING = 30
-"""How many times as long as writing took there is no writing for a result alone."""
 
 
 class State(StrEnum):
@@ -45,42 +40,12 @@ class Journal:
         self.path = folder(root) / f"{run}.json"
         self._root = root
         self._told: Json = {"run": run, "state": State.RUNNING}
-        self._lock = threading.Lock()
-        self._due = 0.0
-        """When it may be written again for a result alone, by the monotonic clock."""
-        self._later: threading.Timer | None = None
 
     def note(self, **said: Any) -> None:
         """Add to what the journal says, and write it. Raises CCImagesError when the store cannot be written to."""
-        with self._lock, clear_errors(self._root):
-            self._told |= said
-            self._write()
-
-    def note_soon(self, **said: Any) -> None:
-        """Add to what the journal says, and write it now or in a moment; failures to write are told as in `note`."""
-        with self._lock, clear_errors(self._root):
-            self._told |= said
-            wait = self._due - time.monotonic()
-            if wait <= 0:
-                self._write()
-            elif self._later is None:
-                self._later = threading.Timer(wait, self._write_late)
-                self._later.daemon = True
-                self._later.start()
-
-    def _write_late(self) -> None:
-        with self._lock, suppress(CCImagesError), clear_errors(self._root):
-            if self._later is not None:  # else it was written meanwhile
-                self._write()
-
-    def _write(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        began = time.monotonic()
-        write_json(self.path, record_files.encoded(record_shapes.JournalShape, self._told))
-        ended = time.monotonic()
-        self._due = ended + (ended - began) * SPARING
+        self._told |= said
+        with clear_errors(self._root):
+            write_json(self.path, record_files.encoded(record_shapes.JournalShape, self._told))
 
     def mark_success(self) -> None:
         """Remember this run as the last one that went well, also when its journal has been rotated away."""
@@ -97,14 +62,34 @@ def folder(root: Path) -> Path:
     return root / "runs"
 
 
+def events_path(root: Path, run: str) -> Path:
+    """Return the file with a run's stream of events."""
+    return folder(root) / run / "events.jsonl"
+
+
 def read(path: Path) -> Json | None:
     """Return what a journal says, or None when it cannot be read; what an older version wrote is made whole."""
     found = _raw(path)
     return _whole(found, path.stem) if found is not None else None
 
 
+def _results(root: Path, run: str) -> list[Json]:
+    """Return the results in a run's stream of events; its last line may be torn."""
+    found: list[Json] = []
+    with suppress(OSError), events_path(root, run).open("rb") as lines:
+        for line in lines:
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.pop("event", "") == "ended":
+                    found.append({name: value for name, value in event.items() if name not in ("time", "format")})
+    return found
+
+
 def _raw(path: Path) -> Json | None:
-    return record_files.recalled(path, record_shapes.JournalShape, path.parent.parent)
+    found = record_files.recalled(path, record_shapes.JournalShape, path.parent.parent)
+    if found is not None and found.get("state") == State.RUNNING and "plan" in found and not found.get("results"):
+        found["results"] = _results(path.parent.parent, path.stem)
+    return found
 
 
 def _whole(found: Json, run: str) -> Json:

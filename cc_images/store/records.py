@@ -16,6 +16,7 @@
     quarantine/                         blobs whose content was not what their name says
     logs/<run>/<task>.log               one a task
     runs/<run>.json                     journal of a run: plan, results, timings; its report is `.html` beside it
+    runs/<run>/events.jsonl             the run's stream of events
     history.json                        what tasks took
     published.json                      what was put where, as far as this store did it
     work/<run>/…                        private to a run, locked while it lives, reaped when it is dead

@@ -10,10 +10,11 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from cc_images.errors import CCImagesError
 from cc_images.host.files import locked, try_lock
-from cc_images.model.catalog import Arch, Build
+from cc_images.model.catalog import Arch
 
 GUARD_WAIT = 60.0
 """Seconds that a dead run's sandboxes get to disappear; the kernel takes well under one."""
@@ -25,18 +26,18 @@ HOST = 24
 class Run:
     """One run's identity and private folder; holds the run's lock until `close`."""
 
-    def __init__(self, version: str, work: Path, logs: Path, name: str = "") -> None:
+    def __init__(self, version: str, work: Path, logs: Path, name: str = "", *, joined: bool = False) -> None:
         self.version = version
         self.name = name or version
-        """What it is called where other hosts see it: no other run, on any host, has this name."""
+        """The name by which other hosts see it: no other run, on any host, has this name."""
         self.work = work
         self.logs = logs
-        self._lock = locked(work / "lock", fcntl.LOCK_EX)
-        self._held: dict[str, int] = {}
-        self.asleep: set[str] = set()
-        """Its tasks that wait for what another run is at work on."""
-        self.pinned: dict[tuple[str, Arch, str], Build] = {}
-        """Stored builds that the run relies on, by tag, architecture and version."""
+        self._held = [] if joined else [locked(work / "lock", fcntl.LOCK_EX)]
+
+    @classmethod
+    def joined(cls, version: str, work: Path, logs: Path, name: str = "") -> Run:
+        """Return a run that lives in another process, for a task of it; the lock stays with that process."""
+        return cls(version, work, logs, name, joined=True)
 
     def log_path(self, task: str) -> Path:
         """Return the log file of a task."""
@@ -52,30 +53,35 @@ class Run:
         name.parent.mkdir(exist_ok=True)
         if name.exists() and not (blob.exists() and not name.samefile(blob)):
             return name
-        name.unlink(missing_ok=True)  # the blob was damaged and has been made anew
+        name.unlink(missing_ok=True)  # the blob was damaged and has been made again
         with suppress(FileExistsError):
             os.link(blob, name)
         return name
 
-    def holds(self, name: str) -> bool:
-        """Say whether a lock of this name is kept."""
-        return name in self._held
+    @property
+    def asleep(self) -> frozenset[str]:
+        """Tasks of the run that wait for a lease or a lock of another run."""
+        with suppress(OSError):
+            return frozenset(unquote(name) for name in os.listdir(self.work / "asleep"))
+        return frozenset()
 
-    def keep(self, name: str, descriptor: int) -> None:
-        """Keep a lock until `let_go`, or until the run ends; one of the same name is let go of."""
-        self.let_go(name)
-        self._held[name] = descriptor
+    def sleep(self, task: str) -> None:
+        """Note that a task waits for another run."""
+        (self.work / "asleep").mkdir(exist_ok=True)
+        (self.work / "asleep" / quote(task, safe="")).touch()
 
-    def let_go(self, name: str) -> None:
-        """Let go of a kept lock, if it is held."""
-        if (descriptor := self._held.pop(name, None)) is not None:
-            os.close(descriptor)
+    def wake(self, task: str) -> None:
+        """Note that a task waits no more."""
+        (self.work / "asleep" / quote(task, safe="")).unlink(missing_ok=True)
+
+    def hold(self, descriptor: int) -> None:
+        """Hold a lock until the run ends."""
+        self._held.append(descriptor)
 
     def close(self) -> None:
-        """Let go of all locks."""
-        for name in list(self._held):
-            self.let_go(name)
-        os.close(self._lock)
+        """Release the run's locks."""
+        while self._held:
+            os.close(self._held.pop())
 
 
 def unique_name(version: str) -> str:

@@ -152,7 +152,7 @@ def store_broken(store: Store, good: Path, name: str, way: str, folder: Path) ->
         format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=virtual_size
     )
     build = Build(
-        tag=name.lower(), name=name, arch=Arch.AMD64, version="20261121T000000Z", asked="a", key="k",
+        tag=name.lower(), name=name, arch=Arch.AMD64, version="20261121T000000Z", recipe_key="a", key="k",
         outputs={Format.QCOW2: output},
     )  # fmt: skip
     store.record(build, {}, name)

@@ -29,7 +29,7 @@ def add_build(store: Store, version: str) -> str:
     raw.unlink()
     blob = store.blobs.add(disk)
     output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1 << 20)
-    build = Build(tag="cc-crash", name=NAME, arch=Arch.AMD64, version=version, asked="a", key="k",
+    build = Build(tag="cc-crash", name=NAME, arch=Arch.AMD64, version=version, recipe_key="a", key="k",
                   outputs={Format.QCOW2: output})  # fmt: skip
     store.record(build, {}, NAME)
     return blob.sha512[:8]

@@ -45,6 +45,10 @@ class Generation:
     path: Path
     descriptor: int
 
+    def close(self) -> None:
+        """Let others remove it."""
+        os.close(self.descriptor)
+
 
 class Caches:
     """The folder `caches/` of a store."""

@@ -1,4 +1,4 @@
-"""Blueprints: from an entry of the catalogue, the elements and the host to the job of a build and its recipe.
+"""Recipes: from an entry of the catalogue, the elements and the host to the spec of a build and its recipe.
 
 Decides where a build starts: from nothing, from its parent's layer, or from its own layer when other images of the
 catalogue start from that one.
@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cc_images.builders import provenance
-from cc_images.builders.dib import command, twins
+from cc_images.builders.base import Resolved
+from cc_images.builders.dib import command
 from cc_images.builders.dib.disk_layout import programs
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.builders.dib.layers import Inheritance, inherit, obstacle
+from cc_images.builders.dib.spec import DibSpec
+from cc_images.builders.dib.twins_recipes import TwinsRecipes
 from cc_images.builders.provenance import PROVENANCE
 from cc_images.config.loader import Config
 from cc_images.errors import UserError
-from cc_images.host import user_emulation
 from cc_images.host.named_files import named_files, stamp
-from cc_images.model.catalog import Arch, Download, Image, Json
-from cc_images.model.plan import Base, BuildJob, LayerJob, TwinsJob
+from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.recipe import Recipe
+from cc_images.model.spec import Base
 
 BASE = "base"
 """The element that dib adds to what is named."""
@@ -36,22 +38,8 @@ _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
 """How an artifact's address begins that lies on a mirror which builds use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blueprint:
-    """A job, and the recipe of what it makes.
-
-    `obstacle` says why it does not start from its parent's tree, `slow` why all its programs are emulated.
-    """
-
-    job: BuildJob
-    recipe: Recipe
-    on_parent: bool = False
-    obstacle: str = ""
-    slow: str = ""
-
-
-class Blueprints:
-    """The blueprints of a configuration's images and layers, each made when it is first asked for."""
+class Recipes:
+    """Specs and recipes of a configuration's images and layers, each made when it is first asked for."""
 
     def __init__(self, config: Config, elements: Elements) -> None:
         self._config = config
@@ -61,113 +49,63 @@ class Blueprints:
         for image in config.images.values():
             if image.depends and image.layer:
                 self._children.setdefault(image.depends[0], []).append(image)
-        self._layers: dict[tuple[str, Arch], Blueprint] = {}
-        self._made: dict[str, Blueprint] = {}
-        """Every layer's blueprint so far, by what is asked of it."""
-        self._tags: dict[str, str] = {}
-        """What is asked of the layer, of an image or of twins, that has a tag first."""
-        self._starts: dict[tuple[str, Arch], Blueprint | str] = {}
+        self._layers: dict[tuple[str, Arch], Resolved] = {}
+        self._twins_recipes = TwinsRecipes(elements=elements)
+        self._made, self._tags = self._twins_recipes.made, self._twins_recipes.tags
+        self._starts: dict[tuple[str, Arch], Resolved | str] = {}
         self._variables: dict[str, dict[str, str]] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(stamp)
 
-    def build(self, image: Image, arch: Arch) -> Blueprint:
-        """Return the blueprint of a build. Raises UserError for an element that is missing."""
+    def build(self, image: Image, arch: Arch) -> Resolved:
+        """Return an image with its spec. Raises UserError for an element that is missing."""
         for each in self._config.lineage(image)[:-1]:  # the oldest first: chains of parents may be long
             with suppress(UserError):
                 self._below(each, arch)
         below = self._below(image, arch)
-        job = BuildJob(disk=image.disk, **self._common(image, arch))
-        used = self._closure(job.content, job.disk, arch)
+        spec = DibSpec(makes=Material.DISK, disk=image.disk, **self._common(image, arch))
+        used = self._closure(spec.content, spec.disk, arch)
         self._require_left_out(image, used)
-        job = replace(job, programs=programs(self._elements, used, job.environment))
-        recipe = self._recipe(job, below)
+        spec = replace(spec, programs=programs(self._elements, used, spec.environment))
+        recipe = self._recipe(spec, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)
-        return Blueprint(
-            job=replace(self._started(job, start), asked=recipe.asked, twins=_asked(twin)),
+        return Resolved(
+            spec=replace(self._started(spec, start), recipe_key=recipe.recipe_key, twins=_key(twin)),
             recipe=recipe,
-            on_parent=isinstance(below, Blueprint),
+            on_parent=isinstance(below, Resolved),
             obstacle=below if isinstance(below, str) else "",
             slow=twin if isinstance(twin, str) else "",
         )
 
-    def layer(self, image: Image, arch: Arch) -> Blueprint:
-        """Return the blueprint of an image's own layer. Raises UserError for an element that is missing."""
+    def layer(self, image: Image, arch: Arch) -> Resolved:
+        """Return the layer of an image with its spec. Raises UserError for an element that is missing."""
         if (image.tag, arch) not in self._layers:
             below = self._below(image, arch)
-            job = LayerJob(disk=(), **self._common(image, arch))
-            recipe = self._recipe(job, below)
-            started = replace(self._started(job, below), asked=recipe.asked, twins=_asked(self._twins(image, arch)))
-            self._tags.setdefault(image.tag, started.asked)
-            self._layers[image.tag, arch] = self._made[started.asked] = Blueprint(job=started, recipe=recipe)
+            spec = DibSpec(makes=Material.TREE, disk=(), **self._common(image, arch))
+            recipe = self._recipe(spec, below)
+            twin = self._twins(image, arch)
+            started = replace(self._started(spec, below), recipe_key=recipe.recipe_key, twins=_key(twin))
+            self._tags.setdefault(image.tag, started.recipe_key)
+            self._layers[image.tag, arch] = self._made[started.recipe_key] = Resolved(spec=started, recipe=recipe)
         return self._layers[image.tag, arch]
 
-    def _twins(self, image: Image, arch: Arch) -> Blueprint | str:
-        """Return the twins of the programs in an image, or why it has none; empty where its programs are native."""
-        if not user_emulation.is_foreign(arch):
-            return ""
-        if not twins.wanted():
-            return f"{twins.SWITCH}=no"
-        if why := user_emulation.why_no_twins(arch):
-            return why
-        names = self._elements.closure(self._content(image))
-        artifacts = {name: artifact.basename for name, artifact in self._artifacts(image, arch).items()}
-        environment = self._environment(image)
-        if "ubuntu-minimal" in names:  # whose mirrors of other architectures have those only
-            environment.pop("DIB_DISTRIBUTION_MIRROR", None)
-        known = self._elements.defaults(names, twins.VARIABLES, environment | artifacts, user_emulation.TWINS_ON)
-        release = twins.release(known)
-        if release is None:
-            return f"twins are made for Debian and Ubuntu, and {image.tag} is {known['DISTRO_NAME'] or 'neither'}"
-        return self._twins_of(release, arch, self._artifacts(image, arch))
+    def _twins(self, image: Image, arch: Arch) -> Resolved | str:
+        """Return the twins of the programs in an image, or why it has none; see `TwinsRecipes.of_image`."""
+        content, artifacts = self._content(image), self._artifacts(image, arch)
+        return self._twins_recipes.of_image(image.tag, arch, content, self._environment(image), artifacts)
 
-    def _twins_of(self, release: twins.Release, arch: Arch, artifacts: Mapping[str, Download]) -> Blueprint:
-        """Return the blueprint of a release's twins; of the artifacts, packages with keyrings go into it."""
-        keyrings = {name: each for name, each in artifacts.items() if twins.is_keyring(each.basename)}
-        job = TwinsJob(
-            name=release.tag,
-            tag=release.tag,
-            arch=arch,
-            version="",
-            asked="",
-            content=(),
-            disk=(),
-            environment=release.as_environment(),
-            packages=(),
-            artifacts=keyrings,
-            timeout=twins.TIMEOUT,
-            scratch=twins.SCRATCH,
-        )
-        recipe = Recipe(
-            name=job.name,
-            arch=arch,
-            content=(),
-            disk=(),
-            elements={},
-            environment=job.environment,
-            packages=(),
-            artifacts={name: each.sha256 or each.identity for name, each in keyrings.items()},
-            files={},
-            tools={"twins": twins.digest(), "emulator": user_emulation.emulator_digest(arch)},
-        )
-        # a release may have several twins, by options and keys, and each has its place in plans and in the store
-        asked = recipe.asked
-        special = release.options or keyrings or self._tags.setdefault(release.tag, asked) != asked
-        tag = f"{release.tag}-{asked[:6]}" if special else release.tag
-        made = Blueprint(job=replace(job, tag=tag, asked=asked), recipe=recipe)
-        return self._made.setdefault(asked, made)
-
-    def foundations(self, blueprint: Blueprint) -> list[Blueprint]:
+    def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on: those it starts from, the nearest first, and twins."""
-        found = self._twins_for(blueprint)
-        while blueprint.job.base is not None:
-            blueprint = self._made[blueprint.job.base.asked]
-            found += [blueprint, *self._twins_for(blueprint)]
-        return found
-
-    def _twins_for(self, blueprint: Blueprint) -> list[Blueprint]:
-        return [self._made[blueprint.job.twins]] if blueprint.job.twins else []
+        found: list[Resolved] = []
+        while True:
+            spec = resolved.spec
+            assert isinstance(spec, DibSpec)
+            found += [self._made[spec.twins]] if spec.twins else []
+            if spec.base is None:
+                return found
+            resolved = self._made[spec.base.recipe_key]
+            found.append(resolved)
 
     def files(self, recipe: Recipe) -> Json:
         """Return the files of a recipe's elements, for people who ask why its key has moved."""
@@ -197,18 +135,17 @@ class Blueprints:
         """Say whether any image of the catalogue starts from this one's tree."""
         for child in self._children.get(image.tag, []):
             with suppress(UserError):  # a child that cannot be built is no reason to fail here
-                if arch in child.arches and isinstance(self._below(child, arch), Blueprint):
+                if arch in child.arches and isinstance(self._below(child, arch), Resolved):
                     return True
         return False
 
     def _common(self, image: Image, arch: Arch) -> dict[str, Any]:
-        """Return what the jobs of an image's build and of its layer have in common."""
+        """Return what the specs of an image's disk and of its layer have in common."""
         return {
             "name": image.name,
             "tag": image.tag,
             "arch": arch,
-            "version": "",
-            "asked": "",
+            "recipe_key": "",
             "content": self._content(image),
             "environment": self._environment(image) | self._provenance(image, arch),
             "packages": self._packages(image),
@@ -217,16 +154,17 @@ class Blueprints:
             "artifacts": self._artifacts(image, arch),
             "timeout": image.timeout,
             "scratch": image.scratch,
+            "folders": tuple(map(str, self._elements.folders)),
             "families": tuple(f"{each.tag}-{arch}" for each in reversed(self._config.lineage(image))),
         }
 
-    def _below(self, image: Image, arch: Arch) -> Blueprint | str:
+    def _below(self, image: Image, arch: Arch) -> Resolved | str:
         """Return the layer of its parent that an image starts from, or why it starts from nothing."""
         if (image.tag, arch) not in self._starts:
             self._starts[image.tag, arch] = self._start(image, arch)
         return self._starts[image.tag, arch]
 
-    def _start(self, image: Image, arch: Arch) -> Blueprint | str:
+    def _start(self, image: Image, arch: Arch) -> Resolved | str:
         if not image.depends:
             return ""
         if not image.layer:
@@ -249,19 +187,19 @@ class Blueprints:
         mine |= dict.fromkeys(exported - there - theirs.keys(), "(an element sets it)")
         return obstacle(self._elements, inherited, theirs, mine) or self.layer(parent, arch)
 
-    def _started(self, job: BuildJob, start: Blueprint | str) -> BuildJob:
-        """Return a job with what is left to do when it starts from a layer."""
+    def _started(self, spec: DibSpec, start: Resolved | str) -> DibSpec:
+        """Return a spec with what is left to do when it starts from a layer."""
         if isinstance(start, str):
-            return job
-        parent = self._config.images[start.job.tag]
+            return spec
+        parent = self._config.images[start.spec.tag]
         content = self._content(parent)
         inherited: Inheritance = self._inherited(content)
         done = set(self._packages(parent))
         return replace(
-            job,
-            base=Base(tag=start.job.tag, asked=start.job.asked, content=content),
-            content=inherited.beyond(job.content),
-            packages=tuple(package for package in job.packages if package not in done),
+            spec,
+            base=Base(tag=start.spec.tag, recipe_key=start.spec.recipe_key, content=content),
+            content=inherited.beyond(spec.content),
+            packages=tuple(package for package in spec.packages if package not in done),
         )
 
     # -- what an image has from its ancestors: theirs first, its own settings over theirs, the user's over all -------
@@ -314,45 +252,28 @@ class Blueprints:
             found[variable] = f"{artifact.basename} {artifact.sha256 or artifact.identity}{form}"
         return found
 
-    def _recipe(self, job: BuildJob, below: Blueprint | str) -> Recipe:
-        image = self._config.images[job.tag]
-        named = named_files(job.environment) | {
+    def _recipe(self, spec: DibSpec, below: Resolved | str) -> Recipe:
+        image = self._config.images[spec.tag]
+        named = named_files(spec.environment) | {
             variable: Path(urlsplit(artifact.url).path)
-            for variable, artifact in job.artifacts.items()
+            for variable, artifact in spec.artifacts.items()
             if artifact.url.startswith("file:") and not artifact.sha256
         }
         return Recipe(
-            name=job.name,
-            arch=job.arch,
-            content=job.content,
-            disk=job.disk,
-            elements={name: self._elements.digest(name) for name in self._closure(job.content, job.disk, job.arch)},
-            environment=job.environment,
-            packages=job.packages,
-            artifacts=self._identities(image, job.arch),
+            name=spec.name,
+            arch=spec.arch,
+            content=spec.content,
+            disk=spec.disk,
+            elements={name: self._elements.digest(name) for name in self._closure(spec.content, spec.disk, spec.arch)},
+            environment=spec.environment,
+            packages=spec.packages,
+            artifacts=self._identities(image, spec.arch),
             files={variable: self._stamps(path) for variable, path in named.items()},
-            tools=self._tools(job.arch, isinstance(job, LayerJob)),
-            parent=below.job.asked if isinstance(below, Blueprint) else "",
-            secrets=job.secrets,
+            tools=self._tools(spec.arch, spec.makes is Material.TREE),
+            parent=_key(below),
+            secrets=spec.secrets,
         )
 
 
-def _asked(made: Blueprint | str) -> str:
-    return made.job.asked if isinstance(made, Blueprint) else ""
-
-
-def nothing_to_build(image: Image, arch: Arch) -> BuildJob:
-    """Return a job that is not carried out: it stands for an image of which only what is stored matters."""
-    return BuildJob(
-        name=image.name,
-        tag=image.tag,
-        arch=arch,
-        version="",
-        asked="",
-        content=(),
-        disk=(),
-        environment={},
-        packages=(),
-        artifacts={},
-        timeout=image.timeout,
-    )
+def _key(resolved: Resolved | str) -> str:
+    return resolved.spec.recipe_key if isinstance(resolved, Resolved) else ""

@@ -118,7 +118,7 @@ def test_an_element_of_the_parents_list_is_left_out(project: Project) -> None:  
     (project.root / "elements/more").mkdir()
     text = "Parent: {elements: [os, more]}\nChild: {depends: [Parent], elements: [], without: [more]}\n"
     project.images(text)
-    job = project.jobs()["child amd64"]
+    job = project.specs()["child amd64"]
     assert (job.base, job.content) == (None, ("os",))
     assert "it leaves out element more, which is in the parent's tree" in "".join(project.look().notes)
     project.images(text.replace("[more]}", "[less]}"))

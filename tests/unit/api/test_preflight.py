@@ -15,6 +15,7 @@ from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Site
 from cc_images.model.plan import BuildJob, Plan, Request
 from tests.conftest import NOW, write_files
+from tests.support.jobs import build_job
 from tests.unit.planner.test_planner import BOTH, candidate, planned
 
 GOOD = Site(name="good", directory="/nonexistent/d", is_baremetal=True)
@@ -89,7 +90,7 @@ def test_a_mirror_that_does_not_answer_is_a_note() -> None:
     tasks = tuple(
         replace(
             task,
-            job=replace(task.job, environment={"DIB_DISTRIBUTION_MIRROR": address, "DIB_X": "http://127.0.0.1:1/"}),
+            job=build_job(environment={"DIB_DISTRIBUTION_MIRROR": address, "DIB_X": "http://127.0.0.1:1/"}),
         )
         if isinstance(task.job, BuildJob)
         else task

@@ -5,16 +5,12 @@ from __future__ import annotations
 from cc_images.api import summary
 from cc_images.api.summary import Known
 from cc_images.model.catalog import Arch, Build, Download, Format, Json, Output
-from cc_images.model.plan import BuildJob, ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
-
-
-def build_job(tag: str) -> BuildJob:
-    return BuildJob(name=tag.upper(), tag=tag, arch=Arch.AMD64, version="v2", asked="a", content=(), disk=(),
-                    environment={}, packages=(), artifacts={}, timeout=1)  # fmt: skip
+from cc_images.model.plan import ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
+from tests.support.jobs import build_job
 
 
 def task(name: str, *needs: str) -> Task:
-    return Task(id=name, job=build_job(name), reason="", needs=needs)
+    return Task(id=name, job=build_job(name=name.upper(), tag=name, version="v2"), reason="", needs=needs)
 
 
 def ran(name: str, started: float, seconds: float) -> Result:
@@ -58,7 +54,7 @@ def output(size: int) -> dict[Format, Output]:
 
 def known(version: str, size: int, details: Json) -> Known:
     build = Build(
-        tag="a", name="A", arch=Arch.AMD64, version=version, asked="a", key="k", outputs=output(size), packages=2
+        tag="a", name="A", arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs=output(size), packages=2
     )
     return Known(build=build, details=details)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import threading
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +20,12 @@ from cc_images.model.plan import BootJob, Plan, Task
 from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
 from cc_images.store.records import Store
+from tests.conftest import NOW
+from tests.support.context import run_context, task_context
 
 JOB = BootJob(
     name="CC-X", tag="cc-x", arch=Arch.AMD64, version="20261120T120000Z", formats=(Format.QCOW2, Format.RAW),
-    firmware=(Firmware.UEFI,), checks={}, asked="this test",
+    firmware=(Firmware.UEFI,), checks={}, test_key="this test",
 )  # fmt: skip
 PASSED = BootTestResult(climbs={Firmware.UEFI: BootResult(levels={Level.CHECKS: 9.0})})
 
@@ -40,7 +40,7 @@ def build(store: Store) -> Build:
         blob = store.blobs.add(staged)
         outputs[out] = Output(format=out, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
     made = Build(
-        tag="cc-x", name="CC-X", arch=Arch.AMD64, version=JOB.version, asked="a", key="k", outputs=outputs
+        tag="cc-x", name="CC-X", arch=Arch.AMD64, version=JOB.version, recipe_key="a", key="k", outputs=outputs
     )  # fmt: skip
     store.record(made, {}, "CC-X")
     return made
@@ -60,18 +60,18 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
     return seen
 
 
-def admit(store: Store, build: Build, *wanted: Format, asked: str = "this test",
+def admit(store: Store, build: Build, *wanted: Format, test_key: str = "this test",
           environment: dict[str, str] | None = None) -> BootTestResult | None:  # fmt: skip
-    run: Any = SimpleNamespace(work=store.root, log_path=lambda task: store.root / task)
-    shop: Any = SimpleNamespace(
-        store=store, run=run, variables=lambda tag: environment or {}, network={}, guest_cores=1, guests_at_once=2,
-        stop=threading.Event(), secrets=lambda tag: (), declared=lambda tag: (),
-        progress=SimpleNamespace(step=lambda task, doing: None),
-    )  # fmt: skip
-    job = replace(JOB, formats=wanted, asked=asked)
-    outputs = [build.outputs[each] for each in wanted]
-    made = Gate(shop=shop, job=job, build=build, intact=lambda output: store.blobs.path(output.digest))
-    return made.admit("boot", outputs, io.BytesIO())
+    run = store.start_run(NOW)
+    try:
+        context = run_context(store, run, guest_cores=1, guests_at_once=2)
+        job = replace(JOB, formats=wanted, test_key=test_key)
+        with task_context(context, "boot") as task:
+            made = Gate(context=task, job=job, build=build, variables=environment or {}, declared=(),
+                        intact=lambda output: store.blobs.path(output.digest))  # fmt: skip
+            return made.admit([build.outputs[each] for each in wanted])
+    finally:
+        store.finish_run(run, shutil.rmtree)
 
 
 def test_one_file_is_booted_and_the_other_compared(store: Store, build: Build, booted: list[Format]) -> None:
@@ -95,7 +95,7 @@ def test_a_format_that_is_wanted_later_is_compared_with_what_was_booted(
 
 def test_another_test_boots_again(store: Store, build: Build, booted: list[Format]) -> None:
     admit(store, build, Format.QCOW2)
-    admit(store, build, Format.QCOW2, asked="another test")
+    admit(store, build, Format.QCOW2, test_key="another test")
     assert len(booted) == 2
 
 
@@ -128,7 +128,7 @@ def test_a_refusal_voids_an_older_pass(
     admit(store, build, Format.QCOW2, Format.RAW)
     monkeypatch.setattr(gate, "examine", lambda *job, **more: BootTestResult(inside=("dirty",)))
     with pytest.raises(Refused):
-        admit(store, build, Format.QCOW2, asked="another test")
+        admit(store, build, Format.QCOW2, test_key="another test")
     assert store.passes(out.digest for out in build.outputs.values()) == {}
 
 

@@ -15,6 +15,7 @@ import pytest
 from cc_images.builders import provenance
 from cc_images.builders.dib import command, element_path, recipes
 from cc_images.builders.dib.elements import Elements
+from cc_images.builders.dib.spec import DibSpec
 from cc_images.config import loader
 from cc_images.errors import ConfigError, UserError
 from cc_images.model.catalog import Arch, Build, Format, Output
@@ -88,13 +89,14 @@ class Project:
         loaded = loader.load(self.environ, self.root)
         return snapshot.look(self.request, loaded, Store(self.root / "store"), now=NOW, offline=False)
 
-    def jobs(self) -> dict[str, BuildJob]:
+    def specs(self) -> dict[str, DibSpec]:
         seen = self.look()
-        jobs = {each.label: each.job for each in seen.candidates}
-        return jobs | {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.foundations.values()}
+        jobs: dict[str, BuildJob] = {each.label: each.job for each in seen.candidates}
+        jobs |= {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.foundations.values()}
+        return {name: job.spec for name, job in jobs.items() if isinstance(job.spec, DibSpec)}
 
     def keys(self) -> dict[str, str]:
-        return {name: job.asked for name, job in self.jobs().items()}
+        return {name: spec.recipe_key for name, spec in self.specs().items()}
 
 
 @pytest.fixture
@@ -253,12 +255,12 @@ def test_what_is_no_input_moves_no_key(project: Project, change: Callable[[Proje
 
 
 def test_a_child_starts_from_its_parents_layer_and_a_parent_from_its_own(project: Project) -> None:
-    jobs = project.jobs()
+    jobs = project.specs()
     layer, parent, child = (jobs[name] for name in ("layer parent amd64", "parent amd64", "child amd64"))
     assert layer.base is None
     assert (layer.content, layer.disk, layer.packages) == (("os",), (), ("less",))
     assert parent.base is not None
-    assert parent.base.asked == layer.asked
+    assert parent.base.recipe_key == layer.recipe_key
     assert (parent.content, parent.disk, parent.packages) == ((), ("vm", "block-device-efi"), ())
     assert child.base == parent.base
     assert (child.content, child.packages) == (("extra",), ("vim",))
@@ -285,10 +287,12 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     store = Store(project.root / "store")
     element_path.third_party(loaded, store, offline=False)
     folders = element_path.known_folders(loaded, store)
-    drawn = recipes.Blueprints(loaded, Elements(folders)).build(loaded.images["child"], Arch.AMD64)
+    drawn = recipes.Recipes(loaded, Elements(folders)).build(loaded.images["child"], Arch.AMD64)
     assert drawn.obstacle == obstacle
-    assert drawn.job.base is None
-    assert (drawn.job.content, drawn.job.packages) == (("os", "extra"), ("less", "vim"))
+    spec = drawn.spec
+    assert isinstance(spec, DibSpec)
+    assert spec.base is None
+    assert (spec.content, spec.packages) == (("os", "extra"), ("less", "vim"))
     notes = snapshot.look(project.request, loaded, Store(project.root / "store"), now=NOW, offline=False).notes
     told = [note for note in notes if "in one go" in note]
     said = f"child is built in one go, not from its parent's tree: {obstacle}"
@@ -298,8 +302,8 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
 def test_base_is_added_where_the_tree_begins(project: Project) -> None:
     (project.root / "elements/base").mkdir()
     project.images(IMAGES.replace("elements: [os]", "elements: [os]\n  base: true"))
-    assert project.jobs()["layer parent amd64"].content == ("base", "os")
-    assert project.jobs()["child amd64"].content == ("extra",), "it is in the parent's tree"
+    assert project.specs()["layer parent amd64"].content == ("base", "os")
+    assert project.specs()["child amd64"].content == ("extra",), "it is in the parent's tree"
     assert not [each for each in project.look().notes if "disk-image-create would" in each]
     project.images(IMAGES)
     assert [each for each in project.look().notes if "disk-image-create would add its element base to Parent;" in each]
@@ -314,18 +318,18 @@ def test_a_rotated_secret_that_is_declared_is_no_new_build(project: Project) -> 
     before = project.keys()
     project.environ["DIB_MINE"] = "second-value"
     assert project.keys() == before
-    job = project.jobs()["child amd64"]
+    job = project.specs()["child amd64"]
     assert (job.secrets, job.environment["DIB_MINE"]) == (("DIB_MINE",), "second-value")
     loaded = loader.load(project.environ, project.root)
     assert "second-value" in loaded.secrets("child")
-    task = Task(id="t", job=job, reason="")
+    task = Task(id="t", job=BuildJob(spec=job), reason="")
     assert "second-value" not in str(task.as_json())
 
 
 def test_an_artifact_can_be_handed_over_as_an_address(project: Project) -> None:
     before = project.keys()
     project.images(IMAGES.replace('sha256: "SHA"', 'sha256: "SHA", as: url'))
-    assert project.jobs()["child amd64"].artifacts["A_FILE"].as_url
+    assert project.specs()["child amd64"].artifacts["A_FILE"].as_url
     project.images(IMAGES.replace("A_FILE", "A_URL"))
     assert [each for each in project.look().notes if each.startswith("A_URL holds the path of the fetched file")]
     project.images(IMAGES.replace("A_FILE", "A_URL").replace('sha256: "SHA"', 'sha256: "SHA", as: path'))
@@ -339,19 +343,19 @@ def test_an_artifact_can_be_handed_over_as_an_address(project: Project) -> None:
 
 def test_provenance_is_in_the_key_where_an_element_reads_it(project: Project) -> None:
     project.images(IMAGES.replace("  packages: [vim]", "  packages: [vim]\n  provenance: {variant: kid}"))
-    assert provenance.PROVENANCE not in project.jobs()["child amd64"].environment
+    assert provenance.PROVENANCE not in project.specs()["child amd64"].environment
     (project.root / "elements/extra/install.d/10-extra").write_text(f"echo ${provenance.PROVENANCE}")
-    job = project.jobs()["child amd64"]
+    job = project.specs()["child amd64"]
     assert provenance.PROVENANCE in job.environment
     assert job.base is not None
     (project.root / "elements/os/install.d/10-os").write_text(f"echo ${provenance.PROVENANCE}")
-    assert project.jobs()["child amd64"].base is None, "its parent's tree says what the parent is"
+    assert project.specs()["child amd64"].base is None, "its parent's tree says what the parent is"
 
 
 def test_all_leaves_out_what_cannot_be_planned_and_says_so(project: Project) -> None:
     project.images(IMAGES + "Lost: {elements: [os, nowhere]}\n")
     project.request = Request(tags=("all",), build=True)
-    assert "child amd64" in project.jobs()
+    assert "child amd64" in project.specs()
     assert [each.partition(";")[0] for each in project.look().left_out] == [
         "Lost: element nowhere is not in any elements folder"
     ]
@@ -376,7 +380,7 @@ def test_explain_says_when_a_build_is_too_old_to_be_trusted(project: Project) ->
     blob = store.blobs.add(staged)
     output = Output(format=Format.QCOW2, digest=blob.digest, sha512="", size=blob.size, virtual_size=1)
     build = Build(tag="parent", name="Parent", arch=Arch.AMD64, version="20261101T120000Z", key="k",
-                  asked=project.keys()["parent amd64"], outputs={Format.QCOW2: output})  # fmt: skip
+                  recipe_key=project.keys()["parent amd64"], outputs={Format.QCOW2: output})  # fmt: skip
     store.record(build, {}, "Parent")
     request = replace(project.request, tags=("parent",), arches=(Arch.AMD64,))
     told = [snapshot.look(replace(request, max_age=days), loaded, store, now=NOW, offline=False).reasons()[0]

@@ -15,11 +15,12 @@ import pytest
 from cc_images.api import doctor
 from cc_images.builders.dib import command, twins
 from cc_images.builders.dib.elements import Elements
+from cc_images.builders.dib.spec import TwinsSpec
 from cc_images.config.loader import Config, load
 from cc_images.host import user_emulation
 from cc_images.host.user_emulation import USER_EMULATORS
 from cc_images.model.catalog import Arch, Layer
-from cc_images.model.plan import Plan, Request, Task, TwinsJob
+from cc_images.model.plan import LayerJob, Plan, Request, Task
 from cc_images.planner import snapshot
 from cc_images.store.records import Store
 from cc_images.toolbox import interpreters
@@ -448,7 +449,11 @@ def test_a_release_may_have_several_twins(tmp_path: Path, amd64: None) -> None:
     both = tasks(look(tmp_path, "cc-a", "cc-c"))
     first, second = (both[name].needs for name in ("layer cc-a arm64", "build cc-c arm64"))
     assert not set(first) & set(second), "each with its own"
-    tags = {task.job.tag for task in both.values() if isinstance(task.job, TwinsJob)}
+    tags = {
+        task.job.tag
+        for task in both.values()
+        if isinstance(task.job, LayerJob) and isinstance(task.job.spec, TwinsSpec)
+    }
     assert len(tags) == 2, "and a place of its own in the store"
 
 
@@ -475,8 +480,9 @@ def test_twins_come_before_what_needs_them_and_once_a_release(tmp_path: Path, am
     assert set(found["build cc-debian12-cuda arm64"].needs) == {mine, "layer cc-debian12 arm64"}
     assert theirs in found["layer cc-debian13 arm64"].needs
     job = found[mine].job
-    assert isinstance(job, TwinsJob)
-    assert "bookworm-security" in job.environment["DIB_APT_SOURCES_CONF"]
+    assert isinstance(job, LayerJob)
+    assert isinstance(job.spec, TwinsSpec)
+    assert "bookworm-security" in job.spec.environment["DIB_APT_SOURCES_CONF"]
 
 
 def test_programs_of_this_host_need_no_twins(tmp_path: Path, amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,10 +501,10 @@ def test_stored_twins_serve_and_a_forced_build_keeps_them(tmp_path: Path, amd64:
     staged.write_bytes(b"twins")
     blob = store.blobs.add(staged)
     job = found["twins debian-bookworm arm64"].job
-    assert isinstance(job, TwinsJob)
+    assert isinstance(job, LayerJob)
     store.record_layer(
-        Layer(tag=job.tag, arch=job.arch, run="20261120T000000Z", asked=job.asked, key="k", digest=blob.digest,
-              size=blob.size, upstream={"http://mirror.example/InRelease": "today"}), {}
+        Layer(tag=job.tag, arch=job.arch, run="20261120T000000Z", recipe_key=job.spec.recipe_key, key="k",
+              digest=blob.digest, size=blob.size, upstream={"http://mirror.example/InRelease": "today"}), {}
     )  # fmt: skip
     assert not [name for name in tasks(look(tmp_path, "cc-debian12")) if "twins" in name]
     forced = Request(tags=("cc-debian12",), build=True, force=True, arches=(Arch.ARM64,))

@@ -251,14 +251,14 @@ def test_a_damaged_newest_build_is_told_before_an_older_one_is_pushed(cli: Cli, 
         staged.write_text(version)
         blob = store.blobs.add(staged)
         output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-        build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=version, asked="a", key="k",
+        build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=version, recipe_key="a", key="k",
                       outputs={Format.QCOW2: output})  # fmt: skip
         store.record(build, {}, "CC-One")
     assert "note:" not in cli("plan", "-p", "cc-one").stdout
     blob.path.chmod(0o644)
     blob.path.write_text("damaged")
     said = cli("plan", "-p", "cc-one").stdout
-    assert "note: version 20261121T120000Z of cc-one amd64 is damaged, -b makes it anew" in said
+    assert "note: version 20261121T120000Z of cc-one amd64 is damaged, -b builds it again" in said
     assert "20261120T120000Z is the newest whole one" in said
     assert "cc-one amd64, damaged 20261121T120000Z" in cli("prune", "--dry-run").stdout
     assert "0 B stay" not in cli("prune", "--max-size", "1g").stdout

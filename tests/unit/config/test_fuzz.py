@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cc_images.builders.dib.elements import Elements
-from cc_images.builders.dib.recipes import Blueprints
+from cc_images.builders.dib.recipes import Recipes
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch
@@ -84,9 +84,9 @@ def survives(folder: Path, images: str, sites: str = "local: {directory: site}")
     began = time.process_time()
     with suppress(CCImagesError):  # anything else is a bug
         config = load({"HOME": str(folder), "CC_IMAGES_SETTINGS": ""}, folder)
-        blueprints = Blueprints(config, Elements((folder / "elements",)))
+        recipes = Recipes(config, Elements((folder / "elements",)))
         for image in config.images.values():
-            blueprints.build(image, Arch.AMD64)
+            recipes.build(image, Arch.AMD64)
     assert time.process_time() - began < SECONDS
 
 

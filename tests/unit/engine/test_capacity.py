@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.engine import execute
 from cc_images.engine.capacity import (
     BUILD_MIB,
     DISK_MIB,
@@ -23,20 +22,21 @@ from cc_images.engine.capacity import (
     copies,
     left_in_groups,
 )
+from cc_images.engine.execute import execute
 from cc_images.engine.forecast import Forecast
+from cc_images.engine.resources import Reservation
 from cc_images.engine.schedule import Schedule
 from cc_images.model.catalog import Arch, Format, Site
-from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Resource, Result, Status, Task
 from cc_images.store.durations import REMEMBERED, History, Took
+from tests.support.engine import Calls
+from tests.support.jobs import build_job
 
 HOST = Host(cores=8, memory=12_000, disk=100_000)
 
 
 def build(number: int, scratch: int = 6) -> Task:
-    job = BuildJob(
-        name=f"I{number}", tag=f"i{number}", arch=Arch.AMD64, version="v", asked="a", content=(), disk=(),
-        environment={}, packages=(), artifacts={}, timeout=1, scratch=scratch,
-    )  # fmt: skip
+    job = build_job(name=f"I{number}", tag=f"i{number}", version="v", scratch=scratch)
     return Task(id=f"build i{number} amd64", job=job, reason="")
 
 
@@ -63,10 +63,10 @@ def history(root: Path, **took: Mapping[str, int]) -> History:
 
 def test_what_was_never_seen_books_what_the_catalogue_says(tmp_path: Path) -> None:
     booked = book(plan(build(1)), HOST, 1, History(tmp_path))
-    assert booked.books["build i1 amd64"] == {Resource.MEMORY: BUILD_MIB + (6 << 10), Resource.DISK: DISK_MIB}
+    assert booked.reserved["build i1 amd64"].uses == {Resource.MEMORY: BUILD_MIB + (6 << 10), Resource.DISK: DISK_MIB}
     assert booked.tmpfs == {"build i1 amd64": 7200}
     booked = book(plan(build(1)), HOST, 4, History(tmp_path))
-    assert booked.books["build i1 amd64"] == {Resource.MEMORY: BUILD_MIB, Resource.DISK: DISK_MIB + (6 << 10)}
+    assert booked.reserved["build i1 amd64"].uses == {Resource.MEMORY: BUILD_MIB, Resource.DISK: DISK_MIB + (6 << 10)}
     assert booked.tmpfs == {}, "six GiB for each of four do not fit into memory: the scratch folder lies on disk"
     assert booked.limits[Resource.DISK] == HOST.disk - RESERVE_MIB
 
@@ -74,15 +74,17 @@ def test_what_was_never_seen_books_what_the_catalogue_says(tmp_path: Path) -> No
 def test_what_was_measured_is_booked_with_a_margin(tmp_path: Path) -> None:
     known = history(tmp_path, i1={"memory": 1000, "scratch": 1200, "disk": 400})
     booked = book(plan(build(1), convert(1)), HOST, 4, known)
-    assert booked.books["build i1 amd64"] == {
+    assert booked.reserved["build i1 amd64"].uses == {
         Resource.MEMORY: int(1000 * MARGIN) + int(1200 * MARGIN), Resource.DISK: int(400 * MARGIN) + OUTPUT_MIB,
     }, "the room of its conversion, too, which then waits for nobody"  # fmt: skip
     assert booked.tmpfs["build i1 amd64"] > 1200 * MARGIN, "one that has grown does not fail for it"
-    assert booked.leaves["build i1 amd64"] == {Resource.DISK: int(400 * MARGIN) + OUTPUT_MIB}, "until it is converted"
-    assert booked.keeps["convert i1 amd64"] == {Resource.DISK: OUTPUT_MIB}
-    assert "convert i1 amd64" not in booked.books
+    assert booked.reserved["build i1 amd64"].until_consumed == {Resource.DISK: int(400 * MARGIN) + OUTPUT_MIB}, (
+        "until it is converted"
+    )
+    assert booked.reserved["convert i1 amd64"].kept == {Resource.DISK: OUTPUT_MIB}
+    assert not booked.reserved["convert i1 amd64"].uses
     stored = replace(convert(1), needs=())
-    assert book(plan(stored), HOST, 4, known).books == {stored.id: {Resource.DISK: OUTPUT_MIB}}, "one more format"
+    assert book(plan(stored), HOST, 4, known).reserved[stored.id].uses == {Resource.DISK: OUTPUT_MIB}, "one more format"
 
 
 def test_a_push_into_a_folder_on_the_disk_of_the_store_takes_room_there(tmp_path: Path) -> None:
@@ -102,10 +104,12 @@ def test_a_push_into_a_folder_on_the_disk_of_the_store_takes_room_there(tmp_path
         for site in sites
     ]  # fmt: skip
     history = History(tmp_path)
-    assert book(plan(*pushes), HOST, 1, history, {"near"}).books == {pushes[0].id: {Resource.DISK: OUTPUT_MIB}}
+    room = {Resource.DISK: OUTPUT_MIB}
+    assert book(plan(*pushes), HOST, 1, history, {"near"}).reserved == {pushes[0].id: Reservation(uses=room, kept=room)}
     history.add([Result(task=pushes[0].id, status=Status.DONE, peaks={"disk": 400})])
     booked = book(plan(*pushes), HOST, 1, history, {"near"})
-    assert booked.books == booked.keeps == {pushes[0].id: {Resource.DISK: int(400 * MARGIN)}}
+    room = {Resource.DISK: int(400 * MARGIN)}
+    assert booked.reserved == {pushes[0].id: Reservation(uses=room, kept=room)}
 
 
 def test_disks_that_wait_for_their_conversion_count(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_disks_that_wait_for_their_conversion_count(tmp_path: Path) -> None:
     known = history(tmp_path, **{f"i{number}": {"scratch": 100, "disk": 3200} for number in range(6)})
     booked = book(plan(*tasks), host, 8, known)
     limits = {**booked.limits, Resource.CONVERT: 1}
-    schedule = Schedule(plan(*tasks), limits, booked.books, booked.leaves, booked.keeps)
+    schedule = Schedule(plan(*tasks), limits, booked.reserved)
     disks, most, order = 0, 0, []
     running = schedule.start()
     while running:
@@ -145,7 +149,7 @@ def test_eight_builds_on_a_small_machine_wait_for_what_earlier_ones_took(
 
     def perform(task: Task) -> Result:
         nonlocal used
-        takes = booked.books[task.id][scarce]
+        takes = booked.reserved[task.id].uses[scarce]
         with lock:
             used += takes
             most.append(used)
@@ -155,11 +159,11 @@ def test_eight_builds_on_a_small_machine_wait_for_what_earlier_ones_took(
         return Result(task=task.id, status=Status.DONE)
 
     with ThreadPoolExecutor(8) as pool:
-        executors = dict.fromkeys(RESOURCES.values(), pool)
-        results = execute.run(plan(*tasks), perform, executors, booked.limits, books=booked.books)
+        calls = Calls(perform, pool)
+        results = execute(plan(*tasks), lambda task: calls, booked.limits, booked.reserved)
     assert {result.status for result in results.values()} == {Status.DONE}
     assert max(most) <= booked.limits[scarce]
-    assert max(most) > booked.books["build i0 amd64"][scarce], "more than one at a time, where there is room"
+    assert max(most) > booked.reserved["build i0 amd64"].uses[scarce], "more than one at a time, where there is room"
 
 
 def test_a_control_group_with_less_memory_than_the_host_counts(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.engine.execute import TICK, Decide, run
+from cc_images.engine.execute import TICK, Decide, Watch
 from cc_images.engine.resources import OthersUsage
 from cc_images.engine.schedule import LANE, Schedule
 from cc_images.model.catalog import Arch, Download, Format
 from cc_images.model.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
+from tests.support.engine import reserved, run
 
 GOOD = (Status.DONE, Status.CACHED)
 
@@ -109,7 +110,11 @@ def test_run_ends_with_a_result_for_every_task(plan: Plan, limits: dict[Resource
     with ThreadPoolExecutor(12) as pool:
         seen: list[str] = []
         results = run(
-            plan, perform, dict.fromkeys(Resource, pool), limits, observe=lambda result: seen.append(result.task)
+            plan,
+            perform,
+            dict.fromkeys(Resource, pool),
+            limits,
+            watch=Watch(on_task_ended=lambda result: seen.append(result.task)),
         )
     assert sorted(seen) == sorted(results) == sorted(task.id for task in plan.tasks)
 
@@ -133,7 +138,7 @@ def performing(stop: threading.Event) -> list[str]:
             perform,
             dict.fromkeys(Resource, pool),
             dict.fromkeys(Resource, 1),
-            stopping=stop.is_set,
+            watch=Watch(stopping=stop.is_set),
         )
     assert {name: result.status for name, result in results.items() if name != "a"} == {
         "b": Status.INTERRUPTED,
@@ -183,7 +188,7 @@ def test_cores_and_memory_are_booked() -> None:
         "t2": {Resource.CORES: 1, Resource.MEMORY: 4096},
         "t3": {Resource.CORES: 1, Resource.MEMORY: 1024},
     }
-    schedule = Schedule(planned(5), limits, books)
+    schedule = Schedule(planned(5), limits, reserved(books))
     assert [task.id for task in schedule.start()] == ["t0", "t3", "t4"], "two cores of three, then the third"
     schedule.finish(Result(task="t0", status=Status.DONE))
     assert [task.id for task in schedule.start()] == ["t1"]
@@ -216,8 +221,8 @@ def test_a_run_that_others_leave_nothing_looks_again_now_and_then() -> None:
             lambda task: Result(task=task.id, status=Status.DONE),
             dict.fromkeys(Resource, pool),
             dict.fromkeys(Resource, 1) | {Resource.MEMORY: 9},
-            books={"t0": {Resource.MEMORY: 1}},
-            desk=desk,
+            uses={"t0": {Resource.MEMORY: 1}},
+            reservations=desk,
         )
     assert results["t0"].status is Status.DONE
     assert desk.idles == 0, "it was idle at each of the three looks, and not when everything was over"
@@ -226,7 +231,7 @@ def test_a_run_that_others_leave_nothing_looks_again_now_and_then() -> None:
 
 def test_what_takes_more_than_there_is_runs_alone() -> None:
     limits = dict.fromkeys(Resource, 9) | {Resource.CORES: 1}
-    schedule = Schedule(planned(2), limits, {f"t{number}": {Resource.CORES: 4} for number in range(2)})
+    schedule = Schedule(planned(2), limits, reserved({f"t{number}": {Resource.CORES: 4} for number in range(2)}))
     assert [task.id for task in schedule.start()] == ["t0"]
     schedule.finish(Result(task="t0", status=Status.DONE))
     assert [task.id for task in schedule.start()] == ["t1"]

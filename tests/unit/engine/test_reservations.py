@@ -7,21 +7,21 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cc_images.engine import execute
-from cc_images.engine.reservations import HURRY, PAGE, Ledger
+from cc_images.engine.reservations import HURRY, PAGE, SharedReservations
 from cc_images.engine.resources import OthersUsage, Usage
-from cc_images.engine.schedule import Books, Schedule
+from cc_images.engine.schedule import Schedule
 from cc_images.host.files import try_lock
 from cc_images.model.catalog import Download
 from cc_images.model.plan import RESOURCES, FetchJob, Plan, Resource, Result, Status, Task
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 from tests.conftest import NOW
+from tests.support import engine
 
 AT_WORK = {Resource.BUILD: 1, Resource.MEMORY: 600, Resource.DISK: 50}
 LIMITS = dict.fromkeys(Resource, 9) | {Resource.MEMORY: 1000, Resource.DISK: 1000}
@@ -37,7 +37,7 @@ def runs(store: Store) -> Iterator[list[Run]]:
 
 
 def seen(
-    ledger: Ledger, takes: Amounts | None = None, keeps: Amounts | None = None, wants: Amounts | None = None
+    ledger: SharedReservations, takes: Amounts | None = None, keeps: Amounts | None = None, wants: Amounts | None = None
 ) -> Amounts:
     """Let a run book something; return what it saw of others."""
     saw: list[Amounts] = []
@@ -51,7 +51,7 @@ def seen(
 
 
 def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -> None:
-    first, second, third = (Ledger(store=store, run=run) for run in runs)
+    first, second, third = (SharedReservations(store=store, run=run) for run in runs)
     assert seen(first, AT_WORK) == {}
     assert seen(second, {Resource.DISK: 50}) == AT_WORK
     assert seen(third, AT_WORK) == AT_WORK | {Resource.DISK: 100}
@@ -61,9 +61,9 @@ def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -
 
 
 def test_what_came_to_stay_before_a_run_began_is_not_free_then_anyway(store: Store, runs: list[Run]) -> None:
-    working, early = Ledger(store=store, run=runs[0]), Ledger(store=store, run=runs[1])
+    working, early = SharedReservations(store=store, run=runs[0]), SharedReservations(store=store, run=runs[1])
     seen(working, AT_WORK, {Resource.DISK: 300})
-    late = Ledger(store=store, run=runs[2])
+    late = SharedReservations(store=store, run=runs[2])
     assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (350, 50)
     seen(working, AT_WORK, {Resource.DISK: 400})
     assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (450, 150)
@@ -72,8 +72,8 @@ def test_what_came_to_stay_before_a_run_began_is_not_free_then_anyway(store: Sto
 
 
 def test_of_the_dead_and_of_other_hosts_only_the_room_counts(store: Store, runs: list[Run]) -> None:
-    dead, looking = store.start_run(NOW), Ledger(store=store, run=runs[0])
-    seen(Ledger(store=store, run=dead), AT_WORK, wants={Resource.MEMORY: 9})
+    dead, looking = store.start_run(NOW), SharedReservations(store=store, run=runs[0])
+    seen(SharedReservations(store=store, run=dead), AT_WORK, wants={Resource.MEMORY: 9})
     assert seen(looking) == AT_WORK | {Resource.MEMORY: 609}
     page = json.loads((dead.work / PAGE).read_text())
     (dead.work / PAGE).write_text(json.dumps(page | {"host": "another"}))
@@ -88,11 +88,11 @@ def test_of_the_dead_and_of_other_hosts_only_the_room_counts(store: Store, runs:
 )
 def test_an_illegible_page_says_nothing(store: Store, runs: list[Run], text: str) -> None:
     (runs[1].work / PAGE).write_text(text)
-    assert seen(Ledger(store=store, run=runs[0]), AT_WORK) == {}
+    assert seen(SharedReservations(store=store, run=runs[0]), AT_WORK) == {}
 
 
 def test_a_store_that_cannot_be_written_to_keeps_nobody_from_working(store: Store, runs: list[Run]) -> None:
-    first, second = (Ledger(store=store, run=run) for run in runs[:2])
+    first, second = (SharedReservations(store=store, run=run) for run in runs[:2])
     seen(first, AT_WORK)
     shutil.rmtree(store.root / "locks")
     (store.root / "locks").write_text("a file where a folder should be")
@@ -111,15 +111,15 @@ def test_one_who_sits_on_the_ledger_is_not_waited_for(
     store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cc_images.engine.reservations.PATIENCE", 0.05)
-    seen(Ledger(store=store, run=runs[0]), AT_WORK)
+    seen(SharedReservations(store=store, run=runs[0]), AT_WORK)
     assert try_lock(store.lock_path("ledger")) is not None
-    looking = Ledger(store=store, run=runs[1])
+    looking = SharedReservations(store=store, run=runs[1])
     assert seen(looking) == AT_WORK
     assert looking._patience == HURRY, "and not as long the next time"
 
 
 def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None:
-    working, first, second = (Ledger(store=store, run=run) for run in runs)
+    working, first, second = (SharedReservations(store=store, run=run) for run in runs)
     seen(working, AT_WORK)
     wanted = {Resource.MEMORY: 700}
     for ledger in (first, second):
@@ -138,7 +138,10 @@ def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None
 
 def test_whom_an_idle_run_waits_for_is_said_once(store: Store, runs: list[Run]) -> None:
     said: list[str] = []
-    working, idle = Ledger(store=store, run=runs[0]), Ledger(store=store, run=runs[1], waiting=said.append)
+    working, idle = (
+        SharedReservations(store=store, run=runs[0]),
+        SharedReservations(store=store, run=runs[1], on_wait=said.append),
+    )
     seen(working, AT_WORK)
     for _ in range(3):
         seen(idle, wants=AT_WORK)
@@ -155,17 +158,19 @@ def tasks(count: int) -> Plan:
     return Plan(version="v", tasks=tuple(Task(id=f"t{number}", job=job, reason="") for number in range(count)))
 
 
-def carried_out(ledger: Ledger, count: int, books: Books, perform: execute.Perform) -> Mapping[str, Result]:
+def carried_out(
+    ledger: SharedReservations, count: int, books: engine.Amounts, perform: Callable[[Task], Result]
+) -> Mapping[str, Result]:
     with ThreadPoolExecutor(count) as pool:
-        return execute.run(tasks(count), perform, dict.fromkeys(RESOURCES.values(), pool), LIMITS, books=books,
-                          desk=ledger)  # fmt: skip
+        executors = dict.fromkeys(RESOURCES.values(), pool)
+        return engine.run(tasks(count), perform, executors, LIMITS, uses=books, reservations=ledger)
 
 
 def test_runs_together_never_take_more_than_there_is(
     store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cc_images.engine.reservations.PATIENCE", 60)
-    for_ever = [Ledger(store=store, run=run, _patience=60) for run in runs]
+    for_ever = [SharedReservations(store=store, run=run, _patience=60) for run in runs]
     taken, most, lock = 0, 0, threading.Lock()
     books = {f"t{number}": {Resource.MEMORY: 250 + 50 * number} for number in range(6)}
 
@@ -200,13 +205,13 @@ def test_a_run_that_finds_everything_taken_has_its_turn_before_the_other_is_over
 
     def long() -> None:
         books = {f"t{number}": {Resource.MEMORY: 450} for number in range(20)}
-        carried_out(Ledger(store=store, run=runs[0]), 20, books, lambda task: perform(task, "long"))
+        carried_out(SharedReservations(store=store, run=runs[0]), 20, books, lambda task: perform(task, "long"))
 
     with ThreadPoolExecutor(1) as pool:
         ending = pool.submit(long)
         busy.wait(10)
         books = {"t0": {Resource.MEMORY: 900}}
-        carried_out(Ledger(store=store, run=runs[1]), 1, books, lambda task: perform(task, "short"))
+        carried_out(SharedReservations(store=store, run=runs[1]), 1, books, lambda task: perform(task, "short"))
         ending.result(30)
     assert order.index("short") < len(order) - 2
     assert order.count("long") == 20
@@ -214,11 +219,11 @@ def test_a_run_that_finds_everything_taken_has_its_turn_before_the_other_is_over
 
 def test_two_runs_of_which_each_sleeps_on_what_the_other_has_made_both_end(store: Store, runs: list[Run]) -> None:
     made = threading.Event()
-    runs[0].asleep.add("t0")
+    runs[0].sleep("t0")
 
     def sleeping(task: Task) -> Result:
         status = Status.DONE if made.wait(5) else Status.FAILED
-        runs[0].asleep.discard(task.id)
+        runs[0].wake(task.id)
         return Result(task=task.id, status=status)
 
     def making(task: Task) -> Result:
@@ -227,10 +232,10 @@ def test_two_runs_of_which_each_sleeps_on_what_the_other_has_made_both_end(store
 
     books = {"t0": {Resource.MEMORY: 900}}
     with ThreadPoolExecutor(1) as pool:
-        ledger = Ledger(store=store, run=runs[0])
+        ledger = SharedReservations(store=store, run=runs[0])
         ending = pool.submit(carried_out, ledger, 1, books, sleeping)
         time.sleep(0.3)
-        carried_out(Ledger(store=store, run=runs[1]), 1, books, making)
+        carried_out(SharedReservations(store=store, run=runs[1]), 1, books, making)
         assert ending.result(10)["t0"].status is Status.DONE
 
 
@@ -242,12 +247,12 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
 
     def schedule() -> Schedule:
         books = {name: {Resource.DISK: 700, Resource.MEMORY: 10} for name in ("t0", "t1")}
-        made = Schedule(tasks(2), LIMITS, books, keeps={"t0": {Resource.DISK: 700}})
+        made = Schedule(tasks(2), LIMITS, engine.reserved(books, kept={"t0": {Resource.DISK: 700}}))
         assert [task.id for task in made.start()] == ["t0"]
-        assert made.stand().wants == {}
+        assert made.usage().wants == {}
         made.finish(Result(task="t0", status=Status.DONE))
         wanted = {Resource.FETCH: 1, Resource.DISK: 700, Resource.MEMORY: 10}
-        assert made.stand() == Usage(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
+        assert made.usage() == Usage(takes={}, keeps={Resource.DISK: 700}, wants=wanted)
         return made
 
     assert schedule().start(elsewhere(build=1, disk=1)) == [], "another run is at work, and will give back some room"
@@ -261,7 +266,7 @@ def test_what_others_take_is_waited_for_but_not_what_they_do_not_take() -> None:
 
 
 def test_places_are_a_runs_own_and_sleepers_take_nothing() -> None:
-    schedule = Schedule(tasks(1), LIMITS, {"t0": {Resource.MEMORY: 700}})
+    schedule = Schedule(tasks(1), LIMITS, engine.reserved({"t0": {Resource.MEMORY: 700}}))
     assert [task.id for task in schedule.start(OthersUsage(held=Counter({Resource.FETCH: 99})))] == ["t0"]
-    assert schedule.stand().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
-    assert schedule.stand({"t0"}).takes == {}
+    assert schedule.usage().takes == {Resource.FETCH: 1, Resource.MEMORY: 700}
+    assert schedule.usage({"t0"}).takes == {}

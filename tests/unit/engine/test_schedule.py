@@ -10,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_images.engine.resources import NOBODY, PLACES, OthersUsage, Usage
-from cc_images.engine.schedule import LANE, Books, Schedule
+from cc_images.engine.schedule import LANE, Schedule
 from cc_images.model.catalog import Download
 from cc_images.model.plan import FetchJob, Plan, Resource, Result, Status, Task
+from tests.support.engine import Amounts, reserved
 from tests.unit.engine.test_execute import LIMITS, plans
 
 
 class Plain:
     """The same promises, by looking at all tasks each time."""
 
-    def __init__(self, plan: Plan, limits: Mapping[Resource, int], books: Books, leaves: Books, keeps: Books) -> None:
+    def __init__(
+        self, plan: Plan, limits: Mapping[Resource, int], books: Amounts, leaves: Amounts, keeps: Amounts
+    ) -> None:
         self.limits, self.leaves, self.keeps = limits, leaves, keeps
         self.takes = {task.id: {task.resource: 1, **books.get(task.id, {})} for task in plan.tasks}
         self.waiting = {task.id: task for task in plan.tasks}
@@ -100,15 +103,15 @@ OTHERS = st.sampled_from([NOBODY, OthersUsage(held=Counter({Resource.BUILD: 1, R
 @settings(deadline=None, max_examples=300)
 @given(plans(), LIMITS, AMOUNTS, AMOUNTS, AMOUNTS, st.data())
 def test_it_decides_as_one_that_looks_at_everything(
-    plan: Plan, limits: dict[Resource, int], books: Books, leaves: Books, keeps: Books, data: st.DataObject
+    plan: Plan, limits: dict[Resource, int], books: Amounts, leaves: Amounts, keeps: Amounts, data: st.DataObject
 ) -> None:
-    quick, plain = Schedule(plan, limits, books, leaves, keeps), Plain(plan, limits, books, leaves, keeps)
+    quick, plain = Schedule(plan, limits, reserved(books, leaves, keeps)), Plain(plan, limits, books, leaves, keeps)
     while True:
         assert quick.settle() == plain.settle()
         elsewhere = data.draw(OTHERS)
         started = quick.start(elsewhere)
         assert started == plain.start(elsewhere)
-        assert quick.stand() == plain.stand()
+        assert quick.usage() == plain.stand()
         if not plain.running:
             if elsewhere is NOBODY:
                 break
@@ -133,7 +136,7 @@ def seconds(count: int) -> float:
         schedule.settle()
         for task in schedule.start():
             schedule.finish(Result(task=task.id, status=Status.DONE))
-        schedule.stand()
+        schedule.usage()
     assert len(schedule.results) == count
     return time.process_time() - began
 

@@ -11,7 +11,7 @@ import pytest
 
 from cc_images.boottest.guest import SEEDS
 from cc_images.boottest.inside import look
-from cc_images.boottest.policy import trial
+from cc_images.boottest.policy import boot_test_key
 from cc_images.config.loader import load
 from cc_images.errors import ConfigError
 from cc_images.model.catalog import USUAL, Arch, Contract, Json, Level, Source
@@ -59,9 +59,9 @@ def test_the_catalogue_says_it_and_children_have_it(tmp_path: Path) -> None:
     )
     found = load({"HOME": str(tmp_path)}, tmp_path).images
     assert found["y"].boot == Contract(user="debian", console="none")
-    asked = {tag: trial(image, Arch.AMD64) for tag, image in found.items()}
-    assert len(set(asked.values())) == 3, "a pass of one contract is none of another"
-    assert asked["z"] == trial(replace(found["z"], boot=USUAL), Arch.AMD64)
+    tested = {tag: boot_test_key(image, Arch.AMD64) for tag, image in found.items()}
+    assert len(set(tested.values())) == 3, "a pass of one contract is none of another"
+    assert tested["z"] == boot_test_key(replace(found["z"], boot=USUAL), Arch.AMD64)
 
 
 def test_what_a_parent_and_a_child_say_together_must_hold(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ def test_a_password_in_an_address_is_not_shown_but_counts() -> None:
 
 def test_what_was_asked_does_not_know_upstream_but_everything_else() -> None:
     moved = replace(RECIPE, upstream={"http://a/InRelease": "ee"})
-    assert moved.asked == RECIPE.asked == RECIPE.key
-    assert replace(RECIPE, parent="p").asked != RECIPE.asked
+    assert moved.recipe_key == RECIPE.recipe_key == RECIPE.key
+    assert replace(RECIPE, parent="p").recipe_key != RECIPE.recipe_key
 
 
 def test_a_repository_that_moved_during_a_build_is_in_no_state_that_will_be_seen_again() -> None:
@@ -125,7 +125,7 @@ def test_secrets_by_name_and_form_are_in_no_record_and_move_no_key(name: str, va
     made = replace(RECIPE, environment={name: value})
     assert value not in json.dumps(made.as_json())
     assert value in secret_values({name: value})
-    assert made.asked == key_of({**made.as_json(), "environment": {name: value}, "upstream": {}})
+    assert made.recipe_key == key_of({**made.as_json(), "environment": {name: value}, "upstream": {}})
 
 
 def test_a_declared_secret_is_masked_looked_for_and_in_no_key() -> None:

@@ -51,9 +51,10 @@ class Project:
         staged.write_text(run.version)
         blob = self.store.blobs.add(staged)
         output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-        build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=run.version, asked=job.asked, key="k",
+        key = job.spec.recipe_key
+        build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=run.version, recipe_key=key, key="k",
                       outputs={Format.QCOW2: output})  # fmt: skip
-        self.store.record(build, seen.details(job.asked), "CC-One")
+        self.store.record(build, seen.details(job.spec.recipe_key), "CC-One")
         run.close()
         return build
 

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cc_images.boottest.policy import trial
+from cc_images.boottest.policy import boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Build, Download, Firmware, Format, Image, Output, Site
-from cc_images.model.plan import BootJob, BuildJob, Plan, Request
+from cc_images.model.plan import BootJob, Plan, Request
 from cc_images.planner.planner import ImageState, make_plan
+from tests.support.jobs import build_job
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOCAL = Site(name="local", directory="/d", is_baremetal=True)
@@ -23,26 +24,19 @@ def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
     outputs = {
         out: Output(format=out, digest="d", sha512="s", size=1, virtual_size=2) for out in formats or (Format.QCOW2,)
     }
-    return Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, asked="a", key="k" * 64, outputs=outputs)
+    return Build(
+        tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, recipe_key="a", key="k" * 64, outputs=outputs
+    )
 
 
 def candidate(
     name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object
 ) -> ImageState:
     made = replace(Image(name=name), **image)  # type: ignore[arg-type]
-    job = BuildJob(
-        name=name,
-        tag=made.tag,
-        arch=Arch.AMD64,
-        version="",
-        asked="a" * 64,
-        content=(made.tag,),
-        disk=made.disk,
-        environment={"DIB_PASSWORD": "geheim"},
-        packages=(),
-        artifacts=made.artifacts,
-        timeout=1,
-    )
+    job = build_job(
+        name=name, tag=made.tag, recipe_key="a" * 64, content=(made.tag,), disk=made.disk,
+        environment={"DIB_PASSWORD": "geheim"}, artifacts=made.artifacts,
+    )  # fmt: skip
     return ImageState(image=made, arch=Arch.AMD64, job=job, match=match, newest=newest or match)
 
 
@@ -142,15 +136,15 @@ def test_a_pass_counts_for_the_same_bytes_and_the_same_checks_only() -> None:
         plan = make_plan(PUSH, [image], (LOCAL,), version="v1", now=NOW, passes=passes)
         return not plan.tasks[0].cached
 
-    asked = trial(image.image, Arch.AMD64)
+    tested = boot_test_key(image.image, Arch.AMD64)
     assert boots(image, {})
-    assert not boots(image, {"d": asked})
-    assert boots(image, {"another digest": asked})
+    assert not boots(image, {"d": tested})
+    assert boots(image, {"another digest": tested})
     checked = replace(image, image=replace(image.image, checks={"files": {"/x": {}}}))
-    assert boots(checked, {"d": asked}), "it was not looked for what is looked for now"
+    assert boots(checked, {"d": tested}), "it was not looked for what is looked for now"
     both = replace(image, image=replace(image.image, firmware=(Firmware.BIOS, Firmware.UEFI)))
-    assert boots(both, {"d": asked})
-    assert boots(replace(image, image=replace(image.image, properties={"min_ram": "4096"})), {"d": asked})
+    assert boots(both, {"d": tested})
+    assert boots(replace(image, image=replace(image.image, properties={"min_ram": "4096"})), {"d": tested})
 
 
 def test_every_format_that_is_pushed_must_have_passed() -> None:
@@ -158,7 +152,7 @@ def test_every_format_that_is_pushed_must_have_passed() -> None:
     other = replace(both.newest.outputs[Format.RAW], digest="r")  # type: ignore[union-attr]
     newest = replace(both.newest, outputs={**both.newest.outputs, Format.RAW: other})  # type: ignore[union-attr, type-var]
     both = replace(both, newest=newest)
-    passes = {"d": trial(both.image, Arch.AMD64)}
+    passes = {"d": boot_test_key(both.image, Arch.AMD64)}
     plan = make_plan(PUSH, [both], (LOCAL, KVM), version="v1", now=NOW, passes=passes)
     assert not plan.tasks[0].cached
     plan = make_plan(PUSH, [both], (LOCAL, KVM), version="v1", now=NOW, passes=passes | {"r": passes["d"]})

@@ -82,14 +82,14 @@ def test_a_boot_test_shows_the_level_of_each_firmware() -> None:
 
 
 def told(shown: Lines | Events, tmp_path: Path) -> None:
-    shown.waiting("run y is at work on cc-x amd64")
-    shown.planned(forecast(tmp_path, a=75.0))
-    shown.started("fetch a")
-    shown.step("fetch a", "install.d/10-x")
-    shown.step("fetch a", "install.d/20-y")
-    shown.bytes("fetch a", 5, 10)
-    shown.over(Result(task="fetch a", status=Status.DONE, where="there"))
-    shown.over(Result(task="fetch b", status=Status.FAILED, error="no"))
+    shown.on_wait("run y is at work on cc-x amd64")
+    shown.on_plan(forecast(tmp_path, a=75.0))
+    shown.on_task_started("fetch a")
+    shown.on_step("fetch a", "install.d/10-x")
+    shown.on_step("fetch a", "install.d/20-y")
+    shown.on_bytes("fetch a", 5, 10)
+    shown.on_task_ended(Result(task="fetch a", status=Status.DONE, where="there"))
+    shown.on_task_ended(Result(task="fetch b", status=Status.FAILED, error="no"))
     shown.close()
 
 
@@ -136,20 +136,20 @@ def test_nothing_that_goes_wrong_with_the_reader_reaches_the_run(tmp_path: Path)
     gone = io.StringIO()
     gone.close()
     events = Events(gone)
-    events.waiting("x")
-    Lines(gone, io.StringIO()).waiting("x")
+    events.on_wait("x")
+    Lines(gone, io.StringIO()).on_wait("x")
 
 
 def test_a_terminal_that_goes_away_ends_no_build(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     with open(slave, "w") as terminal:
         bars = Bars(terminal, io.StringIO())
-        bars.planned(forecast(tmp_path, a=75.0))
-        bars.started("fetch a")
+        bars.on_plan(forecast(tmp_path, a=75.0))
+        bars.on_task_started("fetch a")
         os.close(master)
         for _ in range(3):
-            bars.step("fetch a", "install.d/10-x")
-        bars.over(Result(task="fetch a", status=Status.DONE))
+            bars.on_step("fetch a", "install.d/10-x")
+        bars.on_task_ended(Result(task="fetch a", status=Status.DONE))
         bars.close()
         with suppress(OSError):
             terminal.close()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from cc_images.model.plan import LayerJob, TwinsJob
 from cc_images.report.bars import Running
 from cc_images.report.usual_shares import BOOT, BUILD, LAYER, done, weight
+from tests.support.jobs import layer_job, twins_job
 from tests.unit.planner.test_planner import BOTH, candidate, planned
 
 FETCHED = {task.id.partition(" ")[0]: task.job for task in planned(BOTH, candidate()).tasks}
@@ -31,6 +29,5 @@ def test_a_first_run_has_a_bar() -> None:
 
 def test_layers_weigh_more_than_builds_and_twins_are_layers() -> None:
     build = FETCHED["build"]
-    fields = {name: getattr(build, name) for name in build.__dataclass_fields__}
-    assert weight(LayerJob(**fields)) == weight(TwinsJob(**fields)) > weight(build) > weight(FETCHED["push"])
-    assert done(replace(LayerJob(**fields), disk=()), {"": "install.d/x"}) == LAYER["install.d"]
+    assert weight(layer_job()) == weight(twins_job()) > weight(build) > weight(FETCHED["push"])
+    assert done(layer_job(), {"": "install.d/x"}) == LAYER["install.d"]

@@ -14,14 +14,10 @@ NAMES = sorted(MODULES)
 
 
 DEBTS = {
-    "boottest.gate": ["builders.dib.build"],
     "cli.commands": ["boottest.contents", "planner.snapshot", "store.records"],
     "cli.completion": ["store.journal", "store.records"],
     "cli.run": ["planner.remarks", "store.image_locks", "store.journal"],
     "cli.views": ["host.files", "planner.selection", "store.journal", "store.records"],
-    "engine.worker": ["builders.dib.build", "builders.dib.command"],
-    "planner.remarks": ["builders.dib.disk_layout", "builders.dib.recipes"],
-    "planner.snapshot": ["builders.dib.element_path", "builders.dib.elements", "builders.dib.recipes"],
 }
 """Imports that the table forbids, and that are still to go."""
 

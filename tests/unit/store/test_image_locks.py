@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from cc_images.errors import Interrupted
+from cc_images.host.files import try_lock
 from cc_images.model.catalog import Arch
 from cc_images.store import image_locks
 from cc_images.store.image_locks import Busy, IfBusy
@@ -52,10 +53,10 @@ def test_waiting_ends_when_the_other_does_or_when_it_is_told_to(store: Store) ->
         stop.set()
 
     with pytest.raises(Interrupted):
-        image_locks.take(store, second, [X], IfBusy.WAIT, waiting=waiting, stop=stop)
+        image_locks.take(store, second, [X], IfBusy.WAIT, on_wait=waiting, stop=stop)
     assert heard == [f"run {first.version} is at work on cc-x amd64"]
-    image_locks.take(store, second, [X], IfBusy.WAIT, waiting=lambda whom: store.finish_run(first, shutil.rmtree))
-    assert second.holds("turn cc-x amd64")
+    image_locks.take(store, second, [X], IfBusy.WAIT, on_wait=lambda whom: store.finish_run(first, shutil.rmtree))
+    assert try_lock(store.lock_path("turn cc-x amd64")) is None, "it has its turn"
     store.finish_run(second, shutil.rmtree)
 
 

@@ -1,56 +1,51 @@
-"""The journal is written often enough, and not more often than a large run can afford."""
+"""The journal of a run is the fold of its stream of events, whether the run is at work, over or dead."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cc_images.host import files
 from cc_images.store import journal
-from cc_images.store.journal import Journal
+from cc_images.store.journal import Journal, State
 
-RESULT = {"task": "t", "status": "done", "error": "", "hint": "", "tail": [], "log": "", "seconds": 1.0}
-
-
-def written(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+RUN = "20261121T120000Z"
+RESULT = {"task": "t", "status": "done", "error": "", "hint": "", "tail": [], "log": "", "seconds": 1.0, "started": 0.5}
+PLAN = {"version": RUN, "tasks": []}
 
 
-def test_results_wait_for_a_moment_where_writing_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writes = 0
-    write = files.write_json
-
-    def slowly(path: Path, said: Any) -> None:
-        nonlocal writes
-        writes += 1
-        time.sleep(0.005)
-        write(path, said)
-
-    monkeypatch.setattr(journal, "write_json", slowly)
-    made = Journal(tmp_path, "20261121T120000Z")
-    made.note(plan={"version": "v", "tasks": []}, results=[])
-    for number in range(200):
-        made.note_soon(results=[RESULT] * (number + 1))
-    assert writes < 20, "not once for each result"
-    until = time.monotonic() + 10
-    while len(written(made.path)["results"]) < 200 and time.monotonic() < until:
-        time.sleep(0.02)
-    assert len(written(made.path)["results"]) == 200, "what waited is written by itself"
-    made.note_soon(results=[])
-    made.note(state=journal.State.OK)
-    assert (written(made.path)["state"], written(made.path)["results"]) == ("ok", [])
+@pytest.fixture
+def at_work(tmp_path: Path) -> Journal:
+    """Return the journal of a run that is planned, and two of whose tasks have ended."""
+    made = Journal(tmp_path, RUN)
+    made.note(plan=PLAN, results=[])
+    events = journal.events_path(tmp_path, RUN)
+    events.parent.mkdir()
+    lines = [{"event": "started", "task": "t"}, {"event": "ended", "time": 1.0, "format": 1} | RESULT,
+             {"event": "ended", "time": 2.0, "format": 1} | RESULT | {"task": "u"}]  # fmt: skip
+    events.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"event": "ended", "ta')
+    return made
 
 
-def test_a_result_is_written_at_once_where_writing_takes_no_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "SPARING", 0)
-    made = Journal(tmp_path, "20261121T120000Z")
-    made.note(results=[])
-    made.note_soon(results=[RESULT])
-    assert len(written(made.path)["results"]) == 1
+def test_a_run_at_work_has_the_results_of_its_stream(at_work: Journal, tmp_path: Path) -> None:
+    said = journal.read(at_work.path)
+    assert said is not None
+    assert said["state"] == State.RUNNING
+    assert said["results"] == [RESULT, RESULT | {"task": "u"}], "the last line is torn"
+
+
+def test_a_run_that_was_killed_keeps_them(at_work: Journal, tmp_path: Path) -> None:
+    journal.mark_killed(tmp_path, RUN)
+    journal.events_path(tmp_path, RUN).unlink()
+    said = journal.read(at_work.path)
+    assert said is not None
+    assert (said["state"], len(said["results"])) == (State.KILLED, 2)
+
+
+def test_a_run_that_is_over_is_read_from_its_journal_alone(at_work: Journal, tmp_path: Path) -> None:
+    at_work.note(state=State.OK, results=[RESULT])
+    journal.events_path(tmp_path, RUN).write_text("no stream")
+    said = journal.read(at_work.path)
+    assert said is not None
+    assert (said["state"], said["results"]) == (State.OK, [RESULT])

@@ -38,7 +38,7 @@ def stored(store: Store, version: str, content: bytes = b"disk") -> Build:
     blob = store.blobs.add(stage(store, content))
     output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=9)
     build = Build(
-        tag="cc-x", name="CC-X", arch=Arch.ARM64, version=version, asked="a", key="k",
+        tag="cc-x", name="CC-X", arch=Arch.ARM64, version=version, recipe_key="a", key="k",
         outputs={Format.QCOW2: output}, upstream={"http://a": "d"}, packages=1,
     )  # fmt: skip
     store.record(build, {"packages": {"vim": "9"}}, "CC-X-ARM64")

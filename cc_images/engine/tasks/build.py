@@ -1,0 +1,46 @@
+"""Build a disk in the run's workspace, or take the build that another run has just made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cc_images.engine.envelope import Envelope
+from cc_images.engine.tasks.layer import run_builder
+from cc_images.model.plan import BuildJob, Result, Status
+from cc_images.sources.changes import has_moved
+from cc_images.store import notes
+from cc_images.store.notes import Evidence, Joined
+from cc_images.store.run_context import TaskContext
+
+JOB = BuildJob
+
+
+def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
+    """Build. The run holds the image's lease from now on until its conversion is over."""
+    job = envelope.job
+    assert isinstance(job, BuildJob)
+    run, spec = context.run, job.spec
+    run.lease(context.task, lease(job.tag, job.arch))
+    workspace = run.run.workspace(job.tag, job.arch)
+    if not job.force:
+        for build in context.store.builds(job.tag, job.arch):
+            fits = build.recipe_key == spec.recipe_key and build.version not in job.known
+            if fits and not has_moved(build, run):
+                notes.write(workspace / "joined.json", Joined(version=build.version))
+                return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
+    built = run_builder(job, envelope, context, workspace)
+    evidence = Evidence(
+        recipe_key=spec.recipe_key,
+        file=str(built.file.relative_to(workspace)),
+        timings=built.timings,
+        packages=built.packages,
+        upstream=built.upstream,
+    )
+    notes.write(workspace / "evidence.json", evidence)
+    size = built.file.stat().st_blocks * 512
+    return replace(result, size=size, timings=dict(built.timings), peaks=built.peaks)
+
+
+def lease(tag: str, arch: str) -> str:
+    """Return the name of the lease of an image that is built and converted."""
+    return f"image {tag} {arch}"

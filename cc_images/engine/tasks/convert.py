@@ -1,0 +1,123 @@
+"""Make the outputs of a build and record it, or add outputs to a stored build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cc_images.engine.envelope import Envelope
+from cc_images.engine.tasks.build import lease
+from cc_images.engine.tasks.stored import gone, intact, version_of
+from cc_images.host.sandbox import remove
+from cc_images.model.catalog import Build, Format, Json, Output
+from cc_images.model.plan import ConvertJob, Result, Status
+from cc_images.model.recipe import key_of
+from cc_images.outputs import disk
+from cc_images.store import notes
+from cc_images.store.blobs import Blob
+from cc_images.store.notes import Evidence
+from cc_images.store.run_context import RunContext, TaskContext
+
+JOB = ConvertJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A disk that outputs are made from."""
+
+    file: Path
+    format: Format
+    virtual_size: int
+
+
+def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
+    """Convert and record."""
+    job, run, store = envelope.job, context.run, context.store
+    assert isinstance(job, ConvertJob)
+    run.lease(context.task, lease(job.tag, job.arch))  # it is there, unless a stored build gets one more format
+    workspace = run.run.workspace(job.tag, job.arch)
+    workspace.mkdir(parents=True, exist_ok=True)
+    before = run.stored(job.tag, job.arch, version_of(job, run))
+    wanted = [each for each in job.formats if before is None or each not in before.outputs]
+    if before is not None and not wanted:
+        return replace(result, status=Status.CACHED, where=f"version {before.version}", version=before.version)
+    if before is None and job.version != run.run.version:
+        raise gone(job.tag, job.version)
+    source = _built(workspace) if before is None else _stored(before, run)
+    sealed = _sealed(wanted, source, workspace, context)
+    outputs = dict(before.outputs) if before else {}
+    for each, blob in sealed.items():
+        outputs[each] = Output(
+            format=each,
+            digest=blob.digest,
+            sha512=blob.sha512,
+            size=blob.size,
+            virtual_size=source.virtual_size,
+        )
+    build, details = _recorded(job, before, outputs, run)
+    with store.lock("gc", shared=True):
+        for blob in sealed.values():
+            store.blobs.place(blob)
+        store.record(build, details, job.published_name)
+    if job.replaces:
+        store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
+    if before is None:
+        remove(source.file.parent)  # the raw disk is of no more use, and others may want its room
+    size = sum(outputs[each].size for each in job.formats)
+    where = str(store.image_link(job.published_name, job.formats[0]))
+    peaks = {"disk": sum(blob.size for blob in sealed.values()) >> 20}
+    return replace(result, size=size, where=where, version=build.version, peaks=peaks)
+
+
+def _built(workspace: Path) -> Source:
+    """Return the raw disk that the run's own build has left."""
+    file = workspace / notes.read(workspace / "evidence.json", Evidence).file
+    return Source(file=file, format=Format.RAW, virtual_size=file.stat().st_size)
+
+
+def _stored(build: Build, run: RunContext) -> Source:
+    """Return the disk of a stored build; raw is the dearest to read."""
+    output = build.outputs.get(Format.QCOW2) or next(iter(build.outputs.values()))
+    return Source(file=intact(output, run), format=output.format, virtual_size=output.virtual_size)
+
+
+def _sealed(wanted: list[Format], source: Source, workspace: Path, context: TaskContext) -> Mapping[Format, Blob]:
+    """Make a file in each format; raw comes last, since a raw disk is moved and not copied."""
+    sealed: dict[Format, Blob] = {}
+    for each in sorted(wanted, key=lambda out: out is Format.RAW):
+        context.step(f"to {each}")
+        staged = workspace / f"staged.{each}"
+        disk.convert(
+            source.file,
+            staged,
+            each,
+            cores=context.run.settings.cores,
+            log=context.log,
+            stop=context.stop,
+            source_format=source.format,
+        )
+        sealed[each] = context.store.blobs.seal(staged)
+    return sealed
+
+
+def _recorded(
+    job: ConvertJob, before: Build | None, outputs: Mapping[Format, Output], run: RunContext
+) -> tuple[Build, Json]:
+    """Return the build as it is to be recorded, and its details."""
+    if before is not None:
+        return replace(before, outputs=outputs), run.store.details(before)
+    evidence = notes.read(run.run.workspace(job.tag, job.arch) / "evidence.json", Evidence)
+    details = run.details(evidence.recipe_key)
+    build = Build(
+        tag=job.tag,
+        name=job.name,
+        arch=job.arch,
+        version=job.version,
+        recipe_key=evidence.recipe_key,
+        key=key_of(details["recipe"] | {"upstream": dict(evidence.upstream)}),
+        outputs=outputs,
+        upstream=evidence.upstream,
+        packages=len(evidence.packages),
+    )
+    return build, details | {"timings": dict(evidence.timings), "packages": dict(evidence.packages)}

@@ -1,0 +1,101 @@
+"""Publish one output of a version at a site."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cc_images.engine.envelope import Envelope
+from cc_images.engine.tasks.stored import intact, outputs_of
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Build, Level, Output
+from cc_images.model.events import Published as PublishedEvent
+from cc_images.model.plan import PushJob, Result, Status
+from cc_images.sites import open_site
+from cc_images.sites.base import Publication
+from cc_images.sites.publish import Outcome, publish
+from cc_images.store.published import Published
+from cc_images.store.run_context import TaskContext
+
+GIB = 1 << 30
+
+JOB = PushJob
+
+
+def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
+    """Publish, unless the site has this very version."""
+    job, at = envelope.job, envelope.site
+    assert isinstance(job, PushJob)
+    assert at is not None, "an envelope of a push has the site"
+    build, (output,) = outputs_of(job, (job.format,), context.run)
+    publication = _publication(job, build, output, context)
+    with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
+        site = open_site(at, job.format)
+        try:
+            outcome = publish(
+                site,
+                publication,
+                stop=context.stop,
+                report=lambda done: context.bytes(done, output.size),
+                keep=at.keep,
+                ours=context.store.knows,
+                insist=job.insist,
+                before=_was_last(job, build.version, site.place(), context),
+                say=context.step,
+            )
+            place = site.place()
+        except CCImagesError:
+            intact(output, context.run)  # a damaged blob explains the failure, and must not be the next one's cause too
+            raise
+    version = "" if outcome.kept and not outcome.same else build.version
+    if outcome.changed and version:
+        context.run.emit(PublishedEvent(task=context.task, site=job.site, name=job.name, version=version))
+    return replace(
+        result,
+        status=Status.DONE if outcome.changed else Status.CACHED,
+        size=output.size,
+        where=outcome.address + _notes(outcome),
+        version=version,
+        place=place,
+        peaks={"disk": output.size >> 20} if at.directory and outcome.changed else {},
+    )
+
+
+def _publication(job: PushJob, build: Build, output: Output, context: TaskContext) -> Publication:
+    """Return what the site is to have."""
+    passed = context.store.passes([output.digest]).get(output.digest) == job.test_key
+    return Publication(
+        name=job.name,
+        path=context.run.run.use(context.store.blobs.path(output.digest)),
+        sha512=output.sha512,
+        size=output.size,
+        properties={
+            "min_disk": str(-(-output.virtual_size // GIB)),
+            **job.properties,
+            "build-version": build.version,
+            "build-key": build.key,
+            "build-boot": Level.CHECKS if passed else build.boot or "not tested",
+        },
+        run=context.run.run.name,
+        details={
+            "version": build.version,
+            "key": build.key,
+            "arch": job.arch,
+            "format": job.format,
+            "sha256": output.digest,
+            "virtual_size": output.virtual_size,
+            "packages": build.packages,
+        },
+    )
+
+
+def _notes(outcome: Outcome) -> str:
+    """Return what people should know of a publication besides its address."""
+    note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
+    note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
+    return note + "".join(f" ({text})" for text in (outcome.kept, *outcome.notes) if text)
+
+
+def _was_last(job: PushJob, version: str, place: str, context: TaskContext) -> bool:
+    """Say whether this store's last publication in this place was this very build."""
+    last = Published(context.store.root).last(job.site, job.name, job.format)
+    return last is not None and (last.version, last.place) == (version, place) and bool(place)
