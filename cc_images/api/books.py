@@ -13,10 +13,11 @@ from cc_images.errors import CCImagesError
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch
 from cc_images.model.plan import BuildJob, Plan, PushJob, Result
+from cc_images.model.run import State
 from cc_images.model.status import Put
 from cc_images.planner.planner import ImageState
 from cc_images.store.durations import History
-from cc_images.store.journal import Journal, State
+from cc_images.store.journal import Journal
 from cc_images.store.published import Published
 from cc_images.store.records import Store
 

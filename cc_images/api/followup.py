@@ -22,10 +22,10 @@ from cc_images.api import prune, status
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json, moment
+from cc_images.model.run import State
 from cc_images.report import html, metrics
 from cc_images.store import journal
 from cc_images.store.durations import History
-from cc_images.store.journal import State
 from cc_images.store.published import Published
 from cc_images.store.records import USED_AGAIN, Store
 
@@ -59,7 +59,7 @@ def follow_up(
         if told.get("run"):
             steps["the page of the run is not written"] = lambda: write_page(store.root, told)
         if wishes.max_size is not None and not left:
-            steps["the store is not pruned"] = lambda: prune.prune(
+            steps["the store is not pruned"] = lambda: prune.pruned(
                 store,
                 keep=wishes.keep,
                 cap=wishes.max_size,

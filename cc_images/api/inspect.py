@@ -29,9 +29,10 @@ from cc_images.host import sandbox
 from cc_images.model.catalog import Arch, Build, Firmware, Format, Image, Json, Level, Output
 from cc_images.model.contract import settled
 from cc_images.model.plan import Request
+from cc_images.model.run import State
 from cc_images.planner.selection import select
 from cc_images.report.release_notes import Edition
-from cc_images.store.journal import Journal, State
+from cc_images.store.journal import Journal
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 

@@ -16,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from cc_images import clock
+from cc_images.api import status
 from cc_images.builders.dib.download_cache import Caches
+from cc_images.config.loader import Config
 from cc_images.host import sandbox
 from cc_images.host.files import clear_errors, tree_size, try_lock
 from cc_images.model.catalog import Arch, Build, Layer, moment
@@ -97,7 +100,33 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
     return items + _indices(store) + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
 
 
-def prune(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was removed, why, and how many bytes that freed; the bytes that the store still holds."""
+
+    gone: tuple[tuple[Holding, str, int], ...]
+    left: int
+
+
+def prune(config: Config, *, keep: int, max_size: int | None = None, dry_run: bool = False) -> Pruned:
+    """Remove from the store what is beyond the newest `keep` builds of each image, and above `max_size` bytes.
+
+    With `dry_run` nothing is removed. Raises CCImagesError when the store cannot be written to.
+    """
+    store = Store(config.store)
+    serving = status.serving(config, store, clock.now())
+    gone = pruned(store, keep=keep, cap=max_size, dry_run=dry_run, serving=serving)
+    left = sum(item.holding.size for item in inventory(store))
+    left -= sum(freed for _, _, freed in gone) if dry_run else 0
+    return Pruned(gone=tuple(gone), left=left)
+
+
+def held(config: Config) -> list[Holding]:
+    """Return what the store holds."""
+    return [item.holding for item in inventory(Store(config.store))]
+
+
+def pruned(
     store: Store,
     *,
     keep: int,

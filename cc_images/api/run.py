@@ -20,11 +20,12 @@ from cc_images.engine.local import Inputs, LocalRun, Variables
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host import sandbox
 from cc_images.model.plan import Plan, Request, Result
+from cc_images.model.run import IfBusy, State
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Snapshot, look
 from cc_images.store import image_locks
-from cc_images.store.image_locks import Busy, IfBusy
-from cc_images.store.journal import Journal, State, events_path
+from cc_images.store.image_locks import Busy
+from cc_images.store.journal import Journal, events_path
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 

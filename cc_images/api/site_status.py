@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 
+from cc_images import clock
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import leftovers as leftovers_here
@@ -35,7 +36,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageStatus:
+class SiteStatus:
     """What a site has of one image: the one that has the name, and how many archived ones.
 
     `remarks` are what differs from what cc-images has made of it; `error` is why nothing has the name for certain.
@@ -49,34 +50,34 @@ class ImageStatus:
     error: str = ""
 
 
-def standings(request: Request, config: Config, today: date) -> list[ImageStatus]:
+def site_status(request: Request, config: Config) -> list[SiteStatus]:
     """Ask the sites, all at once, what they have of the images that a request names.
 
     Each is logged in to once. A site that cannot be asked for one image is asked for no other.
     """
-    chosen, _ = select(request, config, today)
+    chosen, _ = select(request, config, clock.now().date())
     published = Published(config.store)
     asked = sites_of(request, config)
 
-    def ask(site: Site) -> list[ImageStatus]:
+    def ask(site: Site) -> list[SiteStatus]:
         questions = [(image.published_name(arch), out) for image, arch in chosen
                      for out in formats_for(site, image, arch)]  # fmt: skip
         try:
             seen = _observed(site, questions)
         except CCImagesError as error:
-            return [ImageStatus(site=site.name, name=name, error=error.message) for name, _ in questions]
+            return [SiteStatus(site=site.name, name=name, error=error.message) for name, _ in questions]
         return [_standing(site, name, seen[name, out], published.last(site.name, name, out)) for name, out in questions]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return [each for found in pool.map(ask, asked) for each in found]
 
 
-def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) -> ImageStatus:
+def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) -> SiteStatus:
     view = View(Wish(name=name, wanted=False), seen, Memory())
     error = ""
     if len(view.holders) > 1:
         error = f"{len(view.holders)} images have this name: {', '.join(entry.id for entry in view.holders)}"
-    return ImageStatus(
+    return SiteStatus(
         site=site.name,
         name=name,
         current=view.holder,

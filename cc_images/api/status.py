@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cc_images import clock
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Image, Json
@@ -18,8 +19,12 @@ from cc_images.store.published import Published
 from cc_images.store.records import Store
 
 
-def overview(request: Request, config: Config, store: Store, now: datetime) -> list[ImageStatus]:
-    """Return how each image that a request names stands, in the catalogue's order; those past their end included."""
+def status(request: Request, config: Config) -> list[ImageStatus]:
+    """Return how each image that a request names stands, in the catalog's order; those past their end included.
+
+    Nothing is fetched and no site is asked. Raises UserError for an unknown tag.
+    """
+    store, now = Store(config.store), clock.now()
     tags = expanded(request.tags, config)
     chosen = [
         (image, arch)
@@ -31,7 +36,7 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
     if named := tuple(tag for tag in tags if tag != "all"):
         select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
     reasons = _reasons(chosen, config, store, now)
-    published = Published(store.root)
+    published = Published(store.root).by_image()
     standings: list[ImageStatus] = []
     for image, arch in chosen:
         said = reasons.get((image.tag, arch), {})
@@ -46,7 +51,7 @@ def overview(request: Request, config: Config, store: Store, now: datetime) -> l
                 newest=newest,
                 fresh=fresh if newest else False,
                 why=tuple(why) if newest else (),
-                put=published.of(image.tag, arch),
+                put=published.get((image.tag, arch), {}),
             )
         )
     return standings

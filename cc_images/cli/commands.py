@@ -7,16 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from cc_images import clock
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import VERSION_FORMAT, Arch, Firmware
+from cc_images.model.catalog import Arch, Firmware
 from cc_images.model.plan import Request
-from cc_images.planner import snapshot
 from cc_images.report import text
 from cc_images.report.plan_tree import plan_tree
-from cc_images.store.records import Store
 
 EXIT_FAILED = 3
 
@@ -48,18 +45,14 @@ def _request(options: argparse.Namespace) -> Request:
 
 def plan(options: argparse.Namespace) -> int:
     """Show what a run would do and why."""
-    from cc_images.api import site_status
+    from cc_images.api.plan import plan
 
-    config = _config()
-    now = clock.now()
-    seen = snapshot.look(_request(options), config, Store(config.store), now=now, offline=options.offline)
-    made = seen.plan(f"{now:{VERSION_FORMAT}}")
-    pushes, answered = site_status.preview(seen, Store(config.store)) if options.dry_run else ([], True)
+    seen = plan(_request(options), _config(), offline=options.offline, ask_sites=options.dry_run)
     if options.json:
-        text.say(text.as_json(made.as_json() | ({"pushes": pushes} if options.dry_run else {})))
+        text.say(text.as_json(seen.plan.as_json() | ({"pushes": seen.pushes} if options.dry_run else {})))
     else:
-        text.say("\n".join([plan_tree(made), *pushes]))
-    return EXIT_FAILED if made.left_out or not answered else 0
+        text.say("\n".join([plan_tree(seen.plan), *seen.pushes]))
+    return EXIT_FAILED if seen.plan.left_out or not seen.answered else 0
 
 
 def new(options: argparse.Namespace) -> int:
@@ -76,53 +69,47 @@ def new(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Show in which inputs images differ from their newest builds."""
-    config, now = _config(), clock.now()
+    from cc_images.api.plan import explain
+
     request = Request(tags=tuple(options.tags), arches=_arches(options), build=True, max_age=options.max_age)
-    seen = snapshot.look(request, config, Store(config.store), now=now, offline=options.offline)
-    reasons = seen.reasons()
+    found = explain(request, _config(), offline=options.offline)
     if options.json:
-        text.say(text.as_json(reasons))
+        text.say(text.as_json(found.reasons))
     else:
-        text.say(text.reasons(reasons, seen.notes))
+        text.say(text.reasons(found.reasons, found.notes))
     return 0
 
 
 def prune(options: argparse.Namespace) -> int:
     """Remove from the store what is beyond the newest builds, and above the size cap."""
-    from cc_images.api import prune, status
+    from cc_images.api.prune import prune
 
-    config = _config()
-    store = Store(config.store)
-    serving = status.serving(config, store, clock.now())
-    gone = prune.prune(store, keep=options.keep, cap=options.max_size, dry_run=options.dry_run, serving=serving)
-    left = sum(item.holding.size for item in prune.inventory(store))
-    if options.dry_run:
-        left -= sum(freed for _, _, freed in gone)
+    found = prune(_config(), keep=options.keep, max_size=options.max_size, dry_run=options.dry_run)
     if options.json:
-        rows = [text.holding(each) | {"why": why, "freed": freed} for each, why, freed in gone]
+        rows = [text.holding(each) | {"why": why, "freed": freed} for each, why, freed in found.gone]
         text.say(text.as_json(rows))
     else:
-        text.say(text.pruned(gone, options.dry_run))
-        if options.max_size is not None and left > options.max_size:
-            text.say(f"{text.size(left)} stay: the newest builds, and what is in use")
+        text.say(text.pruned(found.gone, options.dry_run))
+        if options.max_size is not None and found.left > options.max_size:
+            text.say(f"{text.size(found.left)} stay: the newest builds, and what is in use")
     return 0
 
 
 def inspect(options: argparse.Namespace) -> int:
     """Show what is inside an image without booting it."""
     from cc_images.api import inspect
-    from cc_images.boottest import contents
+    from cc_images.report import inspected
 
     with bench() as mine:
         one, other = inspect.inspect(_config(), options.what, _arches(options), options.against, bench=mine)
-    differences = contents.differences(other.facts, one.facts) if other else {}
+    differences = inspected.differences(other.facts, one.facts) if other else {}
     if options.json:
         said = {"image": one.title, "facts": one.facts, "problems": one.problems}
         text.say(text.as_json(said | ({"against": other.title, "differences": differences} if other else {})))
     elif other:
-        text.say(text.differences(one.title, other.title, differences))
+        text.say(inspected.compared(one.title, other.title, differences))
     else:
-        text.say(text.inspection(one.title, contents.rows(one.facts, one.problems, one.size)))
+        text.say(inspected.shown(one.title, one.facts, one.problems, one.size))
     return EXIT_FAILED if one.problems and not other else 0
 
 

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cc_images.api import catalog, runs
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Arch
-from cc_images.store import journal
-from cc_images.store.records import Store
 
 SCRIPTS: Mapping[str, str] = {
     "bash": """\
@@ -101,8 +100,7 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
     if wanted[0] == "SHELL":
         return [(shell, "") for shell in (*SCRIPTS, "man", "install")]
     if wanted[0] == "RUN":
-        runs = [path.stem for path in journal.newest_first(config.store)]
-        return [(run, "") for run in runs[:50]] if not given else []
+        return [(run, "") for run in runs.names(config)] if not given else []
     tags = [(tag, image.name) for tag, image in config.images.items() if tag not in given]
     if len(wanted) == 1 and positionals[0].nargs is None:
         return tags if not given else []
@@ -113,11 +111,7 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
 
 
 def _versions(config: Config, tag: str) -> list[tuple[str, str]]:
-    image, store = config.images.get(tag), Store(config.store)
-    if image is None:
-        return []
-    found = {build.version: arch.value for arch in image.arches for build in store.builds(tag, arch)}
-    return sorted(found.items(), reverse=True)
+    return [(version, arch.value) for version, arch in catalog.versions(config, tag).items()]
 
 
 def _starting(last: str, offered: Iterable[tuple[str, str]]) -> list[str]:

@@ -17,11 +17,9 @@ from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
-from cc_images.model.plan import Request, Status
-from cc_images.planner import remarks
+from cc_images.model.plan import UNTESTED, Request, Status
+from cc_images.model.run import IfBusy, State
 from cc_images.report import progress, text
-from cc_images.store.image_locks import IfBusy
-from cc_images.store.journal import State
 
 EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -33,7 +31,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
     refused: CCImagesError | None = None
     told: Json = {"state": State.FAILED, "error": "it ended unexpectedly"}
     if request.push and not request.boot_test and (options.quiet or options.json):
-        text.say(f"cc-images: {remarks.UNTESTED}", to=sys.stderr)
+        text.say(f"cc-images: {UNTESTED}", to=sys.stderr)
     shown = progress.display(
         sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout
     )

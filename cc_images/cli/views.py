@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import webbrowser
-from contextlib import suppress
 from pathlib import Path
 
 from cc_images import clock
-from cc_images.api.status import overview
+from cc_images.api.status import status as images_status
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
-from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
 from cc_images.model.status import ImageStatus
 from cc_images.report import text
-from cc_images.store import journal
-from cc_images.store.records import Store
 
 EXIT_FAILED = 3
 
@@ -32,60 +28,55 @@ def _config() -> Config:
 
 
 def catalogue(options: argparse.Namespace) -> int:
-    """Show the catalogue: every image, its newest build, and whether that is fresh."""
-    config, now = _config(), clock.now()
+    """Show the catalog: every image, its newest build, and whether that is fresh."""
+    config = _config()
     tags = tuple(options.tags) or ("all",)
-    found = overview(Request(tags=tags), config, Store(config.store), now) if config.images else []
+    found = images_status(Request(tags=tags), config) if config.images else []
     asked = _asked(config, tags, ()) if options.sites else None
     if options.json:
         text.say(text.as_json([each.as_json() for each in found] if asked is None else _with(found, asked)))
     elif not found:
         text.say(f"{config.files['images.yaml']} has no images")
     else:
-        text.say("\n".join([*text.catalogue(found, now), *(["", *text.standings(asked)] if asked else [])]))
+        rows = text.catalogue(found, clock.now())
+        text.say("\n".join([*rows, *(["", *text.standings(asked)] if asked else [])]))
     return EXIT_FAILED if any(row[5] for row in asked or []) else 0
 
 
 def show(options: argparse.Namespace) -> int:
     """Show what an image is resolved to."""
-    from cc_images.api import resolution
-    from cc_images.planner.selection import select
+    from cc_images.api.catalog import resolved
 
-    config = _config()
-    arches = tuple(Arch(word) for word in options.architecture)
-    chosen, _ = select(Request(tags=(options.tag,), arches=arches), config, clock.now().date())
-    store = Store(config.store)
-    found = [resolution.resolution(config, store, image, arch) for image, arch in chosen]
+    found = resolved(_config(), options.tag, tuple(Arch(word) for word in options.architecture))
     text.say(text.as_json(found) if options.json else "\n\n".join(map(text.resolved, found)))
     return 0
 
 
 def status(options: argparse.Namespace) -> int:
     """Show how the images stand, what the store holds, and with --sites or -s what the sites say."""
-    from cc_images.api import prune
+    from cc_images.api.prune import held
 
-    config, now = _config(), clock.now()
-    store = Store(config.store)
+    config = _config()
     tags = tuple(options.tags) or ("all",)
-    found = overview(Request(tags=tags), config, store, now) if config.images else []
+    found = images_status(Request(tags=tags), config) if config.images else []
     if not options.tags:
         found = [each for each in found if each.newest is not None or each.put]
     asked = _asked(config, tags, options.site) if options.sites or options.site else None
-    held = [] if options.tags or options.site else [item.holding for item in prune.inventory(store)]
+    holdings = [] if options.tags or options.site else held(config)
     if options.json:
-        text.say(text.as_json(_with(found, asked or []) | {"store": [text.holding(each) for each in held]}))
+        text.say(text.as_json(_with(found, asked or []) | {"store": [text.holding(each) for each in holdings]}))
     else:
-        lines = [*text.standing(found, now), *text.holdings(held, config.store)]
+        lines = [*text.standing(found, clock.now()), *text.holdings(holdings, config.store)]
         text.say("\n".join([*lines, *(text.standings(asked) if asked is not None else [])]) or "nothing is built")
     return EXIT_FAILED if any(row[5] for row in asked or []) else 0
 
 
 def _asked(config: Config, tags: tuple[str, ...], sites: list[str] | tuple[str, ...]) -> list[tuple[str, ...]]:
     """Ask the sites; return a row each: site, image, version, day, remark, error."""
-    from cc_images.api import site_status
+    from cc_images.api.site_status import site_status
 
     rows: list[tuple[str, ...]] = []
-    for each in site_status.standings(Request(tags=tags, sites=tuple(sites)), config, clock.now().date()):
+    for each in site_status(Request(tags=tags, sites=tuple(sites)), config):
         version, created = "-", "-"
         if each.current is not None:
             version = each.current.properties.get("build-version", "?")
@@ -104,23 +95,15 @@ def _with(found: list[ImageStatus], asked: list[tuple[str, ...]]) -> Json:
 
 def run_report(options: argparse.Namespace) -> int:
     """Show what a run did, and where its page is; with --open show that in a browser."""
-    store = Store(_config().store)
-    with clear_errors(store.root):
-        return _reported(options, store)
+    from cc_images.api import runs
 
-
-def _reported(options: argparse.Namespace, store: Store) -> int:
-    from cc_images.api import followup
-
+    config = _config()
     if options.list:
-        every = [said for path in journal.newest_first(store.root) if (said := journal.read(path)) and "began" in said]
-        listed = every[:LISTED]
+        listed = runs.newest(config, LISTED)
         text.say(text.as_json(listed) if options.json else "\n".join(map(text.summary, listed)) or "no runs yet")
         return 0
-    told = _journal(store, options.run)
-    page = followup.page_path(store.root, told["run"])
-    with suppress(OSError):  # another user's store: the page that its run has written will do
-        followup.write_page(store.root, told)
+    told = runs.find(config, options.run or "")
+    page = runs.page(config, told)
     if options.json:
         text.say(text.as_json(told | {"report": str(page)}))
     else:
@@ -128,21 +111,6 @@ def _reported(options: argparse.Namespace, store: Store) -> int:
     if options.open and not webbrowser.open(page.as_uri()):
         raise UserError("no browser could be started", hint=f"open {page} yourself", reason="no-browser")
     return 0
-
-
-def _journal(store: Store, run: str | None) -> Json:
-    """Return the journal of a run by its name or the beginning of that; by default of the newest that had a plan."""
-    for path in journal.newest_first(store.root):
-        if run and not path.stem.startswith(run):
-            continue
-        said = journal.read(path)
-        if said is not None and "began" in said and (run or "plan" in said):
-            return said
-    raise UserError(
-        f"there is no run {run}" if run else "no run has left a journal yet",
-        hint="`cc-images report --list` shows the last ones" if run else "`cc-images -b TAG` makes one",
-        reason="unknown-run",
-    )
 
 
 def diff(options: argparse.Namespace) -> int:

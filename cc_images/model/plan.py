@@ -12,6 +12,9 @@ from enum import StrEnum
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json
 from cc_images.model.spec import BuildSpec
 
+UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
+"""What the user should know of pushes without a boot test."""
+
 
 class Resource(StrEnum):
     """What a task occupies while it runs; a run has a limit for each."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cc_images.model.plan import Request
+from cc_images.model.plan import UNTESTED, Request
 from cc_images.planner.planner import ImageState
 from cc_images.store.records import Store
-
-UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
 
 
 def untested(request: Request) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cc_images.model.catalog import Json
-from cc_images.store.journal import State
+from cc_images.model.run import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,19 +196,6 @@ def pruned(gone: Sequence[tuple[Holding, str, int]], dry_run: bool) -> str:
     return "\n".join([*lines, done if gone else "nothing to remove"])
 
 
-def inspection(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    """Return what is inside an image: a heading and its text a row, long texts wrapped."""
-    return "\n".join([title, *_headed(rows)])
-
-
-def differences(new: str, old: str, found: Mapping[str, Sequence[str]]) -> str:
-    """Return how one image differs from another, a line each below its subject."""
-    lines = [f"{new} against {old}"]
-    for subject, changes in found.items():
-        lines += [f"{subject}: {len(changes)}", *(f"  {change}" for change in changes)]
-    return "\n".join(lines if found else [*lines, "no difference"])
-
-
 def _check(said: Json) -> str:
     expected = ", ".join(f"{key} {text}" for key, text in said["expected"].items())
     return f"{said['kind']} {said['name']}{f': {expected}' if expected else ''}  ({said['from']})"
@@ -241,7 +228,8 @@ def finding(subject: str, state: str, text: str, remedy: str) -> str:
     return f"{line}\n{'':5} {'':{SUBJECT}}  what to do: {remedy}" if remedy else line
 
 
-def _headed(rows: Sequence[tuple[str, str]]) -> list[str]:
+def headed(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Return rows of a heading and its text, long texts wrapped."""
     indent = max(len(heading) for heading, _ in rows) + 4
     lines: list[str] = []
     for heading, text in rows:

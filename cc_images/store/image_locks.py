@@ -13,28 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
-from enum import StrEnum
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host.files import clear_errors, try_lock
 from cc_images.model.catalog import Arch
+from cc_images.model.run import IfBusy
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 
 LOOK = 0.2
 """Seconds between two looks at whether the others are done."""
-
-
-class IfBusy(StrEnum):
-    """What a run does when another one is at work on its images."""
-
-    SHARE = "share"
-    """Begin at once; a task waits for the other run's same task and takes what that has made."""
-    WAIT = "wait"
-    """Begin when the others are over."""
-    LEAVE = "leave"
-    """Do nothing, and say so."""
 
 
 class Busy(CCImagesError):

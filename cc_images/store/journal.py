@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,7 @@ from cc_images.host import record_files
 from cc_images.host.files import clear_errors, point, write_json
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Json
-
-
-class State(StrEnum):
-    """How a run stands, or how it ended."""
-
-    RUNNING = "running"
-    OK = "ok"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    LEFT = "left"
-    """It did nothing, because another one was at work on its images."""
-    KILLED = "killed"
-    """It ended without a word: killed, or the host went down."""
+from cc_images.model.run import State
 
 
 class Journal:

@@ -30,9 +30,12 @@ class Published:
         """Return everything, by site, name and format."""
         return [self._puts[key] for key in sorted(self._puts)]
 
-    def of(self, tag: str, arch: str) -> Mapping[str, Put]:
-        """Return what is known of one image, by site."""
-        return {put.site: put for put in self.newest() if (put.tag, put.arch) == (tag, arch)}
+    def by_image(self) -> Mapping[tuple[str, str], Mapping[str, Put]]:
+        """Return what is known of each image, by tag and architecture, then by site."""
+        found: dict[tuple[str, str], dict[str, Put]] = {}
+        for put in self.newest():
+            found.setdefault((put.tag, put.arch), {})[put.site] = put
+        return found
 
     def last(self, site: str, name: str, disk_format: str) -> Put | None:
         """Return what this store has put on a site last, under a name and in a format."""

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from cc_images.api.site_status import leftovers, standings
+from cc_images.api.site_status import leftovers, site_status
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
 from cc_images.model.plan import Request
@@ -570,9 +570,7 @@ def test_status_logs_in_once_and_shows_what_is_wrong(tmp_path: Path, name: str, 
     )
     config = load({"CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
     calls.clear()
-    found = {
-        (each.site, each.name): each for each in standings(Request(tags=("all",)), config, datetime.now(UTC).date())
-    }
+    found = {(each.site, each.name): each for each in site_status(Request(tags=("all",)), config)}
     assert sum("/auth/tokens" in call for call in calls) == 2
     assert len(calls) <= 10
     assert second in found["metal", name].error

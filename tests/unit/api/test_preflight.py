@@ -14,7 +14,7 @@ from cc_images.config.loader import load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Site
 from cc_images.model.plan import BuildJob, Plan, Request
-from tests.conftest import NOW, write_files
+from tests.conftest import write_files
 from tests.support.jobs import build_job
 from tests.unit.planner.test_planner import BOTH, candidate, planned
 
@@ -115,6 +115,6 @@ def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: p
     write_files(tmp_path, images="A: {}\nB: {}\nC: {}\n", sites="x: {cloud: c, is_baremetal: true}")
     monkeypatch.setattr(site_status, "open_site", Dead)
     loaded = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path)
-    found = site_status.standings(Request(tags=("all",)), loaded, NOW.date())
+    found = site_status.site_status(Request(tags=("all",)), loaded)
     assert [each.error for each in found] == ["site x does not answer"] * 3
     assert asks == ["A", "B", "C"], "all of them at once"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cc_images.boottest.contents import differences, rows
-from cc_images.report.text import differences as told
-from cc_images.report.text import inspection
+from cc_images.report.inspected import compared, shown
 
 FACTS: dict[str, Any] = {
     "disk": {"size": 2 << 30, "table": "gpt"},
@@ -37,7 +36,7 @@ def test_everything_that_matters_is_told() -> None:
     assert said["users"] == "root (password locked), eve (password set)"
     assert said["largest"].startswith("/usr/lib 100 MiB, ")
     assert said["hygiene"] == "something is wrong"
-    assert all(len(line) <= 120 for line in inspection("x", list(said.items())).splitlines())
+    assert all(len(line) <= 120 for line in shown("x", FACTS, (), 1).splitlines())
 
 
 def test_the_manifest_is_compared_with_what_is_installed() -> None:
@@ -67,5 +66,5 @@ def test_differences_by_subject() -> None:
     assert found["set-uid"] == ["/usr/bin/su 4755 → 0755"]
     assert found["size"] == ["/usr/lib +50 MiB"]
     assert "users" not in found
-    assert "packages: 3\n  -bash 5" in told("new", "old", found)
-    assert told("new", "old", differences(FACTS, FACTS)).endswith("no difference")
+    assert "packages: 3\n  -bash 5" in compared("new", "old", found)
+    assert compared("new", "old", differences(FACTS, FACTS)).endswith("no difference")

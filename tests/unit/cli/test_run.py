@@ -21,9 +21,10 @@ from cc_images.engine.reservations import SharedReservations
 from cc_images.engine.resources import Usage
 from cc_images.model.catalog import Arch, Build, Format, Output
 from cc_images.model.plan import Resource
+from cc_images.model.run import State
 from cc_images.report.progress import EVENTS
 from cc_images.store import retention
-from cc_images.store.journal import Journal, State
+from cc_images.store.journal import Journal
 from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
 
@@ -214,7 +215,7 @@ def test_a_cap_takes_old_runs_too_and_never_the_last(tmp_path: Path) -> None:
     for at, version in enumerate(versions):
         Journal(store.root, version).note(state=State.OK)
         os.utime(tmp_path / "runs" / f"{version}.json", (at, at))
-    prune.prune(store, keep=1, cap=0, dry_run=False)
+    prune.pruned(store, keep=1, cap=0, dry_run=False)
     assert sorted(path.stem for path in (tmp_path / "runs").iterdir()) == versions[3:]
 
 

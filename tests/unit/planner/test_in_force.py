@@ -63,13 +63,13 @@ class Project:
         return next(task.job.version for task in plan.tasks if isinstance(task.job, PushJob))
 
     def listed(self) -> tuple[str, str]:
-        loaded = loader.load({"HOME": str(self.root)}, self.root)
-        (found,) = status.overview(Request(tags=("all",)), loaded, self.store, NOW)
+        loaded = loader.load({"HOME": str(self.root), "CC_IMAGES_STORE": str(self.store.root)}, self.root)
+        (found,) = status.status(Request(tags=("all",)), loaded)
         return found.newest.version if found.newest else "", found.state
 
     def pruned(self) -> list[str]:
         loaded = loader.load({"HOME": str(self.root)}, self.root)
-        prune.prune(self.store, keep=1, cap=None, dry_run=False, serving=status.serving(loaded, self.store, NOW))
+        prune.pruned(self.store, keep=1, cap=None, dry_run=False, serving=status.serving(loaded, self.store, NOW))
         return [build.version for build in self.store.builds("cc-one", Arch.AMD64)]
 
 

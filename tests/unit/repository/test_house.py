@@ -13,18 +13,9 @@ MODULES = house.modules()
 NAMES = sorted(MODULES)
 
 
-DEBTS = {
-    "cli.commands": ["boottest.contents", "planner.snapshot", "store.records"],
-    "cli.completion": ["store.journal", "store.records"],
-    "cli.run": ["planner.remarks", "store.image_locks", "store.journal"],
-    "cli.views": ["host.files", "planner.selection", "store.journal", "store.records"],
-}
-"""Imports that the table forbids, and that are still to go."""
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_module_imports_what_its_wing_may(name: str) -> None:
-    assert house.forbidden(MODULES[name]) == DEBTS.get(name, [])
+    assert house.forbidden(MODULES[name]) == []
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 
-from cc_images.api.prune import prune
+from cc_images.api.prune import pruned
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.catalog import Download
 from cc_images.sources import artifacts
@@ -338,7 +338,7 @@ def test_unfinished_downloads_make_room_unless_somebody_goes_on_with_them(store:
     with pytest.raises(CCImagesError):
         fetched(store, f"{server}/short", DIGEST)
     with store.lock(f"artifact {DIGEST}"):
-        assert prune(store, keep=9, cap=None, dry_run=False) == []
-    ((gone, _, freed),) = prune(store, keep=9, cap=None, dry_run=False)
+        assert pruned(store, keep=9, cap=None, dry_run=False) == []
+    ((gone, _, freed),) = pruned(store, keep=9, cap=None, dry_run=False)
     assert (gone.name, gone.version, freed > 0) == ("unfinished download", DIGEST, True)
     assert unfinished(store) == []

@@ -248,14 +248,14 @@ def test_checkouts_of_older_commits_are_pruned(repository: Path, store: Store) -
     old = git.update(source(repository), store)
     commit(repository, "two")
     new = git.update(source(repository), store)
-    assert prune.prune(store, keep=1, cap=None, dry_run=False) == [], "a plan may just be reading it"
+    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [], "a plan may just be reading it"
     hours_ago(old.folder.parent, 2)
-    ((gone, why, freed),) = prune.prune(store, keep=1, cap=None, dry_run=True)
+    ((gone, why, freed),) = prune.pruned(store, keep=1, cap=None, dry_run=True)
     assert (gone.kind, gone.name, gone.version, gone.size) == ("elements", "third", old.commit, freed)
     assert freed == len("one")
     assert why == "another commit was used since"
     assert old.folder.is_dir()
-    assert prune.prune(store, keep=1, cap=None, dry_run=False) == [(gone, why, freed)]
+    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [(gone, why, freed)]
     assert not old.folder.exists()
     assert new.folder.is_dir()
 
@@ -267,7 +267,7 @@ def test_a_checkout_that_is_used_again_stays(repository: Path, store: Store) -> 
     for each in (first, second):
         hours_ago(each.folder.parent, 2)
     assert git.update(source(repository, commit=first.commit), store).folder == first.folder
-    assert [gone.version for gone, _, _ in prune.prune(store, keep=1, cap=None, dry_run=False)] == [second.commit]
+    assert [gone.version for gone, _, _ in prune.pruned(store, keep=1, cap=None, dry_run=False)] == [second.commit]
 
 
 def test_a_run_at_work_keeps_all_checkouts(repository: Path, store: Store) -> None:
@@ -279,8 +279,8 @@ def test_a_run_at_work_keeps_all_checkouts(repository: Path, store: Store) -> No
     work.mkdir(parents=True)
     with (work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert prune.prune(store, keep=1, cap=0, dry_run=False) == []
-    assert [gone.version for gone, _, _ in prune.prune(store, keep=1, cap=None, dry_run=False)] == [old.commit]
+        assert prune.pruned(store, keep=1, cap=0, dry_run=False) == []
+    assert [gone.version for gone, _, _ in prune.pruned(store, keep=1, cap=None, dry_run=False)] == [old.commit]
 
 
 def test_a_cap_takes_repositories_that_nobody_uses_and_they_come_back(repository: Path, store: Store) -> None:
@@ -288,8 +288,8 @@ def test_a_cap_takes_repositories_that_nobody_uses_and_they_come_back(repository
     (mirror,) = (store.root / "sources").glob("*.git")
     for folder in (checkout.folder.parent, mirror):
         hours_ago(folder, 2)
-    assert prune.prune(store, keep=1, cap=1 << 30, dry_run=False) == []
-    gone = prune.prune(store, keep=1, cap=0, dry_run=False)
+    assert prune.pruned(store, keep=1, cap=1 << 30, dry_run=False) == []
+    gone = prune.pruned(store, keep=1, cap=0, dry_run=False)
     assert {held.version for held, _, _ in gone} == {checkout.commit, "repository"}
     assert not mirror.exists()
     assert sum(item.holding.size for item in prune.inventory(store)) == 0
@@ -304,10 +304,10 @@ def test_what_a_killed_run_left_half_done_goes(repository: Path, store: Store) -
         half.mkdir()
         (half / "file").touch()
     archive.write_bytes(bytes(1000))
-    assert prune.prune(store, keep=1, cap=None, dry_run=False) == [], "it may be somebody's"
+    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [], "it may be somebody's"
     for half in halves:
         hours_ago(half, 2)
-    gone = prune.prune(store, keep=1, cap=None, dry_run=False)
+    gone = prune.pruned(store, keep=1, cap=None, dry_run=False)
     assert {(held.kind, held.name) for held, _, _ in gone} == {("stray", "third")}
     assert sum(freed for _, _, freed in gone) == 1000
     assert not any(half.exists() for half in halves)
@@ -328,7 +328,7 @@ def test_a_checkout_that_was_pruned_comes_back_from_the_copy(repository: Path, s
     commit(repository, "two")
     git.update(source(repository), store)
     hours_ago(first.folder.parent, 2)
-    assert len(prune.prune(store, keep=1, cap=None, dry_run=False)) == 1
+    assert len(prune.pruned(store, keep=1, cap=None, dry_run=False)) == 1
     shutil.rmtree(repository)
     assert git.last(source(repository, commit=first.commit), store) == first.folder
     assert text(first.folder) == "one"
@@ -382,5 +382,5 @@ def test_links_and_what_is_not_ours_is_left_alone(repository: Path, store: Store
     (store.root / "work" / "note").touch()
     assert len(git.kept(store)) == 2
     hours_ago(checkout.folder.parent, 2)
-    assert len(prune.prune(store, keep=1, cap=0, dry_run=False)) == 1
+    assert len(prune.pruned(store, keep=1, cap=0, dry_run=False)) == 1
     assert (precious / "file").exists()

@@ -13,8 +13,9 @@ import pytest
 from cc_images.errors import Interrupted
 from cc_images.host.files import try_lock
 from cc_images.model.catalog import Arch
+from cc_images.model.run import IfBusy
 from cc_images.store import image_locks
-from cc_images.store.image_locks import Busy, IfBusy
+from cc_images.store.image_locks import Busy
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 from tests.conftest import NOW, REPOSITORY

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.model.run import State
 from cc_images.store import journal
-from cc_images.store.journal import Journal, State
+from cc_images.store.journal import Journal
 
 RUN = "20261121T120000Z"
 RESULT = {"task": "t", "status": "done", "error": "", "hint": "", "tail": [], "log": "", "seconds": 1.0, "started": 0.5}

@@ -95,7 +95,7 @@ def test_a_record_of_a_newer_format_is_in_use_and_not_removed(store: Store) -> N
     path = changed(store, new, format=2, outputs=["in another way", *(each.digest for each in new.outputs.values())])
     assert list(store.builds("cc-x", Arch.ARM64)) == [old]
     assert path.exists()
-    prune.prune(store, keep=1, cap=0, dry_run=False)
+    prune.pruned(store, keep=1, cap=0, dry_run=False)
     assert path.exists()
     assert all(store.blobs.path(each.digest).exists() for each in new.outputs.values())
 

@@ -295,7 +295,7 @@ def test_pruning_reads_records_a_few_times_however_many_go(store: Store, monkeyp
         return text(path)
 
     monkeypatch.setattr(record_files, "text", counted)
-    gone = prune.prune(store, keep=1, cap=None, dry_run=False)
+    gone = prune.pruned(store, keep=1, cap=None, dry_run=False)
     assert len(gone) == 39
     assert reads < 4 * 40
     assert [build.version for build in store.builds("cc-x", Arch.ARM64)] == ["20261121T120039Z"]
