@@ -108,9 +108,9 @@ def conversion(project: Project) -> None:
     subprocess.run(["qemu-img", "convert", "-O", "raw", project.folder / "base.qcow2", raw], check=True)
     theirs = cost(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), "theirs.qcow2"], project.folder)
     program = (
-        "import sys, threading; from pathlib import Path; from cc_images.outputs import disk as formats;"
+        "import sys, threading; from pathlib import Path; from cc_images.outputs import disk;"
         "from cc_images.model.catalog import Format;"
-        "formats.convert(Path('disk.raw'), Path('ours.qcow2'), Format.QCOW2, cores=2, log=sys.stdout.buffer,"
+        "disk.convert(Path('disk.raw'), Path('ours.qcow2'), Format.QCOW2, cores=2, log=sys.stdout.buffer,"
         " stop=threading.Event())"
     )
     ours = cost([sys.executable, "-c", program], project.folder, PYTHONPATH=str(REPOSITORY))

@@ -5,12 +5,13 @@ Plain data for the journal; whoever shows a run needs nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cc_images.boottest import contents
 from cc_images.model.catalog import Arch, Build, Json
-from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Result, Status
+from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Result, Status, Task
 
 AT_ONCE = 1.0
 """Seconds within which one task follows another at once: the engine looks five times a second."""
@@ -46,8 +47,7 @@ def images(
     `before` has the newest builds from before the run; `stored` finds a build by tag, architecture and version.
     """
     found: list[Json] = []
-    for tag, arch in _pairs(plan):
-        tasks = [task for task in plan.tasks if getattr(task.job, "tag", "") == tag and _arch(task.job) == arch]
+    for (tag, arch), tasks in _by_image(plan).items():
         mine = [(task.job, results[task.id]) for task in tasks if task.id in results]
         converted = [result for job, result in mine if isinstance(job, ConvertJob)]
         built = any(result.status is Status.DONE and result.version == plan.version for result in converted)
@@ -92,20 +92,22 @@ def critical(plan: Plan, results: Mapping[str, Result]) -> list[str]:
     tasks = {task.id: task for task in plan.tasks}
     if not ran:
         return []
-    path = [max(ran, key=lambda name: _end(ran[name]))]
+    ended = sorted(ran, key=lambda name: _end(ran[name]))
+    ends = [_end(ran[name]) for name in ended]
+    path = [ended[-1]]  # backwards
     while True:
-        first = path[0]
+        first, begun = path[-1], ran[path[-1]].started
         needs = [each for each in (*tasks[first].needs, *tasks[first].after) if each in ran]
         ready = max((_end(ran[each]) for each in needs), default=0.0)
-        begun = ran[first].started
-        before = [each for each in ran if each not in path and ran[each].started < begun]
-        needs = [each for each in needs if each in before]
-        left = [each for each in before if begun - AT_ONCE <= _end(ran[each]) <= begun + SAME]
-        same = [each for each in left if tasks[each].resource is tasks[first].resource]
-        waited = (same or left or needs) if begun - ready > AT_ONCE else needs
-        if not waited:
-            return path
-        path.insert(0, max(waited, key=lambda name: _end(ran[name])))
+        latest_first = sorted(needs, key=lambda name: -_end(ran[name]))
+        before: Sequence[str] = [each for each in latest_first if ran[each].started < begun]
+        if begun - ready > AT_ONCE:
+            window = ended[bisect_left(ends, begun - AT_ONCE) : bisect_right(ends, begun + SAME)]
+            left = [each for each in reversed(window) if ran[each].started < begun]
+            before = [each for each in left if tasks[each].resource is tasks[first].resource] or left or before
+        if (last := next(iter(before), None)) is None:
+            return path[::-1]
+        path.append(last)
 
 
 def counts(results: Mapping[str, Result], plan: Plan) -> dict[str, int]:
@@ -128,16 +130,13 @@ def _end(result: Result) -> float:
     return result.started + result.seconds
 
 
-def _pairs(plan: Plan) -> list[tuple[str, Arch]]:
-    found: dict[tuple[str, Arch], None] = {}
+def _by_image(plan: Plan) -> dict[tuple[str, Arch], list[Task]]:
+    """Return the tasks of each image; downloads and layers are of none."""
+    found: dict[tuple[str, Arch], list[Task]] = {}
     for task in plan.tasks:
         if not isinstance(task.job, (FetchJob, LayerJob)):
-            found[task.job.tag, task.job.arch] = None
-    return list(found)
-
-
-def _arch(job: object) -> Arch | None:
-    return None if isinstance(job, (FetchJob, LayerJob)) else getattr(job, "arch", None)
+            found.setdefault((task.job.tag, task.job.arch), []).append(task)
+    return found
 
 
 def _put(job: PushJob, result: Result) -> Json:

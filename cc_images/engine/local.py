@@ -23,6 +23,7 @@ from cc_images.model.plan import (
     BootJob,
     BuildJob,
     ConvertJob,
+    FetchJob,
     LayerJob,
     Plan,
     PushJob,
@@ -31,6 +32,7 @@ from cc_images.model.plan import (
     Task,
 )
 from cc_images.model.vault import sealed
+from cc_images.sources import artifacts
 from cc_images.store import notes
 from cc_images.store.durations import History
 from cc_images.store.notes import RunSettings
@@ -135,6 +137,8 @@ class LocalRun:
             vault=vault,
         )
         context.publish()
+        if any(isinstance(task.job, FetchJob) for task in self.plan.tasks):
+            artifacts.forget_old(self.store)
         notes.write(self.run.work / "upstream.json", dict(self.inputs.upstream))
         for key in dict.fromkeys(key for job in builds for key in (job.spec.recipe_key, *self._below(job))):
             notes.write(self.run.work / "recipes" / f"{key}.json", self.inputs.details(key))

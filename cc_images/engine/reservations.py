@@ -37,6 +37,9 @@ HURRY = 0.05
 FRESH = 5.0
 """Seconds for which others hold back for a run that waits; it looks and writes again several times a second."""
 
+MOMENT = 1.0
+"""Seconds within which what comes to stay is written down as one."""
+
 Amounts = Counter[Resource]
 
 ILLEGIBLE = (
@@ -83,14 +86,22 @@ class SharedReservations:
     store: Store
     run: Run
     on_wait: Callable[[str], None] = lambda blocker: None
+    moment: float = MOMENT
+    patience: float = PATIENCE
     _began: float = field(default_factory=time.monotonic)
     _page: Page = field(default_factory=Page)
     _is_written: bool = True
     _others: Mapping[str, Page] = field(default_factory=dict)
     _kept: dict[str, Amounts] = field(default_factory=dict)
     """What each other run has kept since this one began, also those that are over."""
+    _stays: Amounts = field(default_factory=Counter)
+    """What of this run has come to stay so far."""
     _told: str = ""
-    _patience: float = PATIENCE
+    waits: float = field(default=0.0, init=False)
+    """Seconds for which the lock is waited for next time."""
+
+    def __post_init__(self) -> None:
+        self.waits = self.patience
 
     def share(self, decide: Callable[[OthersUsage, Collection[str]], Usage]) -> None:
         """Let `decide` start what fits beside what the others have booked, and write down how this run stands then."""
@@ -112,11 +123,11 @@ class SharedReservations:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock, deadline = None, time.monotonic() + self._patience
+        lock, deadline = None, time.monotonic() + self.waits
         with suppress(OSError):
             while (lock := try_lock(self.store.lock_path("ledger"))) is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-        self._patience = PATIENCE if lock is not None else HURRY
+        self.waits = self.patience if lock is not None else HURRY
         try:
             yield
         finally:
@@ -126,9 +137,9 @@ class SharedReservations:
     def _read_others(self) -> dict[str, Page]:
         found = {}
         with suppress(OSError):
-            for path in (self.store.root / "work").glob(f"*/{PAGE}"):
-                if path.parent != self.run.work and (page := _read(path)):
-                    found[path.parent.name] = page
+            for run in os.listdir(self.store.root / "work"):
+                if run != self.run.version and (page := _read(self.store.root / "work" / run / PAGE)):
+                    found[run] = page
         return found
 
     def _elsewhere(self) -> OthersUsage:
@@ -153,13 +164,12 @@ class SharedReservations:
         return elsewhere
 
     def _turn(self, stand: Usage) -> None:
-        kept = Counter(stand.keeps)
-        for _, before in self._page.keeps:
-            kept.subtract(before)
         now = time.monotonic()
+        kept = +(Counter(stand.keeps) - self._stays)
+        self._stays += kept
         page = Page(
             takes=+Counter(stand.takes),
-            keeps=(*self._page.keeps, (now, +kept)) if +kept else self._page.keeps,
+            keeps=_added(self._page.keeps, now, kept, self.moment),
             wants=+Counter(stand.wants),
             since=(self._page.since or now) if stand.wants else 0.0,
             looked=now if stand.wants else 0.0,
@@ -169,6 +179,17 @@ class SharedReservations:
         self._page = page
         if page.at_work:
             self._told = ""
+
+
+def _added(
+    keeps: tuple[tuple[float, Amounts], ...], now: float, kept: Amounts, moment: float
+) -> tuple[tuple[float, Amounts], ...]:
+    """Return what came to stay with some more; what came within a moment is one entry, so that pages stay small."""
+    if not kept:
+        return keeps
+    if keeps and now - keeps[-1][0] < moment:
+        return (*keeps[:-1], (now, keeps[-1][1] + kept))
+    return (*keeps, (now, kept))
 
 
 def _write(path: Path, page: Page) -> bool:

@@ -120,7 +120,7 @@ class Schedule:
 
     def usage(self, asleep: Collection[str] = ()) -> Usage:
         """Return the run's usage; `asleep` are tasks that wait for another run, and take nothing meanwhile."""
-        following = None if self._running else next(self._in_order(), None)
+        following = None if self._running else self._next()
         wants = {} if following is None else self._takes[following.id]
         return Usage(takes=self._taken(asleep), keeps=+self._kept, wants=wants)
 
@@ -159,6 +159,13 @@ class Schedule:
         while queue and self._tasks[queue[0]].id not in self._waiting:
             heappop(queue)
         return queue[0] if queue else None
+
+    def _next(self) -> Task | None:
+        """Return the first of the tasks that are ready, in the plan's order."""
+        queues = (queue for queues in self._ready.values() for queue in queues.values())
+        firsts = (first for queue in queues if (first := self._first(queue)) is not None)
+        first = min(firsts, default=None)
+        return None if first is None else self._tasks[first]
 
     def _in_order(self) -> Iterator[Task]:
         """Yield the tasks that are ready, in the plan's order."""

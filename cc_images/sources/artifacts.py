@@ -49,7 +49,6 @@ def fetch(
         if artifact.sha256 and store.blobs.is_intact(artifact.sha256):  # another run has just brought it
             path = store.blobs.path(artifact.sha256)
             return Blob(path, artifact.sha256, "", path.stat().st_size)
-        _forget_old(store.root / "partial")
         partial = _Partial(store.root / "partial" / name, anything_goes=bool(artifact.sha256))
         source = opener(artifact, clouds)
         for _ in range(2):
@@ -113,11 +112,11 @@ class _Partial:
         return ""
 
 
-def _forget_old(folder: Path) -> None:
-    """Remove the unfinished downloads that nobody went on with."""
-    for each in folder.glob("*"):
+def forget_old(store: Store, seconds: float = FORGOTTEN) -> None:
+    """Remove the unfinished downloads that nobody went on with for so many seconds."""
+    for each in (store.root / "partial").glob("*"):
         with suppress(OSError):
-            if time.time() - each.stat().st_mtime > FORGOTTEN:
+            if time.time() - each.stat().st_mtime > seconds:
                 shutil.rmtree(each, ignore_errors=True)
 
 

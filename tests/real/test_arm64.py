@@ -99,7 +99,8 @@ def test_nothing_of_the_host_is_in_the_image(small: Project, tmp_path: Path) -> 
 
 
 SHARED = """
-from cc_images import cli, foreign
+from cc_images import cli
+from cc_images.host import user_emulation as foreign
 told = foreign.registration
 foreign.registration = lambda *words: {**told(*words), "private": False}
 cli.main(["-b", "-f", "cc-small"])

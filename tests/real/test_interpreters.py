@@ -52,8 +52,9 @@ def foreign_program(path: Path) -> Path:
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from cc_images import foreign, process, sandbox
-from cc_images.model import Arch
+from cc_images.host import process, sandbox
+from cc_images.host import user_emulation as foreign
+from cc_images.model.catalog import Arch
 
 folder, arch, private, script = Path(sys.argv[1]), Arch(sys.argv[2]), sys.argv[3] == "private", sys.argv[4]
 told = dict(foreign.registration(arch)) | {"private": private}

@@ -190,7 +190,8 @@ def test_two_processes_wait_for_each_other_per_image_only(family: Project) -> No
 
 SMALL = """
 import sys
-from cc_images import capacity, cli
+from cc_images import cli
+from cc_images.engine import capacity
 capacity._free_mib = lambda: 11_000
 cli.main(sys.argv[1:])
 """

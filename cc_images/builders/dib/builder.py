@@ -11,6 +11,7 @@ from msgspec import convert
 from cc_images.builders.base import BuildInputs, Built, Known, Resolved
 from cc_images.builders.dib import element_path
 from cc_images.builders.dib.build import build
+from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.builders.dib.recipes import Recipes
 from cc_images.builders.dib.remarks import remarks
@@ -33,12 +34,13 @@ class DibResolver:
         self._third_party = third_party
         self._offline = offline
         self._recipes = Recipes(config, elements)
+        self._lint = Lint()
 
     def resolve(self, image: Image, arch: Arch) -> Resolved:
         return self._recipes.build(image, arch)
 
     def require_sound(self, image: Image, arch: Arch) -> None:
-        element_path.require_sound(image, arch, self._config, self._elements)
+        element_path.require_sound(image, arch, self._config, self._elements, self._lint)
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         return self._recipes.layers(resolved)
@@ -57,7 +59,7 @@ class DibResolver:
     def remarks(self, resolved: Sequence[tuple[Image, Arch, Resolved]], known: Known) -> Iterator[str]:
         chosen = [(image, arch) for image, arch, _ in resolved]
         yield from element_path.as_of(self._third_party, self._offline)
-        yield from element_path.linted(chosen, self._config, self._elements)
+        yield from element_path.linted(chosen, self._config, self._elements, self._lint)
         yield from remarks(resolved, self._config, known)
 
     def close(self) -> None:

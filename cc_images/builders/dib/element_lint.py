@@ -5,12 +5,14 @@ Rules: dib-run-parts (names of letters, digits, underscore and hyphen; executabl
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from cc_images.builders.dib.build_log import PHASES
+from cc_images.builders.dib.element_modes import lost
 
 HOOK = re.compile(r"[0-9A-Za-z_-]+\Z")
 """The names of hooks that dib runs."""
@@ -22,6 +24,14 @@ NO_HOOKS = re.compile(r"(?i)(readme.*|.*\.(md|rst|txt)|\..*|.*~|__pycache__)\Z")
 """What nobody takes for a hook."""
 
 OTHER_FOLDERS = frozenset({"environment.d", "source-repository.d"})
+
+
+class Lint:
+    """Findings in the folders of elements; each folder is read once."""
+
+    def __init__(self) -> None:
+        self.ignored = functools.cache(lambda folder: tuple(ignored_hooks(folder)))
+        self.odd = functools.cache(lambda folder: (*unknown_folders(folder), *lost(folder)))
 
 
 def ignored_hooks(folder: Path) -> Iterator[str]:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cc_images.builders.dib.element_checks import Claims, own_checks
-from cc_images.builders.dib.element_lint import ignored_hooks, unknown_folders
-from cc_images.builders.dib.element_modes import lost
+from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.element_variables import impossible, unread
 from cc_images.builders.dib.elements import Elements, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
@@ -91,7 +90,7 @@ def with_claims(
     return completed, list(told)
 
 
-def require_sound(image: Image, arch: Arch, config: Config, elements: Elements) -> None:
+def require_sound(image: Image, arch: Arch, config: Config, elements: Elements, lint: Lint) -> None:
     """Raise UserError for values that cannot be, and for hooks that dib would pass over without a word.
 
     An image may allow such hooks. dib's own elements are not looked at.
@@ -99,13 +98,13 @@ def require_sound(image: Image, arch: Arch, config: Config, elements: Elements) 
     used = elements.closure(with_layout((*config.content(image), *image.disk), arch))
     if values := list(impossible(elements, used, config.variables(image))):
         raise UserError("; ".join(values), hint="correct it in images.yaml or the environment", reason="value")
-    ignored = [] if "ignored-hooks" in image.allow else _ignored(used, elements)
+    ignored = [] if "ignored-hooks" in image.allow else _ignored(used, elements, lint)
     if ignored:
         hint = "or say allow: [ignored-hooks] in images.yaml"
         raise UserError("; ".join(ignored), hint=hint, reason="ignored-hooks")
 
 
-def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> list[str]:
+def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements, lint: Lint) -> list[str]:
     """Return what is odd about the elements of images, a sentence each; dib's own are not looked at."""
     told = dict.fromkeys(_of_the_package(chosen, config, elements))
     for image, arch in chosen:
@@ -116,19 +115,20 @@ def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Eleme
         unset = [name for name in config.declared(image) if name not in variables]
         told.update(dict.fromkeys(f"{image.name}: secrets: {name} is set by nothing" for name in unset))
         if "ignored-hooks" in image.allow:
-            told.update(dict.fromkeys(_ignored(used, elements)))
+            told.update(dict.fromkeys(_ignored(used, elements, lint)))
         for path in _others(used, elements):
-            told.update(dict.fromkeys((*unknown_folders(path), *lost(path))))
+            told.update(dict.fromkeys(lint.odd(path)))
     return list(told)
 
 
 def _others(names: Iterable[str], elements: Elements) -> list[Path]:
     """Return the folders of elements that are not dib's own."""
-    return [path for path in map(elements.path, names) if path.parent != own_elements()]
+    own = own_elements()
+    return [path for path in map(elements.path, names) if path.parent != own]
 
 
-def _ignored(names: Iterable[str], elements: Elements) -> list[str]:
-    return [sentence for path in _others(names, elements) for sentence in ignored_hooks(path)]
+def _ignored(names: Iterable[str], elements: Elements, lint: Lint) -> list[str]:
+    return [sentence for path in _others(names, elements) for sentence in lint.ignored(path)]
 
 
 def _of_the_package(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> Iterator[str]:

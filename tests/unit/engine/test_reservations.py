@@ -61,7 +61,10 @@ def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -
 
 
 def test_what_came_to_stay_before_a_run_began_is_not_free_then_anyway(store: Store, runs: list[Run]) -> None:
-    working, early = SharedReservations(store=store, run=runs[0]), SharedReservations(store=store, run=runs[1])
+    working, early = (
+        SharedReservations(store=store, run=runs[0], moment=0),
+        SharedReservations(store=store, run=runs[1]),
+    )
     seen(working, AT_WORK, {Resource.DISK: 300})
     late = SharedReservations(store=store, run=runs[2])
     assert (seen(early)[Resource.DISK], seen(late)[Resource.DISK]) == (350, 50)
@@ -107,15 +110,12 @@ def test_a_store_that_cannot_be_written_to_keeps_nobody_from_working(store: Stor
     (store.root / "locks").unlink()
 
 
-def test_one_who_sits_on_the_ledger_is_not_waited_for(
-    store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cc_images.engine.reservations.PATIENCE", 0.05)
+def test_one_who_sits_on_the_ledger_is_not_waited_for(store: Store, runs: list[Run]) -> None:
     seen(SharedReservations(store=store, run=runs[0]), AT_WORK)
     assert try_lock(store.lock_path("ledger")) is not None
-    looking = SharedReservations(store=store, run=runs[1])
+    looking = SharedReservations(store=store, run=runs[1], patience=0.06)
     assert seen(looking) == AT_WORK
-    assert looking._patience == HURRY, "and not as long the next time"
+    assert looking.waits == HURRY, "and not as long the next time"
 
 
 def test_whoever_waits_longer_comes_first(store: Store, runs: list[Run]) -> None:
@@ -169,8 +169,7 @@ def carried_out(
 def test_runs_together_never_take_more_than_there_is(
     store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cc_images.engine.reservations.PATIENCE", 60)
-    for_ever = [SharedReservations(store=store, run=run, _patience=60) for run in runs]
+    for_ever = [SharedReservations(store=store, run=run, patience=60) for run in runs]
     taken, most, lock = 0, 0, threading.Lock()
     books = {f"t{number}": {Resource.MEMORY: 250 + 50 * number} for number in range(6)}
 

@@ -183,14 +183,13 @@ def test_a_download_can_be_ended(store: Store, server: str) -> None:
         artifacts.fetch(Download(url=f"{server}/tool"), store, {}, stop=stop)
 
 
-def test_unfinished_downloads_are_forgotten_in_the_end(
-    store: Store, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_downloads_are_forgotten_in_the_end(store: Store, server: str) -> None:
     with pytest.raises(CCImagesError):
         fetched(store, f"{server}/short")
     assert len(unfinished(store)) == 1
-    monkeypatch.setattr(artifacts, "FORGOTTEN", -1.0)
-    fetched(store, f"{server}/tool")
+    artifacts.forget_old(store)
+    assert len(unfinished(store)) == 1
+    artifacts.forget_old(store, seconds=-1.0)
     assert unfinished(store) == []
 
 
