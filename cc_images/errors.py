@@ -1,29 +1,191 @@
 """The errors that cc-images knows: what went wrong, why in a machine's word, and what to do about it.
 
-Owns the base class and nothing else. A bug is any other exception.
+A bug is any other exception. No error is changed after it was made.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable words for why something failed, for programs; docs/events.md lists them. Words are only ever added."""
+
+    FAILED = "failed"
+    """Something failed that has no word of its own."""
+    BUG = "bug"
+    """cc-images is at fault; the log has the traceback."""
+    INTERRUPTED = "interrupted"
+    """The run was asked to stop."""
+    CONFIGURATION = "configuration"
+    """The configuration is wrong; each mistake has a line."""
+    UNKNOWN_IMAGE = "unknown-image"
+    """No image of the catalog has this tag."""
+    UNKNOWN_ARCH = "unknown-arch"
+    """An image is not made for this architecture."""
+    UNKNOWN_SITE = "unknown-site"
+    """No site has this name."""
+    UNKNOWN_RUN = "unknown-run"
+    """No run has this name."""
+    UNKNOWN_MIRROR = "unknown-mirror"
+    """An address begins with the name of a mirror that nothing sets."""
+    ABSTRACT = "abstract"
+    """An abstract image is not built; others are."""
+    NOTHING_SCHEDULED = "nothing-scheduled"
+    """The settings name no images for scheduled runs."""
+    VARIABLES = "variables"
+    """The variables.yaml of an element is wrong."""
+    VALUE = "value"
+    """A variable has a value that cannot be."""
+    CHECKS = "checks"
+    """The checks.yaml of an element is wrong."""
+    MISSING_ELEMENT = "missing-element"
+    """An element is in none of the folders."""
+    PROVIDED_TWICE = "provided-twice"
+    """Two elements provide the same."""
+    WITHOUT = "without"
+    """An element that is left out is needed by another one."""
+    IGNORED_HOOKS = "ignored-hooks"
+    """dib would pass over hooks of an element."""
+    NO_DISK = "no-disk"
+    """The elements make no disk."""
+    ODD_FILE = "odd-file"
+    """A file of an element is neither regular, nor a link, nor a folder."""
+    TOO_MANY_FILES = "too-many-files"
+    """A variable names a folder with too many files."""
+    MISSING_FILE = "missing-file"
+    """A file or folder that is needed is not there."""
+    NEVER_BUILT = "never-built"
+    """The store has no build of the image."""
+    NOT_IN_FORCE = "not-in-force"
+    """No stored build serves the present inputs."""
+    GONE = "gone"
+    """A version, layer or image was removed meanwhile."""
+    DAMAGED = "damaged"
+    """A stored file is not what its digest says."""
+    NO_RESULT = "no-result"
+    """A build has left no file, or one that is none."""
+    TIMEOUT = "timeout"
+    """A command or build took longer than it may."""
+    KILLED = "killed"
+    """The guard of a sandbox was killed."""
+    DIB = "dib"
+    """A hook of a build failed."""
+    COMMAND = "command"
+    """A command ended with an error."""
+    IMAGE_FULL = "image-full"
+    """The file system in the image is full."""
+    DISK_FULL = "disk-full"
+    """The disk or memory of the host is full."""
+    DISK_FAULT = "disk-fault"
+    """The disk of the store reports errors."""
+    STORE_UNWRITABLE = "store-unwritable"
+    """The store cannot be written to by this user."""
+    READ_ONLY = "read-only"
+    """A file system is read-only."""
+    BUSY = "busy"
+    """Another run or program is at work on the same."""
+    MISSING_TOOL = "missing-tool"
+    """The host lacks a program."""
+    MISSING_DEVICE = "missing-device"
+    """The host lacks a device."""
+    NO_ROOT = "no-root"
+    """The build needs root, and sudo does not give it."""
+    SANDBOX = "sandbox"
+    """The host cannot make a sandbox."""
+    NO_EMULATION = "no-emulation"
+    """The host cannot run programs of an architecture."""
+    TWINS = "twins"
+    """Native twins could not be made."""
+    MOUNTED = "mounted"
+    """Something is still mounted below a folder that is to be removed."""
+    FETCH = "fetch"
+    """A download failed."""
+    RANGE = "range"
+    """A server has nothing behind what was fetched so far."""
+    DIGEST = "digest"
+    """A download is not what the catalog says."""
+    OFFLINE = "offline"
+    """A source was never fetched, and --offline forbids to do so now."""
+    CLOUD = "cloud"
+    """clouds.yaml has no usable entry for a site."""
+    CREDENTIALS = "credentials"
+    """A site refuses the credentials."""
+    FORBIDDEN = "forbidden"
+    """The role of the user does not allow this."""
+    QUOTA = "quota"
+    """A site has no room for the image."""
+    UNREACHABLE = "unreachable"
+    """A site does not answer."""
+    SITE = "site"
+    """A site refused a request."""
+    CONFLICT = "conflict"
+    """Somebody else changed the same on a site."""
+    AMBIGUOUS = "ambiguous"
+    """Several images on a site have the name."""
+    VACANT = "vacant"
+    """No image on a site has the name now."""
+    VERIFICATION = "verification"
+    """A site holds other bytes than were sent."""
+    GIVEN_UP = "given-up"
+    """A push ended after failures, which have errors of their own."""
+    BOOT_INSIDE = "boot-inside"
+    """An image has inside what no image may have, or lacks what checks ask for."""
+    BOOT_FIRMWARE = "boot-firmware"
+    """A guest did not get to its firmware."""
+    BOOT_BOOT_LOADER = "boot-boot-loader"
+    """A guest did not get to its boot loader."""
+    BOOT_KERNEL = "boot-kernel"
+    """A guest did not get to its kernel."""
+    BOOT_LOGIN = "boot-login"
+    """A guest did not get to a login prompt."""
+    BOOT_CLOUD_INIT = "boot-cloud-init"
+    """cloud-init did not finish without errors."""
+    BOOT_SSH = "boot-ssh"
+    """A guest did not answer by ssh."""
+    BOOT_SYSTEMD = "boot-systemd"
+    """Units failed in a guest."""
+    BOOT_CHECKS = "boot-checks"
+    """Checks failed in a guest."""
+    BOOT_UNLIKE = "boot-unlike"
+    """Two files of a version hold different disks."""
+    BOOT_SECRETS = "boot-secrets"
+    """The secrets of a build are not at hand, so nobody can look for them."""
+    EMULATION = "emulation"
+    """QEMU failed."""
+    NOT_SELF_CONTAINED = "not-self-contained"
+    """An image file refers to other files."""
+    NO_SYSTEM = "no-system"
+    """There is no Linux root file system in a file."""
+    NO_BROWSER = "no-browser"
+    """No browser could be started."""
 
 
 class CCImagesError(Exception):
     """Say what failed in one sentence.
 
-    `hint` is what the user can do, `reason` a stable word for machines (`disk-full`, `timeout`, …), `temporary` whether
-    the same call may succeed later without anybody changing anything.
+    `hint` is what the user can do, `temporary` whether the same call may succeed later without anybody changing
+    anything, `tail` the last lines of what tells more, if anything does.
     """
 
     exit_code = 3
 
-    tail: tuple[str, ...] = ()
-    """The last lines of what tells more, if anything does."""
-
-    def __init__(self, message: str, *, hint: str = "", reason: str = "failed", temporary: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        reason: Reason = Reason.FAILED,
+        temporary: bool = False,
+        tail: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.reason = reason
         self.temporary = temporary
+        self.tail = tuple(tail)
 
 
 class UserError(CCImagesError):
@@ -36,7 +198,7 @@ class ConfigError(UserError):
     """Every mistake that was found in the configuration, one line each."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems), reason="configuration")
+        super().__init__("\n".join(problems), reason=Reason.CONFIGURATION)
         self.problems = problems
 
 
@@ -46,4 +208,4 @@ class Interrupted(CCImagesError):
     exit_code = 130
 
     def __init__(self, message: str = "interrupted") -> None:
-        super().__init__(message, reason="interrupted")
+        super().__init__(message, reason=Reason.INTERRUPTED)

@@ -13,7 +13,7 @@ from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.config.images import NAME, PACKAGE, usual_firmware
 from cc_images.config.loader import Config, load, packaged
 from cc_images.config.yaml_file import quoted
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import write_bytes
 from cc_images.model.catalog import RESERVED, Arch, Format, Image
 
@@ -41,7 +41,7 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
         raise UserError(
             f"there is no images.yaml here, and {file} is the one that comes with cc-images",
             hint=f"cd {file.parent}, or begin an images.yaml of your own here",
-            reason="read-only",
+            reason=Reason.READ_ONLY,
         )
     _require(config, name, parent, packages)
     draft = drafted(name, config.images[parent.lower()], packages, _elements(file))
@@ -102,10 +102,10 @@ def _require(config: Config, name: str, parent: str, packages: Sequence[str]) ->
         raise UserError(f"there is an image {config.images[name.lower()].name} already", hint="choose another name")
     if parent.lower() not in config.images:
         known = ", ".join(image.name for image in config.images.values())
-        raise UserError(f"there is no image {parent}", hint=f"known are {known}", reason="unknown-image")
+        raise UserError(f"there is no image {parent}", hint=f"known are {known}", reason=Reason.UNKNOWN_IMAGE)
     if not os.access(file, os.W_OK) or (file == packaged("images.yaml") and file.parent.name == "data"):
         raise UserError(
-            f"{file} cannot be changed", hint="copy it to a folder of yours, and work there", reason="read-only"
+            f"{file} cannot be changed", hint="copy it to a folder of yours, and work there", reason=Reason.READ_ONLY
         )
     for package in packages:
         if not PACKAGE.match(package):

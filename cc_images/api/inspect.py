@@ -24,7 +24,7 @@ from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
 from cc_images.builders.base import image_builder
 from cc_images.config.loader import Config
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.host import sandbox
 from cc_images.model.catalog import Arch, Build, Firmware, Format, Image, Json, Level, Output
 from cc_images.model.contract import settled
@@ -93,7 +93,7 @@ def editions(
         raise UserError(
             f"the store has no version of {tag} for {arch} before {later.version}",
             hint="a diff needs two versions; the next build makes one",
-            reason="never-built",
+            reason=Reason.NEVER_BUILT,
         )
     earlier, _ = _stored(store, image, arch, before)
     return _edition(config, store, image, earlier, bench), _edition(config, store, image, later, bench)
@@ -136,7 +136,7 @@ def _inspected(
             raise UserError(
                 f"{what} is neither an image of the catalogue nor a file",
                 hint="`cc-images list` shows the catalogue",
-                reason="unknown-image",
+                reason=Reason.UNKNOWN_IMAGE,
             )
     workspace = run.work / f"look-{time.monotonic_ns()}"
     with run.log_path("inspect").open("ab") as log:
@@ -239,7 +239,7 @@ def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build
         raise UserError(
             f"there is no {f'version {version}' if version else 'build'} of {image.tag} for {arch} in the store",
             hint=f"the store has {known}" if known else f"`cc-images -b {image.tag}` builds it",
-            reason="never-built",
+            reason=Reason.NEVER_BUILT,
         )
     return found, found.outputs.get(Format.QCOW2) or min(found.outputs.values(), key=lambda output: output.size)
 

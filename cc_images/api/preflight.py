@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cc_images.boottest import guest, inspector, qemu
 from cc_images.builders.dib.disk_layout import lacking
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import sandbox, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Level, Site
@@ -40,13 +40,13 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
             raise CCImagesError(
                 f"{LOOP_CONTROL} is not there, and builds make their disks on loop devices",
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
-                reason="missing-device",
+                reason=Reason.MISSING_DEVICE,
             )
     if missing := lacking(dict.fromkeys(each for job in builds for each in job.spec.host_programs)):
         raise CCImagesError(
             "the disks' layouts take what is missing on this host: " + ", ".join(missing),
             hint="install it",
-            reason="missing-tool",
+            reason=Reason.MISSING_TOOL,
         )
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         started = [job for job in boots if job.boot.level is not Level.INSIDE]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cc_images.api import followup
 from cc_images.config.loader import Config
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Json
 from cc_images.store import journal
@@ -44,7 +44,7 @@ def find(config: Config, name: str = "") -> Json:
     raise UserError(
         f"there is no run {name}" if name else "no run has left a journal yet",
         hint="`cc-images report --list` shows the last ones" if name else "`cc-images -b TAG` makes one",
-        reason="unknown-run",
+        reason=Reason.UNKNOWN_RUN,
     )
 
 

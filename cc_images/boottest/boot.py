@@ -10,7 +10,7 @@ from cc_images.boottest.acceleration import has_given_up
 from cc_images.boottest.guest import LOOK, Guest, Stop
 from cc_images.boottest.stages import LIMITS, ORDER, SOFTWARE, BootResult, is_wanted, not_stopped, pace, soon, wanted
 from cc_images.boottest.visit import answers_in, script_of, visit
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Checks, Level
 from cc_images.model.contract import SILENT
 
@@ -115,7 +115,7 @@ def _blame_the_host(guest: Guest, found: BootResult) -> None:
         raise CCImagesError(
             f"QEMU ended before the machine did anything: {guest.said_by_qemu()}",
             hint="`cc-images doctor` checks what this host has for boot tests",
-            reason="emulation",
+            reason=Reason.EMULATION,
             temporary=True,
         )
 

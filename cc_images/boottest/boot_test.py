@@ -21,7 +21,7 @@ from cc_images.boottest.foresight import problems as foreseen
 from cc_images.boottest.foresight import sought
 from cc_images.boottest.guest import Guest
 from cc_images.boottest.qemu import Machine
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Firmware, Format, Json, Level
 from cc_images.model.contract import settled
 from cc_images.model.plan import BootJob
@@ -34,10 +34,10 @@ class Refused(CCImagesError):
         super().__init__(
             verdict.words,
             hint=hint,
-            reason=f"boot-{verdict.failed}".replace(" ", "-"),
+            reason=Reason(f"boot-{verdict.failed}".replace(" ", "-")),
             temporary=bool(verdict.slow_host),
+            tail=verdict.tail,
         )
-        self.tail = verdict.tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cc_images.boottest import acceleration, inspector
 from cc_images.boottest.boot_test import BootTestResult, Refused, examine
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Build, Format, Output
 from cc_images.model.plan import BootJob
 from cc_images.model.redaction import redacted, secret_values
@@ -119,7 +119,7 @@ class Gate:
                     if {*unknown} & {*declared}
                     else ""
                 ),
-                reason="boot-secrets",
+                reason=Reason.BOOT_SECRETS,
             )
 
     def _note(self, output: Output) -> None:
@@ -131,5 +131,5 @@ def _unlike(output: Output, model: Output) -> CCImagesError:
     return CCImagesError(
         f"the {output.format} file does not hold what the {model.format} file holds, which was booted",
         hint="build the image again with -b -f",
-        reason="boot-unlike",
+        reason=Reason.BOOT_UNLIKE,
     )

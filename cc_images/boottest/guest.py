@@ -21,7 +21,7 @@ from typing import Protocol
 
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine, comma
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.model.catalog import Contract, Format, Source
 from cc_images.model.contract import port
@@ -281,5 +281,5 @@ def require(missing: Sequence[str]) -> None:
         raise CCImagesError(
             "a boot test needs what is missing on this host: " + ", ".join(missing),
             hint="install it; `make setup` does for amd64 on Debian and Ubuntu. --no-boot-test pushes without a test",
-            reason="missing-tool",
+            reason=Reason.MISSING_TOOL,
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import process
 from cc_images.host.sandbox import NAMESERVER, Sandbox, require_root, require_tools
 from cc_images.model.catalog import Json
@@ -103,7 +103,7 @@ def self_contained(image: Path, stop: threading.Event) -> str:
         raise UserError(
             f"{image} refers to another file ({said.get('backing-filename') or more['data-file']})",
             hint="make it stand alone with `qemu-img convert`, where you trust it",
-            reason="not-self-contained",
+            reason=Reason.NOT_SELF_CONTAINED,
         )
     return "qcow2"
 
@@ -136,4 +136,4 @@ def require_system(facts: Json) -> None:
     """Raise CCImagesError when the look has found no system, or one that it could not read to its end."""
     if "trouble" in facts:
         hint = "the file may be no system image, or this kernel lacks its file system; the task's log has more"
-        raise CCImagesError(facts["trouble"], hint=hint, reason="no-system")
+        raise CCImagesError(facts["trouble"], hint=hint, reason=Reason.NO_SYSTEM)

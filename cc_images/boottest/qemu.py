@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Arch, Firmware
 
 
@@ -131,7 +131,7 @@ def uefi(arch: Arch) -> tuple[Path, Path | None]:
     raise CCImagesError(
         f"there is no UEFI firmware for {arch} here",
         hint=f"install the package {EMULATORS[arch].uefi_package}",
-        reason="missing-tool",
+        reason=Reason.MISSING_TOOL,
     )
 
 

@@ -11,7 +11,7 @@ from cc_images import clock
 from cc_images.api.status import status as images_status
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
 from cc_images.model.status import ImageStatus
@@ -109,7 +109,7 @@ def run_report(options: argparse.Namespace) -> int:
     else:
         text.say("\n".join([text.summary(told), *text.accounts(told.get("images", [])), f"report: {page}"]))
     if options.open and not webbrowser.open(page.as_uri()):
-        raise UserError("no browser could be started", hint=f"open {page} yourself", reason="no-browser")
+        raise UserError("no browser could be started", hint=f"open {page} yourself", reason=Reason.NO_BROWSER)
     return 0
 
 

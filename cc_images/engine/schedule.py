@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 
 from cc_images.engine.resources import NOBODY, NOTHING, PLACES, OthersUsage, Reservation, Usage
+from cc_images.errors import Reason
 from cc_images.model.plan import Plan, Resource, Result, Status, Task
 
 Queue = list[int]
@@ -131,9 +132,8 @@ class Schedule:
 
     def abandon(self, error: str) -> list[Result]:
         """Give up all that has not started, and return its results."""
-        left = [
-            Result(task=task, status=Status.INTERRUPTED, error=error, reason="interrupted") for task in self._waiting
-        ]
+        status, reason = Status.INTERRUPTED, Reason.INTERRUPTED
+        left = [Result(task=task, status=status, error=error, reason=reason) for task in self._waiting]
         for result in left:
             self._conclude(result)
         return left

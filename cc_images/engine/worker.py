@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks import boot, build, convert, fetch, layer, push
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Json
 from cc_images.model.events import Started
@@ -55,7 +55,7 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
     except Exception as error:  # noqa: BLE001 - the task boundary
         said = traceback.format_exc()
         tail = tuple(said.splitlines())
-        result = replace(result, status=Status.FAILED, error=f"{type(error).__name__}: {error}", reason="bug",
+        result = replace(result, status=Status.FAILED, error=f"{type(error).__name__}: {error}", reason=Reason.BUG,
                          hint="this is a bug in cc-images; please report it with the log")  # fmt: skip
         _append(path, said)
     return replace(result, log=str(path), tail=tail, seconds=time.monotonic() - started)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.catalog import Json
 
 SOON = 2.0
@@ -158,13 +158,13 @@ def _in_words(error: OSError, root: Path) -> CCImagesError | None:
         return CCImagesError(
             f"the store {root} is full" if elsewhere is None else f"no space is left for {elsewhere}",
             hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
-            reason="disk-full",
+            reason=Reason.DISK_FULL,
         )
     if error.errno in FAULTS:
         return CCImagesError(
             f"the file system of {paths[0] if paths else root} has a fault: {error.strerror}",
             hint="look at the disk or the server behind it (dmesg), then run again",
-            reason="disk-fault",
+            reason=Reason.DISK_FAULT,
             temporary=True,
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP,
@@ -174,7 +174,7 @@ def _in_words(error: OSError, root: Path) -> CCImagesError | None:
             return CCImagesError(
                 f"{elsewhere}: {error.strerror}",
                 hint=hints.get(str(elsewhere), "it is needed here; `cc-images doctor` checks this host"),
-                reason="missing-file",
+                reason=Reason.MISSING_FILE,
             )
         foreign = _foreign_owner(root)
         return CCImagesError(
@@ -182,7 +182,7 @@ def _in_words(error: OSError, root: Path) -> CCImagesError | None:
             hint=f'files in it are {foreign}\'s: sudo chown -R "$(id -u):$(id -g)" {root}'
             if foreign
             else "set CC_IMAGES_STORE to a folder of yours",
-            reason="store-unwritable",
+            reason=Reason.STORE_UNWRITABLE,
         )
     return None
 

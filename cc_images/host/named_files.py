@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 
 MOST = 100_000
 """Files of a folder that are looked at."""
@@ -78,7 +78,7 @@ def stamp(path: Path) -> str:
             raise UserError(
                 f"{path}, which a variable names, has more than {MOST:,} files",
                 hint="name the files or folders that builds need",
-                reason="too-many-files",
+                reason=Reason.TOO_MANY_FILES,
             )
     text = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in sorted(seen))
     return f"{len(seen)} files {hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()}"

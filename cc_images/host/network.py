@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from enum import StrEnum
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.sandbox import SYSTEM_PATH
 
 _LOOPBACK = re.compile(
@@ -42,7 +42,7 @@ def chosen(said: str, variables: Mapping[str, str]) -> Network:
         raise CCImagesError(
             "the image wants a network of its own, and this host offers none",
             hint="install the package slirp4netns, and see that /dev/net/tun is there; or say network: host",
-            reason="missing-tool",
+            reason=Reason.MISSING_TOOL,
         )
     if said:
         return Network(said)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.plain_text import clean
 
 GRACE = 15.0
@@ -42,19 +42,20 @@ MASK = b"***"
 class CommandFailed(CCImagesError):
     """A command ended with a code other than 0. `tail` holds its last lines of output."""
 
-    def __init__(self, program: str, code: int, tail: Sequence[str], *, reason: str = "command") -> None:
-        last = next((line for line in reversed(tail) if line.strip()), "")
-        super().__init__(f"{program} ended with code {code}" + (f": {last.strip()}" if last else ""), reason=reason)
+    def __init__(
+        self, program: str, code: int, tail: Sequence[str], *, message: str = "", reason: Reason = Reason.COMMAND
+    ) -> None:
+        last = next((f": {line.strip()}" for line in reversed(tail) if line.strip()), "")
+        super().__init__(message or f"{program} ended with code {code}{last}", reason=reason, tail=tail)
         self.code = code
-        self.tail = tuple(tail)
 
 
 class TimedOut(CommandFailed):
     """A command was ended because it took too long."""
 
     def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
-        super().__init__(program, -signal.SIGKILL, tail, reason="timeout")
-        self.message = f"{program} was ended after {seconds:.0f} seconds"
+        message = f"{program} was ended after {seconds:.0f} seconds"
+        super().__init__(program, -signal.SIGKILL, tail, message=message, reason=Reason.TIMEOUT)
 
 
 def run(
@@ -84,7 +85,7 @@ def run(
         raise CCImagesError(
             f"the program {program} is missing",
             hint=f"install the package that has {program}, or run `make setup`",
-            reason="missing-tool",
+            reason=Reason.MISSING_TOOL,
         )
     process = subprocess.Popen(
         [*prefix, *argv],

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import process, record_files
 from cc_images.model import record_shapes
 
@@ -216,13 +216,13 @@ class Sandbox:
                     hint="`cc-images doctor` says what builds for another architecture take"
                     if "binfmt_misc" in error.tail[-1]
                     else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
-                    reason="sandbox",
+                    reason=Reason.SANDBOX,
                 ) from error
             if error.code < 0 and not isinstance(error, process.TimedOut):
                 raise CCImagesError(
                     f"the sandbox's guard was killed by signal {-error.code}",
                     hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
-                    reason="killed",
+                    reason=Reason.KILLED,
                     temporary=True,
                 ) from error
             raise
@@ -266,7 +266,7 @@ def require_tools(tools: Mapping[str, str] | None = None) -> None:
         raise CCImagesError(
             "missing on this host: " + ", ".join(f"{tool} (package {package})" for tool, package in missing.items()),
             hint="`make setup` installs what is needed on Debian and Ubuntu",
-            reason="missing-tool",
+            reason=Reason.MISSING_TOOL,
         )
 
 
@@ -285,7 +285,7 @@ def _require_sudo() -> None:
         raise UserError(
             f"this needs root, and `sudo -n` was refused: {' '.join(said)}",
             hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
-            reason="no-root",
+            reason=Reason.NO_ROOT,
         )
 
 
@@ -296,7 +296,7 @@ def remove(folder: Path) -> None:
         place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), line.split()[4])
         if f"{place}/".startswith(f"{folder}/"):
             raise CCImagesError(
-                f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason="mounted"
+                f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason=Reason.MOUNTED
             )
     command = ("rm", "-rf", "--one-file-system", "--", str(folder))
     subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch
 
 HERE = os.uname().machine
@@ -95,7 +95,7 @@ def require_programs(arches: Collection[Arch]) -> None:
             raise UserError(
                 f"this host cannot run programs for {arch}, which a build for it must",
                 hint=remedy(arch),
-                reason="no-emulation",
+                reason=Reason.NO_EMULATION,
             )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.model.catalog import Format
 
@@ -45,7 +45,7 @@ def convert(
             raise CCImagesError(
                 f"no space left for {target.name}",
                 hint="free space in the store, or set CC_IMAGES_STORE to a larger file system",
-                reason="disk-full",
+                reason=Reason.DISK_FULL,
             ) from error
         raise
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from cc_images.config.loader import Config
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch, Image, Site
 from cc_images.model.plan import Request
 
@@ -28,13 +28,13 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
             raise UserError(
                 f"{tag} is abstract: it is there for other images, and is not built itself",
                 hint=f"name one that builds on it: {', '.join(_children(tag, config))}",
-                reason="abstract",
+                reason=Reason.ABSTRACT,
             )
         if tag != "all" and tag not in config.images:
             unasked = tag in config.scheduled and tag not in request.tags
             listed = " (settings.yaml lists it as scheduled)" if unasked else ""
             raise UserError(
-                f"there is no image {tag}{listed}", hint=_suggest(tag, config.images), reason="unknown-image"
+                f"there is no image {tag}{listed}", hint=_suggest(tag, config.images), reason=Reason.UNKNOWN_IMAGE
             )
     wanted = request.arches or config.arches
     chosen: list[tuple[Image, Arch]] = []
@@ -52,7 +52,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
                 f"{tag} is not made for {', '.join(lacking)}",
                 hint=f"it supports {', '.join(image.arches)}, all are meant without -a, ARCH and an architecture in "
                 "settings.yaml",
-                reason="unknown-arch",
+                reason=Reason.UNKNOWN_ARCH,
             )
         chosen += [(image, arch) for arch in image.arches if not wanted or arch in wanted]
     if not chosen:
@@ -72,7 +72,7 @@ def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
             raise UserError(
                 "nothing says which images are scheduled",
                 hint="list them in settings.yaml, scheduled: [cc-debian12]; `make schedule` writes such a list",
-                reason="nothing-scheduled",
+                reason=Reason.NOTHING_SCHEDULED,
             )
         tags = (*(each for each in tags if each != SCHEDULED), *config.scheduled)
     for tag in tags:
@@ -88,7 +88,7 @@ def sites_of(request: Request, config: Config) -> tuple[Site, ...]:
     known = {site.name: site for site in config.sites}
     for name in request.sites:
         if name not in known:
-            raise UserError(f"there is no site {name}", hint=_suggest(name, known), reason="unknown-site")
+            raise UserError(f"there is no site {name}", hint=_suggest(name, known), reason=Reason.UNKNOWN_SITE)
     if request.push and not known:
         raise UserError("no site is configured", hint=f"add one to {config.files['sites.yaml']}")
     return tuple(site for site in config.sites if not request.sites or site.name in request.sites)

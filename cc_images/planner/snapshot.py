@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cc_images.builders.base import Resolved, Resolver, image_builder
 from cc_images.config.loader import Config
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.host import user_emulation
 from cc_images.model.catalog import Arch, Build, Image, Json, Layer, Material, Site
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
@@ -208,7 +208,7 @@ def _to_push(image: Image, arch: Arch, request: Request, store: Store, resolver:
         raise UserError(
             f"no stored build of {image.tag} for {arch} serves the present inputs; since {newest.version}: {own}",
             hint=f"-b -p builds and pushes it; -p --version {newest.version} pushes what is there",
-            reason="not-in-force",
+            reason=Reason.NOT_IN_FORCE,
         )
     assert isinstance(match, Build)
     return match
@@ -243,7 +243,7 @@ def _resolved(
     image that only `all` or a pattern means is no reason not to plan the others.
     """
     found: list[tuple[Image, Arch, Resolved]] = []
-    problems: dict[tuple[str, str], dict[str, str]] = {}
+    problems: dict[tuple[str, Reason], dict[str, str]] = {}
     for image, arch in chosen:
         try:
             resolved = resolver.resolve(image, arch)

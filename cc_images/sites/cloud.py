@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 20.0, 60.0
 """Seconds for a connection, and for an answer."""
@@ -60,7 +60,7 @@ class Cloud:
                 raise UserError(
                     f"site {self.site}: clouds.yaml has no usable entry {self._entry}: {error}",
                     hint="add it to clouds.yaml (OS_CLIENT_CONFIG_FILE, ., ~/.config/openstack, /etc/openstack)",
-                    reason="cloud",
+                    reason=Reason.CLOUD,
                 ) from error
         return self._known
 
@@ -91,14 +91,14 @@ class Cloud:
             raise CCImagesError(
                 f"site {self.site} does not answer: {first_line(error)}",
                 hint="check the network and the cloud, then try again",
-                reason="unreachable",
+                reason=Reason.UNREACHABLE,
                 temporary=True,
             ) from error
         except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
             raise CCImagesError(
                 f"site {self.site} refuses the credentials: {first_line(error)}",
                 hint="check the cloud's entry in clouds.yaml",
-                reason="credentials",
+                reason=Reason.CREDENTIALS,
             ) from error
         except (keystone.ClientException, sdk.SDKException) as error:
             # Keystone's own trouble, such as a locked database, or somebody who answers in its place
@@ -107,13 +107,13 @@ class Cloud:
             raise CCImagesError(
                 f"site {self.site}: {first_line(error)}",
                 hint="see the cloud's own log, then try again" if passes else "check the cloud's entry in clouds.yaml",
-                reason="site",
+                reason=Reason.SITE,
                 temporary=passes,
             ) from error
         except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
             raise CCImagesError(
                 f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
-                reason="site",
+                reason=Reason.SITE,
             ) from error  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cc_images import clock
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host import record_files
 from cc_images.host.files import flush_folder, write_json
 from cc_images.model import record_shapes
@@ -407,7 +407,7 @@ class DirectorySite(Queries):
         return CCImagesError(
             f"site {self._name}: {file} was changed meanwhile",
             hint="somebody else works in the folder; push again",
-            reason="conflict",
+            reason=Reason.CONFLICT,
             temporary=True,
         )
 
@@ -421,7 +421,7 @@ class DirectorySite(Queries):
             raise CCImagesError(
                 f"site {self._name}: {self._folder}: {error.strerror}",
                 hint="free some space there" if full else "the site's directory must be writable and allow hard links",
-                reason="disk-full" if full else "site",
+                reason=Reason.DISK_FULL if full else Reason.SITE,
             ) from error
 
 

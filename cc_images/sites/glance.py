@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.sites.base import (
     Act,
@@ -214,7 +214,7 @@ class GlanceSite(ImageApi, Queries):
             raise CCImagesError(
                 f"site {self._site.name}: {entry.name} ({entry.id}) was changed meanwhile, and is left alone",
                 hint="see who else works with this image",
-                reason="conflict",
+                reason=Reason.CONFLICT,
             )
         self._call("DELETE", f"/images/{entry.id}", tries=1, missing_is_fine=True, timeout=None)
 

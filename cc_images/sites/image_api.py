@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.catalog import Json, Site
 from cc_images.model.properties import CORE
 from cc_images.sites.base import Entry, Stop
@@ -131,7 +131,7 @@ class ImageApi:
                 raise CCImagesError(
                     f"site {self._site.name}: the cloud's catalogue has no image service",
                     hint="check region_name and interface of the cloud in clouds.yaml",
-                    reason="cloud",
+                    reason=Reason.CLOUD,
                 )
             self._base = f"{found.rstrip('/').removesuffix('/v2')}/v2"
         return self._base
@@ -147,21 +147,21 @@ class ImageApi:
                 raise CCImagesError(
                     f"site {self._site.name}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
                     hint="something between answers in its place, such as a proxy; then see the cloud's own log",
-                    reason="site",
+                    reason=Reason.SITE,
                     temporary=True,
                 ) from error
         asked = self._site.visibility or "as the image that is replaced"
         reason, hint = {
-            401: ("credentials", "check the credentials of the cloud in clouds.yaml"),
+            401: (Reason.CREDENTIALS, "check the credentials of the cloud in clouds.yaml"),
             403: (
-                "forbidden",
+                Reason.FORBIDDEN,
                 f"the user's role may not do this in the project; check roles, visibility ({asked}) and quotas",
             ),
-            404: ("gone", "somebody else removed the image; push again"),
-            409: ("conflict", "somebody else is working on the image, or it is in use; push again"),
-            410: ("gone", "somebody else removed the image while it was uploaded; push again"),
-            413: ("quota", "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
-        }.get(status, ("site", "see the cloud's own log"))
+            404: (Reason.GONE, "somebody else removed the image; push again"),
+            409: (Reason.CONFLICT, "somebody else is working on the image, or it is in use; push again"),
+            410: (Reason.GONE, "somebody else removed the image while it was uploaded; push again"),
+            413: (Reason.QUOTA, "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
+        }.get(status, (Reason.SITE, "see the cloud's own log"))
         raise CCImagesError(
             f"site {self._site.name}: {method} was answered with {status}: {_said(answer)}",
             hint=hint,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cc_images import clock
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.sites import cloud, reconcile
 from cc_images.sites import view as views
 from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Stop, Upload
@@ -263,7 +263,7 @@ class _Push:
 
     def _ended(self, end: End) -> End:
         """Return the end, or raise the error that it stands for."""
-        if self.memory.undoing or end.reason == reconcile.GIVEN_UP:
+        if self.memory.undoing or end.reason is Reason.GIVEN_UP:
             raise self._explained(self._error or _not_stored(self.wish))
         if end.reason:
             raise CCImagesError(end.message, hint=end.hint, reason=end.reason, temporary=end.temporary)
@@ -276,7 +276,7 @@ class _Push:
         return CCImagesError(
             f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW: {error.message}",
             hint=f"push again, or `cc-images doctor --mend`, gives it one; {error.hint}",
-            reason="vacant",
+            reason=Reason.VACANT,
             temporary=error.temporary,
         )
 
@@ -288,7 +288,8 @@ class _Push:
         wish, publication = self._known(), self._publication
         assert publication is not None
         if entry is None:
-            raise CCImagesError(f"the upload of {wish.name} is gone", hint="push again", reason="gone", temporary=True)
+            lost = f"the upload of {wish.name} is gone"
+            raise CCImagesError(lost, hint="push again", reason=Reason.GONE, temporary=True)
         digest = self._digest(entry.algorithm) if entry.complete else ""
         if entry.complete and entry.size == publication.size and digest and entry.sha512 == digest:
             return
@@ -296,7 +297,7 @@ class _Push:
             f"the site holds {entry.size} bytes ({entry.algorithm} {entry.sha512[:12]}…) of {wish.name}, "
             f"not the {publication.size} ({entry.algorithm} {digest[:12]}…) that were sent",
             hint="push again; if it repeats, the site's storage or the file in the store is damaged",
-            reason="verification",
+            reason=Reason.VERIFICATION,
         )
 
     def _leave(self) -> None:
@@ -339,6 +340,6 @@ def _not_stored(wish: Wish) -> CCImagesError:
     return CCImagesError(
         f"the site did not store what was sent for {wish.name}",
         hint="see the site's own log, then push again",
-        reason="verification",
+        reason=Reason.VERIFICATION,
         temporary=True,
     )

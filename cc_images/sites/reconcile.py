@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from cc_images.errors import Reason
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -40,9 +41,6 @@ UPLOADS = 2
 FAILURES = 4
 """How many steps in a row may fail before a push gives up; not while the name is vacant."""
 
-GIVEN_UP = "given-up"
-"""The reason of an end after failures, which the errors of those explain."""
-
 WAITS = 12
 """How often a push looks again whether a site has stored what was sent, when the answer was lost."""
 
@@ -66,7 +64,7 @@ class End:
     """Whether the image that has the name is the wanted one."""
     message: str = ""
     hint: str = ""
-    reason: str = ""
+    reason: Reason | None = None
     temporary: bool = False
 
 
@@ -100,7 +98,7 @@ def one_has_the_name(view: View) -> Step | None:
         message=f"the site has {len(view.holders)} images named {view.wish.name}: "
         f"{', '.join(entry.id for entry in view.holders)}",
         hint="rename or delete all but one of them, then push again",
-        reason="ambiguous",
+        reason=Reason.AMBIGUOUS,
     )
 
 
@@ -113,7 +111,7 @@ def the_loser_steps_back(view: View) -> Step | None:
     return End(
         message=f"somebody else changed {view.wish.name} at the same moment: {other} the name{kept}",
         hint="see who else publishes this image; the next push finds one image of the name",
-        reason="busy",
+        reason=Reason.BUSY,
         temporary=True,
     )
 
@@ -227,7 +225,7 @@ def the_file_is_sent(view: View) -> Step | None:
         return End(
             message=f"somebody gave the upload of {wish.name} the name {mine.name}, and it is left alone",
             hint="push again",
-            reason="conflict",
+            reason=Reason.CONFLICT,
             temporary=True,
         )
     if mine is not None and mine.complete and view.same(mine):
@@ -238,7 +236,7 @@ def the_file_is_sent(view: View) -> Step | None:
     if mine is not None and useless and view.may(Delete, mine):
         return Delete(entry=mine)
     if useless or memory.sent >= UPLOADS:
-        return End(reason=GIVEN_UP)
+        return End(reason=Reason.GIVEN_UP)
     return Upload(
         id=mine.id if mine is not None else memory.ids[memory.sent],
         visibility=wish.visibility or (holder.visibility if holder is not None else wish.first_visibility),
@@ -379,6 +377,6 @@ def _busy(view: View, staged: Entry) -> End:
     return End(
         message=f"another host is publishing {view.wish.name} (run {run}, begun {staged.created:%H:%M} UTC)",
         hint=f"wait for it; what it leaves is cleared up after {FOREIGN.total_seconds() / 3600:.0f} hours",
-        reason="busy",
+        reason=Reason.BUSY,
         temporary=True,
     )

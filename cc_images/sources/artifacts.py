@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import file_digest, write_json
 from cc_images.model.catalog import Download
-from cc_images.sources.transports import Opener, Stream, opener
+from cc_images.sources.transports import NothingBehind, Opener, Stream, opener
 from cc_images.store.blobs import Blob
 from cc_images.store.records import Store
 
@@ -65,7 +65,7 @@ def fetch(
         raise CCImagesError(
             f"artifact {artifact.shown} has the digest {sealed.digest}, not {artifact.sha256}",
             hint="if the new file is the right one, correct sha256 in images.yaml",
-            reason="digest",
+            reason=Reason.DIGEST,
         )
 
 
@@ -136,11 +136,11 @@ def _download(
                     return _receive(artifact, stream, partial, stop, report)
                 restarts += 1  # the server went on with another file: from the beginning
                 error = CCImagesError(
-                    f"artifact {artifact.shown} changes while it is fetched", reason="fetch", temporary=True
+                    f"artifact {artifact.shown} changes while it is fetched", reason=Reason.FETCH, temporary=True
                 )
         except CCImagesError as caught:
             error = caught
-            if error.reason == "range":  # there is nothing behind what is here
+            if isinstance(error, NothingBehind):
                 if partial.is_whole(artifact.sha256):
                     return None
                 partial.clear()
@@ -171,5 +171,7 @@ def _receive(
             report(done, stream.total)
     if stream.total and done != stream.total:
         raise CCImagesError(
-            f"artifact {artifact.shown} broke off after {done} of {stream.total} bytes", reason="fetch", temporary=True
+            f"artifact {artifact.shown} broke off after {done} of {stream.total} bytes",
+            reason=Reason.FETCH,
+            temporary=True,
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import ElementSource
@@ -86,7 +86,7 @@ def update(
             raise CCImagesError(
                 f"third-party elements {source.name} were never fetched from there",
                 hint="run once without --offline",
-                reason="offline",
+                reason=Reason.OFFLINE,
             )
         if not offline and not (len(source.commit) == WHOLE and _has(source, mirror)):
             _fetch(source, mirror, stop)
@@ -107,7 +107,7 @@ def update(
         raise CCImagesError(
             f"third-party.yaml: {source.name}: no folder {source.elements_directory} at commit {commit[:12]}",
             hint="set elements_directory to the folder whose sub-folders are the elements",
-            reason="missing-element",
+            reason=Reason.MISSING_ELEMENT,
         )
     return Checkout(folder, commit, _asked(mirror))
 
@@ -243,7 +243,7 @@ def _torn(source: ElementSource, why: str) -> CCImagesError:
     return CCImagesError(
         f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
         hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",
-        reason="damaged",
+        reason=Reason.DAMAGED,
     )
 
 
@@ -283,7 +283,7 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
         raise CCImagesError(
             f"third-party elements {source.name} cannot be fetched: {without_secrets(said)}",
             hint=f"check repo and ref in third-party.yaml, and that the server is up{here}",
-            reason="fetch",
+            reason=Reason.FETCH,
             temporary=True,
         ) from error
 
@@ -294,7 +294,7 @@ def _resolve(source: ElementSource, mirror: Path) -> str:
     except process.CommandFailed as error:
         wanted = f"commit {source.commit}" if source.commit else f"branch or tag {source.branch}"
         raise CCImagesError(
-            f"third-party.yaml: {source.name}: {wanted} does not exist", hint="correct the entry", reason="fetch"
+            f"third-party.yaml: {source.name}: {wanted} does not exist", hint="correct the entry", reason=Reason.FETCH
         ) from error
 
 
@@ -311,7 +311,7 @@ def _check_out(source: ElementSource, mirror: Path, commit: str, checkout: Path)
         raise CCImagesError(
             f"third-party elements {source.name} cannot be written to {checkout}: {error.strerror}",
             hint="the store's file system must have room, and be writable",
-            reason="disk-full" if error.errno == errno.ENOSPC else "store-unwritable",
+            reason=Reason.DISK_FULL if error.errno == errno.ENOSPC else Reason.STORE_UNWRITABLE,
         ) from error
     flush_folder(checkout.parent)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Download
 from cc_images.model.redaction import without_secrets
 from cc_images.sites.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
@@ -58,7 +58,7 @@ def _file(artifact: Download) -> Iterator[Stream]:
         raise CCImagesError(
             f"artifact {artifact.shown} cannot be fetched: {error.strerror}",
             hint="check its url in images.yaml",
-            reason="fetch",
+            reason=Reason.FETCH,
         ) from error
     with file:
         size = path.stat().st_size
@@ -98,7 +98,7 @@ def _translated(artifact: Download) -> Iterator[None]:
         raise CCImagesError(
             f"artifact {artifact.shown} cannot be fetched: {without_secrets(str(reason))}",
             hint="check its url in images.yaml, and that the server is up",
-            reason="fetch",
+            reason=Reason.FETCH,
             temporary=True,
         ) from None
     except ValueError:  # only now: what is wrong with a certificate is an OSError and a ValueError
@@ -109,7 +109,7 @@ def _no_address(artifact: Download) -> CCImagesError:
     return CCImagesError(
         f"artifact {artifact.shown} cannot be fetched: its address is wrong",
         hint="check its url in images.yaml, and the variables of mirrors",
-        reason="fetch",
+        reason=Reason.FETCH,
     )
 
 
@@ -169,10 +169,13 @@ def _stream(
     return Stream(start=start, total=total, validator=validator, chunks=chunks)
 
 
+class NothingBehind(CCImagesError):
+    """A server has nothing behind the bytes that were fetched so far."""
+
+
 def _refused(artifact: Download, status: int, said: str, hint: str) -> CCImagesError:
-    return CCImagesError(
-        f"artifact {artifact.shown} cannot be fetched: {status} {said}",
-        hint=hint,
-        reason="range" if status == 416 else "fetch",
-        temporary=status in (408, 416, 429, 500, 502, 503, 504),
-    )
+    message = f"artifact {artifact.shown} cannot be fetched: {status} {said}"
+    if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return NothingBehind(message, hint=hint, reason=Reason.RANGE, temporary=True)
+    temporary = status in (408, 429, 500, 502, 503, 504)
+    return CCImagesError(message, hint=hint, reason=Reason.FETCH, temporary=temporary)

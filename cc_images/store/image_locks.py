@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from cc_images.errors import CCImagesError, Interrupted
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import clear_errors, try_lock
 from cc_images.model.catalog import Arch
 from cc_images.model.run import IfBusy
@@ -54,7 +54,7 @@ def take(
         if not busy:
             return
         if how is IfBusy.LEAVE:
-            raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason="busy",
+            raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason=Reason.BUSY,
                        temporary=True)  # fmt: skip
         if not told:
             on_wait(busy)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import locked, try_lock
 from cc_images.model.catalog import Arch
 
@@ -109,6 +109,6 @@ def wait_for_guards(work: Path) -> None:
     raise CCImagesError(
         f"a sandbox of {work.name} is still running",
         hint="look for its processes (`enter.py`), then start again",
-        reason="busy",
+        reason=Reason.BUSY,
         temporary=True,
     )

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 
 PHASES = ("root", "extra-data", "pre-install", "install", "post-install", "post-root", "block-device", "pre-finalise",
@@ -157,7 +157,7 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
     tail = [
         text for line in error.tail if not _NOISE.match(text := _STAMP.sub("", line)) and not _CLEARING.search(text)
     ]
-    reason = "dib"
+    reason = Reason.DIB
     if not cause and error.code > 128:
         number = error.code - 128
         cause = f"was killed by signal {number}" + (" (memory?)" if number == signal.SIGKILL else "")
@@ -172,18 +172,14 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
         cause = full
         if phases.on_disk or "/mnt/" in full:
             reason, hint = (
-                "image-full",
+                Reason.IMAGE_FULL,
                 "the image's own file system is full: raise DIB_IMAGE_SIZE, or its partition's size",
             )
         else:
-            reason = "disk-full"
+            reason = Reason.DISK_FULL
             hint = "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
-    failure = process.CommandFailed("disk-image-create", error.code, tail or [cause], reason=reason)
-    failure.message = f"dib failed in {where}: {cause}"
-    failure.hint = hint or (
-        f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
-    )
-    return failure
+    around = f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
+    return CCImagesError(f"dib failed in {where}: {cause}", hint=hint or around, reason=reason, tail=tail or [cause])
 
 
 def cause_of(said: Iterable[str]) -> tuple[str, str]:

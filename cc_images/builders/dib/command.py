@@ -18,7 +18,7 @@ from typing import BinaryIO
 from cc_images.builders.dib import toolbox_parts, twins
 from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files, user_emulation
 from cc_images.host.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
 from cc_images.model import record_shapes
@@ -102,9 +102,12 @@ def build(
             secrets=secret_values(order.environment, order.secrets),
         )
     except process.TimedOut as error:
-        error.message = f"dib was still in {phases.where} after {order.timeout} minutes"
-        error.hint = "raise the image's timeout in images.yaml"
-        raise
+        raise CCImagesError(
+            f"dib was still in {phases.where} after {order.timeout} minutes",
+            hint="raise the image's timeout in images.yaml",
+            reason=Reason.TIMEOUT,
+            tail=error.tail,
+        ) from error
     except process.CommandFailed as error:
         raise explained(error, phases) from error
     return left(sandbox.out / f"disk.{kind}"), phases.timings
@@ -121,7 +124,7 @@ def left(file: Path) -> Path:
         raise CCImagesError(
             f"the build {what} at {file.name}",
             hint="an element removes or replaces the disk that dib makes, such as no-final-image; leave it out",
-            reason="no-result",
+            reason=Reason.NO_RESULT,
         )
     return file
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from cc_images.builders.dib.elements import CHECKS, Elements, with_layout
 from cc_images.config.images import checks_of, content
 from cc_images.config.yaml_file import Document
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Checks, Image
 from cc_images.model.checks import merged, needless
 
@@ -45,7 +45,7 @@ class Claims:
                 problems += [f"images.yaml: {image.name}.{each}" for each in needless(claimed, ancestor.checks)]
             claimed = merged(claimed, ancestor.checks)
         if problems:
-            raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason="checks")
+            raise UserError("\n".join(problems), hint="take the line out, or correct the name", reason=Reason.CHECKS)
         return replace(image, checks=claimed)
 
     def of(self, name: str) -> Checks:
@@ -70,5 +70,6 @@ class Claims:
         section = Document(file, problems, f"elements/{name}/{CHECKS}").whole()
         found = checks_of(section) if section is not None else {}
         if problems:
-            raise UserError("\n".join(problems), hint="docs/catalogue.md lists the kinds of checks", reason="checks")
+            hint = "docs/catalogue.md lists the kinds of checks"
+            raise UserError("\n".join(problems), hint=hint, reason=Reason.CHECKS)
         return found

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cc_images.builders.dib.element_modes import normal
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.host import record_files
 from cc_images.host.files import file_digest, write_json
 from cc_images.model import record_shapes
@@ -88,7 +88,7 @@ def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Di
             yield name, f"{normal(status.st_mode):o} {digests.of(path, status)}"
         elif not entry.is_symlink():
             raise UserError(
-                f"{path} is neither a file nor a folder", hint="remove it from the element", reason="odd-file"
+                f"{path} is neither a file nor a folder", hint="remove it from the element", reason=Reason.ODD_FILE
             )
 
 

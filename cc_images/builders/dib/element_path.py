@@ -14,9 +14,9 @@ from pathlib import Path
 from cc_images.builders.dib.element_checks import Claims, own_checks
 from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.element_variables import impossible, unread
-from cc_images.builders.dib.elements import Elements, own_elements, with_layout
+from cc_images.builders.dib.elements import Elements, MissingElement, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
-from cc_images.errors import CCImagesError, Interrupted, UserError
+from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
 from cc_images.model.catalog import Arch, ElementSource, Image
 from cc_images.model.contract import named
 from cc_images.sources import git
@@ -81,9 +81,7 @@ def with_claims(
         try:
             complete = claims.complete(image, config.lineage(image))
             completed.append((replace(complete, checks=named(complete.checks, image.boot)), arch))
-        except UserError as error:
-            if error.reason != "missing-element":
-                raise
+        except MissingElement as error:
             own = named(own_checks(config.lineage(image)), image.boot)
             completed.append((replace(image, checks=own), arch))
             told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
@@ -97,11 +95,11 @@ def require_sound(image: Image, arch: Arch, config: Config, elements: Elements, 
     """
     used = elements.closure(with_layout((*config.content(image), *image.disk), arch))
     if values := list(impossible(elements, used, config.variables(image))):
-        raise UserError("; ".join(values), hint="correct it in images.yaml or the environment", reason="value")
+        raise UserError("; ".join(values), hint="correct it in images.yaml or the environment", reason=Reason.VALUE)
     ignored = [] if "ignored-hooks" in image.allow else _ignored(used, elements, lint)
     if ignored:
         hint = "or say allow: [ignored-hooks] in images.yaml"
-        raise UserError("; ".join(ignored), hint=hint, reason="ignored-hooks")
+        raise UserError("; ".join(ignored), hint=hint, reason=Reason.IGNORED_HOOKS)
 
 
 def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements, lint: Lint) -> list[str]:

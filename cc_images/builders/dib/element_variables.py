@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from cc_images.builders.dib.element_files import mentions
 from cc_images.builders.dib.elements import VARIABLES, Elements, own_elements
 from cc_images.config.yaml_file import Document
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.checks import fits
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -38,7 +38,7 @@ def impossible(elements: Elements, used: Iterable[str], environment: Mapping[str
             if value is not None and not problems and not fits(rf"\A(?:{values})\Z", value):
                 yield f"{section.name}: {value!r} is not {says}"
         if problems:
-            raise UserError("\n".join(problems), hint="a variable has `values` and `says`", reason="variables")
+            raise UserError("\n".join(problems), hint="a variable has `values` and `says`", reason=Reason.VARIABLES)
 
 
 def unread(elements: Elements, used: Iterable[str], variables: Iterable[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cc_images.builders.dib.element_environment import EnvironmentFiles
 from cc_images.builders.dib.element_files import Digests, digest_of, fingerprints, mentions
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 
 CHECKS = "checks.yaml"
 """The file of an element that says what must hold in a running image which has it."""
@@ -48,6 +48,13 @@ def with_layout(wanted: Sequence[str], arch: str) -> tuple[str, ...]:
     if "vm" not in wanted or any(name.startswith("block-device-") for name in wanted):
         return tuple(wanted)
     return (*wanted, "block-device-efi" if arch == "arm64" else "block-device-mbr")
+
+
+class MissingElement(UserError):
+    """An element is in none of the folders."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint, reason=Reason.MISSING_ELEMENT)
 
 
 class Elements:
@@ -89,7 +96,7 @@ class Elements:
             if name in provided:
                 continue
             if name not in self._paths:
-                raise UserError(_missing(name, user), hint=_similar(name, self._paths), reason="missing-element")
+                raise MissingElement(_missing(name, user), hint=_similar(name, self._paths))
             for each in sorted(self.provides(name)):
                 if each in provided:
                     raise _provided_twice(each, provided[each], name)
@@ -101,10 +108,9 @@ class Elements:
             if name in provided:
                 raise _provided_twice(name, provided[name], name)
         if "operating-system" not in provided:
-            raise UserError(
+            raise MissingElement(
                 f"none of {', '.join(wanted)} is an operating system",
                 hint="name an element such as debian-minimal, or one that depends on it",
-                reason="missing-element",
             )
         return tuple(sorted(seen - provided.keys()))
 
@@ -221,11 +227,11 @@ class Elements:
             return frozenset()
         if not path.is_file():
             raise UserError(
-                f"{path} is not a file", hint="a list of elements is a text, one name a line", reason="odd-file"
+                f"{path} is not a file", hint="a list of elements is a text, one name a line", reason=Reason.ODD_FILE
             )
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
         if wrong := next((line for line in lines if len(line.split()) > 1), ""):
-            raise UserError(f"{path}: {wrong!r} is not one name", hint="write one name a line", reason="odd-file")
+            raise UserError(f"{path}: {wrong!r} is not one name", hint="write one name a line", reason=Reason.ODD_FILE)
         return frozenset(filter(None, lines))
 
     def disk_part(self, wanted: Sequence[str]) -> str:
@@ -259,12 +265,12 @@ def _provided_twice(what: str, one: str, other: str) -> UserError:
         return UserError(
             f"element {what} is named, and element {one} stands for it already",
             hint=f"leave one of {what} and {one} out",
-            reason="provided-twice",
+            reason=Reason.PROVIDED_TWICE,
         )
     return UserError(
         f"{what} is provided by element {one} and by element {other}",
         hint="name one of them only: an image has one of each",
-        reason="provided-twice",
+        reason=Reason.PROVIDED_TWICE,
     )
 
 

@@ -25,7 +25,7 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.dib.twins_recipes import TwinsRecipes
 from cc_images.builders.provenance import PROVENANCE
 from cc_images.config.loader import Config
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.host.named_files import named_files, stamp
 from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.recipe import Recipe
@@ -117,7 +117,7 @@ class Recipes:
             raise UserError(
                 "its elements have no-final-image among them, so dib makes no disk; cc-images publishes disks only",
                 hint="leave out the element that needs it, such as deploy-ramdisk or ironic-agent",
-                reason="no-disk",
+                reason=Reason.NO_DISK,
             )
         return names
 
@@ -128,7 +128,7 @@ class Recipes:
             raise UserError(
                 f"without: {name} cannot be left out: element {users[0] if users else '?'} depends on it",
                 hint="leave that element out as well, or take the name out of without",
-                reason="without",
+                reason=Reason.WITHOUT,
             )
 
     def _is_foundation(self, image: Image, arch: Arch) -> bool:
@@ -241,7 +241,7 @@ class Recipes:
             raise UserError(
                 f"an artifact's url begins with {{{variable}}}, which nothing sets",
                 hint=f"export {variable}, or set it in the image's environment",
-                reason="unknown-mirror",
+                reason=Reason.UNKNOWN_MIRROR,
             )
         return found.rstrip("/")
 

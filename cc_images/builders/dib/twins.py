@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from cc_images.builders.dib import toolbox_parts
 from cc_images.builders.dib.build_log import cause_of
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.host.sandbox import TOOLBOX, Sandbox, outside
 from cc_images.host.user_emulation import TWINS_ON, USER_EMULATORS
@@ -189,14 +189,13 @@ def make(
         tail = tuple(map(without_secrets, error.tail))
         cause, hint = cause_of(tail)
         called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
-        failure = CCImagesError(
+        raise CCImagesError(
             f"the programs of {called} for {TWINS_ON} could not be had as twins: "
             f"{cause or without_secrets(error.message)}",
             hint=f"{hint or 'read the log'}; {SWITCH}=no builds by plain emulation, much slower",
-            reason="twins",
-        )
-        failure.tail = tail
-        raise failure from error
+            reason=Reason.TWINS,
+            tail=tail,
+        ) from error
     finally:
         note.unlink(missing_ok=True)
     return sandbox.out / "disk.tar"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cc_images.builders.base import LEAST_FREE, BuildInputs, Built, builder
 from cc_images.engine.envelope import Envelope
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.sandbox import remove
 from cc_images.model.catalog import Layer
 from cc_images.model.plan import BuildJob, LayerJob, Result, Status
@@ -91,7 +91,7 @@ def _stored(recipe_key: str, job: BuildJob, envelope: Envelope, context: TaskCon
     raise CCImagesError(
         f"the layer of {wanted.tag} vanished twice while it was made",
         hint="look for what removes files from the store",
-        reason="gone",
+        reason=Reason.GONE,
     )
 
 
@@ -101,5 +101,5 @@ def _require_room(context: TaskContext) -> None:
         raise CCImagesError(
             f"only {free >> 20} MiB are free at {store.root}; a build wants {LEAST_FREE >> 20} MiB",
             hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
-            reason="disk-full",
+            reason=Reason.DISK_FULL,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Build, Format, Output
 from cc_images.model.plan import BootJob, ConvertJob, PushJob
 from cc_images.store import notes
@@ -40,10 +40,11 @@ def intact(output: Output, run: RunContext) -> Path:
     raise CCImagesError(
         f"the stored {output.format} file {output.digest[:12]} was damaged and has been put aside",
         hint="build the image again with -b",
-        reason="damaged",
+        reason=Reason.DAMAGED,
     )
 
 
 def gone(tag: str, version: str) -> CCImagesError:
     """Return the error of a version that has left the store."""
-    return CCImagesError(f"version {version} of {tag} has left the store", hint="build it again with -b", reason="gone")
+    said = f"version {version} of {tag} has left the store"
+    return CCImagesError(said, hint="build it again with -b", reason=Reason.GONE)

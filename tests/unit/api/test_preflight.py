@@ -11,7 +11,7 @@ import pytest
 
 from cc_images.api import preflight, site_status
 from cc_images.config.loader import load
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model.catalog import Site
 from cc_images.model.plan import BuildJob, Plan, Request
 from tests.conftest import write_files
@@ -40,9 +40,9 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def find(self, name: str) -> list[object]:
             asked.append(self.site.name)
             if self.site is WRONG:
-                raise UserError("site wrong: clouds.yaml has no usable entry nowhere", hint="h", reason="cloud")
+                raise UserError("site wrong: clouds.yaml has no usable entry nowhere", hint="h", reason=Reason.CLOUD)
             if self.site is AWAY:
-                raise CCImagesError("site away does not answer", hint="h", reason="unreachable", temporary=True)
+                raise CCImagesError("site away does not answer", hint="h", reason=Reason.UNREACHABLE, temporary=True)
             return []
 
     asked.clear()
@@ -110,7 +110,7 @@ def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: p
 
         def observe_each(self, names: Sequence[str]) -> None:
             asks.extend(names)
-            raise CCImagesError("site x does not answer", hint="", reason="unreachable", temporary=True)
+            raise CCImagesError("site x does not answer", hint="", reason=Reason.UNREACHABLE, temporary=True)
 
     write_files(tmp_path, images="A: {}\nB: {}\nC: {}\n", sites="x: {cloud: c, is_baremetal: true}")
     monkeypatch.setattr(site_status, "open_site", Dead)

@@ -19,7 +19,7 @@ from cc_images.engine import worker
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.execute import execute
 from cc_images.engine.image_leases import ImageLeases
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import try_lock
 from cc_images.model.catalog import Arch, Download, Format, Site
 from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
@@ -88,9 +88,15 @@ def test_a_conversion_that_is_given_up_while_its_build_runs_keeps_nothing_from_o
 
 
 def test_a_task_that_fails_says_why(store: Store, run: Run, builder: FakeBuilder) -> None:
-    builder.error = CCImagesError("it does not work", hint="h", reason="r")
+    builder.error = CCImagesError("it does not work", hint="h", reason=Reason.DIB)
     failed = done(run_context(store, run), build(run))
-    assert (failed.status, failed.error, failed.hint, failed.reason) == (Status.FAILED, "it does not work", "h", "r")
+    said = (failed.status, failed.error, failed.hint, failed.reason)
+    assert said == (
+        Status.FAILED,
+        "it does not work",
+        "h",
+        Reason.DIB,
+    )
 
 
 def test_a_task_whose_log_cannot_be_written_says_that_the_disk_is_full(store: Store, run: Run) -> None:
