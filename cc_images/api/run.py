@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -27,7 +28,10 @@ from cc_images.store import image_locks
 from cc_images.store.image_locks import Busy
 from cc_images.store.journal import Journal, events_path
 from cc_images.store.records import Store
+from cc_images.store.run_log import kept
 from cc_images.store.workspace import Run
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -57,6 +61,7 @@ def run(
         store.reap(sandbox.remove)
         this_run = store.start_run(now)
         ending.callback(_finish, store, this_run, complaints)
+        ending.enter_context(kept(this_run.version, this_run.logs / "run.log"))
         journal = Journal(store.root, this_run.version)
         journal.note(words=list(words), began=now.isoformat())
         stream = Stream([EventLog(events_path(store.root, this_run.version)).on_event, observer.on_event])
@@ -69,6 +74,8 @@ def run(
             image_locks.take(store, this_run, images, if_busy, on_wait=on_wait, stop=stop)
             snapshot = look(request, config, store, now=now, offline=offline, stop=stop)
             plan = _checked(snapshot.plan(this_run.version), snapshot, offline)
+            for task in plan.tasks:
+                _log.info("%s: %s (%s)", task.id, "cached" if task.cached else "to do", task.reason)
             books = Books(store=store, journal=journal, began=began)
             before = books.before(plan, snapshot.candidates)
             journal.note(plan=plan.as_json(), results=[])

@@ -7,6 +7,7 @@ asked of them, and is kept with the digest.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from cc_images.model.plan import BootJob
 from cc_images.model.redaction import redacted, secret_values
 from cc_images.outputs import disk
 from cc_images.store.run_context import TaskContext
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class Gate:
         passes = self.context.store.passes(output.digest for output in every.values())
         passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.test_key}
         verdict = None
+        _log.info("passed before: %s", ", ".join(passed) or "nothing")
         if not passed:
             booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
             verdict = self._tried(booted)

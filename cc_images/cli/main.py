@@ -102,7 +102,7 @@ def run(argv: list[str]) -> int:
     if not verb and not (options.build or options.push):
         parser("").error(_nothing_to_do(options.tags))
 
-    _listen()
+    _listen(options.log_level if verb != "completion" else "warning")
     try:
         from cc_images.cli import commands, views
 
@@ -142,15 +142,18 @@ def _settle(made: argparse.ArgumentParser, verb: str) -> None:
         settings.apply(found, made, os.environ)
 
 
-def _listen() -> None:
-    """Print what modules log as warnings."""
+def _listen(level: str) -> None:
+    """Print what modules log, from a level on."""
     import logging
 
     printed = logging.StreamHandler(sys.stderr)
+    printed.setLevel(level.upper())
     printed.setFormatter(logging.Formatter("cc-images: %(message)s"))
     log = logging.getLogger("cc_images")
     log.addHandler(printed)
     log.propagate = False
+    if printed.level < logging.WARNING:
+        log.setLevel(printed.level)
 
 
 def _nothing_to_do(tags: list[str]) -> str:

@@ -95,6 +95,10 @@ def parser(verb: str) -> Parser:
         return made
     what = "print one JSON document instead of text" if verb else "print one JSON event a line (docs/events.md)"
     made.add_argument("--json", action="store_true", help=what)
+    made.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
+        help="what of the log is printed (default warning); a run's own is logs/RUN/run.log in the store",
+    )  # fmt: skip
     TAKES[verb](made)
     return made
 

@@ -5,6 +5,7 @@ The only place that catches everything. Each kind of task has a module in `tasks
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from cc_images.model.catalog import Json
 from cc_images.model.events import Started
 from cc_images.model.plan import Job, Result, Status
 from cc_images.store.run_context import RunContext, TaskContext
+from cc_images.store.run_log import working_for
+
+_log = logging.getLogger(__name__)
 
 Do = Callable[[Envelope, TaskContext, Result], Result]
 """Does a task of one kind: takes the result so far, and returns it with what the task has found."""
@@ -45,7 +49,8 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
         path = context.run.log_path(task)
         result = replace(result, started=started - context.settings.began)
         context.emit(Started(task=task))
-        with clear_errors(context.store.root), path.open("wb") as log:
+        name = context.run.version
+        with working_for(name, task), clear_errors(context.store.root), path.open("wb") as log:
             mine = TaskContext(run=context, task=task, log=log, tmpfs_mib=envelope.tmpfs_mib)
             result = TASKS[type(envelope.job)](envelope, mine, result)
     except CCImagesError as error:
@@ -58,7 +63,10 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
         result = replace(result, status=Status.FAILED, error=f"{type(error).__name__}: {error}", reason=Reason.BUG,
                          hint="this is a bug in cc-images; please report it with the log")  # fmt: skip
         _append(path, said)
-    return replace(result, log=str(path), tail=tail, seconds=time.monotonic() - started)
+    result = replace(result, log=str(path), tail=tail, seconds=time.monotonic() - started)
+    with working_for(plain["run"], task):
+        _log.info("%s after %.1f s%s", result.status, result.seconds, f": {result.error}" if result.error else "")
+    return result
 
 
 def _append(path: Path, text: str) -> None:

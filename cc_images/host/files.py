@@ -106,6 +106,7 @@ def wait_for_lock(
     told, began = False, time.monotonic()
     while (descriptor := try_lock(path, how)) is None:
         if waiting is not None and not told:
+            _log.info("waiting for %s", path)
             waiting()
             told = True
         elif waiting is None and not told and time.monotonic() - began > SOON:
@@ -114,6 +115,8 @@ def wait_for_lock(
         if stop is not None and stop.is_set():
             raise Interrupted("waiting for another run was ended")
         time.sleep(0.05)
+    if told:
+        _log.info("got %s after %.1f s", path, time.monotonic() - began)
     return descriptor
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from cc_images.errors import CCImagesError, Reason, UserError
 
+_log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 20.0, 60.0
 """Seconds for a connection, and for an answer."""
 
@@ -74,6 +76,7 @@ class Cloud:
             except CCImagesError as error:
                 if not (error.temporary and left):
                     raise
+                _log.info("%s; tried again in %g s", error.message, pause)
                 time.sleep(pause)
                 pause *= 2
         raise AssertionError("the last try returns or raises")

@@ -8,6 +8,7 @@ compared with the catalogue's digest before anybody sees it.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
 import time
@@ -21,6 +22,8 @@ from cc_images.model.catalog import Download
 from cc_images.sources.transports import NothingBehind, Opener, Stream, opener
 from cc_images.store.blobs import Blob
 from cc_images.store.records import Store
+
+_log = logging.getLogger(__name__)
 
 TRIES, PAUSE = 4, 1.0
 """How often in a row a download may break off without a new byte, and the seconds before the second try."""
@@ -150,6 +153,7 @@ def _download(
         if not error.temporary or fruitless >= TRIES or restarts >= TRIES:
             raise error
         pause = pause * 2 if fruitless else PAUSE
+        _log.info("%s; tried again in %g s from byte %d on", error.message, pause, partial.size)
         if stop.wait(pause):
             raise Interrupted("the download was ended")
 

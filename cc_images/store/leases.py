@@ -7,6 +7,7 @@ itself. The file is read and written under its own lock, for a moment at a time.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from pathlib import Path
 from cc_images.errors import Interrupted
 from cc_images.host.files import clear_errors, try_lock, wait_for_lock
 from cc_images.store.workspace import Run
+
+_log = logging.getLogger(__name__)
 
 TICK = 0.2
 """Seconds between two looks at a lease that another run holds."""
@@ -34,14 +37,18 @@ class Leases:
 
         Raises Interrupted when `stop` is set meanwhile, and CCImagesError when the store cannot be written to.
         """
-        told = False
+        told, began = False, time.monotonic()
         while not self._taken(name, run):
-            if waiting is not None and not told:
-                waiting()
+            if not told:
+                _log.info("waiting for the lease of %s", name)
                 told = True
+                if waiting is not None:
+                    waiting()
             if stop is not None and stop.is_set():
                 raise Interrupted("waiting for another run was ended")
             time.sleep(TICK)
+        if told:
+            _log.info("got the lease of %s after %.1f s", name, time.monotonic() - began)
 
     def release(self, name: str, run: Run) -> None:
         """Give a lease back, if the run has it."""

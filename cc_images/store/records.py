@@ -14,7 +14,7 @@
     quiet.json                          of what repositories offered it was found that it is no news for an image
     upstream.json                       what repositories held when they were asked last
     quarantine/                         blobs whose content was not what their name says
-    logs/<run>/<task>.log               one a task
+    logs/<run>/<task>.log               one a task; `run.log` has what modules logged
     runs/<run>.json                     journal of a run: plan, results, timings; its report is `.html` beside it
     runs/<run>/events.jsonl             the run's stream of events
     history.json                        what tasks took

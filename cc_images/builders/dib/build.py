@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from cc_images.model.recipe import merged
 from cc_images.model.spec import BuildSpec
 from cc_images.sources import upstream
 from cc_images.store.run_context import RunContext, TaskContext
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,7 @@ def _downloads(spec: DibSpec, context: TaskContext) -> Iterator[list[Generation]
         for family in spec.families:
             if (generation := Caches(context.store.root).newest(family)) is not None:
                 found.append(generation)
+                _log.info("downloads: %s of %s", generation.path.name, family)
         yield found
     finally:
         for each in found:

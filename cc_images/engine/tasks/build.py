@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from cc_images.engine.envelope import Envelope
@@ -13,6 +14,8 @@ from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import TaskContext
 
 JOB = BuildJob
+
+_log = logging.getLogger(__name__)
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
@@ -26,6 +29,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         for build in context.store.builds(job.tag, job.arch):
             fits = build.recipe_key == spec.recipe_key and build.version not in job.known
             if fits and not has_moved(build, run):
+                _log.info("taken: version %s of another run", build.version)
                 notes.write(workspace / "joined.json", Joined(version=build.version))
                 return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
     built = run_builder(job, envelope, context, workspace)

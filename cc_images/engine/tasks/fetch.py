@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from cc_images.sources import artifacts
 from cc_images.store.run_context import TaskContext
 
 JOB = FetchJob
+
+_log = logging.getLogger(__name__)
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
@@ -22,6 +25,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         with suppress(FileNotFoundError):
             name = context.run.run.use(known)
             if store.blobs.is_intact(download.sha256, name):
+                _log.info("taken from the store: %s", known.name)
                 context.run.note_fetched(download, known)
                 store.note_artifact(known.name, download.basename)
                 return replace(result, status=Status.CACHED, size=name.stat().st_size, where=str(known))

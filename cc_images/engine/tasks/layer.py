@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from cc_images.sources.changes import has_moved
 from cc_images.store.run_context import TaskContext
 
 JOB = LayerJob
+
+_log = logging.getLogger(__name__)
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
@@ -36,6 +39,7 @@ def made(job: LayerJob, envelope: Envelope, context: TaskContext) -> tuple[Layer
             for layer in store.layers(job.tag, job.arch):
                 fits = layer.recipe_key == spec.recipe_key and layer.run not in job.known
                 if fits and not has_moved(layer, run):
+                    _log.info("taken: layer %s of another run", layer.run)
                     return layer, None
         workspace = run.run.workspace(f"layer.{job.tag}", job.arch)
         built = run_builder(job, envelope, context, workspace)
@@ -86,6 +90,7 @@ def _stored(recipe_key: str, job: BuildJob, envelope: Envelope, context: TaskCon
                 if store.blobs.is_intact(layer.digest, file):
                     store.used(layer)
                     return layer, file
+        _log.info("no stored layer of %s serves: made again", wanted.tag)
         context.step("its layer is missing or damaged: making it again")
         made(replace(wanted, version=job.version, force=False), envelope, context)
     raise CCImagesError(

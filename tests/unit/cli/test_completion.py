@@ -39,7 +39,7 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["-b", "-a", "a"], ["amd64", "arm64", "amd64,arm64"]),
         (["-b", "--if-busy", ""], ["share", "wait", "leave"]),
         (["-b", "--no-"], ["--no-boot-test"]),
-        (["doctor", "--"], ["--help", "--json", "--mend", "--dry-run"]),
+        (["doctor", "--"], ["--help", "--json", "--log-level", "--mend", "--dry-run"]),
         (["boot", "cc-o"], ["cc-one"]),
         (["boot", "cc-one", ""], []),
         (["boot", "--firmware", "u"], ["uefi"]),
