@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bench.cache import BASE, CHILDREN, Cost, Project
-from cc_images.host.sandbox import remove
+from cc_images.host.root import remove
 
 CATALOGUE = """\
 CC-Debian12: {{arch: [amd64, arm64]}}

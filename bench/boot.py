@@ -24,7 +24,7 @@ from bench.cache import Cost, cost
 from bench.plain import REPOSITORY
 from cc_images.boottest.acceleration import acceleration
 from cc_images.boottest.qemu import EMULATORS, Machine
-from cc_images.host.sandbox import remove
+from cc_images.host.root import remove
 from cc_images.model.catalog import Arch, Firmware, Level
 
 TAG = "cc-debian12"

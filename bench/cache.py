@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.plain import REPOSITORY
-from cc_images.host.sandbox import remove
+from cc_images.host.root import remove
 
 BASE = ("cc-debian12", "vm", "block-device-efi")
 CHILDREN = {"kid-a": "htop", "kid-b": "tmux", "kid-c": "git"}

@@ -18,7 +18,8 @@ from types import MappingProxyType
 
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.host import user_emulation
-from cc_images.host.sandbox import Sandbox, remove
+from cc_images.host.root import remove
+from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Arch
 
 REPOSITORY = Path(__file__).parent.parent

@@ -23,7 +23,8 @@ from pathlib import Path
 from bench.plain import REPOSITORY
 from cc_images.builders.base import image_builder
 from cc_images.config.loader import load
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import FetchJob, Plan, Resource, Result, Status, Task
 from cc_images.store.records import Store
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.builders.dib.elements import Elements, own_elements
-from cc_images.config.images import NAME, PACKAGE, usual_firmware
+from cc_images.config.image_parts import NAME, usual_firmware
+from cc_images.config.images import PACKAGE
 from cc_images.config.loader import Config, load, packaged
 from cc_images.config.yaml_file import quoted
 from cc_images.errors import CCImagesError, Reason, UserError

@@ -32,8 +32,9 @@ class Books:
     journal: Journal
     began: float
 
-    def before(self, plan: Plan, states: Iterable[ImageState]) -> Before:
-        """Return the newest builds of the images that a plan builds again, before it may remove them."""
+    def open(self, plan: Plan, states: Iterable[ImageState]) -> Before:
+        """Note the plan; return the newest builds of the images that it builds again, which it may remove."""
+        self.journal.note(plan=plan.as_json(), results=[])
         builds = [task.job for task in plan.tasks if isinstance(task.job, BuildJob) and not task.cached]
         made = {(job.tag, job.arch) for job in builds}
         return {

@@ -18,7 +18,7 @@ from cc_images.builders.dib.element_path import known_folders
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
-from cc_images.host import network, process, sandbox, user_emulation
+from cc_images.host import network, process, root, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Arch, Firmware, Json, Site
 from cc_images.sites import LOOK, open_site
@@ -101,7 +101,7 @@ def _module(name: str) -> bool:
 
 def _tools() -> Iterator[Finding]:
     try:
-        sandbox.require_tools()
+        root.require_tools()
     except CCImagesError as error:
         yield Finding(subject="tools of builds", state=State.LACK, text=error.message, remedy=error.hint)
     else:
@@ -110,9 +110,9 @@ def _tools() -> Iterator[Finding]:
 
 def _root() -> Finding:
     try:
-        sandbox.require_root()
-        words = [*sandbox.as_root(), "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "true"]
-        process.run(words, env=sandbox.outside(), timeout=30)
+        root.require_root()
+        words = [*root.as_root(), "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "true"]
+        process.run(words, env=root.outside(), timeout=30)
     except CCImagesError as error:
         remedy = error.hint or "allow mount and PID namespaces: in a container, run it privileged"
         return Finding(subject="root and namespaces", state=State.LACK, text=error.message, remedy=remedy)

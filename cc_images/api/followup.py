@@ -21,7 +21,8 @@ from cc_images import clock
 from cc_images.api import prune, status
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Json, moment
+from cc_images.model.builds import moment
+from cc_images.model.catalog import Json
 from cc_images.model.run import State
 from cc_images.report import html, metrics
 from cc_images.store import journal

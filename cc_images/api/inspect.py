@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from cc_images import clock
+from cc_images.api.open_run import clear_up
 from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
 from cc_images.boottest.boot import BootResult, climb
 from cc_images.boottest.guest import Guest
@@ -25,8 +26,9 @@ from cc_images.boottest.qemu import Machine
 from cc_images.builders.base import image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
-from cc_images.host import sandbox
-from cc_images.model.catalog import Arch, Build, Firmware, Format, Image, Json, Level, Output
+from cc_images.host import root
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Firmware, Format, Image, Json, Level
 from cc_images.model.contract import settled
 from cc_images.model.plan import Request
 from cc_images.model.run import State
@@ -248,10 +250,10 @@ def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build
 def _run(config: Config, bench: Bench | None) -> Iterator[tuple[Store, Run, threading.Event]]:
     """Give a private folder in the store, which is gone afterwards, and an event that asks to stop."""
     bench, store = bench or Bench(), Store(config.store)
-    store.reap(sandbox.remove)
+    clear_up(store)
     run = store.start_run(clock.now())
     try:
         yield store, run, bench.stop
     finally:
         Journal(store.root, run.version).note(state=State.OK, words=list(bench.words))
-        store.finish_run(run, sandbox.remove)
+        store.finish_run(run, root.remove)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cc_images import clock
 from cc_images.api import site_status
 from cc_images.config.loader import Config
-from cc_images.model.catalog import VERSION_FORMAT, Json
+from cc_images.model.builds import VERSION_FORMAT
+from cc_images.model.catalog import Json
 from cc_images.model.plan import Plan, Request
 from cc_images.planner.snapshot import Snapshot, look
 from cc_images.store.records import Store

@@ -10,12 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.boottest import guest, inspector, qemu
 from cc_images.builders.dib.disk_layout import lacking
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.host import sandbox, user_emulation
+from cc_images.host import root, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Level, Site
 from cc_images.model.plan import BootJob, BuildJob, Plan, PushJob
@@ -26,6 +27,11 @@ LOOP_CONTROL = Path("/dev/loop-control")
 """Where loop devices, on which dib makes disks, are asked for."""
 
 
+def checked(plan: Plan, sites: Sequence[Site], offline: bool) -> Plan:
+    """Return a plan that this host and the sites can carry out, with notes on what they lack. Raises as `require`."""
+    return replace(plan, notes=(*plan.notes, *require(plan, sites, offline)))
+
+
 def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[str]:
     """Return what the user should know of sites and mirrors before it runs, a sentence each.
 
@@ -34,7 +40,7 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
     """
     jobs = [task.job for task in plan.tasks if not task.cached]
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
-        sandbox.require_host()
+        root.require_host()
         user_emulation.require_programs({job.arch for job in builds})
         if not LOOP_CONTROL.exists() and any(job.spec.needs_loop_devices for job in builds):
             raise CCImagesError(

@@ -20,9 +20,10 @@ from cc_images import clock
 from cc_images.api import status
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.config.loader import Config
-from cc_images.host import sandbox
+from cc_images.host import root
 from cc_images.host.files import clear_errors, tree_size, try_lock
-from cc_images.model.catalog import Arch, Build, Layer, moment
+from cc_images.model.builds import Build, Layer, moment
+from cc_images.model.catalog import Arch
 from cc_images.model.status import Holding, Kind
 from cc_images.sources import git
 from cc_images.store.records import Store, digests
@@ -252,7 +253,7 @@ def _elements(store: Store) -> list[Item]:
 
 def _drop_elements(store: Store, each: git.Kept, size: int) -> int:
     with suppress(OSError):  # another user's, who shares the store
-        return size if git.drop(each, store, sandbox.remove) else 0
+        return size if git.drop(each, store, root.remove) else 0
     return 0
 
 
@@ -322,7 +323,7 @@ def _folders(store: Store, name: str) -> list[tuple[Kind, Path]]:
 
 def _drop_downloads(store: Store, family: str) -> int:
     with store.lock(f"cache {family}"):
-        return Caches(store.root).drop(family, sandbox.remove)
+        return Caches(store.root).drop(family, root.remove)
 
 
 def _drop(store: Store, blob: Path, note: Path, names: Counter[str]) -> int:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from cc_images import clock
+from cc_images.api.open_run import clear_up
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import leftovers as leftovers_here
-from cc_images.host import sandbox
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Format, Site
 from cc_images.model.plan import PushJob, Request
@@ -23,8 +23,8 @@ from cc_images.sites import LOOK, open_site, reconcile
 from cc_images.sites.base import Entry, ImageSite
 from cc_images.sites.cloud import Patience
 from cc_images.sites.publish import recover
-from cc_images.sites.reconcile import End
 from cc_images.sites.remarks import disorder, remarks
+from cc_images.sites.steps import End
 from cc_images.sites.targets import formats_for
 from cc_images.sites.view import Memory, View, Wish, surplus
 from cc_images.sources import git
@@ -106,7 +106,7 @@ def mend(config: Config) -> list[str]:
     store = Store(config.store)
     with clear_errors(store.root), store.lock("runs"):  # a run that is just starting has its lock when it is free
         done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
-    done += [f"run {run}: its folder was removed" for run in store.reap(sandbox.remove)]
+    done += [f"run {run}: its folder was removed" for run in clear_up(store)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if store.blobs.is_damaged(blob.name)]
     done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
     done += [f"{path}: was not what its commit says, and is made anew when it is needed" for path in git.damaged(store)]

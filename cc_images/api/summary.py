@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cc_images.boottest import contents
-from cc_images.model.catalog import Arch, Build, Json
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, LayerJob, Plan, PushJob, Result, Status, Task
 
 AT_ONCE = 1.0

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 
 from cc_images.model.catalog import Checks, Contract, Json
-from cc_images.model.checks import KINDS, Answer, Wanted, every
+from cc_images.model.check_kinds import KINDS, Answer, Wanted
+from cc_images.model.checks import every
 
 ON_DISK = re.compile(
     r"/(bin|boot|lib|opt|sbin|usr)/|/etc/(?!(machine-id|hostname|hosts|resolv\.conf|mtab|adjtime|localtime|timezone|passwd"

@@ -16,7 +16,8 @@ from pathlib import Path
 from cc_images.boottest import acceleration, inspector
 from cc_images.boottest.boot_test import BootTestResult, Refused, examine
 from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Format
 from cc_images.model.plan import BootJob
 from cc_images.model.redaction import redacted, secret_values
 from cc_images.outputs import disk

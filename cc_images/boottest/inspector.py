@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import process
-from cc_images.host.sandbox import NAMESERVER, Sandbox, require_root, require_tools
+from cc_images.host.root import require_root, require_tools
+from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
 
 PROGRAM = Path(__file__).parent / "inside" / "look.py"

@@ -14,7 +14,7 @@ from cc_images.boottest.guest import Guest, Stop
 from cc_images.boottest.stages import LIMITS, BootResult, is_wanted, not_stopped, pace, soon
 from cc_images.model import checks
 from cc_images.model.catalog import Checks, Level, Source
-from cc_images.model.checks import Answer
+from cc_images.model.check_kinds import Answer
 
 ASK = Path(__file__).parent / "inside" / "ask.sh"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cc_images.config.loader import Config
-from cc_images.model.catalog import Arch, Build, Image, Json, Layer
+from cc_images.model.builds import Build, Layer
+from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe
 from cc_images.model.spec import BuildSpec
 from cc_images.store.records import Store

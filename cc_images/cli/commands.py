@@ -14,6 +14,7 @@ from cc_images.model.catalog import Arch, Firmware
 from cc_images.model.plan import Request
 from cc_images.report import text
 from cc_images.report.plan_tree import plan_tree
+from cc_images.report.units import size
 
 EXIT_FAILED = 3
 
@@ -91,7 +92,7 @@ def prune(options: argparse.Namespace) -> int:
     else:
         text.say(text.pruned(found.gone, options.dry_run))
         if options.max_size is not None and found.left > options.max_size:
-            text.say(f"{text.size(found.left)} stay: the newest builds, and what is in use")
+            text.say(f"{size(found.left)} stay: the newest builds, and what is in use")
     return 0
 
 

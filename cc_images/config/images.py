@@ -10,23 +10,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
+from cc_images.config.image_parts import NAME, _artifact, _contract, _firmware, check_properties, checks_of
 from cc_images.config.yaml_file import LISTED, Document, Section, choice
 from cc_images.model.catalog import (
     ALLOWED,
     RESERVED,
     Arch,
-    Checks,
     Contract,
-    Download,
     Firmware,
     Format,
     Image,
-    Level,
-    Source,
 )
-from cc_images.model.checks import DROPPED, KINDS, canonical, mistakes
-from cc_images.model.contract import USER_NAME, contradiction
-from cc_images.model.properties import mistake
+from cc_images.model.contract import contradiction
 
 OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
     "DIB_PYTHON_EXEC"
@@ -45,15 +40,9 @@ SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What archive names end with."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
-"""A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
-_CONSOLE = re.compile(r"(ttyS[0-3]|ttyAMA0|none)\Z")
 _NETWORK = re.compile(r"(host|private)\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_AS = re.compile(r"(path|url)\Z")
-_URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
 
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
@@ -224,17 +213,6 @@ def _image(section: Section) -> Image:
     return replace(image, firmware=_firmware(image))
 
 
-def _contract(section: Section) -> Contract:
-    said = Contract(
-        user=section.text("user", USER_NAME, "a user's name"),
-        console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0 or none"),
-        source=next(iter(section.choices("source", Source)), None),
-        level=next(iter(section.choices("level", Level)), None),
-    )
-    section.close()
-    return said
-
-
 def _check_words(section: Section, image: Image) -> None:
     """Report names that are none, and variables that an image may not set."""
     for word in image.allow:
@@ -264,67 +242,3 @@ def _check_variables(section: Section, image: Image) -> None:
             section.problem(
                 f"environment.{variable}", f"is neither DIB_* nor one of {', '.join(SETTINGS)}, which an image may set"
             )
-
-
-def usual_firmware(disk: Sequence[str]) -> set[Firmware]:
-    """Return what a disk of these elements starts with, if nobody says."""
-    return {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in disk) else {Firmware.BIOS}
-
-
-def _firmware(image: Image) -> tuple[Firmware, ...]:
-    """Return what an image's disk starts with.
-
-    Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
-    property for clouds asks for is tested in any case.
-    """
-    claimed = set(image.firmware) or usual_firmware(image.disk)
-    if image.properties.get("hw_firmware_type") in set(Firmware):
-        claimed.add(Firmware(image.properties["hw_firmware_type"]))
-    return tuple(each for each in Firmware if each in claimed)
-
-
-def checks_of(section: Section) -> Checks:
-    """Return what the boot test shall look for; a name whose expectation is `no` is one that the parent's drops."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    for kind, known in KINDS.items():
-        for name, said in section.named(kind).items():
-            if said in ("", "yes", "true"):
-                wanted = {}
-            elif isinstance(said, str):
-                wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
-            else:
-                wanted = said.texts()
-            for wrong in [] if DROPPED in wanted else mistakes(kind, name, wanted):
-                section.problem(f"{kind}.{name}", wrong)
-            found.setdefault(kind, {})[canonical(kind, name)] = wanted
-    section.close()
-    return found
-
-
-def check_properties(section: Section, properties: Mapping[str, str]) -> None:
-    """Report properties that clouds would not understand."""
-    for name, value in properties.items():
-        if wrong := mistake(name, value):
-            section.problem(f"properties.{name}", wrong)
-
-
-def _artifact(section: Section) -> Download:
-    form = section.text("as", _AS, "path or url")
-    artifact = Download(
-        url=section.text(
-            "url",
-            _URL,
-            "an address that begins with https://, http://, file:// or the name of a mirror's variable, {DIB_…}/",
-        ),
-        object=section.text("object"),
-        site=section.text("site"),
-        sha256=section.text("sha256", _SHA256, "64 hexadecimal digits in lower case, as sha256sum prints them"),
-        filename=section.text("filename", NAME, "a file's name without folders"),
-        as_url=form == "url" if form else None,
-    )
-    if bool(artifact.url) == bool(artifact.object):
-        section.problem("", "needs either url, or object and site")
-    elif artifact.object and not artifact.site:
-        section.problem("site", "is missing; name the cloud whose object store has the object")
-    section.close()
-    return artifact

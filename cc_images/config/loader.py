@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.config.images import MACHINES, NAME, OURS, check_properties, content, images
+from cc_images.config.image_parts import NAME, check_properties
+from cc_images.config.images import MACHINES, OURS, content, images
 from cc_images.config.settings import NETWORK, Settings, read
 from cc_images.config.variables import expanded
 from cc_images.config.yaml_file import Document, Section, choice

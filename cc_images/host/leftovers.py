@@ -15,7 +15,8 @@ from pathlib import Path
 from cc_images.errors import CCImagesError
 from cc_images.host import process
 from cc_images.host.files import try_lock
-from cc_images.host.sandbox import PYTHON, TOOLBOX, as_root
+from cc_images.host.root import as_root
+from cc_images.host.sandbox import PYTHON, TOOLBOX
 
 USED = Path("/run/cc-images")
 """Where each interpreter that sandboxes have registered for the whole host has a file."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host.sandbox import SYSTEM_PATH
+from cc_images.host.root import SYSTEM_PATH
 
 _LOOPBACK = re.compile(
     r"(?:^|[/@\s=,\[])(?:localhost(?:\.localdomain)?\.?|ip6-localhost|ip6-loopback|127(?:\.\d+){1,3}|0\.0\.0\.0|::1"

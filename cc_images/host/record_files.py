@@ -21,7 +21,8 @@ from typing import Any
 
 import msgspec
 
-from cc_images.model.catalog import Arch, Build, Format, Json, Layer, Output, moment
+from cc_images.model.builds import Build, Layer, Output, moment
+from cc_images.model.catalog import Arch, Format, Json
 from cc_images.model.record_shapes import BuildShape, LayerShape, MemoryShape, OutputShape, Shape
 
 LARGEST = 256 << 20

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cc_images.model.catalog import Arch, Build, Image, Json
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch, Image, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

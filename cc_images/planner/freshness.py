@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from cc_images.model.catalog import Build, Layer
+from cc_images.model.builds import Build, Layer
 from cc_images.sources import upstream
 from cc_images.sources.apt import Repositories
 from cc_images.sources.changes import Changes

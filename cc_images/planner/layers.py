@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from cc_images.model.catalog import Arch, Download, Layer
+from cc_images.model.builds import Layer
+from cc_images.model.catalog import Arch, Download
 from cc_images.model.plan import BuildJob, FetchJob, LayerJob, Request, Task
 
 

@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
-from cc_images.model.catalog import Arch, Build, Format, Image, Level, Site, Source
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.layers import Groundwork, LayerState, fetch, too_old
 from cc_images.sites.targets import _properties, formats_for

@@ -14,12 +14,13 @@ from cc_images.builders.base import Resolved, Resolver, image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host import user_emulation
-from cc_images.model.catalog import Arch, Build, Image, Json, Layer, Material, Site
+from cc_images.model.builds import Build, Layer
+from cc_images.model.catalog import Arch, Image, Json, Material, Site
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
-from cc_images.model.recipe import Recipe, differences
 from cc_images.model.spec import BuildSpec
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
+from cc_images.planner.in_force import _to_push, changes
 from cc_images.planner.layers import LayerState, too_old
 from cc_images.planner.planner import ImageState, make_plan
 from cc_images.planner.selection import select, sites_of
@@ -177,43 +178,6 @@ def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
     )
 
 
-def _to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
-    """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
-
-    None for an image that was never built. Nothing is asked: what upstream held is taken from the last look. Raises
-    UserError when what is stored is of other inputs: after a change, of another catalogue.
-    """
-    builds = list(store.builds(image.tag, arch))
-    if request.version:
-        if (named := next((each for each in builds if each.version == request.version), None)) is None:
-            known = ", ".join(each.version for each in builds) or "none"
-            raise UserError(
-                f"there is no version {request.version} of {image.tag} for {arch}", hint=f"the store has {known}"
-            )
-        return named
-    if not builds:
-        return None
-    try:
-        resolved = resolver.resolve(image, arch)
-    except UserError:  # its elements are not here, so nobody can say what the inputs are
-        return store.in_force(image.tag, arch)
-    world = World(store)
-    world.remember(resolved.spec.recipe_key, builds, store.current(image.tag, arch))
-    world.ask(offline=True, stop=None)
-    if (match := world.of_recipe(resolved.spec.recipe_key)) is None:
-        newest = store.in_force(image.tag, arch) or builds[0]
-        if "recipe" not in store.details(newest):
-            return newest
-        own = ", ".join(changes(store.details(newest), resolved.recipe, resolver)[:3])
-        raise UserError(
-            f"no stored build of {image.tag} for {arch} serves the present inputs; since {newest.version}: {own}",
-            hint=f"-b -p builds and pushes it; -p --version {newest.version} pushes what is there",
-            reason=Reason.NOT_IN_FORCE,
-        )
-    assert isinstance(match, Build)
-    return match
-
-
 def _buildable(
     chosen: list[tuple[Image, Arch]], request: Request, config: Config, store: Store
 ) -> tuple[list[tuple[Image, Arch]], list[str]]:
@@ -293,17 +257,6 @@ def _image_state(
         changed=changed,
         quiet=world.quiet(match) if match is not None else "",
     )
-
-
-def changes(details: Json, recipe: Recipe, resolver: Resolver) -> tuple[str, ...]:
-    """Return the inputs in which a recipe differs from what a stored build was made of, one short phrase each."""
-    if "recipe" not in details:
-        return ("its record does not say what it was made of",)
-    old = dict(details["recipe"]) | {"elements": details.get("files", {}), "upstream": {}}
-    new = recipe.as_json() | {"elements": resolver.files(recipe), "upstream": {}}
-    found = differences(old, new)
-    # the recipe key of its parent's layer says nothing that the elements and variables do not say
-    return tuple(each for each in found if not each.startswith("parent ")) or found
 
 
 def _layer_state(layer: Resolved, world: World) -> LayerState:

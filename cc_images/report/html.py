@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cc_images.model.catalog import Json, Level
-from cc_images.report.text import TAIL, clock_time, duration, size, summary
+from cc_images.report.text import TAIL, summary
+from cc_images.report.units import clock_time, duration, size
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

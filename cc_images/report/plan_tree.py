@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from cc_images.model.plan import ConvertJob, FetchJob, Plan, PushJob, Task
-from cc_images.report.text import clipped, duration, say
+from cc_images.report.text import say
+from cc_images.report.units import clipped, duration
 
 if TYPE_CHECKING:  # the engine is not needed to show a plan
     from cc_images.engine.forecast import Forecast

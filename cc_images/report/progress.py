@@ -14,7 +14,8 @@ from cc_images.engine.events import Observer
 from cc_images.model.plan import Result, Status
 from cc_images.report.bars import Bars
 from cc_images.report.plan_tree import show_plan
-from cc_images.report.text import SIGNS, duration, size
+from cc_images.report.text import SIGNS
+from cc_images.report.units import duration, size
 
 if TYPE_CHECKING:  # the engine and what it takes are not needed to show a list or a plan
     from cc_images.engine.forecast import Forecast

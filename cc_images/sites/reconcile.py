@@ -8,7 +8,6 @@ same with a site that loses answers, people who act in between, and two hosts. T
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 from cc_images.errors import Reason
 from cc_images.sites.base import (
@@ -23,6 +22,7 @@ from cc_images.sites.base import (
     Upload,
     mark,
 )
+from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Wait
 from cc_images.sites.view import (
     FOREIGN,
     Memory,
@@ -34,48 +34,6 @@ from cc_images.sites.view import (
     version_of,
     was_last,
 )
-
-UPLOADS = 2
-"""How often a file is sent."""
-
-FAILURES = 4
-"""How many steps in a row may fail before a push gives up; not while the name is vacant."""
-
-WAITS = 12
-"""How often a push looks again whether a site has stored what was sent, when the answer was lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Observe again who has the name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Let the site finish storing, then observe again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """Nothing is left to do: `note` is what a person did that stands; with a `reason` it is an error."""
-
-    note: str = ""
-    same: bool = True
-    """Whether the image that has the name is the wanted one."""
-    message: str = ""
-    hint: str = ""
-    reason: Reason | None = None
-    temporary: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A step whose answer was not seen, or that the site refuses for good."""
-
-    temporary: bool
-    broken: bool = False
-    """Whether it is an upload of which not all bytes have left."""
-
 
 Step = Act | Look | Wait | End
 
@@ -292,84 +250,6 @@ def decide(
 
 
 # -- what a push knows after a step ------------------------------------------------------------------------------------
-
-
-def begin(memory: Memory, step: Act) -> Memory:
-    """Return what a push knows once a step is on its way, whatever becomes of it."""
-    match step:
-        case Upload():
-            return replace(memory, mine=step.id, sent=memory.sent + 1, waits=0)
-        case Archive() if step.successor and not memory.swapped:
-            return replace(memory, vacant=True, archived=step.name)
-        case Publish() | Restore():
-            return replace(memory, named=memory.named | {step.entry.id})
-    return memory
-
-
-def learn(
-    wish: Wish, seen: Sequence[Entry], memory: Memory, step: Act, answer: Entry | Failure | None
-) -> tuple[tuple[Entry, ...], Memory]:
-    """Return what is there and what a push knows after a step; after a failure the caller looks again."""
-    if isinstance(answer, Failure):
-        return tuple(seen), _failed(memory, step, answer)
-    gone = step.id if isinstance(step, Upload) else step.entry.id
-    after = (*(entry for entry in seen if entry.id != gone), *([answer] if answer is not None else []))
-    failures = memory.failures if isinstance(step, Archive) else 0
-    memory = replace(memory, failures=failures, vacant=memory.vacant and not View(wish, after, memory).holders)
-    match step:
-        case Upload():
-            memory = replace(memory, fresh=False)
-        case Publish() if step.entry.id == memory.mine:
-            memory = replace(memory, fresh=False, swapped=True, changed=True)
-        case Publish():
-            memory = replace(
-                memory, fresh=False, done=(*memory.done, f"the publication of run {step.entry.run} was finished")
-            )
-        case Restore():
-            memory = replace(memory, fresh=False, done=(*memory.done, f"{step.entry.name} has its name again"))
-        case Describe() | Settle():
-            memory = replace(memory, changed=True)
-        case Archive() if memory.swapped:
-            memory = replace(memory, done=(*memory.done, f"{step.name} had the name, too, and was archived"))
-        case Delete() if step.entry.archives:
-            memory = replace(memory, removed=(*memory.removed, step.entry.name))
-        case Delete() if step.entry.id != memory.mine:
-            run = View(wish, seen, memory).run_of(step.entry)
-            memory = replace(memory, done=(*memory.done, f"what run {run or '?'} had uploaded was removed"))
-    return after, memory
-
-
-def looked(wish: Wish, seen: Sequence[Entry], memory: Memory) -> Memory:
-    """Return what a push knows after a look."""
-    view = View(wish, seen, memory)
-    vacant = not view.holders and any(view.predecessor(staged) is not None for staged in view.staged)
-    mine = view.mine
-    swapped = memory.swapped or (mine is not None and mine in view.holders and not mine.target)
-    undoing = memory.undoing and not swapped
-    changed = memory.changed or swapped
-    return replace(memory, fresh=True, vacant=vacant, swapped=swapped, undoing=undoing, changed=changed)
-
-
-def waited(memory: Memory) -> Memory:
-    """Return what a push knows after it has let the site some time."""
-    return replace(memory, waits=memory.waits + 1)
-
-
-def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
-    """Return what a push knows after a failure.
-
-    A removal that fails never fails a push. Any other step is decided again while its failure is temporary, at most so
-    often, or for as long as the name is vacant; an upload has a limit of its own.
-    """
-    refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
-    if isinstance(step, Delete):
-        return replace(memory, refused=refused)
-    memory = replace(memory, failures=memory.failures + 1)
-    again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant
-    if failure.temporary and again:
-        return replace(memory, waits=WAITS) if failure.broken else memory
-    mine = isinstance(step, Upload | Describe) or step.entry.id == memory.mine or isinstance(step, Archive)
-    return replace(memory, refused=refused, undoing=memory.undoing or (mine and not memory.swapped))
 
 
 def _busy(view: View, staged: Entry) -> End:

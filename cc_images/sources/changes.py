@@ -9,7 +9,8 @@ from cc_images import clock
 from cc_images.host import record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
-from cc_images.model.catalog import Build, Json, Layer
+from cc_images.model.builds import Build, Layer
+from cc_images.model.catalog import Json
 from cc_images.model.recipe import key_of
 from cc_images.sources.apt import Repositories
 from cc_images.store.records import Store

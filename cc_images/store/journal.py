@@ -8,8 +8,9 @@ about a run that is at work and about one that was killed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from cc_images.host.files import clear_errors, point, write_json
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Json
 from cc_images.model.run import State
+
+LOOKED_AT = 3
+"""Journals that are looked at for one that was left in the middle."""
 
 
 class Journal:
@@ -108,3 +112,12 @@ def mark_killed(root: Path, run: str) -> None:
     if said is not None and said.get("state") == State.RUNNING:
         killed = record_files.encoded(record_shapes.JournalShape, said | {"state": State.KILLED})
         write_json(folder(root) / f"{run}.json", killed)
+
+
+def mark_dead(root: Path, runs: Iterable[str]) -> None:
+    """Note that runs have died, and so have those of the newest that are gone and could not write their last words."""
+    for run in runs:
+        mark_killed(root, run)
+    for path in islice(newest_first(root), LOOKED_AT):
+        if not (root / "work" / path.stem).exists():
+            mark_killed(root, path.stem)

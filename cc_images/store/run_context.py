@@ -18,7 +18,8 @@ import msgspec
 
 from cc_images.host import record_files
 from cc_images.model import vault
-from cc_images.model.catalog import Arch, Build, Download, Json
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch, Download, Json
 from cc_images.model.events import Bytes, Emit, Step, ignore
 from cc_images.store import notes
 from cc_images.store.leases import Leases

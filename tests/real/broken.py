@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.store.records import Store
 
 PLACE = Path("root")

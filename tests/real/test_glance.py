@@ -130,7 +130,7 @@ def test_a_refusal_leaves_the_old_image_in_place(tmp_path: Path, name: str, at: 
 def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(
     tmp_path: Path, name: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cc_images.sites.publish.PERSEVERANCE", timedelta(seconds=0.2))
+    monkeypatch.setattr("cc_images.sites.push.PERSEVERANCE", timedelta(seconds=0.2))
     put(site(), publication(tmp_path, name, b"old"))
     said: list[str] = []
     with pytest.raises(CCImagesError, match=f"metal: {name}: NO IMAGE HAS THIS NAME NOW: the site is down"):

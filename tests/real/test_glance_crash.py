@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.store.records import Store
 from tests.conftest import clean_environment, forked, write_files
 from tests.real.test_glance import images, site

@@ -18,7 +18,7 @@ import pytest
 
 from cc_images.builders.dib import command
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.host import network, process, sandbox
+from cc_images.host import network, process, root, sandbox
 from cc_images.host.sandbox import Sandbox
 from tests.support.leaks import loops, orphaned_loops
 
@@ -377,9 +377,9 @@ def test_nothing_is_removed_below_a_mount(tmp_path: Path) -> None:
     try:
         (folder / "mounted" / "precious").write_text("")
         with pytest.raises(CCImagesError, match="is mounted there"):
-            sandbox.remove(folder)
+            root.remove(folder)
         assert (folder / "mounted" / "precious").exists()
     finally:
         subprocess.run(["umount", folder / "mounted"], check=True)
-    sandbox.remove(folder)
+    root.remove(folder)
     assert not folder.exists()

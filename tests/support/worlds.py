@@ -26,19 +26,9 @@ from cc_images.sites.base import (
     has_archive_name,
     staged_name,
 )
-from cc_images.sites.reconcile import (
-    RULES,
-    End,
-    Failure,
-    Look,
-    Step,
-    Wait,
-    begin,
-    decide,
-    learn,
-    looked,
-    waited,
-)
+from cc_images.sites.learning import begin, learn, looked, waited
+from cc_images.sites.reconcile import RULES, Step, decide
+from cc_images.sites.steps import End, Failure, Look, Wait
 from cc_images.sites.view import Memory, View, Wish
 
 NAME = "N"

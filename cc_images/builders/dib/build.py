@@ -20,7 +20,8 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.errors import CCImagesError
 from cc_images.host import network, user_emulation
 from cc_images.host.named_files import named_files
-from cc_images.host.sandbox import TOOLBOX, Sandbox, remove
+from cc_images.host.root import remove
+from cc_images.host.sandbox import TOOLBOX, Sandbox
 from cc_images.model.catalog import Material
 from cc_images.model.recipe import merged
 from cc_images.model.spec import BuildSpec

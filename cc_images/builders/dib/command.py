@@ -20,7 +20,8 @@ from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files, user_emulation
-from cc_images.host.sandbox import SYSTEM_PATH, TOOLBOX, Sandbox
+from cc_images.host.root import SYSTEM_PATH
+from cc_images.host.sandbox import TOOLBOX, Sandbox
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Arch
 from cc_images.model.redaction import secret_values

@@ -10,7 +10,7 @@ from typing import Any
 
 from cc_images.builders.dib.elements import Elements
 from cc_images.config.yaml_file import plain
-from cc_images.host.sandbox import SYSTEM_PATH
+from cc_images.host.root import SYSTEM_PATH
 
 PACKAGES: Mapping[str, str] = {
     "mkfs.ext2": "e2fsprogs",

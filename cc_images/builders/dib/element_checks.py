@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cc_images.builders.dib.elements import CHECKS, Elements, with_layout
-from cc_images.config.images import checks_of, content
+from cc_images.config.image_parts import checks_of
+from cc_images.config.images import content
 from cc_images.config.yaml_file import Document
 from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Checks, Image

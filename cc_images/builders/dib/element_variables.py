@@ -15,7 +15,7 @@ from cc_images.builders.dib.element_files import mentions
 from cc_images.builders.dib.elements import VARIABLES, Elements, own_elements
 from cc_images.config.yaml_file import Document
 from cc_images.errors import Reason, UserError
-from cc_images.model.checks import fits
+from cc_images.model.patterns import fits
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.build import lease
 from cc_images.engine.tasks.stored import gone, intact, version_of
-from cc_images.host.sandbox import remove
-from cc_images.model.catalog import Build, Format, Json, Output
+from cc_images.host.root import remove
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Format, Json
 from cc_images.model.plan import ConvertJob, Result, Status
 from cc_images.model.recipe import key_of
 from cc_images.outputs import disk

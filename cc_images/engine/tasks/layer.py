@@ -10,8 +10,8 @@ from pathlib import Path
 from cc_images.builders.base import LEAST_FREE, BuildInputs, Built, builder
 from cc_images.engine.envelope import Envelope
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host.sandbox import remove
-from cc_images.model.catalog import Layer
+from cc_images.host.root import remove
+from cc_images.model.builds import Layer
 from cc_images.model.plan import BuildJob, LayerJob, Result, Status
 from cc_images.model.recipe import key_of
 from cc_images.sources.changes import has_moved

@@ -7,7 +7,8 @@ from dataclasses import replace
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Build, Level, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Level
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
 from cc_images.sites import open_site

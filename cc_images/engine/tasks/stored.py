@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Format
 from cc_images.model.plan import BootJob, ConvertJob, PushJob
 from cc_images.store import notes
 from cc_images.store.notes import Joined

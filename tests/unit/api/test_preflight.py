@@ -26,7 +26,7 @@ AWAY = Site(name="away", cloud="away", is_baremetal=True)
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let the host be able to do everything, and let sites answer by their names."""
-    for name in ("sandbox.require_host", "inspector.require_host"):
+    for name in ("root.require_host", "inspector.require_host"):
         monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda: None)
     for name in ("user_emulation.require_programs", "guest.require"):
         monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda wanted: None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cc_images.api import summary
 from cc_images.api.summary import Known
-from cc_images.model.catalog import Arch, Build, Download, Format, Json, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Download, Format, Json
 from cc_images.model.plan import ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
 from tests.support.jobs import build_job
 

@@ -15,7 +15,8 @@ from cc_images.boottest.boot_test import BootTestResult, Refused
 from cc_images.boottest.gate import Gate
 from cc_images.engine.capacity import cores_of_guests
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Arch, Build, Firmware, Format, Level, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Firmware, Format, Level
 from cc_images.model.plan import BootJob, Plan, Task
 from cc_images.model.redaction import redacted
 from cc_images.outputs import disk

@@ -18,7 +18,8 @@ from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.config import loader
 from cc_images.errors import ConfigError, UserError
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import BuildJob, Request, Task
 from cc_images.planner import snapshot
 from cc_images.store.records import Store

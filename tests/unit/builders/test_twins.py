@@ -19,7 +19,8 @@ from cc_images.builders.dib.spec import TwinsSpec
 from cc_images.config.loader import Config, load
 from cc_images.host import user_emulation
 from cc_images.host.user_emulation import USER_EMULATORS
-from cc_images.model.catalog import Arch, Layer
+from cc_images.model.builds import Layer
+from cc_images.model.catalog import Arch
 from cc_images.model.plan import LayerJob, Plan, Request, Task
 from cc_images.planner import snapshot
 from cc_images.store.records import Store

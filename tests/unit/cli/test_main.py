@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cc_images.host import user_emulation as programs
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
 

@@ -19,7 +19,8 @@ from cc_images.api import followup, prune
 from cc_images.cli.main import run as cli_run
 from cc_images.engine.reservations import SharedReservations
 from cc_images.engine.resources import Usage
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import Resource
 from cc_images.model.run import State
 from cc_images.report.progress import EVENTS

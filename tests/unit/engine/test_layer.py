@@ -12,7 +12,8 @@ import pytest
 from cc_images import testing
 from cc_images.builders.dib.build import fetched
 from cc_images.engine.tasks.layer import made, run_builder
-from cc_images.model.catalog import Arch, Download, Layer
+from cc_images.model.builds import Layer
+from cc_images.model.catalog import Arch, Download
 from cc_images.model.spec import Base
 from cc_images.store.records import Store
 from tests.support.context import envelope, run_context, task_context

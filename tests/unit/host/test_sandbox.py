@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError, UserError
-from cc_images.host import sandbox
+from cc_images.host import root
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sudo: str) -> None:
@@ -17,37 +17,37 @@ def as_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sudo: str) -> None:
     (tmp_path / "sudo").chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(sandbox, "TOOLS", {"sh": "dash"})
+    monkeypatch.setattr(root, "TOOLS", {"sh": "dash"})
 
 
 def test_a_refused_sudo_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_user(monkeypatch, tmp_path, "echo 'sudo: a password is required' >&2; exit 1")
-    monkeypatch.setattr(sandbox, "_kernel_has_fat", lambda: True)
+    monkeypatch.setattr(root, "_kernel_has_fat", lambda: True)
     with pytest.raises(UserError, match="`sudo -n` was refused: sudo: a password is required") as caught:
-        sandbox.require_host()
+        root.require_host()
     assert "sudo -v" in caught.value.hint
     assert caught.value.exit_code == 2
 
 
 def test_a_granted_sudo_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_user(monkeypatch, tmp_path, "exit 0")
-    monkeypatch.setattr(sandbox, "_kernel_has_fat", lambda: True)
-    sandbox.require_host()
-    assert sandbox.as_root() == ("sudo", "-n", "--")
+    monkeypatch.setattr(root, "_kernel_has_fat", lambda: True)
+    root.require_host()
+    assert root.as_root() == ("sudo", "-n", "--")
 
 
 def test_every_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "TOOLS", {"no-such-tool": "a-package", "sh": "dash", "nor-this": "another"})
+    monkeypatch.setattr(root, "TOOLS", {"no-such-tool": "a-package", "sh": "dash", "nor-this": "another"})
     with pytest.raises(
         CCImagesError, match=r"no-such-tool \(package a-package\), nor-this \(package another\)"
     ) as caught:
-        sandbox.require_host()
+        root.require_host()
     assert caught.value.exit_code == 3
 
 
 def test_fat_needs_a_driver_or_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "TOOLS", {})
-    monkeypatch.setattr(sandbox, "SYSTEM_PATH", ("/nowhere",))
-    monkeypatch.setattr(sandbox, "_kernel_has_fat", lambda: False)
+    monkeypatch.setattr(root, "TOOLS", {})
+    monkeypatch.setattr(root, "SYSTEM_PATH", ("/nowhere",))
+    monkeypatch.setattr(root, "_kernel_has_fat", lambda: False)
     with pytest.raises(CCImagesError, match="fusefat; this kernel has no FAT driver"):
-        sandbox.require_host()
+        root.require_host()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import cc_images
-from cc_images.model.checks import DROPPED, KINDS, Answer, merged, problems, questions
+from cc_images.model.check_kinds import KINDS, Answer
+from cc_images.model.checks import DROPPED, merged, problems, questions
 
 ASK = Path(cc_images.__file__).parent / "boottest/inside/ask.sh"
 

@@ -10,7 +10,8 @@ import pytest
 from cc_images.api import prune, status
 from cc_images.config import loader
 from cc_images.errors import UserError
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import PushJob, Request
 from cc_images.planner import snapshot
 from cc_images.store.records import Store

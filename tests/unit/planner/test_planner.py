@@ -10,7 +10,8 @@ import pytest
 
 from cc_images.boottest.policy import boot_test_key
 from cc_images.errors import UserError
-from cc_images.model.catalog import Arch, Build, Download, Firmware, Format, Image, Output, Site
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Download, Firmware, Format, Image, Site
 from cc_images.model.plan import BootJob, Plan, Request
 from cc_images.planner.planner import ImageState, make_plan
 from tests.support.jobs import build_job

@@ -19,8 +19,9 @@ from cc_images.engine.forecast import Forecast
 from cc_images.model.catalog import Download
 from cc_images.model.plan import FetchJob, Plan, Result, Status, Task
 from cc_images.report import progress
-from cc_images.report.bars import Bars, Running
+from cc_images.report.bars import Bars
 from cc_images.report.progress import EVENTS, Events, Lines
+from cc_images.report.running import Running
 from cc_images.store.durations import History
 from tests.conftest import REPOSITORY
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.report.bars import Running
+from cc_images.report.running import Running
 from cc_images.report.usual_shares import BOOT, BUILD, LAYER, done, weight
 from tests.support.jobs import layer_job, twins_job
 from tests.unit.planner.test_planner import BOTH, candidate, planned

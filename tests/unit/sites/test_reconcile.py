@@ -14,7 +14,8 @@ import pytest
 
 from cc_images.sites import reconcile
 from cc_images.sites.base import Archive, Entry, Publish, Upload
-from cc_images.sites.reconcile import RULES, End, Step, decide
+from cc_images.sites.reconcile import RULES, Step, decide
+from cc_images.sites.steps import End
 from cc_images.sites.view import Memory, View, Wish
 from tests.support.worlds import NAME, SIZE, START, Broken, Host, beginning, explore, image, wander
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_images.model.catalog import Build
+from cc_images.model.builds import Build
 from cc_images.planner.freshness import World
 from cc_images.sources.apt import Repositories, changed, is_later, offers, release
 from cc_images.store.records import Store

@@ -15,7 +15,8 @@ import pytest
 from cc_images.api import prune
 from cc_images.host import record_files
 from cc_images.model import record_shapes
-from cc_images.model.catalog import Arch, Build
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch
 from cc_images.sources import upstream
 from cc_images.store import journal
 from cc_images.store.durations import History

@@ -19,7 +19,9 @@ import pytest
 from cc_images.api import prune
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host import files, record_files
-from cc_images.model.catalog import Arch, Build, Format, Output
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
+from cc_images.store import journal
 from cc_images.store.blobs import MARK
 from cc_images.store.journal import Journal, newest_first, read
 from cc_images.store.records import Store
@@ -144,6 +146,7 @@ def test_dead_runs_are_reaped_and_living_ones_are_not(store: Store) -> None:
     dead = subprocess.run([sys.executable, "-c", program, store.root], capture_output=True, text=True).stdout.strip()
     assert (store.root / "work" / dead / "big").exists()
     assert store.reap(shutil.rmtree) == [dead]
+    journal.mark_dead(store.root, [dead])
     assert [path.name for path in (store.root / "work").iterdir()] == [living.version]
 
 

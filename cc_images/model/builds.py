@@ -1,0 +1,71 @@
+"""Results: builds, layers and their files, as the store records them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cc_images.model.catalog import Arch, Format
+
+VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One stored disk file: its digests, its size in bytes, and the size of the disk that a guest sees."""
+
+    format: Format
+    digest: str
+    sha512: str
+    size: int
+    virtual_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A stored root tree, a zstd tar. `run` made it; `recipe_key`, `key` and `upstream` are those of a Build."""
+
+    tag: str
+    arch: Arch
+    run: str
+    recipe_key: str
+    key: str
+    digest: str
+    size: int
+    upstream: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def created(self) -> datetime:
+        """When the run that made it began, in UTC."""
+        return moment(self.run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A recorded build. What it was made of in detail lies beside the record; see `store.Store.details`."""
+
+    tag: str
+    name: str
+    arch: Arch
+    version: str
+    recipe_key: str
+    """The key of the recipe without the upstream state, which is known before the build."""
+    key: str
+    """The key of the recipe with the upstream state that the build has seen."""
+    outputs: Mapping[Format, Output]
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    packages: int = 0
+    """How many packages it has."""
+    boot: str = ""
+    """The level that it reached in its newest boot test; empty when it was never tested."""
+
+    @property
+    def created(self) -> datetime:
+        """When the build's run began, in UTC: its version says so."""
+        return moment(self.version)
+
+
+def moment(run: str) -> datetime:
+    """Return when the run of this name began, in UTC. Raises ValueError for what is not a run's name."""
+    return datetime.strptime(run[:16], VERSION_FORMAT).replace(tzinfo=UTC)
