@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.plain import REPOSITORY
-from cc_images.builders.base import image_builder
+from cc_images.builders.resolver import image_builder
 from cc_images.config.loader import load
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format

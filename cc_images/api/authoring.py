@@ -13,7 +13,7 @@ from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.config.image_parts import NAME, usual_firmware
 from cc_images.config.images import PACKAGE
 from cc_images.config.loader import Config, load, packaged
-from cc_images.config.yaml_file import quoted
+from cc_images.config.yaml_text import quoted
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import write_bytes
 from cc_images.model.catalog import RESERVED, Arch, Format, Image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cc_images import clock
@@ -42,6 +43,14 @@ class Books:
             for each in states
             if each.newest is not None and (each.image.tag, each.arch) in made
         }
+
+    def name_in_force(self, states: Iterable[ImageState]) -> None:
+        """Point the human names at the stored builds that serve: an older one does when a change was taken back."""
+        for each in states:
+            serves = each.match
+            if serves is not None and serves.version != self.store.current(each.image.tag, each.arch):
+                with suppress(OSError):  # another user's store
+                    self.store.point_names(serves, each.image.published_name(each.arch))
 
     def close(self, plan: Plan, before: Before, results: Mapping[str, Result], stopped: bool) -> list[str]:
         """Write the books; return what went wrong with them."""

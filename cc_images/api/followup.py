@@ -18,13 +18,15 @@ from datetime import datetime
 from pathlib import Path
 
 from cc_images import clock
-from cc_images.api import prune, status
+from cc_images.api import removal, status
+from cc_images.api.inventory import inventory
+from cc_images.api.page import _write, page_path, write_page
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.builds import moment
 from cc_images.model.catalog import Json
 from cc_images.model.run import State
-from cc_images.report import html, metrics
+from cc_images.report import metrics
 from cc_images.store import journal
 from cc_images.store.durations import History
 from cc_images.store.published import Published
@@ -60,7 +62,7 @@ def follow_up(
         if told.get("run"):
             steps["the page of the run is not written"] = lambda: write_page(store.root, told)
         if wishes.max_size is not None and not left:
-            steps["the store is not pruned"] = lambda: prune.pruned(
+            steps["the store is not pruned"] = lambda: removal.pruned(
                 store,
                 keep=wishes.keep,
                 cap=wishes.max_size,
@@ -68,7 +70,7 @@ def follow_up(
                 serving=status.serving(config, store, clock.now()),
                 since=_began(told),
             )
-        steps["old runs are not rotated"] = lambda: prune.rotate(store, clock.now())
+        steps["old runs are not rotated"] = lambda: removal.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
         steps[f"the metrics were not written to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
     if wishes.notify:
@@ -88,18 +90,6 @@ def _began(told: Json) -> float:
         return datetime.fromisoformat(told["began"]).timestamp() - USED_AGAIN
     except (KeyError, ValueError, TypeError):
         return math.inf
-
-
-def page_path(root: Path, run: str) -> Path:
-    """Return where the report of a run is."""
-    return journal.folder(root) / f"{run}.html"
-
-
-def write_page(root: Path, told: Json) -> Path:
-    """Write the report of a run and return where it is."""
-    path = page_path(root, told["run"])
-    _write(path, html.page(told))
-    return path
 
 
 def _measured(config: Config | None, told: Json) -> list[metrics.Metric]:
@@ -123,7 +113,7 @@ def _measured(config: Config | None, told: Json) -> list[metrics.Metric]:
         builds=newest,
         pushes=[(put.tag, put.arch, put.site, put.since) for put in puts],
         durations=History(store.root).usual(),
-        store_bytes=sum(item.holding.size for item in prune.inventory(store)),
+        store_bytes=sum(item.holding.size for item in inventory(store)),
         free_bytes=store.free_bytes(),
     )
 
@@ -163,15 +153,3 @@ def _tell(command: str, told: Json, words: str, root: Path | None, stop: threadi
     if process.returncode != 0:
         last = output.strip().splitlines()[-1:]
         raise CCImagesError(f"{argv[0]} ended with code {process.returncode}" + "".join(f": {line}" for line in last))
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that readers see whole, and that everybody may read."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staged.write_text(text, encoding="utf-8", errors="backslashreplace")
-        staged.chmod(0o644)
-        staged.rename(path)
-    except OSError:
-        staged.unlink(missing_ok=True)
-        raise

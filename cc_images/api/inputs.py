@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cc_images.builders import provenance
 from cc_images.config.loader import Config
-from cc_images.engine.local import Inputs, Variables
+from cc_images.engine.inputs import Inputs, Variables
 from cc_images.model.plan import Request
 from cc_images.planner.snapshot import Snapshot
 

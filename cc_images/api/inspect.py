@@ -23,7 +23,7 @@ from cc_images.boottest.boot import BootResult, climb
 from cc_images.boottest.guest import Guest
 from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
-from cc_images.builders.base import image_builder
+from cc_images.builders.resolver import image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host import root

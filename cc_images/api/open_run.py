@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from cc_images import clock
-from cc_images.engine.events import EventLog, Observer, Over, Stream
+from cc_images.config.loader import Config
+from cc_images.engine.events import EventLog, Observer, Over, Stream, Waiting
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host import root
-from cc_images.model.run import State
-from cc_images.store import journal
+from cc_images.model.catalog import Arch
+from cc_images.model.run import IfBusy, State
+from cc_images.store import image_locks, journal
 from cc_images.store.image_locks import Busy
 from cc_images.store.journal import Journal
 from cc_images.store.records import Store
@@ -48,6 +50,16 @@ class OpenRun:
         """How long it has been running."""
         return time.monotonic() - self.began
 
+    def take_turn(self, images: Collection[tuple[str, Arch]], if_busy: IfBusy, stop: threading.Event) -> None:
+        """Mark the images that the run works on; wait for, or leave to, another run that has them.
+
+        Raises Busy, and Interrupted when `stop` is set meanwhile.
+        """
+        image_locks.take(self.store, self.run, images, if_busy, on_wait=self._say_blocked, stop=stop)
+
+    def _say_blocked(self, blocker: str) -> None:
+        self.stream.emit(Waiting(blocker=blocker))
+
 
 def clear_up(store: Store) -> list[str]:
     """Remove the folders of dead runs, and say in their journals that they died; return their names."""
@@ -57,14 +69,12 @@ def clear_up(store: Store) -> list[str]:
 
 
 @contextmanager
-def opened(
-    store: Store, observer: Observer, *, words: Sequence[str], stop: threading.Event, now: datetime | None = None
-) -> Iterator[OpenRun]:
+def opened(config: Config, observer: Observer, *, words: Sequence[str], stop: threading.Event) -> Iterator[OpenRun]:
     """Begin a run, and end it whatever happens: an error of ours is in `refused` then, a surprise goes up.
 
     Raises CCImagesError for what keeps the run from having a name and a journal.
     """
-    began, now = time.monotonic(), now or clock.now()
+    store, began, now = Store(config.store, stop), time.monotonic(), clock.now()
     clear_up(store)
     run = store.start_run(now)
     notes = Journal(store.root, run.version)

@@ -13,18 +13,28 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from cc_images import clock
 from cc_images.boottest import guest, inspector, qemu
 from cc_images.builders.dib.disk_layout import lacking
+from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import root, user_emulation
 from cc_images.host.files import refusal
-from cc_images.model.catalog import Level, Site
-from cc_images.model.plan import BootJob, BuildJob, Plan, PushJob
+from cc_images.model.catalog import Arch, Level, Site
+from cc_images.model.plan import BootJob, BuildJob, Plan, PushJob, Request
 from cc_images.model.redaction import without_secrets
+from cc_images.planner.selection import select, sites_of
 from cc_images.sites import LOOK, open_site
 
 LOOP_CONTROL = Path("/dev/loop-control")
 """Where loop devices, on which dib makes disks, are asked for."""
+
+
+def selected(request: Request, config: Config) -> set[tuple[str, Arch]]:
+    """Return the images that a request names, by tag and architecture. Raises UserError for unknown names."""
+    chosen, _ = select(request, config, clock.now().date())
+    sites_of(request, config)
+    return {(image.tag, arch) for image, arch in chosen}
 
 
 def checked(plan: Plan, sites: Sequence[Site], offline: bool) -> Plan:

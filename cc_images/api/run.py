@@ -5,23 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
-from cc_images import clock
 from cc_images.api import preflight
 from cc_images.api.books import Books
 from cc_images.api.inputs import inputs_of
 from cc_images.api.open_run import OpenRun, opened
 from cc_images.api.outcome import Outcome
 from cc_images.config.loader import Config
-from cc_images.engine.events import Observer, Waiting
+from cc_images.engine.events import Observer
 from cc_images.engine.local import LocalRun
 from cc_images.model.plan import Plan, Request, Result
 from cc_images.model.run import IfBusy
-from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Snapshot, look
-from cc_images.store import image_locks
-from cc_images.store.records import Store
 
 _log = logging.getLogger(__name__)
 
@@ -43,19 +38,16 @@ def run(
     Raises CCImagesError for what keeps the run from having a name and a journal. Later errors are in
     `Outcome.refused`.
     """
-    now, store = clock.now(), Store(config.store, stop)
-    chosen, _ = select(request, config, now.date())
-    sites_of(request, config)
+    images = preflight.selected(request, config)
     plan, results = Plan(version="", tasks=()), dict[str, Result]()
-    with opened(store, observer, words=words, stop=stop, now=now) as this:
-        images = {(image.tag, arch) for image, arch in chosen}
-        image_locks.take(store, this.run, images, if_busy, on_wait=lambda blocker: _say(this, blocker), stop=stop)
-        snapshot = look(request, config, store, now=now, offline=offline, stop=stop)
+    with opened(config, observer, words=words, stop=stop) as this:
+        this.take_turn(images, if_busy, stop)
+        snapshot = look(request, config, this.store, now=this.now, offline=offline, stop=stop)
         plan = preflight.checked(snapshot.plan(this.version), snapshot.sites, offline)
-        books = Books(store=store, journal=this.journal, began=this.began)
+        books = Books(store=this.store, journal=this.journal, began=this.began)
         before = books.open(plan, snapshot.candidates)
         if request.build:
-            _name_in_force(store, snapshot)
+            books.name_in_force(snapshot.candidates)
         results |= _executed(plan, request, config, snapshot, this, stop, offline)
         this.complaints += books.close(plan, before, results, stop.is_set())
     return Outcome(
@@ -92,16 +84,3 @@ def _executed(
         stop=stop,
     )
     return execution.execute()
-
-
-def _name_in_force(store: Store, snapshot: Snapshot) -> None:
-    """Point the human names at the stored builds that serve: an older one does when a change was taken back."""
-    for each in snapshot.candidates:
-        serves = each.match
-        if serves is not None and serves.version != store.current(each.image.tag, each.arch):
-            with suppress(OSError):  # another user's store
-                store.point_names(serves, each.image.published_name(each.arch))
-
-
-def _say(this: OpenRun, blocker: str) -> None:
-    this.stream.emit(Waiting(blocker=blocker))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from cc_images.api import followup
+from cc_images.api.page import page_path, write_page
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.files import clear_errors
@@ -51,5 +51,5 @@ def find(config: Config, name: str = "") -> Json:
 def page(config: Config, said: Json) -> Path:
     """Write the page of a run from its journal, and return where it is."""
     with suppress(OSError):  # another user's store: the page that its run has written will do
-        return followup.write_page(config.store, said)
-    return followup.page_path(config.store, str(said["run"]))
+        return write_page(config.store, said)
+    return page_path(config.store, str(said["run"]))

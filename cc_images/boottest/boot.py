@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 
 from cc_images.boottest.acceleration import has_given_up
-from cc_images.boottest.guest import LOOK, Guest, Stop
+from cc_images.boottest.guest import LOOK, Guest
 from cc_images.boottest.stages import LIMITS, ORDER, SOFTWARE, BootResult, is_wanted, not_stopped, pace, soon, wanted
 from cc_images.boottest.visit import answers_in, script_of, visit
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Checks, Level
 from cc_images.model.contract import SILENT
+from cc_images.model.stop import Stop
 
 __all__ = ["BootResult", "climb"]
 

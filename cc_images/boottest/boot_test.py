@@ -1,6 +1,6 @@
-"""The trial of an image: looked into without booting, then booted with each firmware at once, and judged.
+"""The boot test of an image: it is looked into without booting, then booted with each firmware at once, and judged.
 
-What fails inside is not booted: it must be built anew anyway. Owns the verdict and its words.
+An image that fails inside is not booted: it must be built again anyway.
 """
 
 from __future__ import annotations
@@ -21,183 +21,116 @@ from cc_images.boottest.foresight import problems as foreseen
 from cc_images.boottest.foresight import sought
 from cc_images.boottest.guest import Guest
 from cc_images.boottest.qemu import Machine
-from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Firmware, Format, Json, Level
+from cc_images.boottest.verdict import BootTestResult
+from cc_images.model.catalog import Contract, Firmware, Format, Json, Level
 from cc_images.model.contract import settled
 from cc_images.model.plan import BootJob
 
 
-class Refused(CCImagesError):
-    """An image did not pass. `tail` has the last lines of the console that shows it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootTest:
+    """One boot test of one file, in `folder`, which must not exist. Each guest has `cores`; `at_once` run at a time."""
 
-    def __init__(self, verdict: BootTestResult, hint: str) -> None:
-        super().__init__(
-            verdict.words,
-            hint=hint,
-            reason=Reason(f"boot-{verdict.failed}".replace(" ", "-")),
-            temporary=bool(verdict.slow_host),
-            tail=verdict.tail,
+    job: BootJob
+    image: Path
+    disk_format: Format
+    folder: Path
+    guards: Path
+    serial_log: Callable[[Firmware], Path]
+    secrets: Sequence[str] = ()
+    """Values that no file of the image may contain."""
+    admitted: Sequence[str] = ()
+    """Keys that may log in."""
+    accelerated: bool = False
+    cores: int = 1
+    at_once: int = 1
+    log: BinaryIO
+    stop: threading.Event
+    report: Callable[[str], None]
+    distrust: Callable[[str], None] = lambda why: None
+    """Called with the reason when the host's acceleration was at fault."""
+    guests: dict[Firmware, Guest] = field(default_factory=dict, init=False)
+
+    def run(self) -> BootTestResult:
+        """Look into the image, boot it with each firmware, and judge.
+
+        An accelerated guest that stays silent is started again in software; when that gets further, the host was at
+        fault. Raises CCImagesError for what is this host's fault.
+        """
+        self.report("inside")
+        facts = inspector.look(
+            self.image,
+            self.folder / "look",
+            secrets=self.secrets,
+            sought=sought(self.job.checks),
+            guards=self.guards,
+            log=self.log,
+            stop=self.stop,
+        )
+        inspector.require_system(facts)
+        seen = contents(facts)
+        if inside := hygiene.problems(facts, inspector.nameservers(), self.admitted, self.job.allow):
+            return BootTestResult(inside=tuple(inside), accelerated=self.accelerated, contents=seen)
+        contract, strange = settled(self.job.boot, facts)
+        if contract.level is Level.CHECKS:
+            strange += foreseen(self.job.checks, contract, facts)
+        if strange:
+            return BootTestResult(inside=tuple(strange), accelerated=self.accelerated, contents=seen)
+        if contract.level is Level.INSIDE:
+            return BootTestResult(accelerated=self.accelerated, contents=seen)
+        return self._booted(contract, seen)
+
+    def _booted(self, contract: Contract, seen: Json) -> BootTestResult:
+        """Boot with each firmware, as many at once as the host can run."""
+        firmwares = self.job.firmware
+        with ThreadPoolExecutor(max(1, min(self.at_once, len(firmwares))), thread_name_prefix="guest") as pool:
+            found = pool.map(lambda each: self._with(each, contract), firmwares)
+            climbs = dict(zip(firmwares, found, strict=True))
+        _compare(climbs)
+        # from ssh on the guest itself has said what is wrong, and the console tells nothing of it
+        silent = (Level.SYSTEM, Level.CHECKS)
+        stuck = next((each for each, climb in climbs.items() if climb.failed and climb.failed not in silent), None)
+        return BootTestResult(
+            climbs=climbs,
+            accelerated=all(guest.machine.accelerated for guest in self.guests.values()),
+            tail=self.guests[stuck].tail() if stuck is not None else (),
+            contents=seen,
         )
 
+    def _with(self, firmware: Firmware, contract: Contract) -> BootResult:
+        """Boot with one firmware, again where the host may have been at fault."""
+        found = self._boot(firmware, contract, fast=self.accelerated)
+        if found.silent and self.accelerated:
+            self.report(f"{firmware}: silent with KVM, again in software")
+            first, found = found, self._boot(firmware, contract, fast=False, attempt="-software")
+            if found.is_beyond(first):
+                self.distrust(f"{'; '.join(first.problems)} ({firmware}); in software it was there")
+        if found.failed is not None and found.timed_out:
+            self.report(f"{firmware}: the guest gave up waiting, again")
+            found = self._boot(firmware, contract, fast=False, attempt="-again")
+        return found
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootTestResult:
-    """What became of a trial. `climbs` is empty when the image was not booted; times are seconds since power-on."""
-
-    inside: tuple[str, ...] = ()
-    climbs: Mapping[Firmware, BootResult] = field(default_factory=dict)
-    accelerated: bool = False
-    tail: tuple[str, ...] = ()
-    contents: Json = field(default_factory=dict)
-    """What was seen inside, of which a build's record keeps a part; see `inspection.contents`."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.inside and all(climb.failed is None for climb in self.climbs.values())
-
-    @property
-    def level(self) -> Level:
-        """The level that was reached with every firmware; `inside` when it was not, or hardly, booted."""
-        order = list(Level)
-        lowest = [order.index(climb.reached or Level.INSIDE) for climb in self.climbs.values()]
-        return order[min(lowest, default=0)]
-
-    @property
-    def failed(self) -> Level | None:
-        """The first level that was not reached."""
-        if self.inside:
-            return Level.INSIDE
-        order = list(Level)
-        return min((climb.failed for climb in self.climbs.values() if climb.failed), key=order.index, default=None)
-
-    @property
-    def words(self) -> str:
-        """What is wrong, in one sentence."""
-        if self.inside:
-            return f"inside: {'; '.join(self.inside)}"
-        told: dict[str, list[str]] = {}
-        for firmware, climb in self.climbs.items():
-            if climb.failed is not None:
-                told.setdefault(f"{climb.failed}: {'; '.join(climb.problems)}", []).append(firmware)
-        words = "; ".join(f"{text} ({' and '.join(with_)})" for text, with_ in told.items())
-        return f"{words}; {self.slow_host}" if self.slow_host else words
-
-    @property
-    def slow_host(self) -> str:
-        """What a slow host has to do with the failure, a phrase; empty when it has nothing to do with it."""
-        for climb in self.climbs.values():
-            if climb.failed is not None and climb.timed_out:
-                told = f"the guest itself gave up waiting: {climb.timed_out}"
-                return f"{told}; for {climb.starved:.0%} of the time this host had no core for it"
-        return ""
-
-    @property
-    def stuck(self) -> Firmware | None:
-        """The first firmware with which a level was not reached."""
-        return next((firmware for firmware, climb in self.climbs.items() if climb.failed), None)
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds from power-on by firmware and level."""
-        return {f"{each}: {level}": at for each, climb in self.climbs.items() for level, at in climb.levels.items()}
-
-    def as_json(self) -> Json:
-        """Return the verdict as the build's record keeps it."""
-        return {
-            "passed": self.passed,
-            "level": self.level,
-            "failed": self.failed,
-            "inside": list(self.inside),
-            "accelerated": self.accelerated,
-            "boots": {
-                firmware: {
-                    "levels": {level: round(seconds, 1) for level, seconds in climb.levels.items()},
-                    "failed": climb.failed,
-                    "problems": climb.problems,
-                }
-                for firmware, climb in self.climbs.items()
-            },
-        }
-
-
-def examine(
-    job: BootJob,
-    image: Path,
-    disk_format: Format,
-    *,
-    folder: Path,
-    guards: Path,
-    serial_log: Callable[[Firmware], Path],
-    secrets: Sequence[str],
-    admitted: Sequence[str],
-    accelerated: bool,
-    cores: int,
-    at_once: int,
-    log: BinaryIO,
-    stop: threading.Event,
-    report: Callable[[str], None],
-    distrust: Callable[[str], None] = lambda why: None,
-) -> BootTestResult:
-    """Put an image through its trial in `folder`, which must not exist.
-
-    Each guest has `cores`, and `at_once` run at a time. An accelerated guest that stays silent is started again in
-    software; when that gets further, `distrust` is called with the reason, because then the host was at fault. Raises
-    CCImagesError for what is this host's fault.
-    """
-    report("inside")
-    facts = inspector.look(
-        image, folder / "look", secrets=secrets, sought=sought(job.checks), guards=guards, log=log, stop=stop
-    )
-    inspector.require_system(facts)
-    if inside := hygiene.problems(facts, inspector.nameservers(), admitted, job.allow):
-        return BootTestResult(inside=tuple(inside), accelerated=accelerated, contents=contents(facts))
-
-    contract, strange = settled(job.boot, facts)
-    if contract.level is Level.CHECKS:
-        strange += foreseen(job.checks, contract, facts)
-    if strange:
-        return BootTestResult(inside=tuple(strange), accelerated=accelerated, contents=contents(facts))
-    if contract.level is Level.INSIDE:
-        return BootTestResult(accelerated=accelerated, contents=contents(facts))
-    guests: dict[Firmware, Guest] = {}
-
-    def boot(firmware: Firmware, fast: bool, attempt: str = "") -> BootResult:
-        machine = Machine(arch=job.arch, firmware=firmware, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
-        guests[firmware] = Guest(machine, image, disk_format, folder / f"{firmware}{attempt}", contract=contract)
-        with guests[firmware] as guest:
+    def _boot(self, firmware: Firmware, contract: Contract, *, fast: bool, attempt: str = "") -> BootResult:
+        machine = Machine(
+            arch=self.job.arch,
+            firmware=firmware,
+            cores=self.cores,
+            memory_mib=self.job.memory_mib,
+            accelerated=fast,
+        )
+        folder = self.folder / f"{firmware}{attempt}"
+        self.guests[firmware] = Guest(machine, self.image, self.disk_format, folder, contract=contract)
+        with self.guests[firmware] as guest:
             try:
                 return watch(
                     guest,
-                    job.checks,
-                    stop=stop,
-                    report=lambda level: report(f"{firmware}: {level}"),
-                    passwords="passwords" in job.allow,
+                    self.job.checks,
+                    stop=self.stop,
+                    report=lambda level: self.report(f"{firmware}: {level}"),
+                    passwords="passwords" in self.job.allow,
                 )
             finally:
-                shutil.copy(guest.serial, serial_log(firmware))
-
-    def climb(firmware: Firmware) -> BootResult:
-        found = boot(firmware, fast=accelerated)
-        if found.silent and accelerated:
-            report(f"{firmware}: silent with KVM, again in software")
-            first, found = found, boot(firmware, fast=False, attempt="-software")
-            if found.is_beyond(first):
-                distrust(f"{'; '.join(first.problems)} ({firmware}); in software it was there")
-        if found.failed is not None and found.timed_out:
-            report(f"{firmware}: the guest gave up waiting, again")
-            found = boot(firmware, fast=False, attempt="-again")
-        return found
-
-    with ThreadPoolExecutor(max(1, min(at_once, len(job.firmware))), thread_name_prefix="guest") as pool:
-        climbs = dict(zip(job.firmware, pool.map(climb, job.firmware), strict=True))
-    accelerated = all(guest.machine.accelerated for guest in guests.values())
-    _compare(climbs)
-    # from ssh on the guest itself has said what is wrong, and the console tells nothing of it
-    silent = (Level.SYSTEM, Level.CHECKS)
-    stuck = next((each for each, climb in climbs.items() if climb.failed and climb.failed not in silent), None)
-    tail = guests[stuck].tail() if stuck is not None else ()
-    return BootTestResult(climbs=climbs, accelerated=accelerated, tail=tail, contents=contents(facts))
+                shutil.copy(guest.serial, self.serial_log(firmware))
 
 
 def _compare(climbs: Mapping[Firmware, BootResult]) -> None:

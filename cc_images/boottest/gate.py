@@ -10,16 +10,14 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from cc_images.boottest import acceleration, inspector
-from cc_images.boottest.boot_test import BootTestResult, Refused, examine
+from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Format
 from cc_images.model.plan import BootJob
-from cc_images.model.redaction import redacted, secret_values
+from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
 from cc_images.store.run_context import TaskContext
 
@@ -37,6 +35,8 @@ class Gate:
     """The variables of the image's builds, with secrets."""
     declared: tuple[str, ...]
     """The variables that are declared secrets."""
+    examine: Callable[[Path, Format], BootTestResult]
+    """Puts one file through its boot test."""
     intact: Callable[[Output], Path]
 
     def admit(self, outputs: Sequence[Output]) -> BootTestResult | None:
@@ -70,26 +70,9 @@ class Gate:
 
     def _tried(self, output: Output) -> BootTestResult:
         """Put one file through its trial and write down what became of it."""
-        store, run, settings = self.context.store, self.context.run.run, self.context.run.settings
+        store = self.context.store
         self._require_secrets()
-        memory = store.root / acceleration.MEMORY
-        verdict = examine(
-            self.job,
-            self.intact(output),
-            output.format,
-            folder=run.work / f"boot-{self.job.tag}-{self.job.arch}",
-            guards=run.work / "guards",
-            serial_log=lambda firmware: run.log_path(f"{self.context.task} {firmware} serial"),
-            secrets=secret_values({**self.variables, **self.context.run.network}, self.declared),
-            admitted=inspector.admitted_keys(self.variables),
-            accelerated=acceleration.acceleration(self.job.arch, memory).runs,
-            cores=settings.guest_cores,
-            at_once=settings.guests_at_once,
-            log=self.context.log,
-            stop=self.context.stop,
-            report=self.context.step,
-            distrust=partial(acceleration.distrust, self.job.arch, memory),
-        )
+        verdict = self.examine(self.intact(output), output.format)
         said = verdict.as_json()
         self.context.log.write(json.dumps(said, indent=1).encode() + b"\n")
         store.note_boot(self.build, verdict.level, said, verdict.contents)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine, comma
@@ -26,6 +25,7 @@ from cc_images.host import process
 from cc_images.model.catalog import Contract, Format, Source
 from cc_images.model.contract import port
 from cc_images.model.plain_text import clean
+from cc_images.model.stop import Stop
 
 PORTS, START = 3, 0.5
 """How many ports are tried, and the seconds in which QEMU says that one is taken."""
@@ -34,13 +34,6 @@ LOOK = 0.25
 """Seconds between two looks at what happens."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class Stop(Protocol):
-    """A request to end, such as threading.Event."""
-
-    def is_set(self) -> bool:
-        """Say whether the work shall end."""
 
 
 class Guest:

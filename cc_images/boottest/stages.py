@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from cc_images.boottest.guest import Guest, Stop
+from cc_images.boottest.console import Console
 from cc_images.errors import Interrupted
-from cc_images.model.catalog import Level
+from cc_images.model.catalog import Contract, Level
+from cc_images.model.stop import Stop
 
 LIMITS: Mapping[Level, float] = {
     Level.FIRMWARE: 15,
@@ -35,6 +37,13 @@ USUAL_LOGIN = 10.0
 """Seconds from power-on to the login prompt in an accelerated guest: from then on the guest's own pace is known."""
 
 ORDER = tuple(Level)
+
+
+class Booting(Protocol):
+    """A guest, as far as its levels are concerned."""
+
+    contract: Contract
+    console: Console
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,22 +79,22 @@ class BootResult:
         self.problems += problems
 
 
-def wanted(guest: Guest) -> Level:
+def wanted(guest: Booting) -> Level:
     """Return the highest level that is wanted."""
     return guest.contract.level or Level.CHECKS
 
 
-def is_wanted(guest: Guest, level: Level) -> bool:
+def is_wanted(guest: Booting, level: Level) -> bool:
     """Say whether a level is asked for."""
     return ORDER.index(level) <= ORDER.index(wanted(guest))
 
 
-def soon(guest: Guest) -> float:
+def soon(guest: Booting) -> float:
     """Return the seconds in which what should be there already must show."""
     return max(LEAST_SSH, LIMITS[Level.SSH] * pace(guest))
 
 
-def pace(guest: Guest) -> float:
+def pace(guest: Booting) -> float:
     """Return how many times slower than usual the guest runs; at least 1, also for a fast one."""
     login = guest.console.levels.get(Level.LOGIN) or guest.console.levels.get(Level.CLOUD_INIT) or 0.0
     return max(1.0, login / USUAL_LOGIN)

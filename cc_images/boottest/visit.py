@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.boottest.guest import Guest, Stop
+from cc_images.boottest.guest import Guest
 from cc_images.boottest.stages import LIMITS, BootResult, is_wanted, not_stopped, pace, soon
 from cc_images.model import checks
 from cc_images.model.catalog import Checks, Level, Source
 from cc_images.model.check_kinds import Answer
+from cc_images.model.stop import Stop
 
 ASK = Path(__file__).parent / "inside" / "ask.sh"
 

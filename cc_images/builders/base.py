@@ -6,18 +6,14 @@ To add a builder: a module with a function that returns it, its line in BUILDERS
 from __future__ import annotations
 
 import importlib
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cc_images.config.loader import Config
-from cc_images.model.builds import Build, Layer
-from cc_images.model.catalog import Arch, Image, Json
-from cc_images.model.recipe import Recipe
+from cc_images.model.builds import Layer
+from cc_images.model.catalog import Json
 from cc_images.model.spec import BuildSpec
-from cc_images.store.records import Store
 from cc_images.store.run_context import TaskContext
 
 BUILDERS: dict[str, str | Builder] = {
@@ -28,20 +24,6 @@ BUILDERS: dict[str, str | Builder] = {
 
 LEAST_FREE = 3 << 30
 """Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    """An image, or a layer, as its builder resolves it: the spec of its build, and the recipe behind the key.
-
-    `obstacle` says why it does not start from its parent's tree, `slow` why all its programs are emulated.
-    """
-
-    spec: BuildSpec
-    recipe: Recipe
-    on_parent: bool = False
-    obstacle: str = ""
-    slow: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,44 +50,6 @@ class Built:
     peaks: Mapping[str, int] = field(default_factory=dict)
 
 
-class Known(Protocol):
-    """What is known of earlier builds, for remarks."""
-
-    def newest(self, recipe_key: str) -> Build | Layer | None:
-        """Return what was in force last of the image that has this recipe now, whatever it was made of."""
-
-    def offered(self, recipe_key: str) -> set[str] | None:
-        """Return the names of the packages that the repositories of that build offer; None: not known."""
-
-
-class Resolver(Protocol):
-    """The images of a configuration as a builder resolves them on this host; each is made when first asked for."""
-
-    def resolve(self, image: Image, arch: Arch) -> Resolved:
-        """Return the spec of an image. Raises UserError for what is missing or cannot be."""
-
-    def require_sound(self, image: Image, arch: Arch) -> None:
-        """Raise UserError for values and parts of an image that would fail or be ignored in a build."""
-
-    def layers(self, resolved: Resolved) -> list[Resolved]:
-        """Return the layers that a build or layer relies on, nearest first."""
-
-    def details(self, recipe: Recipe) -> Json:
-        """Return what a record keeps of a recipe: itself, the digests of its files, the commits of its sources."""
-
-    def files(self, recipe: Recipe) -> Json:
-        """Return the digests of the files behind a recipe, for people who ask why its key has moved."""
-
-    def with_claims(self, chosen: Sequence[tuple[Image, Arch]]) -> tuple[list[tuple[Image, Arch]], list[str]]:
-        """Return the images with the checks that their parts claim, and notes. Raises UserError for wrong claims."""
-
-    def remarks(self, resolved: Sequence[tuple[Image, Arch, Resolved]], known: Known) -> Iterable[str]:
-        """Return what the user should know of images before they are built, a sentence each."""
-
-    def close(self) -> None:
-        """Keep what was computed for the next resolver."""
-
-
 class Builder(Protocol):
     """A program that makes trees and disks."""
 
@@ -116,31 +60,19 @@ class Builder(Protocol):
         """Make a tree or a disk. Raises CCImagesError when that fails, and Interrupted when the run is stopped."""
 
 
-class ImageBuilder(Builder, Protocol):
-    """A builder to which images of the catalog belong."""
-
-    def resolver(
-        self, config: Config, store: Store, *, fetch: bool, offline: bool = False, stop: threading.Event | None = None
-    ) -> Resolver:
-        """Return a resolver for a configuration; without `fetch` only what is here already is looked at.
-
-        Raises CCImagesError for sources that cannot be had.
-        """
-
-
-def image_builder() -> ImageBuilder:
-    """Return the builder to which the images of a catalog belong."""
-    found: ImageBuilder = _found("dib")
-    return found
-
-
 def builder(name: str) -> Builder:
     """Return the builder of a name. Raises KeyError for one that does not exist."""
-    found: Builder = _found(name)
+    found: Builder = loaded(name)
     return found
 
 
-def _found(name: str) -> Any:
+def decoded(plain: Json) -> BuildSpec:
+    """Return the spec that was encoded as JSON, by the builder that owns its kind."""
+    return builder(plain["builder"]).decode(plain)
+
+
+def loaded(name: str) -> Any:
+    """Return what stands for a builder's name, loaded when it is first needed. Raises KeyError."""
     place = BUILDERS[name]
     if not isinstance(place, str):
         return place

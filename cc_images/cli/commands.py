@@ -27,7 +27,8 @@ def _arches(options: argparse.Namespace) -> tuple[Arch, ...]:
     return tuple(Arch(word) for word in options.architecture)
 
 
-def _request(options: argparse.Namespace) -> Request:
+def request_of(options: argparse.Namespace) -> Request:
+    """Return what the options ask for."""
     neither = not (options.build or options.push)  # only `plan` comes here so: it shows both
     return Request(
         tags=tuple(options.tags),
@@ -48,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
     """Show what a run would do and why."""
     from cc_images.api.plan import plan
 
-    seen = plan(_request(options), _config(), offline=options.offline, ask_sites=options.dry_run)
+    seen = plan(request_of(options), _config(), offline=options.offline, ask_sites=options.dry_run)
     if options.json:
         text.say(text.as_json(seen.plan.as_json() | ({"pushes": seen.pushes} if options.dry_run else {})))
     else:
@@ -157,10 +158,3 @@ def doctor(options: argparse.Namespace) -> int:
         if left and not (options.mend or failed):
             text.say("what to do: cc-images doctor --mend")
     return EXIT_FAILED if failed or any(each.state is State.LACK for each in findings) else 0
-
-
-def run(options: argparse.Namespace) -> int:
-    """Build and push."""
-    from cc_images.cli import run
-
-    return run.run(options, _request(options))

@@ -121,7 +121,13 @@ def run(argv: list[str]) -> int:
             "prune": commands.prune,
             "doctor": commands.doctor,
         }
-        return does.get(verb, commands.plan if not verb and options.dry_run else commands.run)(options)
+        if verb:
+            return does[verb](options)
+        if options.dry_run:
+            return commands.plan(options)
+        from cc_images.cli import run
+
+        return run.run(options, commands.request_of(options))
     except CCImagesError as error:
         _complain(error)
         return error.exit_code

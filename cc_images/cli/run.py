@@ -12,6 +12,7 @@ from pathlib import Path
 from cc_images.api import followup
 from cc_images.api.followup import FollowUp
 from cc_images.api.outcome import Outcome
+from cc_images.api.page import page_path
 from cc_images.api.run import run as carry_out
 from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
@@ -126,7 +127,7 @@ def _tell(
         seconds=told.get("seconds"),
         counts=told.get("counts", {}),
         journal=str(root / "runs" / f"{run}.json") if root else "",
-        report=str(followup.page_path(root, run)) if root else "",
+        report=str(page_path(root, run)) if root else "",
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from cc_images.config.image_parts import NAME, _artifact, _contract, _firmware, check_properties, checks_of
-from cc_images.config.yaml_file import LISTED, Document, Section, choice
+from cc_images.config.yaml_file import LISTED, Document, Section
+from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import (
     ALLOWED,
     RESERVED,

@@ -19,7 +19,8 @@ from cc_images.config.image_parts import NAME, check_properties
 from cc_images.config.images import MACHINES, OURS, content, images
 from cc_images.config.settings import NETWORK, Settings, read
 from cc_images.config.variables import expanded
-from cc_images.config.yaml_file import Document, Section, choice
+from cc_images.config.yaml_file import Document, Section
+from cc_images.config.yaml_text import choice
 from cc_images.errors import ConfigError
 from cc_images.model.catalog import Arch, ElementSource, Format, Image, Site
 from cc_images.model.redaction import secret_values

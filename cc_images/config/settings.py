@@ -80,7 +80,8 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _read(file: Path, problems: list[str]) -> Settings:
-    from cc_images.config.yaml_file import Document, choice  # costs more than --help may
+    from cc_images.config.yaml_file import Document
+    from cc_images.config.yaml_text import choice
 
     section = Document(file, problems, str(file)).whole()
     if section is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
@@ -18,8 +17,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-LARGEST = 32 << 20
-"""Bytes above which a file is no configuration."""
+from cc_images.config.yaml_text import _text, choice
 
 LISTED = 20
 """Mistakes of one kind that are listed."""
@@ -36,25 +34,6 @@ def plain(text: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
-
-
-def choice(word: str, known: Iterable[str]) -> str:
-    """Return the sentence about a word that is not one of the known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"{word!r} is none of {', '.join(known)}" + (f" (did you mean {close[0]}?)" if close else "")
-
-
-def _text(file: Path) -> str:
-    """Return what a file has. Raises OSError, and ValueError for what is no file of a sensible size."""
-    status = file.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise ValueError("is a folder, not a file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is not a regular file")
-    if status.st_size > LARGEST:
-        raise ValueError(f"has more than {LARGEST >> 20} MiB")
-    return file.read_text()
 
 
 class Document:
@@ -318,8 +297,3 @@ class Section:
 
 def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def quoted(value: str) -> str:
-    """Return a string as YAML has it: in quotes only where it would be something else without."""
-    return yaml.safe_dump(value).splitlines()[0]

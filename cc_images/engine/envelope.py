@@ -5,15 +5,15 @@ Sent away, an envelope has references in place of secrets; the run's context has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import convert, to_builtins
 
-from cc_images.builders.base import builder
 from cc_images.model.catalog import Json, Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob
+from cc_images.model.spec import BuildSpec
 
 FORMAT = 1
 
@@ -60,10 +60,13 @@ class Envelope:
         return plain | {"format": FORMAT, "kind": kind}
 
     @classmethod
-    def from_json(cls, plain: Json) -> Envelope:
-        """Return the envelope that plain data has. Raises msgspec.ValidationError for anything else."""
-        job = _job(KINDS[plain["kind"]], plain["job"])
-        layers = {key: _job(LayerJob, each) for key, each in plain["layers"].items()}
+    def from_json(cls, plain: Json, spec: Callable[[Json], BuildSpec]) -> Envelope:
+        """Return the envelope that plain data has; `spec` decodes what a builder owns.
+
+        Raises msgspec.ValidationError for anything else.
+        """
+        job = _job(KINDS[plain["kind"]], plain["job"], spec)
+        layers = {key: _job(LayerJob, each, spec) for key, each in plain["layers"].items()}
         rest: dict[str, Any] = {
             "site": convert(plain["site"], Site | None),
             "variables": plain["variables"],
@@ -73,9 +76,8 @@ class Envelope:
         return cls(store=plain["store"], run=plain["run"], task=plain["task"], job=job, layers=layers, **rest)
 
 
-def _job(kind: type[Job], plain: Json) -> Any:
+def _job(kind: type[Job], plain: Json, spec: Callable[[Json], BuildSpec]) -> Any:
     if issubclass(kind, BuildJob):
-        spec = builder(plain["spec"]["builder"]).decode(plain["spec"])
         rest = {"version": plain["version"], "force": plain["force"], "serves": plain["serves"]}
-        return kind(spec=spec, known=tuple(plain["known"]), **rest)
+        return kind(spec=spec(plain["spec"]), known=tuple(plain["known"]), **rest)
     return convert(plain, kind)

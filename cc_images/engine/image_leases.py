@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cc_images.engine.tasks.build import lease
 from cc_images.model.plan import ConvertJob, Plan, Result
+from cc_images.store.leases import image_lease
 from cc_images.store.run_context import RunContext
 
 
@@ -17,7 +17,7 @@ class ImageLeases:
         self._names: dict[str, str] = {}
         for task in plan.tasks:
             if isinstance(task.job, ConvertJob):
-                name = lease(task.job.tag, task.job.arch)
+                name = image_lease(task.job.tag, task.job.arch)
                 self._left[name] = {task.id, *task.needs}
                 self._names |= dict.fromkeys(self._left[name], name)
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from cc_images.engine import capacity, worker
@@ -16,15 +16,14 @@ from cc_images.engine.events import Ended, Event, Planned, Waiting
 from cc_images.engine.execute import Watch, execute
 from cc_images.engine.forecast import Forecast
 from cc_images.engine.image_leases import ImageLeases
+from cc_images.engine.inputs import Inputs
 from cc_images.engine.reservations import SharedReservations
-from cc_images.model.catalog import Json, Site
 from cc_images.model.plan import (
     RESOURCES,
     BootJob,
     BuildJob,
     ConvertJob,
     FetchJob,
-    LayerJob,
     Plan,
     PushJob,
     Resource,
@@ -39,34 +38,6 @@ from cc_images.store.notes import RunSettings
 from cc_images.store.records import Store
 from cc_images.store.run_context import RunContext
 from cc_images.store.workspace import Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
-    """The variables of an image's builds, and which of them are declared secrets."""
-
-    values: Mapping[str, str] = field(default_factory=dict)
-    declared: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What a run needs besides its plan. `jobs` is how many builds run at a time."""
-
-    sites: Mapping[str, Site] = field(default_factory=dict)
-    clouds: Mapping[str, str] = field(default_factory=dict)
-    layers: Mapping[str, LayerJob] = field(default_factory=dict)
-    """Every layer that a build may start from, by recipe key."""
-    upstream: Mapping[str, str] = field(default_factory=dict)
-    details: Callable[[str], Json] = lambda recipe_key: {}
-    variables: Callable[[str], Variables] = lambda tag: Variables()
-    network: Mapping[str, str] = field(default_factory=dict)
-    origin: Callable[[], Mapping[str, str]] = dict
-    parents: Mapping[str, str] = field(default_factory=dict)
-    """The first parent of each image, by tag."""
-    jobs: int = 1
-    fail_fast: bool = False
-    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

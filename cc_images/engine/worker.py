@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cc_images.builders.base import decoded
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks import boot, build, convert, fetch, layer, push
 from cc_images.errors import CCImagesError, Interrupted, Reason
@@ -45,7 +46,7 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
     path = Path(plain["store"]) / "logs" / plain["run"] / "none"
     try:
         context = context or RunContext.opened(Path(plain["store"]), plain["run"])
-        envelope = Envelope.from_json(context.unsealed(plain))
+        envelope = Envelope.from_json(context.unsealed(plain), decoded)
         path = context.run.log_path(task)
         result = replace(result, started=started - context.settings.began)
         context.emit(Started(task=task))

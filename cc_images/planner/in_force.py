@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.builders.base import Resolver
+from cc_images.builders.resolver import Resolver
 from cc_images.errors import Reason, UserError
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Image, Json

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cc_images.builders.base import Resolved, Resolver, image_builder
+from cc_images.builders.resolver import Resolved, Resolver, image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host import user_emulation

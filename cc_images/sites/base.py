@@ -18,6 +18,7 @@ from typing import Protocol
 
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
+from cc_images.model.stop import Stop
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """What an archive name has after the image's name: the day of its creation, and a number from the second on."""
@@ -197,13 +198,6 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
         case Settle():
             return replace(entry, target="", archives="", successor="", intended="",
                            visibility=entry.intended or entry.visibility)  # fmt: skip
-
-
-class Stop(Protocol):
-    """A request to end, such as threading.Event."""
-
-    def is_set(self) -> bool:
-        """Say whether the work shall end."""
 
 
 class ImageSite(Protocol):

@@ -25,6 +25,7 @@ from cc_images import clock
 from cc_images.errors import Interrupted
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.stop import Stop
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -35,7 +36,6 @@ from cc_images.sites.base import (
     Publish,
     Restore,
     Settle,
-    Stop,
     Upload,
     after,
 )

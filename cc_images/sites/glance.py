@@ -15,6 +15,7 @@ from itertools import islice
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.stop import Stop
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -26,7 +27,6 @@ from cc_images.sites.base import (
     Publish,
     Restore,
     Settle,
-    Stop,
     Upload,
     after,
     archive_names,

@@ -20,7 +20,8 @@ from typing import Any
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.catalog import Json, Site
 from cc_images.model.properties import CORE
-from cc_images.sites.base import Entry, Stop
+from cc_images.model.stop import Stop
+from cc_images.sites.base import Entry
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.store.blobs import CHUNK
 

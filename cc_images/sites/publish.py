@@ -20,8 +20,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from cc_images.model.stop import Stop
 from cc_images.sites import view as views
-from cc_images.sites.base import Entry, ImageSite, Publication, Stop
+from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.push import _Never, _Push
 from cc_images.sites.view import Memory, View, Wish
 

@@ -6,7 +6,6 @@ without locks. The time of a folder there is that of its last use, by which it i
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import os
@@ -21,7 +20,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
@@ -29,22 +27,14 @@ from cc_images.host.files import flush_folder
 from cc_images.model.catalog import ElementSource
 from cc_images.model.redaction import without_secrets
 from cc_images.sources import checkouts
+from cc_images.sources.git_command import _CORRUPT, _git, _torn
 from cc_images.store.records import Store
-
-_HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
-"""Beginnings of the variables that git gets from the user's environment."""
-
-TIMEOUT = 300.0
-"""Seconds that one git command may take."""
 
 _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
 _HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
 """What a killed run has left: not put in place yet, or on its way out."""
 
-SILENT = "30"
-"""Seconds for which a server may be silent."""
 
 WHOLE = 40
 """Hexadecimal digits of a commit's whole name; a shorter one may mean another commit some day."""
@@ -216,35 +206,6 @@ def _has(source: ElementSource, mirror: Path) -> bool:
 def _asked(mirror: Path) -> datetime:
     """Return when a repository was last asked, in UTC."""
     return datetime.fromtimestamp((mirror / "FETCH_HEAD").stat().st_mtime, UTC).replace(microsecond=0)
-
-
-def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
-    """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
-    env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}
-    env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
-    env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
-    # packs are put in place whole; loose objects of a killed fetch would be a commit without its files
-    settings: dict[str, str] = {"fetch.unpackLimit": "1", "http.lowSpeedLimit": "1", "http.lowSpeedTime": SILENT}
-    if url:
-        parts = urlsplit(url)
-        user, at, host = parts.netloc.rpartition("@")
-        if at and parts.scheme in ("http", "https"):
-            header = base64.b64encode(unquote(user).encode()).decode()
-            settings["http.extraHeader"] = f"Authorization: Basic {header}"
-            url = parts._replace(netloc=host).geturl()
-        settings["remote.origin.url"] = url
-    env["GIT_CONFIG_COUNT"] = str(len(settings))
-    for number, (key, value) in enumerate(settings.items()):
-        env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
-
-
-def _torn(source: ElementSource, why: str) -> CCImagesError:
-    return CCImagesError(
-        f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
-        hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",
-        reason=Reason.DAMAGED,
-    )
 
 
 def _ref(source: ElementSource) -> str:

@@ -102,3 +102,8 @@ class Leases:
 
 def _holder(file: int) -> str:
     return os.pread(file, 256, 0).decode(errors="replace")
+
+
+def image_lease(tag: str, arch: str) -> str:
+    """Return the name of the lease of an image that is built and converted."""
+    return f"image {tag} {arch}"

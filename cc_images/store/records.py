@@ -49,7 +49,7 @@ from cc_images.model import record_shapes
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Format, Json
 from cc_images.store.blobs import Blobs
-from cc_images.store.run_folders import RunFolders
+from cc_images.store.workspace import RunFolders
 
 T = TypeVar("T")
 

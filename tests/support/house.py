@@ -26,7 +26,7 @@ WINGS: Mapping[str, frozenset[str]] = {
         "boottest": "model host store outputs",
         "sources": "model host store sites.cloud",
         "builders": "model host store config sources",
-        "planner": "model host store config sources sites.targets boottest.policy builders.base",
+        "planner": "model host store config sources sites.targets boottest.policy builders.base builders.resolver",
         "engine": "model host store outputs sites sources boottest builders.base",
         "report": "model engine.events engine.forecast boottest.contents store.journal",
         "api": "model host config store outputs sites boottest sources builders planner engine report",
@@ -123,7 +123,9 @@ def cycle(every: Mapping[str, Module]) -> list[str]:
 
 
 def longest_chain(every: Mapping[str, Module]) -> list[str]:
-    """Return the longest chain of modules in which each imports the next."""
+    """Return the longest chain of modules in which each imports the next; empty when some import in a circle."""
+    if cycle(every):
+        return []
     known: dict[str, list[str]] = {}
 
     def chain(name: str) -> list[str]:

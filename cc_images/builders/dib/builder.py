@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import convert
 
-from cc_images.builders.base import BuildInputs, Built, Known, Resolved
+from cc_images.builders.base import BuildInputs, Built
 from cc_images.builders.dib import element_path
 from cc_images.builders.dib.build import build
 from cc_images.builders.dib.element_lint import Lint
@@ -16,6 +16,7 @@ from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.builders.dib.recipes import Recipes
 from cc_images.builders.dib.remarks import remarks
 from cc_images.builders.dib.spec import DibSpec
+from cc_images.builders.resolver import Known, Resolved
 from cc_images.config.loader import Config
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cc_images.builders import provenance
-from cc_images.builders.base import Resolved
 from cc_images.builders.dib import command
 from cc_images.builders.dib.disk_layout import programs
 from cc_images.builders.dib.elements import Elements, with_layout
@@ -24,6 +23,7 @@ from cc_images.builders.dib.layers import Inheritance, inherit, obstacle
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.dib.twins_recipes import TwinsRecipes
 from cc_images.builders.provenance import PROVENANCE
+from cc_images.builders.resolver import Resolved
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.named_files import named_files, stamp

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cc_images.builders.base import Resolved
 from cc_images.builders.dib import twins
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import TwinsSpec
+from cc_images.builders.resolver import Resolved
 from cc_images.host import user_emulation
 from cc_images.model.catalog import Arch, Download, Material
 from cc_images.model.recipe import Recipe

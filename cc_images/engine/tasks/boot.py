@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+from cc_images.boottest import acceleration, inspector
+from cc_images.boottest.boot_test import BootTest
 from cc_images.boottest.gate import Gate
+from cc_images.boottest.verdict import BootTestResult
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.stored import intact, outputs_of
+from cc_images.model.catalog import Format
 from cc_images.model.plan import BootJob, Result, Status
+from cc_images.model.redaction import secret_values
 from cc_images.store.run_context import TaskContext
 
 JOB = BootJob
@@ -27,10 +33,37 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
             variables=envelope.variables,
             declared=envelope.declared,
             intact=partial(intact, run=context.run),
+            examine=partial(_examined, job=job, envelope=envelope, context=context),
         )
         verdict = gate.admit(outputs)
     if verdict is None:
         return replace(result, status=Status.CACHED, where="the same disk has passed", version=build.version)
-    slowest = max(max(each.levels.values()) for each in verdict.climbs.values())
+    slowest = max((max(each.levels.values()) for each in verdict.climbs.values() if each.levels), default=0.0)
     where = f"{verdict.level} after {slowest:.0f} s"
     return replace(result, where=where, version=build.version, timings=verdict.timings)
+
+
+def _examined(
+    file: Path, disk_format: Format, *, job: BootJob, envelope: Envelope, context: TaskContext
+) -> BootTestResult:
+    """Put one file through its boot test."""
+    run, settings = context.run.run, context.run.settings
+    memory = context.store.root / acceleration.MEMORY
+    test = BootTest(
+        job=job,
+        image=file,
+        disk_format=disk_format,
+        folder=run.work / f"boot-{job.tag}-{job.arch}",
+        guards=run.work / "guards",
+        serial_log=lambda firmware: run.log_path(f"{context.task} {firmware} serial"),
+        secrets=secret_values({**envelope.variables, **context.run.network}, envelope.declared),
+        admitted=inspector.admitted_keys(envelope.variables),
+        accelerated=acceleration.acceleration(job.arch, memory).runs,
+        cores=settings.guest_cores,
+        at_once=settings.guests_at_once,
+        log=context.log,
+        stop=context.stop,
+        report=context.step,
+        distrust=partial(acceleration.distrust, job.arch, memory),
+    )
+    return test.run()

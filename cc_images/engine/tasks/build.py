@@ -10,6 +10,7 @@ from cc_images.engine.tasks.layer import run_builder
 from cc_images.model.plan import BuildJob, Result, Status
 from cc_images.sources.changes import has_moved
 from cc_images.store import notes
+from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import TaskContext
 
@@ -23,7 +24,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     job = envelope.job
     assert isinstance(job, BuildJob)
     run, spec = context.run, job.spec
-    run.lease(context.task, lease(job.tag, job.arch))
+    run.lease(context.task, image_lease(job.tag, job.arch))
     workspace = run.run.workspace(job.tag, job.arch)
     if not job.force:
         for build in context.store.builds(job.tag, job.arch):
@@ -43,8 +44,3 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     notes.write(workspace / "evidence.json", evidence)
     size = built.file.stat().st_blocks * 512
     return replace(result, size=size, timings=dict(built.timings), peaks=built.peaks)
-
-
-def lease(tag: str, arch: str) -> str:
-    """Return the name of the lease of an image that is built and converted."""
-    return f"image {tag} {arch}"

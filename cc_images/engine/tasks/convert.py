@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cc_images.engine.envelope import Envelope
-from cc_images.engine.tasks.build import lease
 from cc_images.engine.tasks.stored import gone, intact, version_of
 from cc_images.host.root import remove
 from cc_images.model.builds import Build, Output
@@ -17,6 +16,7 @@ from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
 from cc_images.store import notes
 from cc_images.store.blobs import Blob
+from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence
 from cc_images.store.run_context import RunContext, TaskContext
 
@@ -36,7 +36,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     """Convert and record."""
     job, run, store = envelope.job, context.run, context.store
     assert isinstance(job, ConvertJob)
-    run.lease(context.task, lease(job.tag, job.arch))  # it is there, unless a stored build gets one more format
+    run.lease(context.task, image_lease(job.tag, job.arch))  # it is there, unless a stored build gets one more format
     workspace = run.run.workspace(job.tag, job.arch)
     workspace.mkdir(parents=True, exist_ok=True)
     before = run.stored(job.tag, job.arch, version_of(job, run))

@@ -12,10 +12,11 @@ import pytest
 
 from cc_images.boottest import boot_test, hygiene, inspector
 from cc_images.boottest.boot import BootResult, _late
-from cc_images.boottest.boot_test import BootTestResult, Refused, _compare
+from cc_images.boottest.boot_test import _compare
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine
 from cc_images.boottest.stages import pace
+from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.boottest.visit import answers_in, cloud_init, logins, why_no_ssh
 from cc_images.model.catalog import USUAL, Arch, Firmware, Format, Json, Level, Source
 
@@ -108,11 +109,11 @@ class Guests:
         job: Any = SimpleNamespace(arch=Arch.AMD64, firmware=firmware, memory_mib=1024, boot=USUAL,
                               checks={}, allow=())  # fmt: skip
         folder = self._folder
-        return boot_test.examine(
-            job, folder / "image", Format.QCOW2, folder=folder, guards=folder, secrets=(), admitted=(), cores=1,
-            serial_log=lambda firmware: folder / "log", accelerated=accelerated, at_once=1, log=io.BytesIO(),
+        return boot_test.BootTest(
+            job=job, image=folder / "image", disk_format=Format.QCOW2, folder=folder, guards=folder,
+            serial_log=lambda firmware: folder / "log", accelerated=accelerated, log=io.BytesIO(),
             stop=threading.Event(), report=lambda text: None, distrust=self.distrusted.append,
-        )  # fmt: skip
+        ).run()  # fmt: skip
 
 
 FACTS: Json = {"os": {}}

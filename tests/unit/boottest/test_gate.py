@@ -5,14 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cc_images.boottest import gate
 from cc_images.boottest.boot import BootResult
-from cc_images.boottest.boot_test import BootTestResult, Refused
 from cc_images.boottest.gate import Gate
+from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.engine.capacity import cores_of_guests
 from cc_images.errors import CCImagesError
 from cc_images.model.builds import Build, Output
@@ -47,21 +45,23 @@ def build(store: Store) -> Build:
     return made
 
 
+class Booted(list[Format]):
+    """The formats that were booted; the boot test itself has tests of its own, with real machines."""
+
+    result = PASSED
+
+    def examine(self, image: Path, disk_format: Format) -> BootTestResult:
+        self.append(disk_format)
+        return self.result
+
+
 @pytest.fixture
-def booted(monkeypatch: pytest.MonkeyPatch) -> list[Format]:
-    """Return the formats that were booted; the trial itself has tests of its own, with real machines."""
-    seen: list[Format] = []
-
-    def examine(job: BootJob, image: Path, disk_format: Format, **more: Any) -> BootTestResult:
-        seen.append(disk_format)
-        return PASSED
-
-    monkeypatch.setattr(gate, "examine", examine)
+def booted(monkeypatch: pytest.MonkeyPatch) -> Booted:
     monkeypatch.setattr(disk, "same", lambda *files, stop: True)
-    return seen
+    return Booted()
 
 
-def admit(store: Store, build: Build, *wanted: Format, test_key: str = "this test",
+def admit(store: Store, build: Build, booted: Booted, *wanted: Format, test_key: str = "this test",
           environment: dict[str, str] | None = None) -> BootTestResult | None:  # fmt: skip
     run = store.start_run(NOW)
     try:
@@ -69,52 +69,50 @@ def admit(store: Store, build: Build, *wanted: Format, test_key: str = "this tes
         job = replace(JOB, formats=wanted, test_key=test_key)
         with task_context(context, "boot") as task:
             made = Gate(context=task, job=job, build=build, variables=environment or {}, declared=(),
-                        intact=lambda output: store.blobs.path(output.digest))  # fmt: skip
+                        intact=lambda output: store.blobs.path(output.digest), examine=booted.examine)  # fmt: skip
             return made.admit([build.outputs[each] for each in wanted])
     finally:
         store.finish_run(run, shutil.rmtree)
 
 
-def test_one_file_is_booted_and_the_other_compared(store: Store, build: Build, booted: list[Format]) -> None:
-    assert admit(store, build, Format.RAW, Format.QCOW2) is PASSED
+def test_one_file_is_booted_and_the_other_compared(store: Store, build: Build, booted: Booted) -> None:
+    assert admit(store, build, booted, Format.RAW, Format.QCOW2) is PASSED
     assert booted == [Format.QCOW2]
     assert set(store.passes(out.digest for out in build.outputs.values()).values()) == {"this test"}
-    assert admit(store, build, Format.RAW, Format.QCOW2) is None
+    assert admit(store, build, booted, Format.RAW, Format.QCOW2) is None
     assert booted == [Format.QCOW2]
     assert next(store.builds("cc-x", Arch.AMD64)).boot == "checks"
 
 
 def test_a_format_that_is_wanted_later_is_compared_with_what_was_booted(
-    store: Store, build: Build, booted: list[Format]
+    store: Store, build: Build, booted: Booted
 ) -> None:
-    admit(store, build, Format.QCOW2)
+    admit(store, build, booted, Format.QCOW2)
     assert store.passes([build.outputs[Format.RAW].digest]) == {}
-    assert admit(store, build, Format.RAW) is None
+    assert admit(store, build, booted, Format.RAW) is None
     assert booted == [Format.QCOW2]
     assert store.passes([build.outputs[Format.RAW].digest])
 
 
-def test_another_test_boots_again(store: Store, build: Build, booted: list[Format]) -> None:
-    admit(store, build, Format.QCOW2)
-    admit(store, build, Format.QCOW2, test_key="another test")
+def test_another_test_boots_again(store: Store, build: Build, booted: Booted) -> None:
+    admit(store, build, booted, Format.QCOW2)
+    admit(store, build, booted, Format.QCOW2, test_key="another test")
     assert len(booted) == 2
 
 
 def test_a_file_that_holds_another_disk_does_not_pass(
-    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
+    store: Store, build: Build, booted: Booted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "same", lambda *files, stop: False)
     with pytest.raises(CCImagesError, match="the raw file does not hold what the qcow2 file holds"):
-        admit(store, build, Format.QCOW2, Format.RAW)
+        admit(store, build, booted, Format.QCOW2, Format.RAW)
     assert store.passes(out.digest for out in build.outputs.values()) == {}, "one of them is not what was built"
 
 
-def test_a_refusal_is_recorded_and_no_pass(
-    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate, "examine", lambda *job, **more: BootTestResult(inside=("dirty",)))
+def test_a_refusal_is_recorded_and_no_pass(store: Store, build: Build, booted: Booted) -> None:
+    booted.result = BootTestResult(inside=("dirty",))
     with pytest.raises(Refused, match="inside: dirty") as caught:
-        admit(store, build, Format.QCOW2)
+        admit(store, build, booted, Format.QCOW2)
     assert caught.value.reason == "boot-inside"
     assert "`cc-images inspect cc-x`" in caught.value.hint
     assert store.passes([build.outputs[Format.QCOW2].digest]) == {}
@@ -123,26 +121,24 @@ def test_a_refusal_is_recorded_and_no_pass(
     assert store.details(recorded)["boot"]["inside"] == ["dirty"]
 
 
-def test_a_refusal_voids_an_older_pass(
-    store: Store, build: Build, booted: list[Format], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    admit(store, build, Format.QCOW2, Format.RAW)
-    monkeypatch.setattr(gate, "examine", lambda *job, **more: BootTestResult(inside=("dirty",)))
+def test_a_refusal_voids_an_older_pass(store: Store, build: Build, booted: Booted) -> None:
+    admit(store, build, booted, Format.QCOW2, Format.RAW)
+    booted.result = BootTestResult(inside=("dirty",))
     with pytest.raises(Refused):
-        admit(store, build, Format.QCOW2, test_key="another test")
+        admit(store, build, booted, Format.QCOW2, test_key="another test")
     assert store.passes(out.digest for out in build.outputs.values()) == {}
 
 
 def test_an_image_cannot_be_searched_for_a_secret_that_is_not_at_hand(
-    store: Store, build: Build, booted: list[Format]
+    store: Store, build: Build, booted: Booted
 ) -> None:
     environment = {"DIB_PASSWORD": "correct-horse", "DIB_RELEASE": "bookworm"}
     store.record(build, {"recipe": {"environment": redacted(environment)}}, "CC-X")
     for now in ({}, {"DIB_PASSWORD": "another-one"}):
         with pytest.raises(CCImagesError, match="DIB_PASSWORD had another value when this version was built"):
-            admit(store, build, Format.QCOW2, environment=now)
+            admit(store, build, booted, Format.QCOW2, environment=now)
     assert booted == []
-    assert admit(store, build, Format.QCOW2, environment=environment) is PASSED
+    assert admit(store, build, booted, Format.QCOW2, environment=environment) is PASSED
 
 
 def test_a_format_that_is_recorded_in_a_boot_is_kept(store: Store, build: Build) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api import followup, prune
+from cc_images.api import followup, removal
 from cc_images.cli.main import run as cli_run
 from cc_images.engine.reservations import SharedReservations
 from cc_images.engine.resources import Usage
@@ -202,12 +202,12 @@ def test_old_runs_are_rotated_and_the_newest_stay(tmp_path: Path) -> None:
         (tmp_path / "logs" / version / "x.log").write_text("x")
         (tmp_path / "runs" / f"{version}.html").write_text("x")
     (tmp_path / "work" / "20260701T000000Z").mkdir(parents=True)
-    gone = prune.rotate(store, now)
+    gone = removal.rotate(store, now)
     assert len(gone) == 150 - 1 - retention.RUN_DAYS - 1, "older than ninety days, but for the one that is at work"
     left = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert left[0] == "20260701T000000Z"
     assert sorted(path.stem for path in (tmp_path / "runs").glob("*.html")) == left
-    assert prune.rotate(store, now + timedelta(days=3650)) == sorted(left[1 : -retention.LEAST_RUNS], reverse=True)
+    assert removal.rotate(store, now + timedelta(days=3650)) == sorted(left[1 : -retention.LEAST_RUNS], reverse=True)
 
 
 def test_a_cap_takes_old_runs_too_and_never_the_last(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_cap_takes_old_runs_too_and_never_the_last(tmp_path: Path) -> None:
     for at, version in enumerate(versions):
         Journal(store.root, version).note(state=State.OK)
         os.utime(tmp_path / "runs" / f"{version}.json", (at, at))
-    prune.pruned(store, keep=1, cap=0, dry_run=False)
+    removal.pruned(store, keep=1, cap=0, dry_run=False)
     assert sorted(path.stem for path in (tmp_path / "runs").iterdir()) == versions[3:]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cc_images.builders.base import decoded
 from cc_images.builders.dib.build import _downloads
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.engine import worker
@@ -163,7 +164,7 @@ def test_an_envelope_is_json_both_ways(store: Store, run: Run) -> None:
     assert layers
     for task, more in tasks:
         there = envelope(context, task.id, task.job, **more)
-        assert Envelope.from_json(json.loads(json.dumps(there.as_json()))) == there
+        assert Envelope.from_json(json.loads(json.dumps(there.as_json())), decoded) == there
 
 
 def test_an_envelope_has_references_in_place_of_secrets(store: Store, run: Run) -> None:
@@ -178,9 +179,11 @@ def test_an_envelope_has_references_in_place_of_secrets(store: Store, run: Run) 
         secret for secret in ("correct-horse", "declared", "geheim") if secret in text.replace('"declared":', "")
     ]
     assert "bookworm" in text
-    assert Envelope.from_json(context.unsealed(json.loads(text))) == there
+    assert Envelope.from_json(context.unsealed(json.loads(text)), decoded) == there
     elsewhere = RunContext.opened(store.root, run.version)
-    assert Envelope.from_json(elsewhere.unsealed(json.loads(text))) == there, "a task in another process finds them"
+    assert Envelope.from_json(elsewhere.unsealed(json.loads(text)), decoded) == there, (
+        "a task in another process finds them"
+    )
     assert (run.work / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api import prune, status
+from cc_images.api import removal, status
 from cc_images.config import loader
 from cc_images.errors import UserError
 from cc_images.model.builds import Build, Output
@@ -70,7 +70,7 @@ class Project:
 
     def pruned(self) -> list[str]:
         loaded = loader.load({"HOME": str(self.root)}, self.root)
-        prune.pruned(self.store, keep=1, cap=None, dry_run=False, serving=status.serving(loaded, self.store, NOW))
+        removal.pruned(self.store, keep=1, cap=None, dry_run=False, serving=status.serving(loaded, self.store, NOW))
         return [build.version for build in self.store.builds("cc-one", Arch.AMD64)]
 
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 
-from cc_images.api.prune import pruned
+from cc_images.api.removal import pruned
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.catalog import Download
 from cc_images.sources import artifacts

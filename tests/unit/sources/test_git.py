@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api import prune
+from cc_images.api import removal
+from cc_images.api.inventory import inventory
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import ElementSource
 from cc_images.sources import git
@@ -248,14 +249,14 @@ def test_checkouts_of_older_commits_are_pruned(repository: Path, store: Store) -
     old = git.update(source(repository), store)
     commit(repository, "two")
     new = git.update(source(repository), store)
-    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [], "a plan may just be reading it"
+    assert removal.pruned(store, keep=1, cap=None, dry_run=False) == [], "a plan may just be reading it"
     hours_ago(old.folder.parent, 2)
-    ((gone, why, freed),) = prune.pruned(store, keep=1, cap=None, dry_run=True)
+    ((gone, why, freed),) = removal.pruned(store, keep=1, cap=None, dry_run=True)
     assert (gone.kind, gone.name, gone.version, gone.size) == ("elements", "third", old.commit, freed)
     assert freed == len("one")
     assert why == "another commit was used since"
     assert old.folder.is_dir()
-    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [(gone, why, freed)]
+    assert removal.pruned(store, keep=1, cap=None, dry_run=False) == [(gone, why, freed)]
     assert not old.folder.exists()
     assert new.folder.is_dir()
 
@@ -267,7 +268,7 @@ def test_a_checkout_that_is_used_again_stays(repository: Path, store: Store) -> 
     for each in (first, second):
         hours_ago(each.folder.parent, 2)
     assert git.update(source(repository, commit=first.commit), store).folder == first.folder
-    assert [gone.version for gone, _, _ in prune.pruned(store, keep=1, cap=None, dry_run=False)] == [second.commit]
+    assert [gone.version for gone, _, _ in removal.pruned(store, keep=1, cap=None, dry_run=False)] == [second.commit]
 
 
 def test_a_run_at_work_keeps_all_checkouts(repository: Path, store: Store) -> None:
@@ -279,8 +280,8 @@ def test_a_run_at_work_keeps_all_checkouts(repository: Path, store: Store) -> No
     work.mkdir(parents=True)
     with (work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert prune.pruned(store, keep=1, cap=0, dry_run=False) == []
-    assert [gone.version for gone, _, _ in prune.pruned(store, keep=1, cap=None, dry_run=False)] == [old.commit]
+        assert removal.pruned(store, keep=1, cap=0, dry_run=False) == []
+    assert [gone.version for gone, _, _ in removal.pruned(store, keep=1, cap=None, dry_run=False)] == [old.commit]
 
 
 def test_a_cap_takes_repositories_that_nobody_uses_and_they_come_back(repository: Path, store: Store) -> None:
@@ -288,11 +289,11 @@ def test_a_cap_takes_repositories_that_nobody_uses_and_they_come_back(repository
     (mirror,) = (store.root / "sources").glob("*.git")
     for folder in (checkout.folder.parent, mirror):
         hours_ago(folder, 2)
-    assert prune.pruned(store, keep=1, cap=1 << 30, dry_run=False) == []
-    gone = prune.pruned(store, keep=1, cap=0, dry_run=False)
+    assert removal.pruned(store, keep=1, cap=1 << 30, dry_run=False) == []
+    gone = removal.pruned(store, keep=1, cap=0, dry_run=False)
     assert {held.version for held, _, _ in gone} == {checkout.commit, "repository"}
     assert not mirror.exists()
-    assert sum(item.holding.size for item in prune.inventory(store)) == 0
+    assert sum(item.holding.size for item in inventory(store)) == 0
     assert text(git.update(source(repository), store).folder) == "one"
 
 
@@ -304,10 +305,10 @@ def test_what_a_killed_run_left_half_done_goes(repository: Path, store: Store) -
         half.mkdir()
         (half / "file").touch()
     archive.write_bytes(bytes(1000))
-    assert prune.pruned(store, keep=1, cap=None, dry_run=False) == [], "it may be somebody's"
+    assert removal.pruned(store, keep=1, cap=None, dry_run=False) == [], "it may be somebody's"
     for half in halves:
         hours_ago(half, 2)
-    gone = prune.pruned(store, keep=1, cap=None, dry_run=False)
+    gone = removal.pruned(store, keep=1, cap=None, dry_run=False)
     assert {(held.kind, held.name) for held, _, _ in gone} == {("stray", "third")}
     assert sum(freed for _, _, freed in gone) == 1000
     assert not any(half.exists() for half in halves)
@@ -316,7 +317,7 @@ def test_what_a_killed_run_left_half_done_goes(repository: Path, store: Store) -
 def test_what_is_used_after_the_inventory_stays(repository: Path, store: Store) -> None:
     checkout = git.update(source(repository), store).folder.parent
     hours_ago(checkout, 2)
-    (item,) = [item for item in prune.inventory(store) if item.holding.version == checkout.name]
+    (item,) = [item for item in inventory(store) if item.holding.version == checkout.name]
     assert not item.holding.in_use
     assert git.last(source(repository), store) is not None, "a push reads what its elements claim"
     assert item.remove() == 0
@@ -328,7 +329,7 @@ def test_a_checkout_that_was_pruned_comes_back_from_the_copy(repository: Path, s
     commit(repository, "two")
     git.update(source(repository), store)
     hours_ago(first.folder.parent, 2)
-    assert len(prune.pruned(store, keep=1, cap=None, dry_run=False)) == 1
+    assert len(removal.pruned(store, keep=1, cap=None, dry_run=False)) == 1
     shutil.rmtree(repository)
     assert git.last(source(repository, commit=first.commit), store) == first.folder
     assert text(first.folder) == "one"
@@ -382,5 +383,5 @@ def test_links_and_what_is_not_ours_is_left_alone(repository: Path, store: Store
     (store.root / "work" / "note").touch()
     assert len(git.kept(store)) == 2
     hours_ago(checkout.folder.parent, 2)
-    assert len(prune.pruned(store, keep=1, cap=0, dry_run=False)) == 1
+    assert len(removal.pruned(store, keep=1, cap=0, dry_run=False)) == 1
     assert (precious / "file").exists()

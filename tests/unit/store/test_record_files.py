@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from cc_images.api import prune
+from cc_images.api import removal
+from cc_images.api.inventory import inventory
 from cc_images.host import record_files
 from cc_images.model import record_shapes
 from cc_images.model.builds import Build
@@ -96,7 +97,7 @@ def test_a_record_of_a_newer_format_is_in_use_and_not_removed(store: Store) -> N
     path = changed(store, new, format=2, outputs=["in another way", *(each.digest for each in new.outputs.values())])
     assert list(store.builds("cc-x", Arch.ARM64)) == [old]
     assert path.exists()
-    prune.pruned(store, keep=1, cap=0, dry_run=False)
+    removal.pruned(store, keep=1, cap=0, dry_run=False)
     assert path.exists()
     assert all(store.blobs.path(each.digest).exists() for each in new.outputs.values())
 
@@ -169,7 +170,7 @@ def test_only_regular_files_are_opened(store: Store, name: str, kind: str) -> No
     store.passes([digest])
     store.named()
     store.artifact_name(digest)
-    prune.inventory(store)
+    inventory(store)
     History(store.root)
     Published(store.root)
     upstream.look(["http://127.0.0.1:9/"], store.root / "upstream.json", offline=True)

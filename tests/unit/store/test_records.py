@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api import prune
+from cc_images.api import prune, removal
+from cc_images.api.inventory import inventory
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host import files, record_files
 from cc_images.model.builds import Build, Output
@@ -258,11 +259,11 @@ def test_what_killed_writers_have_left_is_counted_and_swept(store: Store) -> Non
     left = [store.record_path(build).with_name(".20261122T120000Z.json.123.140001"), store.root / ".history.json.9.8"]
     for path in left:
         path.write_text("half")
-    assert not [item for item in prune.inventory(store) if item.holding.name == "half written"], "it may be at work"
+    assert not [item for item in inventory(store) if item.holding.name == "half written"], "it may be at work"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prune, "HALF_WRITTEN", -1.0)
-        assert sum(item.holding.size for item in prune.inventory(store) if item.holding.name == "half written") == 8
-        prune.rotate(store, NOW)
+        assert sum(item.holding.size for item in inventory(store) if item.holding.name == "half written") == 8
+        removal.rotate(store, NOW)
     assert not any(path.exists() for path in left)
     assert list(store.builds("cc-x", Arch.ARM64)) == [build]
 
@@ -298,7 +299,7 @@ def test_pruning_reads_records_a_few_times_however_many_go(store: Store, monkeyp
         return text(path)
 
     monkeypatch.setattr(record_files, "text", counted)
-    gone = prune.pruned(store, keep=1, cap=None, dry_run=False)
+    gone = removal.pruned(store, keep=1, cap=None, dry_run=False)
     assert len(gone) == 39
     assert reads < 4 * 40
     assert [build.version for build in store.builds("cc-x", Arch.ARM64)] == ["20261121T120039Z"]

@@ -1,0 +1,301 @@
+"""The inventory of a store: what it holds, who uses it, and how each thing is removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from cc_images.builders.dib.download_cache import Caches
+from cc_images.host import root
+from cc_images.host.files import clear_errors, tree_size, try_lock
+from cc_images.model.builds import Build, Layer
+from cc_images.model.catalog import Arch
+from cc_images.model.status import Holding, Kind
+from cc_images.sources import git
+from cc_images.store.records import Store, digests
+
+Serving = Mapping[tuple[str, Arch], Collection[str]]
+"""The versions that serve the present inputs, by tag and architecture."""
+
+
+NEWER = "a newer cc-images"
+"""Who uses what this version cannot read."""
+
+
+HALF_WRITTEN = 600.0
+"""Seconds after which a file that is still being written belongs to a process that is gone."""
+
+
+_STAGED = re.compile(r"\..+\.[0-9]+(\.[0-9]+)?")
+"""How `files.write_json`, `files.point` and the page of a run call what they write: name, process, thread."""
+
+
+YOUNG = 3600.0
+"""Seconds for which a blob that nothing names may still be on its way to its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A holding, and what removes it and returns the bytes that frees.
+
+    With `collect` instead of `remove` that is done while the store is `collecting`, for many at a time.
+    """
+
+    holding: Holding
+    remove: Callable[[], int] = lambda: 0
+    collect: Callable[[Counter[str]], int] | None = None
+
+
+def inventory(store: Store, serving: Serving = MappingProxyType({})) -> list[Item]:
+    """Return everything that the store holds, builds and layers first.
+
+    What is in `serving`, or was in force last, ranks before what is newer. Raises CCImagesError for a store that cannot
+    be read.
+    """
+    with clear_errors(store.root):
+        return _inventory(store, serving)
+
+
+def _inventory(store: Store, serving: Serving) -> list[Item]:
+    using = _in_use(store)
+    items: list[Item] = []
+    for kind, folder in (*_folders(store, "builds"), *_folders(store, "layers")):
+        tag, arch = folder.parent.name, Arch(folder.name)
+        found: list[Build | Layer] = [*(store.builds(tag, arch) if kind is Kind.BUILD else store.layers(tag, arch))]
+        if kind is Kind.BUILD:  # what is in force comes first, whatever is newer
+            served = {*serving.get((tag, arch), ()), store.current(tag, arch)}
+            found.sort(key=lambda made: isinstance(made, Build) and made.version not in served)
+        for rank, made in enumerate(found):
+            in_force = isinstance(made, Build) and made.version in serving.get((tag, arch), ())
+            with suppress(FileNotFoundError):  # another process has just removed it
+                items.append(_item(store, kind, made, 0 if in_force else rank, using))
+        good = {store.record_path(made) for made in found}
+        for path in sorted({*folder.glob("2*.json")} - good):
+            if store.is_newer(path):
+                known = Holding(kind=kind, name=f"{tag} {arch}", version=path.stem, size=0, used=0, in_use=NEWER)
+                items.append(Item(known, lambda: 0))
+                continue
+            unreadable = Holding(kind=Kind.STRAY, name=f"{tag} {arch}, damaged", version=path.stem, size=0, used=0)
+            items.append(Item(unreadable, collect=partial(store.forget_one, path)))
+    caches = Caches(store.root)
+    for family, size in sorted(caches.sizes().items()):
+        in_use = "a running build" if caches.is_read(family) else ""
+        used = caches.last_used(family)
+        holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
+        items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
+    return items + _indices(store) + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
+
+
+def _half_written(store: Store) -> list[Item]:
+    """Return the files that killed runs have left half written: nobody needs longer for one than a moment."""
+    places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/", "indices/")
+    items: list[Item] = []
+    for path in (path for place in places for path in store.root.glob(f"{place}.*")):
+        if _STAGED.fullmatch(path.name) and time.time() - _written(path) > HALF_WRITTEN and not path.is_dir():
+            holding = Holding(kind=Kind.STRAY, name="half written", version=path.name, size=_size(path), used=0)
+            items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
+    return items
+
+
+def _runs(store: Store) -> list[Item]:
+    """Return what runs have left to be read, the newest first."""
+    places = [*(store.root / "logs").glob("2*"), *(store.root / "runs").glob("2*")]
+    runs = sorted({path.name.removesuffix(".json").removesuffix(".html") for path in places}, reverse=True)
+    items: list[Item] = []
+    for rank, run in enumerate(runs):
+        files = _left_by(store, run)
+        size, used = sum(map(_size, files)), max(map(_changed, files), default=0.0)
+        in_use = "it is at work" if (store.root / "work" / run).is_dir() else ""
+        holding = Holding(kind=Kind.RUN, name="logs", version=run, size=size, used=used, rank=rank, in_use=in_use)
+        items.append(Item(holding, lambda run=run: _drop_run(store, run)))  # type: ignore[misc]
+    return items
+
+
+def _left_by(store: Store, run: str) -> list[Path]:
+    beside = [store.root / "runs" / f"{run}{ending}" for ending in (".json", ".html", "/events.jsonl")]
+    return [*(store.root / "logs" / run).glob("*"), *(path for path in beside if path.exists())]
+
+
+def _drop_run(store: Store, run: str) -> int:
+    files = _left_by(store, run)
+    freed = sum(map(_unlink, files))
+    for folder in ("logs", "runs"):
+        with suppress(OSError):  # somebody has put a folder there, or there is none
+            (store.root / folder / run).rmdir()
+    return freed
+
+
+def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[str, str]) -> Item:
+    names = digests(made)
+    holding = Holding(
+        kind=kind,
+        name=f"{made.tag} {made.arch}",
+        version=made.version if isinstance(made, Build) else made.run,
+        size=sum(_size(store.blobs.path(digest)) for digest in names),
+        used=store.record_path(made).stat().st_mtime,
+        rank=rank,
+        in_use=next((using[digest] for digest in names if digest in using), ""),
+    )
+    return Item(holding, collect=partial(store.forget_one, made))
+
+
+def _indices(store: Store) -> list[Item]:
+    """Return what the store remembers of apt's repositories."""
+    folder = store.root / "indices"
+    if not folder.is_dir():
+        return []
+    used = max(map(_changed, folder.glob("*")), default=0.0)
+    holding = Holding(kind=Kind.DOWNLOADS, name="package indices", size=tree_size(folder), used=used)
+    return [Item(holding, lambda: sum(map(_unlink, [*folder.glob("*")])))]
+
+
+def _elements(store: Store) -> list[Item]:
+    """Return what the store has of third-party elements."""
+    working = next((work.name for work in _at_work(store)), "")
+    items: list[Item] = []
+    ranks: Counter[str] = Counter()
+    for each in git.kept(store):
+        young = time.time() - each.used < YOUNG
+        if not each.what and young:
+            continue
+        checkout = each.what not in ("", git.REPOSITORY)
+        holding = Holding(
+            kind=Kind.ELEMENTS if each.what else Kind.STRAY,
+            name=each.source,
+            version=each.what or each.path.name,
+            size=tree_size(each.path),
+            used=each.used,
+            rank=ranks[each.source] if checkout else 0,
+            in_use="it was used within the hour" if young else f"run {working}" if working else "",
+        )
+        ranks[each.source] += checkout
+        items.append(Item(holding, lambda each=each, size=holding.size: _drop_elements(store, each, size)))  # type: ignore[misc]
+    return items
+
+
+def _drop_elements(store: Store, each: git.Kept, size: int) -> int:
+    with suppress(OSError):  # another user's, who shares the store
+        return size if git.drop(each, store, root.remove) else 0
+    return 0
+
+
+def _loose(store: Store, using: dict[str, str]) -> list[Item]:
+    """Return artifacts, blobs that nothing names, and what is in quarantine."""
+    named = store.named()
+    items: list[Item] = []
+    for blob in sorted(store.blobs.all()):
+        if blob.name in named:
+            continue
+        note = store.root / "artifacts" / f"{blob.name}.json"
+        name, kind, used = blob.name, Kind.STRAY, _changed(blob)
+        with suppress(OSError):
+            if said := store.artifact_name(blob.name):
+                name, kind, used = said, Kind.ARTIFACT, note.stat().st_mtime
+        if kind is Kind.STRAY and time.time() - used < YOUNG:
+            continue
+        holding = Holding(
+            kind=kind, name=name, version=blob.name, size=_size(blob), used=used, in_use=using.get(blob.name, "")
+        )
+        items.append(Item(holding, collect=partial(_drop, store, blob, note)))
+    for path in sorted((store.root / "quarantine").glob("*")):
+        holding = Holding(kind=Kind.STRAY, name="quarantine", version=path.name, size=_size(path), used=0)
+        items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
+    return items + [_unfinished(store, folder) for folder in sorted((store.root / "partial").glob("*"))]
+
+
+def _unfinished(store: Store, folder: Path) -> Item:
+    """Return an unfinished download; its artifact's lock tells whether somebody goes on with it now."""
+    size = sum(_size(path) for path in folder.glob("*"))
+    lock, in_use = store.lock_path(f"artifact {folder.name}"), ""
+    if lock.exists():
+        if (descriptor := try_lock(lock)) is None:
+            in_use = "a running download"
+        else:
+            os.close(descriptor)
+    kind, name = Kind.STRAY, "unfinished download"
+    holding = Holding(kind=kind, name=name, version=folder.name, size=size, used=_changed(folder), in_use=in_use)
+    return Item(holding, lambda: _drop_unfinished(store, folder))
+
+
+def _in_use(store: Store) -> dict[str, str]:
+    """Return the blobs that running cc-images read, with the names of their runs."""
+    using: dict[str, str] = {}
+    for work in _at_work(store):
+        using |= {path.name: f"run {work.name}" for path in (work / "uses").glob("*")}
+    return using
+
+
+def _at_work(store: Store) -> Iterator[Path]:
+    """Yield the folders of the runs that are at work."""
+    for work in (store.root / "work").glob("*"):
+        if not work.is_dir():
+            continue
+        with suppress(OSError):  # another user's: let it count as running
+            if (work / "lock").exists() and (descriptor := try_lock(work / "lock")) is not None:
+                os.close(descriptor)
+                continue
+        yield work
+
+
+def _folders(store: Store, name: str) -> list[tuple[Kind, Path]]:
+    kind = Kind.BUILD if name == "builds" else Kind.LAYER
+    known = {arch.value for arch in Arch}
+    return [(kind, folder) for folder in sorted((store.root / name).glob("*/*")) if folder.name in known]
+
+
+def _drop_downloads(store: Store, family: str) -> int:
+    with store.lock(f"cache {family}"):
+        return Caches(store.root).drop(family, root.remove)
+
+
+def _drop(store: Store, blob: Path, note: Path, names: Counter[str]) -> int:
+    if names[blob.name] > 0:
+        return 0
+    note.unlink(missing_ok=True)
+    return store.blobs.remove(blob.name)
+
+
+def _drop_unfinished(store: Store, folder: Path) -> int:
+    with store.lock(f"artifact {folder.name}"):
+        size = sum(_size(path) for path in folder.glob("*"))
+        shutil.rmtree(folder, ignore_errors=True)
+        return size
+
+
+def _unlink(path: Path) -> int:
+    size = _size(path)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # somebody has put a folder there
+        return 0
+    return size
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_ctime
+    except OSError:
+        return time.time()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

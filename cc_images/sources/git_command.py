@@ -1,0 +1,57 @@
+"""One git command: its environment, its limits, and its failures in words."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cc_images.errors import CCImagesError, Reason
+from cc_images.host import process
+from cc_images.model.catalog import ElementSource
+
+_HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+"""Beginnings of the variables that git gets from the user's environment."""
+
+
+TIMEOUT = 300.0
+"""Seconds that one git command may take."""
+
+
+_CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
+
+
+SILENT = "30"
+"""Seconds for which a server may be silent."""
+
+
+def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
+    """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
+    env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}
+    env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+    env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
+    # packs are put in place whole; loose objects of a killed fetch would be a commit without its files
+    settings: dict[str, str] = {"fetch.unpackLimit": "1", "http.lowSpeedLimit": "1", "http.lowSpeedTime": SILENT}
+    if url:
+        parts = urlsplit(url)
+        user, at, host = parts.netloc.rpartition("@")
+        if at and parts.scheme in ("http", "https"):
+            header = base64.b64encode(unquote(user).encode()).decode()
+            settings["http.extraHeader"] = f"Authorization: Basic {header}"
+            url = parts._replace(netloc=host).geturl()
+        settings["remote.origin.url"] = url
+    env["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
+
+
+def _torn(source: ElementSource, why: str) -> CCImagesError:
+    return CCImagesError(
+        f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
+        hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",
+        reason=Reason.DAMAGED,
+    )
