@@ -93,9 +93,10 @@ def _began(told: Json) -> float:
 
 
 def _measured(config: Config | None, told: Json) -> list[metrics.Metric]:
-    if config is None:
-        return metrics.metrics(told, ended=clock.now(), succeeded=None, builds=(), pushes=(), durations={},
-                               store_bytes=0, free_bytes=0)  # fmt: skip
+    return metrics.metrics(told, clock.now(), metrics.Measured() if config is None else _of_store(config))
+
+
+def _of_store(config: Config) -> metrics.Measured:
     store = Store(config.store)
     good = journal.last_success(store.root)
     newest = [
@@ -106,9 +107,7 @@ def _measured(config: Config | None, told: Json) -> list[metrics.Metric]:
     ]
     sites = {site.name for site in config.sites}
     puts = [put for put in Published(store.root).newest() if put.tag in config.images and put.site in sites]
-    return metrics.metrics(
-        told,
-        ended=clock.now(),
+    return metrics.Measured(
         succeeded=moment(good) if good else None,
         builds=newest,
         pushes=[(put.tag, put.arch, put.site, put.since) for put in puts],

@@ -51,6 +51,16 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """How a person visits a guest: with `shell` by logging in, with `keep` until Ctrl-C."""
+
+    firmware: Firmware | None = None
+    """None: uefi where the image has it."""
+    shell: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
 
@@ -154,19 +164,17 @@ def boot(
     config: Config,
     tag: str,
     arches: Sequence[Arch],
-    firmware: Firmware | None,
+    visit: Visit,
     *,
-    shell: bool,
-    keep: bool,
     tell: Callable[[str], None],
     bench: Bench | None = None,
 ) -> BootResult:
-    """Boot the newest build of a tag; with `shell` log in, with `keep` leave the machine on until Ctrl-C.
+    """Boot the newest build of a tag for a person; `tell` gets a line for each thing that is known.
 
     The guest has all cores of this host and its network. What it writes is gone afterwards.
     """
     image, arch = _one(config, tag, arches)
-    chosen = firmware or image.boots_with(arch)[-1]
+    chosen = visit.firmware or image.boots_with(arch)[-1]
     if chosen not in image.boots_with(arch):
         raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
     guest.require(qemu.lacking(arch, (chosen,)))
@@ -198,13 +206,13 @@ def boot(
                     acceleration.distrust(arch, memory, "; ".join(first.problems))
             if found.failed is not None:
                 tell(f"{found.failed}: {'; '.join(found.problems)}")
-            if keep:
+            if visit.keep:
                 tell(f"log in:  {' '.join(running.ssh_argv())}")
                 tell(f"console: socat -,raw,echo=0,escape=0x1d unix-connect:{console}  (Ctrl-] leaves; package socat)")
                 tell("the machine runs until Ctrl-C")
-            if shell and _reached(found, Level.CLOUD_INIT):
+            if visit.shell and _reached(found, Level.CLOUD_INIT):
                 subprocess.run(running.ssh_argv(), check=False)
-            while keep and running.running and not stop.wait(0.5):
+            while visit.keep and running.running and not stop.wait(0.5):
                 pass
     return found
 

@@ -1,4 +1,4 @@
-"""The inventory of a store: what it holds, who uses it, and how each thing is removed."""
+"""The inventory of a store: what it holds, who uses it, how each thing is removed."""
 
 from __future__ import annotations
 

@@ -119,14 +119,17 @@ def boot(options: argparse.Namespace) -> int:
     """Boot the newest build for a person."""
     from cc_images.api import inspect
 
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with bench() as mine:
         found = inspect.boot(
             _config(),
             options.tag,
             _arches(options),
-            Firmware(options.firmware) if options.firmware else None,
-            shell=options.ssh or (sys.stdin.isatty() and sys.stdout.isatty() and not (options.keep or options.json)),
-            keep=options.keep,
+            inspect.Visit(
+                firmware=Firmware(options.firmware) if options.firmware else None,
+                shell=options.ssh or (at_terminal and not (options.keep or options.json)),
+                keep=options.keep,
+            ),
             tell=lambda said: text.say(said, to=sys.stderr if options.json else sys.stdout),
             bench=mine,
         )

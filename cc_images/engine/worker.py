@@ -15,12 +15,14 @@ from pathlib import Path
 
 from cc_images.builders.base import decoded
 from cc_images.engine.envelope import Envelope
+from cc_images.engine.events import EventLog
 from cc_images.engine.tasks import boot, build, convert, fetch, layer, push
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Json
 from cc_images.model.events import Started
 from cc_images.model.plan import Job, Result, Status
+from cc_images.store.journal import events_path
 from cc_images.store.run_context import RunContext, TaskContext
 from cc_images.store.run_log import working_for
 
@@ -45,7 +47,7 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
     tail: tuple[str, ...] = ()
     path = Path(plain["store"]) / "logs" / plain["run"] / "none"
     try:
-        context = context or RunContext.opened(Path(plain["store"]), plain["run"])
+        context = context or _opened(Path(plain["store"]), plain["run"])
         envelope = Envelope.from_json(context.unsealed(plain), decoded)
         path = context.run.log_path(task)
         result = replace(result, started=started - context.settings.began)
@@ -68,6 +70,11 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
     with working_for(plain["run"], task):
         _log.info("%s after %.1f s%s", result.status, result.seconds, f": {result.error}" if result.error else "")
     return result
+
+
+def _opened(root: Path, run: str) -> RunContext:
+    """Return the context of a run of another process; what happens is appended to the run's stream."""
+    return RunContext.opened(root, run, EventLog(events_path(root, run)).on_event)
 
 
 def _append(path: Path, text: str) -> None:

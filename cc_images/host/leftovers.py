@@ -101,7 +101,9 @@ def _interpreters() -> list[Leftover]:
     said: list[str] = []
     try:
         process.run(
-            [*as_root(), *program, "left"], env={"PATH": os.environ.get("PATH", os.defpath)}, on_line=said.append
+            [*as_root(), *program, "left"],
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            output=process.Output(on_line=said.append),
         )
     except CCImagesError as error:
         return [Leftover(what=f"binfmt_misc may have entries of ours: {error.message}", command=program)]

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,23 +59,34 @@ class TimedOut(CommandFailed):
         super().__init__(program, -signal.SIGKILL, tail, message=message, reason=Reason.TIMEOUT)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the output of a command goes, standard error included.
+
+    `on_line` sees every line as it comes. `secrets` are masked before anybody sees the output, the log included.
+    """
+
+    log: BinaryIO | None = None
+    on_line: Callable[[str], None] = lambda line: None
+    secrets: Sequence[str] = ()
+
+
+SILENT = Output()
+
+
 def run(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    log: BinaryIO | None = None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
-    on_line: Callable[[str], None] = lambda line: None,
+    output: Output = SILENT,
     die_with_us: bool = True,
-    secrets: Sequence[str] = (),
 ) -> str:
-    """Run a command to its end and return the last lines of its output, standard error included.
+    """Run a command to its end and return the last lines of its output.
 
-    `timeout` is in seconds. `on_line` sees every line as it comes. With `die_with_us` the kernel kills the command when
-    the calling thread ends; leave it out only for a command that watches its standard input itself. `secrets` are
-    masked before anybody sees the output, the log included.
+    `timeout` is in seconds. With `die_with_us` the kernel kills the command when the calling thread ends; leave it out
+    only for a command that watches its standard input itself.
 
     Raises CommandFailed, TimedOut, Interrupted (when `stop` was set), and CCImagesError when the program is missing.
     """
@@ -90,44 +102,52 @@ def run(
     process = subprocess.Popen(
         [*prefix, *argv],
         env=env,
-        cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    output = _Output(log, on_line, secrets)
-    tail, troubles = output.tail, output.troubles
+    reading = _Output(output.log, output.on_line, output.secrets)
+    why = _awaited(process, reading, timeout, stop)
+    if reading.troubles:
+        raise reading.troubles[0]
+    if why == "stopped":
+        raise Interrupted(f"{program} was ended")
+    if why == "expired":
+        raise TimedOut(program, timeout or 0, reading.tail)
+    if process.returncode != 0:
+        raise CommandFailed(program, process.returncode, reading.tail)
+    return "\n".join(reading.tail)
+
+
+def _awaited(
+    process: subprocess.Popen[bytes], reading: _Output, timeout: float | None, stop: threading.Event | None
+) -> str:
+    """Read a command's output until its end; return why it was ended before, `stopped` or `expired`, or nothing."""
     assert process.stdout is not None
-    reader = threading.Thread(target=output.read, args=(process.stdout.fileno(),), daemon=True)
+    assert process.stdin is not None
+    reader = threading.Thread(target=reading.read, args=(process.stdout.fileno(),), daemon=True)
     reader.start()
     deadline = None if timeout is None else time.monotonic() + timeout
-    stopped = expired = False
+    why = ""
     try:
-        while process.poll() is None and not (stopped or expired or troubles):
+        while process.poll() is None and not (why or reading.troubles):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
-            stopped = stop is not None and stop.is_set()
-            expired = deadline is not None and time.monotonic() > deadline
+            if stop is not None and stop.is_set():
+                why = "stopped"
+            elif deadline is not None and time.monotonic() > deadline:
+                why = "expired"
     finally:
         if process.poll() is None:
             end(process)
-        assert process.stdin is not None
         process.stdin.close()
         while reader.is_alive():  # whoever still holds the pipe keeps it open; what is in it belongs to the log
-            before = output.taken
+            before = reading.taken
             reader.join(GRACE)
-            if output.taken == before:
+            if reading.taken == before:
                 break
-    if troubles:
-        raise troubles[0]
-    if stopped:
-        raise Interrupted(f"{program} was ended")
-    if expired:
-        raise TimedOut(program, timeout or 0, tail)
-    if process.returncode != 0:
-        raise CommandFailed(program, process.returncode, tail)
-    return "\n".join(tail)
+    return why
 
 
 def start(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

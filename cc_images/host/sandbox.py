@@ -25,6 +25,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files
 from cc_images.host.root import SYSTEM_PATH, _host, as_root, outside
 from cc_images.model import record_shapes
+from cc_images.model.catalog import Json
 
 TOOLBOX = Path(__file__).parent.parent / "toolbox"
 PYTHON = (sys.executable, "-I", "-B")
@@ -159,57 +160,42 @@ class Sandbox:
         self.guards.touch()  # by this user, who will want to lock it after root's guard
         spec = self.workspace / "spec.json"
         spec.touch(mode=0o600)
-        spec.write_text(
-            json.dumps(
-                {
-                    "argv": list(argv),
-                    "env": env,
-                    "workspace": str(self.workspace),
-                    "inside": str(self.place(self.workspace)),
-                    "guards": str(self.guards),
-                    "shown": self._shown(),
-                    "keeps": self.keeps,
-                    "network": str(self.network),
-                    "outlet": self.outlet,
-                    "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
-                    "cache": env["DIB_IMAGE_CACHE"],
-                    "seeds": [str(self.place(each)) for each in self.seeds],
-                    "tmpfs_mib": self.tmpfs_mib,
-                    "interpreter": self.interpreter,
-                    "owner": [os.getuid(), os.getgid()],
-                }
-            )
-        )
+        spec.write_text(json.dumps(self._spec(argv, env)))
         try:
             process.run(
                 [*as_root(), *PYTHON, str(TOOLBOX / "enter.py"), str(spec)],
                 env=outside(),
-                log=log,
                 timeout=timeout,
                 stop=stop,
-                on_line=on_line,
+                output=process.Output(log=log, on_line=on_line, secrets=secrets),
                 die_with_us=False,
-                secrets=secrets,
             )
         except process.CommandFailed as error:
-            if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
-                raise CCImagesError(
-                    f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
-                    hint="`cc-images doctor` says what builds for another architecture take"
-                    if "binfmt_misc" in error.tail[-1]
-                    else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
-                    reason=Reason.SANDBOX,
-                ) from error
-            if error.code < 0 and not isinstance(error, process.TimedOut):
-                raise CCImagesError(
-                    f"the sandbox's guard was killed by signal {-error.code}",
-                    hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
-                    reason=Reason.KILLED,
-                    temporary=True,
-                ) from error
+            if (refused := _refused(error)) is not None:
+                raise refused from error
             raise
         finally:
             spec.unlink(missing_ok=True)
+
+    def _spec(self, argv: Sequence[str], env: Mapping[str, str]) -> Json:
+        """Return what `toolbox/enter.py` is told."""
+        return {
+            "argv": list(argv),
+            "env": env,
+            "workspace": str(self.workspace),
+            "inside": str(self.place(self.workspace)),
+            "guards": str(self.guards),
+            "shown": self._shown(),
+            "keeps": self.keeps,
+            "network": str(self.network),
+            "outlet": self.outlet,
+            "folders": [env["HOME"], env["DIB_LOCKFILES"], env["DIB_IMAGE_CACHE"]],
+            "cache": env["DIB_IMAGE_CACHE"],
+            "seeds": [str(self.place(each)) for each in self.seeds],
+            "tmpfs_mib": self.tmpfs_mib,
+            "interpreter": self.interpreter,
+            "owner": [os.getuid(), os.getgid()],
+        }
 
     def _shown(self) -> dict[str, str]:
         """Return what of the host is shown, by the place at which the command finds it."""
@@ -221,3 +207,23 @@ class Sandbox:
             if not (path.is_relative_to("/usr") or path.is_relative_to(self.workspace))
         }
         return found | {str(self.place(path)): str(path) for path in self._read}
+
+
+def _refused(error: process.CommandFailed) -> CCImagesError | None:
+    """Return why there was no sandbox, or no sandbox any more; None for a command that failed by itself."""
+    if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
+        return CCImagesError(
+            f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
+            hint="`cc-images doctor` says what builds for another architecture take"
+            if "binfmt_misc" in error.tail[-1]
+            else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
+            reason=Reason.SANDBOX,
+        )
+    if error.code < 0 and not isinstance(error, process.TimedOut):
+        return CCImagesError(
+            f"the sandbox's guard was killed by signal {-error.code}",
+            hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
+            reason=Reason.KILLED,
+            temporary=True,
+        )
+    return None

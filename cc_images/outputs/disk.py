@@ -39,7 +39,12 @@ def convert(
         return
     argv = ["qemu-img", "convert", "-W", "-m", str(max(1, min(cores, 16))), "-f", source_format.suffix]
     try:
-        process.run([*argv, *OPTIONS[wanted], str(source), str(target)], env=_environment(), log=log, stop=stop)
+        process.run(
+            [*argv, *OPTIONS[wanted], str(source), str(target)],
+            env=_environment(),
+            output=process.Output(log=log),
+            stop=stop,
+        )
     except process.CommandFailed as error:
         if any("No space left on device" in line for line in error.tail):
             raise CCImagesError(

@@ -55,8 +55,6 @@ def make_plan(
     now: datetime,
     foundations: Mapping[str, LayerState] = MappingProxyType({}),
     passes: Mapping[str, str] = MappingProxyType({}),
-    notes: Sequence[str] = (),
-    left_out: Sequence[str] = (),
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
@@ -99,7 +97,7 @@ def make_plan(
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
             " says otherwise",
         )
-    return Plan(version=version, tasks=tuple(tasks.values()), notes=tuple(notes), left_out=tuple(left_out))
+    return Plan(version=version, tasks=tuple(tasks.values()))
 
 
 def _stored(request: Request, candidate: ImageState, now: datetime) -> tuple[Build | None, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cc_images.builders.resolver import Resolved, Resolver, image_builder
@@ -68,7 +68,7 @@ class Snapshot:
 
     def plan(self, version: str) -> Plan:
         """Return the plan that follows, for builds that get `version`."""
-        return make_plan(
+        plan = make_plan(
             self.request,
             self.candidates,
             self.sites,
@@ -76,9 +76,8 @@ class Snapshot:
             now=self.now,
             foundations=self.foundations,
             passes=self.passes,
-            notes=self.notes,
-            left_out=self.left_out,
         )
+        return replace(plan, notes=self.notes, left_out=self.left_out)
 
 
 def look(
@@ -104,18 +103,23 @@ def look(
         resolver = images.resolver(config, store, fetch=False)
         stored = [_to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
-            return _of_stored(request, config, store, chosen, stored, resolver, notes, now)
+            candidates, unclaimed = _of_stored(chosen, stored, resolver)
+            told = [*unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store)]
+            return Snapshot(
+                request=request,
+                candidates=candidates,
+                foundations={},
+                sites=sites_of(request, config),
+                notes=(*config.notes, *notes, *told),
+                now=now,
+                passes=_passes(candidates, store),
+            )
     resolver = images.resolver(config, store, fetch=True, offline=offline, stop=stop)
     resolved, left_out = _resolved(resolver, chosen, request.tags)
     complete, _ = resolver.with_claims([(image, arch) for image, arch, _ in resolved])
     resolved = [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
     layers = {each.spec.recipe_key: each for _, _, one in resolved for each in resolver.layers(one)}
-    world = World(store)
-    for _, _, each in resolved:
-        tag, arch = each.spec.tag, each.spec.arch
-        world.remember(each.spec.recipe_key, store.builds(tag, arch), store.current(tag, arch))
-    for layer in layers.values():
-        world.remember(layer.spec.recipe_key, store.layers(layer.spec.tag, layer.spec.arch))
+    world = _world(store, (each for _, _, each in resolved), layers.values())
     world.ask(offline, stop)
     recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
     candidates = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
@@ -135,32 +139,27 @@ def look(
     )
 
 
+def _world(store: Store, images: Iterable[Resolved], layers: Iterable[Resolved]) -> World:
+    """Return what the store has of the recipes of images and layers."""
+    world = World(store)
+    for each in images:
+        tag, arch = each.spec.tag, each.spec.arch
+        world.remember(each.spec.recipe_key, store.builds(tag, arch), store.current(tag, arch))
+    for layer in layers:
+        world.remember(layer.spec.recipe_key, store.layers(layer.spec.tag, layer.spec.arch))
+    return world
+
+
 def _of_stored(
-    request: Request,
-    config: Config,
-    store: Store,
-    chosen: Sequence[tuple[Image, Arch]],
-    stored: Sequence[Build | None],
-    resolver: Resolver,
-    notes: Sequence[str],
-    now: datetime,
-) -> Snapshot:
-    """Return the snapshot for a push of stored builds: nothing has to be built."""
+    chosen: Sequence[tuple[Image, Arch]], stored: Sequence[Build | None], resolver: Resolver
+) -> tuple[tuple[ImageState, ...], list[str]]:
+    """Return the states of images of which stored builds are pushed: nothing has to be built."""
     chosen, unclaimed = resolver.with_claims(chosen)
-    candidates = tuple(
+    states = tuple(
         ImageState(image=image, arch=arch, job=_nothing_to_build(image, arch), match=None, newest=build)
         for (image, arch), build in zip(chosen, stored, strict=True)
     )
-    told = (*config.notes, *notes, *unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store))
-    return Snapshot(
-        request=request,
-        candidates=candidates,
-        foundations={},
-        sites=sites_of(request, config),
-        notes=told,
-        now=now,
-        passes=_passes(candidates, store),
-    )
+    return states, unclaimed
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:

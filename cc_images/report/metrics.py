@@ -6,8 +6,8 @@ Format: the Prometheus text exposition format, version 0.0.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cc_images.model.catalog import Json
@@ -23,22 +23,24 @@ class Metric:
     values: tuple[tuple[Mapping[str, str], float], ...]
 
 
-def metrics(
-    journal: Json,
-    *,
-    ended: datetime,
-    succeeded: datetime | None,
-    builds: Iterable[tuple[str, str, datetime]],
-    pushes: Iterable[tuple[str, str, str, float]],
-    durations: Mapping[str, float],
-    store_bytes: int,
-    free_bytes: int,
-) -> list[Metric]:
-    """Return the metrics after a run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is measured of a store after a run, in bytes and seconds."""
 
-    `builds` has image, architecture and moment of each newest build, `pushes` image, architecture, site and since when
-    (seconds since 1970) the newest version is there, `durations` the usual seconds of tasks.
-    """
+    succeeded: datetime | None = None
+    """When the last run that went well began."""
+    builds: Sequence[tuple[str, str, datetime]] = ()
+    """Image, architecture and moment of each newest build."""
+    pushes: Sequence[tuple[str, str, str, float]] = ()
+    """Image, architecture, site, and since when (seconds since 1970) the newest version is there."""
+    durations: Mapping[str, float] = field(default_factory=dict)
+    """The usual seconds of tasks."""
+    store_bytes: int = 0
+    free_bytes: int = 0
+
+
+def metrics(journal: Json, ended: datetime, measured: Measured) -> list[Metric]:
+    """Return the metrics after a run that ended at a time."""
     counts: Mapping[str, int] = journal.get("counts", {})
     verdicts = [({"image": each["image"], "arch": each["arch"]}, each["ok"]) for each in journal.get("images", [])]
     return [
@@ -49,26 +51,26 @@ def metrics(
             "How the last run ended: 1 for its state, 0 for the others.",
             tuple(({"state": each.value}, journal.get("state") == each) for each in State if each is not State.RUNNING),
         ),
-        _one("success_timestamp_seconds", "When the last run that went well began.", _moment(succeeded)),
+        _one("success_timestamp_seconds", "When the last run that went well began.", _moment(measured.succeeded)),
         Metric("run_tasks", "What the last run did.", tuple(({"what": what}, count) for what, count in counts.items())),
         Metric("image_ok", "Whether all went well with the image in the last run.", tuple(verdicts)),
         Metric(
             "build_timestamp_seconds",
             "When the run of the newest build began.",
-            tuple(({"image": tag, "arch": arch}, when.timestamp()) for tag, arch, when in builds),
+            tuple(({"image": tag, "arch": arch}, when.timestamp()) for tag, arch, when in measured.builds),
         ),
         Metric(
             "push_timestamp_seconds",
             "Since when the version that is on the site is there, as far as this host has put it there.",
-            tuple(({"image": tag, "arch": arch, "site": site}, since) for tag, arch, site, since in pushes),
+            tuple(({"image": tag, "arch": arch, "site": site}, since) for tag, arch, site, since in measured.pushes),
         ),
         Metric(
             "task_duration_seconds",
             "How long a task usually takes.",
-            tuple(({"task": task}, seconds) for task, seconds in durations.items()),
+            tuple(({"task": task}, seconds) for task, seconds in measured.durations.items()),
         ),
-        _one("store_bytes", "What the store holds, as prune counts it.", store_bytes),
-        _one("store_free_bytes", "Free room of the store's file system.", free_bytes),
+        _one("store_bytes", "What the store holds, as prune counts it.", measured.store_bytes),
+        _one("store_free_bytes", "Free room of the store's file system.", measured.free_bytes),
     ]
 
 

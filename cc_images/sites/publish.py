@@ -46,25 +46,34 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms an image is published."""
+
+    keep: int | None = None
+    """Archived versions that stay at most; None: all."""
+    ours: Callable[[str], bool] = lambda run: True
+    """Tells the runs of this store."""
+    insist: bool = False
+    """Whether it goes over what a person changed."""
+    before: bool = False
+    """Whether this store's last publication there was this very build."""
+
+
 def publish(
     site: ImageSite,
     publication: Publication,
+    terms: Terms = Terms(),
     *,
     stop: Stop,
     report: Callable[[int], None] = lambda done: None,
-    keep: int | None = None,
-    ours: Callable[[str], bool] = lambda run: True,
-    insist: bool = False,
-    before: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Make the site have this image, with at least its properties, under its name.
 
     It is as visible as the site says, else as the image that it replaces. No bytes are sent that are there already.
 
-    At most `keep` archived versions of it stay (None: all). `ours` tells the runs of this store. `insist` publishes
-    over what a person changed. `before` says that this store's last publication there was this very build. `say` gets a
-    line while the name is vacant and the site does not answer.
+    `say` gets a line while the name is vacant and the site does not answer.
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
@@ -76,10 +85,10 @@ def publish(
             digests=frozenset({publication.sha512}),
             size=publication.size,
             properties=dict(publication.properties),
-            keep=keep,
-            ours=ours,
-            insist=insist,
-            before=before,
+            keep=terms.keep,
+            ours=terms.ours,
+            insist=terms.insist,
+            before=terms.before,
         )
         end = push.run()
     memory = push.memory

@@ -25,7 +25,7 @@ from cc_images.sites import cloud, glance, reconcile
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience
 from cc_images.sites.glance import GlanceSite
-from cc_images.sites.publish import Outcome, publish, recover
+from cc_images.sites.publish import Outcome, Terms, publish, recover
 from tests.conftest import write_files
 from tests.real.conftest import CAP
 from tests.support.proxy import Proxy
@@ -59,7 +59,7 @@ def publication(folder: Path, name: str, content: bytes, run: str = "r1", **prop
 
 
 def put(to: ImageSite, wanted: Publication, **more: Any) -> Outcome:
-    return publish(to, wanted, stop=threading.Event(), **more)
+    return publish(to, wanted, Terms(**more), stop=threading.Event())
 
 
 def images(name: str, cloud: str = "metal") -> dict[str, str]:

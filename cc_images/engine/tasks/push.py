@@ -13,7 +13,7 @@ from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
-from cc_images.sites.publish import Outcome, publish
+from cc_images.sites.publish import Outcome, Terms, publish
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
 
@@ -35,12 +35,14 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
             outcome = publish(
                 site,
                 publication,
+                Terms(
+                    keep=at.keep,
+                    ours=context.store.knows,
+                    insist=job.insist,
+                    before=_was_last(job, build.version, site.place(), context),
+                ),
                 stop=context.stop,
                 report=lambda done: context.bytes(done, output.size),
-                keep=at.keep,
-                ours=context.store.knows,
-                insist=job.insist,
-                before=_was_last(job, build.version, site.place(), context),
                 say=context.step,
             )
             place = site.place()

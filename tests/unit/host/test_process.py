@@ -33,7 +33,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
 def test_output_goes_to_the_log_to_the_listener_and_back(tmp_path: Path) -> None:
     lines: list[str] = []
     with (tmp_path / "log").open("wb") as log:
-        tail = process.run(["sh", "-c", "echo one; echo two >&2"], log=log, on_line=lines.append)
+        tail = process.run(["sh", "-c", "echo one; echo two >&2"], output=process.Output(log=log, on_line=lines.append))
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
     assert tail == "one\ntwo"
     assert lines == ["one", "two"]
@@ -68,14 +68,17 @@ def test_the_whole_tree_is_ended(monkeypatch: pytest.MonkeyPatch, how: str) -> N
 
     expected = Interrupted if how == "stop" else process.TimedOut
     with pytest.raises(expected):
-        process.run(["sh", "-c", TREE], stop=stop, timeout=None if how == "stop" else 1.0, on_line=heard)
+        process.run(
+            ["sh", "-c", TREE], stop=stop, timeout=None if how == "stop" else 1.0, output=process.Output(on_line=heard)
+        )
     assert pids
     assert all(gone(pid) for pid in pids)
 
 
 def test_commands_die_with_us() -> None:
     program = (
-        "from cc_images.host import process; process.run(['sh', '-c', 'echo $$ >&2; exec sleep 60'], on_line=print)"
+        "from cc_images.host import process; output = process.Output(on_line=print);"
+        "process.run(['sh', '-c', 'echo $$ >&2; exec sleep 60'], output=output)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-uc", program], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -90,7 +93,7 @@ def test_commands_die_with_us() -> None:
 
 def test_a_full_disk_under_the_log_ends_the_command_at_once() -> None:
     with Path("/dev/full").open("wb", buffering=0) as log, pytest.raises(OSError, match="No space left"):
-        process.run(["sh", "-c", "yes x | head -c 3000000; sleep 60"], log=log, timeout=30)
+        process.run(["sh", "-c", "yes x | head -c 3000000; sleep 60"], timeout=30, output=process.Output(log=log))
 
 
 def test_commands_see_only_the_environment_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +105,7 @@ def test_the_end_of_the_output_is_never_lost_and_no_line_is_long(tmp_path: Path)
     lines: list[str] = []
     program = "import os; os.write(1, b'y' * 20_000_000 + b'\\nE: the real cause\\n'); raise SystemExit(7)"
     with (tmp_path / "log").open("wb") as log, pytest.raises(process.CommandFailed, match="the real cause") as caught:
-        process.run([sys.executable, "-c", program], log=log, on_line=lines.append)
+        process.run([sys.executable, "-c", program], output=process.Output(log=log, on_line=lines.append))
     assert max(map(len, lines)) <= process.LINE + 1
     assert caught.value.tail[-1] == "E: the real cause"
     assert (tmp_path / "log").stat().st_size > 20_000_000
@@ -111,7 +114,7 @@ def test_the_end_of_the_output_is_never_lost_and_no_line_is_long(tmp_path: Path)
 def test_a_log_has_a_limit_and_the_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "LOG", 100_000)
     with (tmp_path / "log").open("wb") as log:
-        process.run(["sh", "-c", "seq 1 100000; echo the end"], log=log)
+        process.run(["sh", "-c", "seq 1 100000; echo the end"], output=process.Output(log=log))
     text = (tmp_path / "log").read_text()
     assert len(text) < 200_000
     assert "left out but for the last lines" in text
@@ -121,7 +124,7 @@ def test_a_log_has_a_limit_and_the_last_lines(tmp_path: Path, monkeypatch: pytes
 def test_a_line_may_be_spread_over_reads(tmp_path: Path) -> None:
     lines: list[str] = []
     program = "import os, time\nfor part in (b'on', b'e\\ntw', b'o\\n\\nlast'): os.write(1, part); time.sleep(0.05)"
-    process.run([sys.executable, "-c", program], on_line=lines.append)
+    process.run([sys.executable, "-c", program], output=process.Output(on_line=lines.append))
     assert lines == ["one", "two", "", "last"]
 
 
@@ -132,7 +135,10 @@ def test_secrets_are_masked_before_anybody_sees_them(tmp_path: Path) -> None:
         "time.sleep(0.05)"
     )
     with (tmp_path / "log").open("wb") as log:
-        said = process.run([sys.executable, "-c", program], log=log, on_line=lines.append, secrets=["geheim-secret"])
+        said = process.run(
+            [sys.executable, "-c", program],
+            output=process.Output(log=log, on_line=lines.append, secrets=["geheim-secret"]),
+        )
     assert lines == ["a *** b", "geheimnis", "end gehe"]
     assert (tmp_path / "log").read_text() == "a *** b\ngeheimnis\nend gehe"
     assert "geheim-secret" not in said

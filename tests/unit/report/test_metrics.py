@@ -27,11 +27,10 @@ def test_metrics_of_a_run() -> None:
         "images": [{"image": "cc-x", "arch": "amd64", "ok": True}, {"image": "cc-y", "arch": "arm64", "ok": False}],
     }  # fmt: skip
     text = metrics.text(
-        metrics.metrics(
-            journal, ended=WHEN, succeeded=None, builds=[("cc-x", "amd64", WHEN)],
-            pushes=[("cc-x", "amd64", 'k"\\v\n', 5.0)], durations={"build cc-x amd64": 75.0},
-            store_bytes=1 << 40, free_bytes=7,
-        )
+        metrics.metrics(journal, WHEN, metrics.Measured(
+            builds=[("cc-x", "amd64", WHEN)], pushes=[("cc-x", "amd64", 'k"\\v\n', 5.0)],
+            durations={"build cc-x amd64": 75.0}, store_bytes=1 << 40, free_bytes=7,
+        ))
     )  # fmt: skip
     found = read(text)
     assert found["run_timestamp_seconds",] == WHEN.timestamp()
@@ -50,8 +49,7 @@ def test_metrics_of_a_run() -> None:
 def test_metrics_of_a_run_that_could_not_start() -> None:
     found = read(
         metrics.text(
-            metrics.metrics({"state": "failed"}, ended=WHEN, succeeded=WHEN, builds=(), pushes=(), durations={},
-                            store_bytes=0, free_bytes=0)
+            metrics.metrics({"state": "failed"}, WHEN, metrics.Measured(succeeded=WHEN))
         )
     )  # fmt: skip
     assert found["run_state", "failed"] == 1

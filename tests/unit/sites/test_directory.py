@@ -20,7 +20,7 @@ from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Format, Site
 from cc_images.sites import cloud
 from cc_images.sites.directory import DirectorySite
-from cc_images.sites.publish import publish, recover
+from cc_images.sites.publish import Terms, publish, recover
 from tests.unit.sites.test_sites import (
     Tripping,
     check_whole,
@@ -76,7 +76,7 @@ def test_another_file_of_the_same_size_is_seen_and_never_deleted(tmp_path: Path,
     outcome = put(site, publication(tmp_path, b"v1"))
     assert (outcome.changed, outcome.same) == (False, False)
     assert "kept until there is a newer build" in outcome.kept
-    publish(site, publication(tmp_path, b"v2"), stop=threading.Event(), keep=0)
+    publish(site, publication(tmp_path, b"v2"), Terms(keep=0), stop=threading.Event())
     assert files(folder) == {"CC-X.raw": b"v2", f"CC-X-{today()}.raw": b"HA"}
 
 
@@ -96,7 +96,7 @@ def test_a_rollback_by_hand_stands(tmp_path: Path, folder: Path, how: str) -> No
     for _ in range(2):
         assert "somebody gave the name" in put(site_at(folder), publication(tmp_path, b"v2")).kept
         assert files(folder) == before
-    publish(site_at(folder), publication(tmp_path, b"v3"), stop=threading.Event(), keep=5)
+    publish(site_at(folder), publication(tmp_path, b"v3"), Terms(keep=5), stop=threading.Event())
     assert files(folder)["CC-X.qcow2"] == b"v3"
     assert files(folder)["CC-X-bad.qcow2"] == b"v2"
     assert b"v1" in files(folder).values()
@@ -119,7 +119,7 @@ def test_descriptions_of_older_versions_serve(tmp_path: Path, folder: Path) -> N
         path.write_text(json.dumps(kept))
     assert [entry.made for entry in site_at(folder).find("CC-X")] == [True]
     assert not put(site_at(folder), publication(tmp_path, b"v2")).changed
-    outcome = publish(site_at(folder), publication(tmp_path, b"v3"), stop=threading.Event(), keep=1)
+    outcome = publish(site_at(folder), publication(tmp_path, b"v3"), Terms(keep=1), stop=threading.Event())
     assert len(outcome.removed) == 1
     check_whole(folder, b"v3")
 
@@ -157,7 +157,7 @@ def test_an_archive_that_cannot_be_removed_fails_no_push(tmp_path: Path, folder:
 
     put(site_at(folder), publication(tmp_path, b"v1"))
     site = Kept(Site(name="local", directory=str(folder)), Format.QCOW2)
-    outcome = publish(site, publication(tmp_path, b"v2"), stop=threading.Event(), keep=0)
+    outcome = publish(site, publication(tmp_path, b"v2"), Terms(keep=0), stop=threading.Event())
     assert outcome.changed
     assert "could not be removed: site local: " in outcome.notes[0]
 
@@ -263,14 +263,17 @@ def test_a_folder_in_which_anything_happens_loses_nothing_of_a_person(tmp_path: 
         site = Tripping(site_at(folder), chance.randrange(6), chance.random() < 0.5, how)
         with suppress(CCImagesError, Killed):
             publish(
-                site, publication(tmp_path, f"v{night}".encode()), stop=threading.Event(), keep=chance.choice([0, 2])
+                site,
+                publication(tmp_path, f"v{night}".encode()),
+                Terms(keep=chance.choice([0, 2])),
+                stop=threading.Event(),
             )
         left = {path.read_bytes() for path in folder.glob("*.qcow2")}
         assert person.own <= left, "a person's file is gone"
     with suppress(CCImagesError):
         recover(site_at(folder), "CC-X")
     for _ in range(2):
-        publish(site_at(folder), publication(tmp_path, b"last"), stop=threading.Event(), keep=0)
+        publish(site_at(folder), publication(tmp_path, b"last"), Terms(keep=0), stop=threading.Event())
     check_whole(folder, b"last")
     left = {path.read_bytes() for path in folder.glob("*.qcow2")}
     assert person.own <= left

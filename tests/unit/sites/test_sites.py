@@ -21,7 +21,7 @@ from cc_images.sites import cloud, open_site
 from cc_images.sites.base import Entry, ImageSite, Publication
 from cc_images.sites.directory import DirectorySite
 from cc_images.sites.glance import GlanceSite
-from cc_images.sites.publish import Outcome, publish, recover
+from cc_images.sites.publish import Outcome, Terms, publish, recover
 
 
 def today() -> str:
@@ -348,7 +348,7 @@ def test_retention_keeps_the_newest_of_ours(tmp_path: Path, folder: Path, keep: 
     folder.mkdir()
     (folder / "CC-X-20200101.qcow2").write_bytes(b"theirs")
     for content in (b"1", b"2", b"3", b"4"):
-        publish(site_at(folder), publication(tmp_path, content), stop=threading.Event(), keep=keep)
+        publish(site_at(folder), publication(tmp_path, content), Terms(keep=keep), stop=threading.Event())
     left = {content for name, content in files(folder).items() if name != "CC-X.qcow2"}
     assert len(left - {b"theirs"}) == (3 if keep is None else keep)
     assert b"theirs" in left
