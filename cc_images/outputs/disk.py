@@ -1,6 +1,6 @@
 """Disk formats: one disk in, files in other formats out, with all cores that were booked.
 
-To add a format: a member of `model.Format`, and its line in OPTIONS.
+To add a format: a member of `catalog.Format`, and its line in OPTIONS; CONTRIBUTING.md has the rest.
 """
 
 from __future__ import annotations

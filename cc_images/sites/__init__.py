@@ -9,7 +9,8 @@
     directory  a folder
     glance     a cloud, by image_api
 
-To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`.
+To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`;
+CONTRIBUTING.md has the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The toolbox in keys: which of its parts can change what a build results in, and how often each has.
 
 A key must move when an image would come out different, and not when a comment does. So keys hold no digest of the
-toolbox but an identity, made of the versions below. `tests/test_toolbox_parts.py` compares the files with those of
+toolbox but an identity, made of the versions below. `tests/unit/toolbox/test_toolbox_parts.py` compares the files with
 `tests/golden/toolbox.json` and fails for any change: who made it decides whether results can differ, and if so raises
 the part's version here.
 """

@@ -14,7 +14,8 @@ from cc_images.config.loader import load
 from cc_images.config.settings import read
 from tests.conftest import REPOSITORY, write_files
 
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+DOCUMENTS = [*(REPOSITORY / name for name in TOP), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PLACEHOLDERS = {
     "VERSION": "20261121T120000Z", "VERB": "plan", "SHELL": "bash", "DAYS": "1", "N": "1",
 }  # fmt: skip

@@ -23,7 +23,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_the_document_has_the_table() -> None:
-    assert house.table() in (REPOSITORY / "docs/design.md").read_text(), "script/house --table"
+    assert house.table() in (REPOSITORY / "docs/architecture/overview.md").read_text(), "script/house --table"
 
 
 def test_only_the_worker_catches_everything_and_only_the_command_line_exits() -> None:

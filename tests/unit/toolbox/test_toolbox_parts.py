@@ -1,6 +1,6 @@
 """The toolbox in keys: no change of it goes unnoticed, and only those that can change images move keys.
 
-`python -m tests.test_toolbox_parts` writes the golden file, once the versions are right.
+`python -m tests.unit.toolbox.test_toolbox_parts` writes the golden file, once the versions are right.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def test_every_change_of_the_toolbox_was_judged() -> None:
     known, now = json.loads(RECORDED.read_text()), files()
     changed = sorted({path for path in known.keys() | now.keys() if known.get(path) != now.get(path)})
     assert not changed, (
-        f"{', '.join(changed)}: if an image can come out different, raise the version in cc_images/toolbox_parts.py; "
-        "then run `python -m tests.test_toolbox_parts`"
+        f"{', '.join(changed)}: if images can come out different, raise the version in builders/dib/toolbox_parts.py; "
+        "then run `python -m tests.unit.toolbox.test_toolbox_parts`"
     )
 
 
