@@ -23,6 +23,7 @@ from cc_images.api.inventory import inventory
 from cc_images.api.page import _write, page_path, write_page
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
+from cc_images.host import environment
 from cc_images.model.builds import moment
 from cc_images.model.catalog import Json
 from cc_images.model.run import State
@@ -133,7 +134,7 @@ def _tell(command: str, told: Json, words: str, root: Path | None, stop: threadi
     }
     argv = shlex.split(command)
     process = subprocess.Popen(
-        argv, env={**os.environ, **said}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        argv, env=environment.whole(**said), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     output, deadline = "", time.monotonic() + PATIENCE

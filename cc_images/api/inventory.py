@@ -281,21 +281,18 @@ def _unlink(path: Path) -> int:
 
 
 def _written(path: Path) -> float:
-    try:
+    with suppress(OSError):
         return path.lstat().st_mtime
-    except OSError:
-        return time.time()
+    return time.time()
 
 
 def _changed(path: Path) -> float:
-    try:
+    with suppress(OSError):
         return path.lstat().st_ctime
-    except OSError:
-        return time.time()
+    return time.time()
 
 
 def _size(path: Path) -> int:
-    try:
+    with suppress(OSError):
         return path.lstat().st_size
-    except OSError:
-        return 0
+    return 0

@@ -21,6 +21,7 @@ from pathlib import Path
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine, comma
 from cc_images.errors import CCImagesError, Reason
+from cc_images.host import environment as host_environment
 from cc_images.host import process
 from cc_images.model.catalog import Contract, Format, Source
 from cc_images.model.contract import port
@@ -212,7 +213,7 @@ class Guest:
 
     def _environment(self) -> dict[str, str]:
         # QEMU writes what the guest writes to a file below TMPDIR
-        return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
+        return host_environment.plain(TMPDIR=str(self.folder))
 
     def _seed(self) -> Path | None:
         """Make the key and the disk that tells cloud-init about it, if the image is told anything."""

@@ -7,7 +7,6 @@ other files of this host is refused: reading it would show what lies there.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.host import process
+from cc_images.host import environment, process
 from cc_images.host.root import require_root, require_tools
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
@@ -93,10 +92,9 @@ def self_contained(image: Path, stop: threading.Event) -> str:
         ) from error
     if magic != QCOW2:
         return "raw"
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     command = ["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)]
     try:
-        said = json.loads(process.run(command, env=environment, timeout=60, stop=stop))
+        said = json.loads(process.run(command, env=environment.plain(), timeout=60, stop=stop))
     except (process.CommandFailed, ValueError) as error:
         raise UserError(f"{image} is not a readable qcow2 file", hint="get it again") from error
     more = said.get("format-specific", {}).get("data", {})

@@ -34,8 +34,9 @@ def run(options: argparse.Namespace, request: Request) -> int:
     if request.push and not request.boot_test and (options.quiet or options.json):
         text.say(f"cc-images: {UNTESTED}", to=sys.stderr)
     shown = progress.display(
-        sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout
-    )
+        sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout,
+        term=os.environ.get("TERM", "dumb"), colours=not os.environ.get("NO_COLOR"),
+    )  # fmt: skip
     stop = threading.Event()
     with stopped_by_signals(stop):
         try:

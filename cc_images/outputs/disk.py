@@ -5,14 +5,13 @@ To add a format: a member of `catalog.Format`, and its line in OPTIONS; CONTRIBU
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host import process
+from cc_images.host import environment, process
 from cc_images.model.catalog import Format
 
 OPTIONS: Mapping[Format, tuple[str, ...]] = {
@@ -41,7 +40,7 @@ def convert(
     try:
         process.run(
             [*argv, *OPTIONS[wanted], str(source), str(target)],
-            env=_environment(),
+            env=environment.plain(),
             output=process.Output(log=log),
             stop=stop,
         )
@@ -59,13 +58,9 @@ def same(one: Path, one_format: Format, other: Path, other_format: Format, *, st
     """Say whether two files hold the same disk, whatever their formats."""
     argv = ["qemu-img", "compare", "-f", one_format.suffix, "-F", other_format.suffix, str(one), str(other)]
     try:
-        process.run(argv, env=_environment(), stop=stop)
+        process.run(argv, env=environment.plain(), stop=stop)
     except process.CommandFailed as error:
         if error.code == 1:  # they differ; 2 and more are errors
             return False
         raise
     return True
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}

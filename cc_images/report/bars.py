@@ -39,14 +39,14 @@ class Bars(Observer):
 
     EVERY = 0.5
 
-    def __init__(self, out: TextIO, told: TextIO) -> None:
+    def __init__(self, out: TextIO, told: TextIO, colours: bool = True) -> None:
         from tqdm import tqdm
 
         self._tqdm = tqdm
         self._out = out
         self._told = told
         self._blocks = "█░" if (out.encoding or "").lower().startswith("utf") else "#-"
-        self._colours = not os.environ.get("NO_COLOR")
+        self._colours = colours
         self._forecast: Forecast | None = None
         self._whole: Any = None
         self._began = time.monotonic()

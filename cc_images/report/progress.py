@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -34,12 +33,17 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 """The events of `--json` and what each has besides `event` and `time`; docs/events.md says what it means."""
 
 
-def display(out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: TextIO) -> Observer:
-    """Return who shows a run: events on `told`, bars on a terminal, else lines; the plan goes to `told`."""
+def display(
+    out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: TextIO, term: str = "dumb", colours: bool = True
+) -> Observer:
+    """Return who shows a run: events on `told`, bars on a terminal, else lines; the plan goes to `told`.
+
+    `term` is the kind of terminal, as in the variable TERM.
+    """
     if events:
         return Events(told)
-    if out.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not (quiet or verbose):
-        return Bars(out, told)
+    if out.isatty() and term != "dumb" and not (quiet or verbose):
+        return Bars(out, told, colours)
     return Lines(out, told, quiet, verbose)
 
 

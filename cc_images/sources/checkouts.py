@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from cc_images.host import environment
 from cc_images.host.files import flush_folder
 
 CHUNK = 1 << 20
@@ -167,7 +168,7 @@ def _asked(mirror: Path, *words: str) -> bytes:
 def _environment(mirror: Path) -> Mapping[str, str]:
     """Return an environment in which no setting of the user, the host or the repository's replacements has a say."""
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": environment.plain()["PATH"],
         "HOME": "/nonexistent",
         "GIT_DIR": str(mirror),
         "GIT_CONFIG_GLOBAL": os.devnull,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import threading
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host import process
+from cc_images.host import environment, process
 from cc_images.model.catalog import ElementSource
 
 _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
@@ -30,8 +29,8 @@ SILENT = "30"
 
 def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
     """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
-    env = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_DOWN)}
-    env |= {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+    env = environment.inherited(*_HANDED_DOWN, "HOME") | {"PATH": environment.plain()["PATH"]}
+    env.setdefault("HOME", "/")
     env |= {"GIT_DIR": str(mirror), "GIT_TERMINAL_PROMPT": "0"}
     # packs are put in place whole; loose objects of a killed fetch would be a commit without its files
     settings: dict[str, str] = {"fetch.unpackLimit": "1", "http.lowSpeedLimit": "1", "http.lowSpeedTime": SILENT}

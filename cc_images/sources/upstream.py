@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import threading
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from cc_images import clock
 from cc_images.errors import CCImagesError
-from cc_images.host import process, record_files
+from cc_images.host import environment, process, record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
 from cc_images.model.recipe import merged
@@ -223,10 +222,8 @@ def _web(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
 def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
     """Return the commit that a reference of a repository stands for: a branch, else a tag, else the name as it is."""
     repository, _, ref = address.removeprefix("git+").partition("#")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    said = process.run(
-        ["git", "ls-remote", repository], env=environment | {"GIT_TERMINAL_PROMPT": "0"}, timeout=TIMEOUT * 3
-    )
+    env = environment.whole("GIT_", GIT_TERMINAL_PROMPT="0")
+    said = process.run(["git", "ls-remote", repository], env=env, timeout=TIMEOUT * 3)
     found = {line[1]: line[0] for line in re.findall(r"^([0-9a-f]{40,64})\t(\S+)$", said, re.MULTILINE)}
     wanted = ref or "HEAD"
     for name in (f"refs/heads/{wanted}", f"refs/tags/{wanted}^{{}}", f"refs/tags/{wanted}", wanted):

@@ -8,7 +8,6 @@ for the list of programs and the interpreter, whose files are (`digest`).
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -22,6 +21,7 @@ from typing import BinaryIO
 from cc_images.builders.dib import toolbox_parts
 from cc_images.builders.dib.build_log import cause_of
 from cc_images.errors import CCImagesError, Reason
+from cc_images.host import environment as environment_of_host
 from cc_images.host import process
 from cc_images.host.root import outside
 from cc_images.host.sandbox import TOOLBOX, Sandbox
@@ -137,7 +137,7 @@ def is_keyring(name: str) -> bool:
 
 def wanted() -> bool:
     """Say whether the user allows twins."""
-    return os.environ.get(SWITCH, "").lower() not in ("no", "0", "false", "off")
+    return environment_of_host.variable(SWITCH).lower() not in ("no", "0", "false", "off")
 
 
 def digest() -> str:

@@ -156,20 +156,22 @@ def test_a_terminal_that_goes_away_ends_no_build(tmp_path: Path) -> None:
             terminal.close()
 
 
-def test_a_terminal_that_can_do_nothing_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_can_do_nothing_gets_lines() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    def shown(**more: bool) -> object:
+    def shown(term: str = "xterm", **more: bool) -> object:
         chosen = {"quiet": False, "verbose": False, "events": False} | more
-        made = progress.display(Terminal(), told=io.StringIO(), **chosen)
+        made = progress.display(
+            Terminal(), told=io.StringIO(), term=term, quiet=chosen["quiet"], verbose=chosen["verbose"],
+            events=chosen["events"],
+        )  # fmt: skip
         made.close()
         return type(made)
 
-    monkeypatch.setenv("TERM", "xterm")
     assert shown() is Bars
-    assert shown(verbose=True) is shown(quiet=True) is Lines
+    assert shown(verbose=True) is Lines
+    assert shown(quiet=True) is Lines
     assert shown(events=True) is Events
-    monkeypatch.setenv("TERM", "dumb")
-    assert shown() is Lines
+    assert shown("dumb") is Lines

@@ -22,6 +22,54 @@ def test_no_module_imports_itself_through_others() -> None:
     assert house.cycle(MODULES) == []
 
 
+def test_the_figures_of_the_house() -> None:
+    plain = {name: each for name, each in MODULES.items() if each.path.name != "__init__.py"}
+    assert len(house.entries()) <= 18, "15 wings, errors, clock, testing"
+    assert {name: each.lines for name, each in plain.items() if each.lines > house.MOST_LINES} == {}
+    several = [each for module in plain.values() for each in house.functions(module)]
+    assert [(name, lines) for name, lines, _ in several if lines > house.MOST_FUNCTION] == []
+    assert [(name, count) for name, _, count in several if count > house.MOST_PARAMETERS] == []
+    assert sum(len(house.counted(each)) for each in plain.values()) / len(plain) <= 3.5
+    assert len(MODULES["api.run"].imports) <= 12
+    assert len([name for name in house.longest_chain(MODULES) if name not in house.EVERYWHERE]) <= 13
+
+
+PURE = (
+    "engine.schedule", "planner.planner", "sites.reconcile", "sites.learning", "store.retention", "boottest.console",
+    "boottest.hygiene", "boottest.contents",
+)  # fmt: skip
+"""Modules that decide, and import values and other pure modules alone."""
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_imports_values_alone(name: str) -> None:
+    beyond = {"engine.resources", "planner.layers", "sites.base", "sites.view", "sites.steps", "sites.targets",
+              "boottest.policy"}  # fmt: skip
+    assert {each for each in MODULES[name].imports if not each.startswith(("model.", "errors"))} <= beyond
+    used = {ast.unparse(node) for node in ast.walk(MODULES[name].tree) if isinstance(node, ast.Attribute)}
+    assert not used & {"os.environ", "time.time", "time.monotonic", "subprocess.run", "Path.open"}
+
+
+def test_the_environment_signals_and_the_end_are_the_command_lines_business() -> None:
+    for name, module in MODULES.items():
+        used = {ast.unparse(node) for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)}
+        assert "os.environ" not in used or module.wing in ("config", "host", "cli"), name
+        assert not used & {"signal.signal", "os._exit", "sys.argv"} or module.wing == "cli", name
+
+
+def test_kinds_of_jobs_are_told_apart_in_few_places() -> None:
+    kinds = {"FetchJob", "BuildJob", "LayerJob", "ConvertJob", "BootJob", "PushJob"}
+    matching = {
+        name
+        for name, module in MODULES.items()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Match)
+        and sum(isinstance(case.pattern, ast.MatchClass) and ast.unparse(case.pattern.cls) in kinds
+                for case in node.cases) > 1
+    }  # fmt: skip
+    assert matching <= {"engine.capacity", "engine.local", "report.plan_tree", "report.usual_shares"}
+
+
 def test_the_document_has_the_table() -> None:
     assert house.table() in (REPOSITORY / "docs/architecture/overview.md").read_text(), "script/house --table"
 
@@ -46,6 +94,5 @@ def test_programs_that_run_on_their_own_import_nothing_of_ours() -> None:
 
 
 def test_only_the_configuration_reads_yaml() -> None:
-    assert {name for name, module in MODULES.items() if "import yaml" in module.path.read_text()} == {
-        "config.yaml_file"
-    }
+    readers = {name for name, module in MODULES.items() if "import yaml" in module.path.read_text()}
+    assert readers == {"config.yaml_file", "config.yaml_text"}

@@ -1,0 +1,26 @@
+"""The environment of this process: what commands that it starts get of it."""
+
+from __future__ import annotations
+
+import os
+
+
+def plain(**more: str) -> dict[str, str]:
+    """Return the environment of a command that needs nothing but its programs, in English."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **more}
+
+
+def inherited(*beginnings: str) -> dict[str, str]:
+    """Return the variables whose names begin in one of these ways."""
+    return {name: value for name, value in os.environ.items() if name.startswith(beginnings)}
+
+
+def whole(but: str = "", **more: str) -> dict[str, str]:
+    """Return all variables, without those that begin with `but`, and with some more."""
+    kept = {name: value for name, value in os.environ.items() if not but or not name.startswith(but)}
+    return kept | more
+
+
+def variable(name: str, default: str = "") -> str:
+    """Return one variable."""
+    return os.environ.get(name, default)
