@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cc_images.builders.dib import command
-from cc_images.store.blobs import MARK
 from tests.conftest import GOLDEN, Cli
+from tests.support.kept import kept_project
 
 KEPT = GOLDEN / "kept"
 """The project and the store of cc-images 0.1.0: two images in two and three versions, layers, a push, a journal."""
@@ -24,12 +21,7 @@ TAGS = ("kept-parent", "kept-child")
 @pytest.fixture
 def kept(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Return the command line in a copy of the project, with a copy of its store, on a host with the same tools."""
-    shutil.copytree(KEPT / "project", tmp_path, dirs_exist_ok=True)
-    shutil.copytree(KEPT / "store", tmp_path / "store")
-    for blob in (tmp_path / "store/blobs").glob("*/*/*"):
-        blob.chmod(0o444)
-        os.utime(blob, ns=(MARK, MARK))
-    monkeypatch.setattr(command, "tools", lambda arch, tree=False: {"diskimage-builder": "3.43.0", "toolbox": "kept"})
+    kept_project(KEPT, tmp_path, monkeypatch)
     return cli
 
 
