@@ -5,11 +5,13 @@ Nothing of cc_images imports this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 from msgspec import convert
 
+from cc_images import clock
 from cc_images.builders import base
 from cc_images.builders.base import BuildInputs, Built
 from cc_images.builders.dib.spec import DibSpec
@@ -17,6 +19,9 @@ from cc_images.engine.events import Event, Observer
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json, Material
 from cc_images.model.spec import BuildSpec
+from cc_images.model.stop import Stop
+from cc_images.sites.base import Act, Delete, Describe, Entry, Publication, Upload, after, concerns, staged_name
+from cc_images.sites.queries import Queries
 from cc_images.store.run_context import TaskContext
 
 
@@ -67,3 +72,74 @@ class FakeBuilder:
         file = folder / ("disk.raw" if spec.makes is Material.DISK else "tree")
         file.write_bytes(self.content)
         return Built(file=file, upstream=self.upstream)
+
+
+class FakeSite(Queries):
+    """A site in memory: `images` has what it holds, by id. `failing` is called before each step, and may raise."""
+
+    visibility, disk_format, vacates = "", "", False
+
+    def __init__(self, failing: Callable[[Act], None] = lambda step: None) -> None:
+        self.images: dict[str, Entry] = {}
+        self.content: dict[str, bytes] = {}
+        self._failing = failing
+
+    def place(self) -> str:
+        """Return a name for it."""
+        return "memory"
+
+    def first_visibility(self) -> str:
+        """Return the visibility of an image that replaces none."""
+        return "private"
+
+    def address(self, name: str) -> str:
+        """Return where a person would find an image."""
+        return f"memory:{name}"
+
+    def exclusive(self, stop: Stop) -> AbstractContextManager[None]:
+        """Keep nobody away."""
+        return nullcontext()
+
+    def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
+        """Return all images that concern a name."""
+        return [entry for entry in self.images.values() if concerns(entry, name)]
+
+    def act(
+        self, step: Act, publication: Publication | None, *, stop: Stop, report: Callable[[int], None]
+    ) -> Entry | None:
+        """Take a step."""
+        self._failing(step)
+        match step:
+            case Delete(entry=entry):
+                self.images.pop(entry.id, None)
+                return None
+            case Upload():
+                assert publication is not None
+                made = self._uploaded(step, publication)
+                report(publication.size)
+            case Describe(entry=entry, visibility=visibility):
+                assert publication is not None
+                properties = {**entry.properties, **publication.properties}
+                made = replace(entry, properties=properties, visibility=visibility or entry.visibility)
+            case _:
+                made = after(step)
+        self.images[made.id] = made
+        return made
+
+    def _uploaded(self, step: Upload, publication: Publication) -> Entry:
+        self.content[step.id] = publication.path.read_bytes()
+        return Entry(
+            id=step.id,
+            name=staged_name(publication.name, publication.run),
+            sha512=publication.sha512,
+            size=publication.size,
+            created=clock.now(),
+            properties=dict(publication.properties),
+            made=True,
+            made_for=publication.name,
+            run=publication.run,
+            target=publication.name,
+            replaces=step.replaces,
+            visibility="private",
+            intended=step.visibility,
+        )
