@@ -45,9 +45,7 @@ def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if not request.node.get_closest_marker("real"):
         monkeypatch.setattr("cc_images.host.user_emulation.runs_programs", lambda arch: True)
         if "emulator" not in request.fixturenames and request.path.stem != "test_acceleration":
-            monkeypatch.setattr(
-                "cc_images.boottest.acceleration.probe", lambda arch, accelerate: "no guest was started"
-            )
+            monkeypatch.setattr("cc_images.boottest.acceleration.probe", lambda arch, **how: "no guest was started")
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def _module(name: str) -> bool:
 
 def _tools() -> Iterator[Finding]:
     try:
-        root.require_tools()
+        root.require_tools(root.build_tools())
     except CCImagesError as error:
         yield Finding(subject="tools of builds", state=State.LACK, text=error.message, remedy=error.hint)
     else:

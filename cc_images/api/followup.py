@@ -46,6 +46,7 @@ class FollowUp:
     """A command, its words as in a shell."""
     max_size: int | None = None
     keep: int = 3
+    patience: float = PATIENCE
 
 
 def follow_up(
@@ -75,7 +76,7 @@ def follow_up(
     if (file := wishes.metrics) is not None and not left:
         steps[f"the metrics were not written to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
     if wishes.notify:
-        steps["--notify"] = lambda: _tell(wishes.notify, told, words, config.store if config else None, stop)
+        steps["--notify"] = lambda: _tell(wishes, told, words, config.store if config else None, stop)
     complaints: list[str] = []
     for what, step in steps.items():
         try:
@@ -118,7 +119,7 @@ def _of_store(config: Config) -> metrics.Measured:
     )
 
 
-def _tell(command: str, told: Json, words: str, root: Path | None, stop: threading.Event | None) -> None:
+def _tell(wishes: FollowUp, told: Json, words: str, root: Path | None, stop: threading.Event | None) -> None:
     """Run the command with the words as its input; what the run was stands in its environment.
 
     Raises CCImagesError when it fails, takes too long, or has to be ended.
@@ -132,12 +133,12 @@ def _tell(command: str, told: Json, words: str, root: Path | None, stop: threadi
         "CC_IMAGES_JOURNAL": str(journal.folder(root) / f"{run}.json") if root and run else "",
         "CC_IMAGES_REPORT": str(page_path(root, run)) if root and run else "",
     }
-    argv = shlex.split(command)
+    argv = shlex.split(wishes.notify)
     process = subprocess.Popen(
         argv, env=environment.whole(**said), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
-    output, deadline = "", time.monotonic() + PATIENCE
+    output, deadline = "", time.monotonic() + wishes.patience
     heard: str | None = words.encode(errors="replace").decode()
     while process.returncode is None:
         try:
@@ -148,7 +149,7 @@ def _tell(command: str, told: Json, words: str, root: Path | None, stop: threadi
             if stopped or time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                why = "was ended" if stopped else f"took longer than {PATIENCE:.0f} seconds, and was ended"
+                why = "was ended" if stopped else f"took longer than {wishes.patience:.0f} seconds, and was ended"
                 raise CCImagesError(f"{argv[0]} {why}") from None
     if process.returncode != 0:
         last = output.strip().splitlines()[-1:]

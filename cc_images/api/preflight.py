@@ -42,7 +42,7 @@ def checked(plan: Plan, sites: Sequence[Site], offline: bool) -> Plan:
     return replace(plan, notes=(*plan.notes, *require(plan, sites, offline)))
 
 
-def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[str]:
+def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_control: Path = LOOP_CONTROL) -> list[str]:
     """Return what the user should know of sites and mirrors before it runs, a sentence each.
 
     Raises CCImagesError or UserError for what this host lacks, and when no site that the plan pushes to can be used at
@@ -52,9 +52,9 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False) -> list[st
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
         root.require_host()
         user_emulation.require_programs({job.arch for job in builds})
-        if not LOOP_CONTROL.exists() and any(job.spec.needs_loop_devices for job in builds):
+        if not loop_control.exists() and any(job.spec.needs_loop_devices for job in builds):
             raise CCImagesError(
-                f"{LOOP_CONTROL} is not there, and builds make their disks on loop devices",
+                f"{loop_control} is not there, and builds make their disks on loop devices",
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
                 reason=Reason.MISSING_DEVICE,
             )

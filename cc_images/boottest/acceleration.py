@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from cc_images.boottest import qemu
 from cc_images.boottest.console import Console
-from cc_images.boottest.qemu import EMULATORS, Emulator, Machine, comma, engine
+from cc_images.boottest.qemu import Emulator, Machine, comma, engine
 from cc_images.errors import CCImagesError
 from cc_images.host import record_files
 from cc_images.host.files import write_json
@@ -53,10 +54,13 @@ class Answer:
     why: str = ""
 
 
-def acceleration(arch: Arch, memory: Path, *, anew: bool = False) -> Answer:
+def acceleration(
+    arch: Arch, memory: Path, *, anew: bool = False, believed: float = DAY, timeout: float = PROBE_TIMEOUT
+) -> Answer:
     """Return whether guests of this architecture run accelerated here; the file `memory` keeps the answer.
 
-    A negative answer is kept for a day: the host may have been busy, or be set up otherwise since. `anew` asks again.
+    That none runs is `believed` for a while, in seconds: the host may have been busy, or be set up otherwise since.
+    `anew` asks again. `timeout` is in seconds, for each guest of the probe.
     """
     now = time.time()
     if platform.machine() != arch.machine:
@@ -65,9 +69,9 @@ def acceleration(arch: Arch, memory: Path, *, anew: bool = False) -> Answer:
         return Answer(runs=False, asked=now, why=why)
     known = record_files.entries(memory, record_shapes.AcceleratorShape)
     found = known.get(_host(arch))
-    if not anew and found is not None and "why" in found and (found["runs"] or now - found["asked"] < DAY):
+    if not anew and found is not None and "why" in found and (found["runs"] or now - found["asked"] < believed):
         return Answer(**{name: found[name] for name in ("runs", "asked", "why")})
-    why = probe(arch, accelerate=True)
+    why = probe(arch, accelerate=True, timeout=timeout)
     return _remember(arch, memory, Answer(runs=not why, asked=now, why=why), known)
 
 
@@ -94,27 +98,27 @@ def _kvm_refuses() -> str:
 
 def _host(arch: Arch) -> str:
     """Return what an answer is for: this host, its kernel, and its QEMU."""
-    program = shutil.which(EMULATORS[arch].program) or ""
+    program = shutil.which(qemu.EMULATORS[arch].program) or ""
     seen = os.stat(program).st_mtime_ns if program else 0
     return f"{socket.gethostname()} {platform.release()} {arch} {seen}"
 
 
-def probe(arch: Arch, *, accelerate: bool) -> str:
+def probe(arch: Arch, *, accelerate: bool, timeout: float = PROBE_TIMEOUT) -> str:
     """Run a few instructions, then firmware; return why guests do not run, or an empty string."""
-    emulator = EMULATORS[arch]
+    emulator = qemu.EMULATORS[arch]
     if shutil.which(emulator.program) is None:
         return f"{emulator.program} is missing"
     try:
-        if not _runs_instructions(emulator, accelerate):
+        if not _runs_instructions(emulator, accelerate, timeout):
             return "a guest of a few instructions does not run"
-        if any(Path(code).exists() for code, _ in emulator.uefi) and not _starts_firmware(arch, accelerate):
+        if any(Path(code).exists() for code, _ in emulator.uefi) and not _starts_firmware(arch, accelerate, timeout):
             return "a guest of a few instructions runs, but firmware does not start"
     except (OSError, CCImagesError) as error:
         return f"no guest could be started: {error}"
     return ""
 
 
-def _runs_instructions(emulator: Emulator, accelerate: bool) -> bool:
+def _runs_instructions(emulator: Emulator, accelerate: bool, timeout: float) -> bool:
     """Say whether a guest ran that ends itself."""
     with tempfile.TemporaryDirectory(prefix="cc-images-") as folder:
         program = Path(folder, "probe")
@@ -125,14 +129,14 @@ def _runs_instructions(emulator: Emulator, accelerate: bool) -> bool:
         # a session of its own: Ctrl-C ends QEMU with the code of a guest that has ended itself
         with _started([*machine, "-no-reboot", *options]) as guest:
             try:
-                return guest.wait(PROBE_TIMEOUT) == emulator.probe_code
+                return guest.wait(timeout) == emulator.probe_code
             except subprocess.TimeoutExpired:
                 return False
             finally:
                 guest.kill()
 
 
-def _starts_firmware(arch: Arch, accelerate: bool) -> bool:
+def _starts_firmware(arch: Arch, accelerate: bool, timeout: float) -> bool:
     """Say whether UEFI firmware without a disk has said on the console that it looks for one."""
     machine = Machine(arch=arch, firmware=Firmware.UEFI, memory_mib=256, accelerated=accelerate)
     with tempfile.TemporaryDirectory(prefix="cc-images-") as name:
@@ -146,7 +150,7 @@ def _starts_firmware(arch: Arch, accelerate: bool) -> bool:
             _started([*machine.argv(folder), *output], errors) as guest,
             serial.open("rb") as said,
         ):
-            deadline = time.monotonic() + PROBE_TIMEOUT
+            deadline = time.monotonic() + timeout
             try:
                 while time.monotonic() < deadline and guest.poll() is None and not has_given_up(complaints):
                     console.feed(said.read(), 0.0)

@@ -97,10 +97,13 @@ def wait_for_lock(
     waiting: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
     how: int = fcntl.LOCK_EX,
+    soon: float = SOON,
 ) -> int:
     """Return the descriptor that holds the lock, however long it takes; `waiting` is called once if it does.
 
-    Without `waiting` the log says after SOON seconds which lock it is. Raises Interrupted when `stop` is set meanwhile.
+    Without `waiting` the log says after `soon` seconds which lock it is.
+
+    Raises Interrupted when `stop` is set meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     told, began = False, time.monotonic()
@@ -109,7 +112,7 @@ def wait_for_lock(
             _log.info("waiting for %s", path)
             waiting()
             told = True
-        elif waiting is None and not told and time.monotonic() - began > SOON:
+        elif waiting is None and not told and time.monotonic() - began > soon:
             _log.warning("waiting for another cc-images, which holds %s", path)
             told = True
         if stop is not None and stop.is_set():

@@ -68,15 +68,15 @@ def missing_files(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def stamp(path: Path) -> str:
+def stamp(path: Path, most: int = MOST) -> str:
     """Return what identifies a file or folder of this host: it may be gigabytes, so sizes and times must do."""
     seen: list[tuple[str, os.stat_result]] = []
     for each in _below(path):
         if os.path.exists(each):
             seen.append((os.path.relpath(each, path), os.stat(each)))
-        if len(seen) > MOST:
+        if len(seen) > most:
             raise UserError(
-                f"{path}, which a variable names, has more than {MOST:,} files",
+                f"{path}, which a variable names, has more than {most:,} files",
                 hint="name the files or folders that builds need",
                 reason=Reason.TOO_MANY_FILES,
             )

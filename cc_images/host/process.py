@@ -69,6 +69,8 @@ class Output:
     log: BinaryIO | None = None
     on_line: Callable[[str], None] = lambda line: None
     secrets: Sequence[str] = ()
+    limit: int = LOG
+    """Bytes that the log takes; the last lines stand at its end in any case."""
 
 
 SILENT = Output()
@@ -107,7 +109,7 @@ def run(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    reading = _Output(output.log, output.on_line, output.secrets)
+    reading = _Output(output)
     why = _awaited(process, reading, timeout, stop)
     if reading.troubles:
         raise reading.troubles[0]
@@ -179,12 +181,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 class _Output:
     """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
 
-    def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None], secrets: Sequence[str] = ()) -> None:
+    def __init__(self, output: Output) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.troubles: list[Exception] = []
         self.taken = 0
-        self._log, self._on_line = log, on_line
-        self._secrets = sorted((each.encode() for each in secrets), key=len, reverse=True)
+        self._log, self._on_line, self._limit = output.log, output.on_line, output.limit
+        self._secrets = sorted((each.encode() for each in output.secrets), key=len, reverse=True)
         self._held = b""
 
     def read(self, descriptor: int) -> None:
@@ -210,7 +212,7 @@ class _Output:
                 self._log.write(self._held)
             if begun and not self.troubles:
                 self._say(bytes(begun))
-            if self._log is not None and self.taken > LOG:
+            if self._log is not None and self.taken > self._limit:
                 self._log.write("\n".join(("", *self.tail, "")).encode())
         except (OSError, ValueError) as error:
             self.troubles.append(error)
@@ -230,12 +232,12 @@ class _Output:
         return text
 
     def _keep(self, chunk: bytes) -> None:
-        if self._log is None or self.taken - len(chunk) > LOG:
+        if self._log is None or self.taken - len(chunk) > self._limit:
             return
         self._log.write(chunk)
-        if self.taken > LOG:
+        if self.taken > self._limit:
             self._log.write(
-                f"\n… more than {LOG >> 20} MiB: what follows is left out but for the last lines\n".encode()
+                f"\n… more than {self._limit >> 20} MiB: what follows is left out but for the last lines\n".encode()
             )
         self._log.flush()
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Reason, UserError
@@ -37,22 +37,25 @@ def as_root() -> tuple[str, ...]:
     return () if os.geteuid() == 0 else ("sudo", "-n", "--")
 
 
-def require_host() -> None:
+def require_host(tools: Mapping[str, str] | None = None) -> None:
     """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
 
     Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
     """
-    require_tools()
+    require_tools(build_tools() if tools is None else tools)
     require_root()
 
 
-def require_tools(tools: Mapping[str, str] | None = None) -> None:
-    """Raise CCImagesError (reason `missing-tool`) naming every program that is missing; by default those of a build."""
-    search = ":".join(SYSTEM_PATH)
-    wanted = TOOLS if tools is None else tools
-    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=search) is None}
-    if tools is None and not _kernel_has_fat() and shutil.which("fusefat", path=search) is None:
-        missing["fusefat"] = "fusefat; this kernel has no FAT driver"
+def build_tools(kernel_has_fat: bool | None = None) -> dict[str, str]:
+    """Return the programs that builds need on this host, each with its package; by default its kernel is asked."""
+    has_fat = _kernel_has_fat() if kernel_has_fat is None else kernel_has_fat
+    return dict(TOOLS) if has_fat else {**TOOLS, "fusefat": "fusefat; this kernel has no FAT driver"}
+
+
+def require_tools(tools: Mapping[str, str], path: Sequence[str] = SYSTEM_PATH) -> None:
+    """Raise CCImagesError (reason `missing-tool`) naming every program that is missing, with its package."""
+    search = ":".join(path)
+    missing = {tool: package for tool, package in tools.items() if shutil.which(tool, path=search) is None}
     if missing:
         raise CCImagesError(
             "missing on this host: " + ", ".join(f"{tool} (package {package})" for tool, package in missing.items()),

@@ -104,9 +104,9 @@ def remedy(arch: Arch) -> str:
     return f"install {USER_EMULATORS[arch].package}, build on an {arch} host, or choose with -a"
 
 
-def why_no_twins(arch: Arch) -> str:
+def why_no_twins(arch: Arch, here: str = HERE) -> str:
     """Return why programs of another architecture have no native twins on this host; empty when they may have."""
-    if TWINS_ON.machine != HERE:
+    if TWINS_ON.machine != here:
         return f"twins are made on {TWINS_ON} hosts only"
     if shutil.which(COMPILER, path=SEARCH) is None:
         return "there is no C compiler (package gcc)"

@@ -20,17 +20,22 @@ _log = logging.getLogger(__name__)
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 20.0, 60.0
 """Seconds for a connection, and for an answer."""
 
+STORE_TIMEOUT = 900.0
+"""Seconds for Glance to store what was sent."""
+
 TRIES, PAUSE = 4, 1.0
 """How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a cloud may take: seconds for a connection and for an answer, and how often a call is made."""
+    """How long a cloud may take, in seconds, and how often a call is made."""
 
     connect: float = CONNECT_TIMEOUT
     answer: float = ANSWER_TIMEOUT
+    store: float = STORE_TIMEOUT
     tries: int = TRIES
+    pause: float = PAUSE
 
 
 ENOUGH = Patience()
@@ -68,7 +73,7 @@ class Cloud:
 
     def repeated(self, call: Callable[[], Any], tries: int = 0) -> Any:
         """Call up to `tries` (0: as its patience says) times while the failure is temporary; raises CCImagesError."""
-        pause = PAUSE
+        pause = self.patience.pause
         for left in reversed(range(tries or self.patience.tries)):
             try:
                 with self.translated():

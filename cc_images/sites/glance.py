@@ -33,12 +33,9 @@ from cc_images.sites.base import (
     concerns,
     staged_name,
 )
-from cc_images.sites.cloud import CONNECT_TIMEOUT, ENOUGH, Cloud, Patience
+from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.image_api import NAME, OURS, Body, ImageApi, marked, tags, typed
 from cc_images.sites.queries import Queries
-
-STORE_TIMEOUT = 900.0
-"""Seconds for Glance to store what was sent."""
 
 CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
@@ -157,7 +154,7 @@ class GlanceSite(ImageApi, Queries):
                 tries=1,
                 data=body,
                 headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(len(body))},
-                timeout=(CONNECT_TIMEOUT, STORE_TIMEOUT),
+                timeout=(self._cloud.patience.connect, self._cloud.patience.store),
             )
         except CCImagesError as error:
             if not error.temporary or body.left:

@@ -19,11 +19,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from cc_images.model.stop import Stop
 from cc_images.sites import view as views
 from cc_images.sites.base import Entry, ImageSite, Publication
-from cc_images.sites.push import _Never, _Push
+from cc_images.sites.cloud import PAUSE
+from cc_images.sites.push import PERSEVERANCE, Never, Push
 from cc_images.sites.view import Memory, View, Wish
 
 _log = logging.getLogger(__name__)
@@ -58,6 +60,10 @@ class Terms:
     """Whether it goes over what a person changed."""
     before: bool = False
     """Whether this store's last publication there was this very build."""
+    pause: float = PAUSE
+    """Seconds before a step is tried again; each further pause is twice as long."""
+    perseverance: timedelta = PERSEVERANCE
+    """How long a site that does not answer is asked while the name is vacant."""
 
 
 def publish(
@@ -77,7 +83,8 @@ def publish(
 
     Raises CCImagesError when the site holds several images of the name, or when what it received is not what was sent.
     """
-    push = _Push(site, publication.name, publication, stop=stop, report=report, say=say)
+    push = Push(site, publication.name, publication, stop=stop, report=report, say=say)
+    push.pause, push.perseverance = terms.pause, terms.perseverance
     with site.exclusive(stop):
         push.wish = replace(
             push.wish,
@@ -108,7 +115,7 @@ def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run
 
     Raises CCImagesError for what only a person can decide, and for a young upload of a run that is not one of `ours`.
     """
-    push = _Push(site, name, None, stop=_Never(), report=lambda done: None, say=lambda text: None)
+    push = Push(site, name, None, stop=Never(), report=lambda done: None, say=lambda text: None)
     push.wish = replace(push.wish, ours=ours)
     push.run()
     return [*push.memory.done, *push.notes]

@@ -12,8 +12,9 @@ from datetime import timedelta
 from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.stop import Stop
-from cc_images.sites import cloud, learning, reconcile
+from cc_images.sites import learning, reconcile
 from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Upload
+from cc_images.sites.cloud import PAUSE
 from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Wait
 from cc_images.sites.view import Memory, Wish
 
@@ -31,7 +32,7 @@ NOT_LOST = ("min_disk", "min_ram", "build-name", "build-version", "build-key", "
 """Properties that every image of ours has anew, or that a site gives it."""
 
 
-class _Push:
+class Push:
     """Carries messages between a site and the decisions for one name."""
 
     def __init__(
@@ -58,6 +59,8 @@ class _Push:
         self._seen: tuple[Entry, ...] = ()
         self._error: CCImagesError | None = None
         """The failure that explains why the push is undone, or why it is late."""
+        self.pause, self.perseverance = PAUSE, PERSEVERANCE
+        """Seconds before a step is tried again, and for how long a vacancy is tried to be filled."""
         self._vacant_since: float | None = None
         self._digests: dict[str, str] = {}
 
@@ -161,7 +164,7 @@ class _Push:
         said = f"{self._site.address(self.wish.name)}: NO IMAGE HAS THIS NAME NOW; trying to give it one"
         self._say(said)
         _log.warning("%s", said)
-        return now - self._vacant_since < PERSEVERANCE.total_seconds()
+        return now - self._vacant_since < self.perseverance.total_seconds()
 
     def _filled(self) -> None:
         if not self.memory.vacant:
@@ -230,12 +233,12 @@ class _Push:
 
     def _pause(self, tries: int) -> None:
         """Wait before another try, longer each time, and not once the run is asked to end."""
-        until = time.monotonic() + min(cloud.PAUSE * 2 ** min(tries, 10), LONGEST_PAUSE)
+        until = time.monotonic() + min(self.pause * 2 ** min(tries, 10), LONGEST_PAUSE)
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             time.sleep(min(left, 0.2))
 
 
-class _Never:
+class Never:
     """A request to end that nobody makes."""
 
     def is_set(self) -> bool:

@@ -151,7 +151,15 @@ def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str
 class Repositories:
     """Repositories as they are asked now; parsed indices are kept in `folder` by their digests."""
 
-    def __init__(self, folder: Path, offline: bool = False, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        offline: bool = False,
+        stop: threading.Event | None = None,
+        *,
+        unpacked: int = UNPACKED,
+    ) -> None:
+        self._unpacked = unpacked
         self._folder = folder
         self._offline = offline
         self._stop = stop
@@ -230,9 +238,9 @@ class Repositories:
         content = self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)
         if unpack is not None:
             unpacker = unpack()
-            content = unpacker.decompress(content, UNPACKED)
+            content = unpacker.decompress(content, self._unpacked)
             if not unpacker.eof or unpacker.unused_data:
-                raise ValueError(f"{address}: {name} is torn, in pieces, or larger than {UNPACKED >> 20} MiB")
+                raise ValueError(f"{address}: {name} is torn, in pieces, or larger than {self._unpacked >> 20} MiB")
         found = offers(content.decode(errors="replace"))
         self._keep(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
         return found

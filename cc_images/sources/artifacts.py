@@ -39,6 +39,7 @@ def fetch(
     *,
     stop: threading.Event,
     report: Callable[[int, int], None] = lambda done, total: None,
+    pause: float = PAUSE,
 ) -> Blob:
     """Bring an artifact into the store and return its blob.
 
@@ -56,7 +57,7 @@ def fetch(
         source = opener(artifact, clouds)
         for _ in range(2):
             resumed = partial.size > 0
-            _download(artifact, source, partial, stop, report)
+            _download(artifact, source, partial, stop, report, pause)
             sealed = store.blobs.seal(partial.file, sha512=False)
             if artifact.sha256 in ("", sealed.digest):
                 blob = Blob(store.blobs.place(sealed), sealed.digest, "", sealed.size)
@@ -129,9 +130,10 @@ def _download(
     partial: _Partial,
     stop: threading.Event,
     report: Callable[[int, int], None],
+    first_pause: float,
 ) -> None:
     """Bring the whole file, in as many tries as bring more than there ever was; restarts are few in any case."""
-    fruitless, restarts, most, pause = 0, 0, partial.size, PAUSE
+    fruitless, restarts, most, pause = 0, 0, partial.size, first_pause
     while True:
         try:
             with source(partial.size) as stream:
@@ -152,7 +154,7 @@ def _download(
         most = max(most, partial.size)
         if not error.temporary or fruitless >= TRIES or restarts >= TRIES:
             raise error
-        pause = pause * 2 if fruitless else PAUSE
+        pause = pause * 2 if fruitless else first_pause
         _log.info("%s; tried again in %g s from byte %d on", error.message, pause, partial.size)
         if stop.wait(pause):
             raise Interrupted("the download was ended")

@@ -62,7 +62,12 @@ class State:
 
 
 def look(
-    addresses: Iterable[str], memory: Path, *, offline: bool = False, stop: threading.Event | None = None
+    addresses: Iterable[str],
+    memory: Path,
+    *,
+    offline: bool = False,
+    stop: threading.Event | None = None,
+    patience: float = PATIENCE,
 ) -> State:
     """Ask all addresses at once and remember the answers in the file `memory`.
 
@@ -76,7 +81,7 @@ def look(
             troubles=dict.fromkeys(wanted, "it was not asked (--offline)"),
         )
 
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
 
     def over() -> bool:
         return time.monotonic() > deadline or (stop is not None and stop.is_set())

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from cc_images.api.site_status import mend
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
 from cc_images.model.catalog import Format, Site
-from cc_images.sites import cloud, glance, reconcile
+from cc_images.sites import cloud, reconcile
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience
 from cc_images.sites.glance import GlanceSite
@@ -37,12 +38,11 @@ from tests.unit.sites.test_sites import POINTS, Breaking, Tripping, die, fail, r
 def name(bed: TestBed, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """Return an image name of the test's own, and make the clouds known."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
-    monkeypatch.setattr(cloud, "PAUSE", 0.05)
     monkeypatch.setattr(reconcile, "WAITS", 5)  # a busy SQLite may leave an image in `saving` for good
     return "CC-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
 
 
-QUICK = Patience(answer=10.0)
+QUICK = Patience(answer=10.0, pause=0.05)
 
 
 def site(cloud: str = "metal", patience: Patience = QUICK, **more: Any) -> GlanceSite:
@@ -59,7 +59,9 @@ def publication(folder: Path, name: str, content: bytes, run: str = "r1", **prop
 
 
 def put(to: ImageSite, wanted: Publication, **more: Any) -> Outcome:
-    return publish(to, wanted, Terms(**more), stop=threading.Event())
+    """Publish; `report` and `say` hear of it, and all else is terms."""
+    ears = {each: more.pop(each) for each in ("report", "say") if each in more}
+    return publish(to, wanted, Terms(**{"pause": 0.05} | more), stop=threading.Event(), **ears)
 
 
 def images(name: str, cloud: str = "metal") -> dict[str, str]:
@@ -127,14 +129,16 @@ def test_a_refusal_leaves_the_old_image_in_place(tmp_path: Path, name: str, at: 
 
 
 @pytest.mark.parametrize("at", [2, 3])
-def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(
-    tmp_path: Path, name: str, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cc_images.sites.push.PERSEVERANCE", timedelta(seconds=0.2))
+def test_a_site_that_goes_down_in_the_swap_is_mended_by_the_next_run(tmp_path: Path, name: str, at: int) -> None:
     put(site(), publication(tmp_path, name, b"old"))
     said: list[str] = []
     with pytest.raises(CCImagesError, match=f"metal: {name}: NO IMAGE HAS THIS NAME NOW: the site is down"):
-        put(Breaking(site(), at, True, fail), publication(tmp_path, name, b"new"), say=said.append)
+        put(
+            Breaking(site(), at, True, fail),
+            publication(tmp_path, name, b"new"),
+            say=said.append,
+            perseverance=timedelta(seconds=0.2),
+        )
     assert "NO IMAGE HAS THIS NAME NOW" in said[0]
     put(site(), publication(tmp_path, name, b"new"))
     is_now(name, b"new", b"old")
@@ -366,11 +370,10 @@ def test_an_upload_that_broke_once_is_sent_again(tmp_path: Path, name: str, prox
 def test_a_connection_that_stalls_is_given_up(
     tmp_path: Path, name: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glance, "STORE_TIMEOUT", 3.0)
     monkeypatch.setattr(reconcile, "WAITS", 1)
     proxy.stall_after = 4 << 20
     with pytest.raises(CCImagesError, match="does not answer") as caught:
-        put(site(), publication(tmp_path, name, os.urandom(64 << 20)))
+        put(site(patience=replace(QUICK, store=3.0)), publication(tmp_path, name, os.urandom(64 << 20)))
     assert caught.value.reason == "unreachable"
     proxy.stall_after = None
     put(site(), publication(tmp_path, name, b"new"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ def programs(elements: Elements, used: Iterable[str], environment: Mapping[str, 
     return tuple(sorted(found))
 
 
-def lacking(wanted: Iterable[str]) -> list[str]:
+def lacking(wanted: Iterable[str], path: Sequence[str] = SYSTEM_PATH) -> list[str]:
     """Return which of the programs this host lacks, each with its package."""
-    path = ":".join(SYSTEM_PATH)
-    missing = [each for each in wanted if shutil.which(each, path=path) is None]
+    search = ":".join(path)
+    missing = [each for each in wanted if shutil.which(each, path=search) is None]
     return [f"{each} (package {PACKAGES[each]})" if each in PACKAGES else each for each in missing]
 
 

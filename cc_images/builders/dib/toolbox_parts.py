@@ -23,14 +23,14 @@ TWINS = "twins/"
 """What begins the paths of those that only images of another architecture are built with."""
 
 
-def identity() -> str:
+def identity(versions: Mapping[str, int] = VERSIONS) -> str:
     """Return what stands in keys for the toolbox without its twins."""
-    return _of(FIRST, {path: number for path, number in VERSIONS.items() if not path.startswith(TWINS)})
+    return _of(FIRST, {path: number for path, number in versions.items() if not path.startswith(TWINS)})
 
 
-def identity_of_twins() -> str:
+def identity_of_twins(versions: Mapping[str, int] = VERSIONS) -> str:
     """Return what stands in keys for all that makes and starts twins."""
-    return _of(FIRST_TWINS, {path: number for path, number in VERSIONS.items() if path.startswith(TWINS)})
+    return _of(FIRST_TWINS, {path: number for path, number in versions.items() if path.startswith(TWINS)})
 
 
 def _of(first: str, versions: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,15 +24,18 @@ WRONG = Site(name="wrong", cloud="nowhere", is_baremetal=True)
 AWAY = Site(name="away", cloud="away", is_baremetal=True)
 
 
+def require(whole: Plan, sites: Sequence[Site], offline: bool = False) -> list[str]:
+    """Ask on a host that has loop devices."""
+    return preflight.require(whole, sites, offline, loop_control=Path(os.devnull))
+
+
 @pytest.fixture(autouse=True)
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the host be able to do everything, and let sites answer by their names."""
     for name in ("root.require_host", "inspector.require_host"):
         monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda: None)
     for name in ("user_emulation.require_programs", "guest.require"):
         monkeypatch.setattr(f"cc_images.api.preflight.{name}", lambda wanted: None)
-    (tmp_path / "loop").touch()
-    monkeypatch.setattr(preflight, "LOOP_CONTROL", tmp_path / "loop")
 
     class Opened:
         def __init__(self, site: Site, *rest: object) -> None:
@@ -58,13 +62,13 @@ def plan(*sites: Site) -> Plan:
 
 def test_no_usable_site_is_said_before_a_build() -> None:
     with pytest.raises(UserError, match="no usable entry"):
-        preflight.require(plan(WRONG), (WRONG,))
+        require(plan(WRONG), (WRONG,))
     assert asked == ["wrong"], "once, however many images go there"
 
 
 def test_one_of_several_that_cannot_is_a_note() -> None:
     sites = (GOOD, WRONG, AWAY)
-    assert preflight.require(plan(*sites), sites) == [
+    assert require(plan(*sites), sites) == [
         "site wrong: clouds.yaml has no usable entry nowhere; pushes to it will fail",
         "site away does not answer; pushes to it are tried all the same",
     ]
@@ -73,14 +77,13 @@ def test_one_of_several_that_cannot_is_a_note() -> None:
 def test_a_night_without_a_build_asks_nobody_before() -> None:
     whole = plan(GOOD)
     quiet = replace(whole, tasks=tuple(replace(task, cached=not task.id.startswith("push")) for task in whole.tasks))
-    assert preflight.require(quiet, (GOOD,)) == []
+    assert require(quiet, (GOOD,)) == []
     assert asked == []
 
 
-def test_a_host_without_loop_devices_is_told_before_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(preflight, "LOOP_CONTROL", tmp_path / "nowhere")
+def test_a_host_without_loop_devices_is_told_before_a_build(tmp_path: Path) -> None:
     with pytest.raises(CCImagesError, match="loop devices"):
-        preflight.require(plan(GOOD), (GOOD,))
+        preflight.require(plan(GOOD), (GOOD,), loop_control=tmp_path / "nowhere")
 
 
 def test_a_mirror_that_does_not_answer_is_a_note() -> None:
@@ -96,10 +99,10 @@ def test_a_mirror_that_does_not_answer_is_a_note() -> None:
         else task
         for task in whole.tasks
     )
-    (said,) = preflight.require(replace(whole, tasks=tasks), (GOOD,))
+    (said,) = require(replace(whole, tasks=tasks), (GOOD,))
     assert said.startswith("the mirror http://127.0.0.1:")
     assert "geheim" not in said
-    assert preflight.require(replace(whole, tasks=tasks), (GOOD,), offline=True) == []
+    assert require(replace(whole, tasks=tasks), (GOOD,), offline=True) == []
 
 
 def test_a_dead_site_is_asked_once_for_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

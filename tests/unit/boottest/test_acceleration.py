@@ -20,8 +20,8 @@ from cc_images.model.catalog import Arch
 from tests.conftest import REPOSITORY
 
 
-def accelerated(arch: Arch, memory: Path, *, anew: bool = False) -> bool:
-    return acceleration.acceleration(arch, memory, anew=anew).runs
+def accelerated(arch: Arch, memory: Path, *, anew: bool = False, believed: float = acceleration.DAY) -> bool:
+    return acceleration.acceleration(arch, memory, anew=anew, believed=believed, timeout=0.5).runs
 
 
 @pytest.fixture
@@ -33,11 +33,9 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
     emulator = replace(EMULATORS[Arch.AMD64], program=script.name, uefi=())
-    for module in (qemu, acceleration):
-        monkeypatch.setattr(module, "EMULATORS", {Arch.AMD64: emulator})
+    monkeypatch.setattr(qemu, "EMULATORS", {Arch.AMD64: emulator})
     monkeypatch.setattr("cc_images.boottest.acceleration.platform.machine", lambda: "x86_64")
     monkeypatch.setattr(acceleration, "_kvm_refuses", lambda: "")
-    monkeypatch.setattr(acceleration, "PROBE_TIMEOUT", 0.5)
     return script
 
 
@@ -57,9 +55,7 @@ def test_a_guest_that_hangs_or_does_not_start_is_no_acceleration(emulator: Path,
     assert not accelerated(Arch.AMD64, tmp_path / "memory")
 
 
-def test_that_none_runs_is_asked_again_after_a_day_and_by_doctor(
-    emulator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_that_none_runs_is_asked_again_after_a_day_and_by_doctor(emulator: Path, tmp_path: Path) -> None:
     memory, works = tmp_path / "memory", emulator.stat()
     emulator.write_text("#!/bin/sh\nexit 1\n")
     os.utime(emulator, ns=(works.st_mtime_ns, works.st_mtime_ns))
@@ -67,8 +63,7 @@ def test_that_none_runs_is_asked_again_after_a_day_and_by_doctor(
     emulator.write_text("#!/bin/sh\nexit 33\n")
     os.utime(emulator, ns=(works.st_mtime_ns, works.st_mtime_ns))
     assert not accelerated(Arch.AMD64, memory), "it was asked a moment ago"
-    monkeypatch.setattr(acceleration, "DAY", 0.0)
-    assert accelerated(Arch.AMD64, memory)
+    assert accelerated(Arch.AMD64, memory, believed=0.0)
     emulator.write_text("#!/bin/sh\nexit 1\n")
     os.utime(emulator, ns=(works.st_mtime_ns, works.st_mtime_ns))
     assert accelerated(Arch.AMD64, memory)
@@ -89,10 +84,9 @@ def test_instructions_alone_are_no_acceleration(
 ) -> None:
     firmware = replace(qemu.EMULATORS[Arch.AMD64], uefi=((str(emulator), ""),))
     monkeypatch.setattr(qemu, "EMULATORS", {Arch.AMD64: firmware})
-    monkeypatch.setattr(acceleration, "EMULATORS", {Arch.AMD64: firmware})
     script = "#!/bin/sh\ncase $* in *bios*) {} exec sleep 5;; esac\nexit 33\n"
     emulator.write_text(script.replace("{}", ""))
-    answer = acceleration.acceleration(Arch.AMD64, tmp_path / "memory")
+    answer = acceleration.acceleration(Arch.AMD64, tmp_path / "memory", timeout=0.5)
     assert (answer.runs, answer.why) == (False, "a guest of a few instructions runs, but firmware does not start")
     speaks = 'for w; do case $w in file,*) echo "BdsDxe: x" > "${w##*path=}";; esac; done;'
     emulator.write_text(script.replace("{}", speaks))
@@ -100,7 +94,7 @@ def test_instructions_alone_are_no_acceleration(
 
 
 def test_a_host_that_kept_a_guest_silent_is_distrusted_for_a_day_and_said_once(
-    emulator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    emulator: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = tmp_path / "accelerators.json"
     assert accelerated(Arch.AMD64, memory)
@@ -112,8 +106,7 @@ def test_a_host_that_kept_a_guest_silent_is_distrusted_for_a_day_and_said_once(
     ]
     answer = acceleration.acceleration(Arch.AMD64, memory)
     assert (answer.runs, answer.why) == (False, "no sign of it (bios)")
-    monkeypatch.setattr(acceleration, "DAY", 0.0)
-    assert accelerated(Arch.AMD64, memory)
+    assert accelerated(Arch.AMD64, memory, believed=0.0)
 
 
 def test_an_answer_of_a_probe_that_started_no_firmware_is_asked_again(emulator: Path, tmp_path: Path) -> None:

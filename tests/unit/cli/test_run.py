@@ -325,7 +325,7 @@ def test_names_that_are_no_text_are_written_all_the_same(cli: Cli, store: Store,
     assert cli(*PUSH, "--metrics", ".").returncode == 0, "a complaint, no end"
 
 
-def test_a_command_that_takes_too_long_is_ended_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cc_images.api.followup.PATIENCE", 0.3)
-    (said,) = followup.follow_up(None, {"state": "ok"}, "x", followup.FollowUp(notify="sh -c 'sleep 60; echo s3cret'"))
+def test_a_command_that_takes_too_long_is_ended_and_not_quoted() -> None:
+    wishes = followup.FollowUp(notify="sh -c 'sleep 60; echo s3cret'", patience=0.3)
+    (said,) = followup.follow_up(None, {"state": "ok"}, "x", wishes)
     assert said == "--notify: sh took longer than 0 seconds, and was ended"

@@ -10,7 +10,6 @@ import pytest
 
 from cc_images.config.variables import expanded
 from cc_images.errors import UserError
-from cc_images.host import named_files as module
 from cc_images.host.named_files import missing_files, named_files, stamp
 
 
@@ -58,11 +57,10 @@ def test_an_edit_changes_the_stamp(file: Path) -> None:
     assert stamp(file) != before
 
 
-def test_a_folder_of_too_many_files_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 1)
+def test_a_folder_of_too_many_files_is_refused(file: Path) -> None:
     (file.parent / "two").touch()
     with pytest.raises(UserError, match="has more than 1 files"):
-        stamp(file.parent)
+        stamp(file.parent, most=1)
 
 
 def test_files_of_an_address_that_are_not_here_are_named() -> None:

@@ -111,10 +111,9 @@ def test_the_end_of_the_output_is_never_lost_and_no_line_is_long(tmp_path: Path)
     assert (tmp_path / "log").stat().st_size > 20_000_000
 
 
-def test_a_log_has_a_limit_and_the_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "LOG", 100_000)
+def test_a_log_has_a_limit_and_the_last_lines(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
-        process.run(["sh", "-c", "seq 1 100000; echo the end"], output=process.Output(log=log))
+        process.run(["sh", "-c", "seq 1 100000; echo the end"], output=process.Output(log=log, limit=100_000))
     text = (tmp_path / "log").read_text()
     assert len(text) < 200_000
     assert "left out but for the last lines" in text

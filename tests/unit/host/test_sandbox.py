@@ -17,37 +17,31 @@ def as_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sudo: str) -> None:
     (tmp_path / "sudo").chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(root, "TOOLS", {"sh": "dash"})
 
 
 def test_a_refused_sudo_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_user(monkeypatch, tmp_path, "echo 'sudo: a password is required' >&2; exit 1")
-    monkeypatch.setattr(root, "_kernel_has_fat", lambda: True)
     with pytest.raises(UserError, match="`sudo -n` was refused: sudo: a password is required") as caught:
-        root.require_host()
+        root.require_host({"sh": "dash"})
     assert "sudo -v" in caught.value.hint
     assert caught.value.exit_code == 2
 
 
 def test_a_granted_sudo_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_user(monkeypatch, tmp_path, "exit 0")
-    monkeypatch.setattr(root, "_kernel_has_fat", lambda: True)
-    root.require_host()
+    root.require_host({"sh": "dash"})
     assert root.as_root() == ("sudo", "-n", "--")
 
 
-def test_every_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root, "TOOLS", {"no-such-tool": "a-package", "sh": "dash", "nor-this": "another"})
+def test_every_missing_tool_is_named_with_its_package() -> None:
     with pytest.raises(
         CCImagesError, match=r"no-such-tool \(package a-package\), nor-this \(package another\)"
     ) as caught:
-        root.require_host()
+        root.require_host({"no-such-tool": "a-package", "sh": "dash", "nor-this": "another"})
     assert caught.value.exit_code == 3
 
 
-def test_fat_needs_a_driver_or_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root, "TOOLS", {})
-    monkeypatch.setattr(root, "SYSTEM_PATH", ("/nowhere",))
-    monkeypatch.setattr(root, "_kernel_has_fat", lambda: False)
+def test_fat_needs_a_driver_or_fuse() -> None:
+    assert "fusefat" not in root.build_tools(kernel_has_fat=True)
     with pytest.raises(CCImagesError, match="fusefat; this kernel has no FAT driver"):
-        root.require_host()
+        root.require_tools(root.build_tools(kernel_has_fat=False), ("/nowhere",))

@@ -18,7 +18,6 @@ import pytest
 
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Format, Site
-from cc_images.sites import cloud
 from cc_images.sites.directory import DirectorySite
 from cc_images.sites.publish import Terms, publish, recover
 from tests.unit.sites.test_sites import (
@@ -33,12 +32,6 @@ from tests.unit.sites.test_sites import (
     site_at,
     today,
 )
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for long."""
-    monkeypatch.setattr(cloud, "PAUSE", 0.001)
 
 
 @pytest.fixture

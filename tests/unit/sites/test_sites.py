@@ -17,8 +17,9 @@ import pytest
 
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.catalog import Format, Site
-from cc_images.sites import cloud, open_site
+from cc_images.sites import open_site
 from cc_images.sites.base import Entry, ImageSite, Publication
+from cc_images.sites.cloud import Patience
 from cc_images.sites.directory import DirectorySite
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, Terms, publish, recover
@@ -51,7 +52,7 @@ def publication(tmp_path: Path, content: bytes, **properties: str) -> Publicatio
 
 
 def put(site: ImageSite, wanted: Publication) -> Outcome:
-    return publish(site, wanted, stop=threading.Event())
+    return publish(site, wanted, Terms(pause=0.01), stop=threading.Event())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -163,12 +164,6 @@ def refuse() -> None:
 
 def die() -> None:
     os._exit(9)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for long."""
-    monkeypatch.setattr(cloud, "PAUSE", 0.01)
 
 
 POINTS = [(at, after) for at in (1, 2, 3) for after in (False, True)]
@@ -386,8 +381,8 @@ def test_a_keystone_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.M
     """Two sites that log in at once met a Keystone whose database was locked."""
     from keystoneauth1.exceptions import InternalServerError
 
-    monkeypatch.setattr(cloud, "PAUSE", 0.0)
-    site, answers = GlanceSite(Site(name="kvm", cloud="kvm"), Format.RAW), [InternalServerError("locked"), None]
+    site = GlanceSite(Site(name="kvm", cloud="kvm"), Format.RAW, Patience(pause=0.0))
+    answers = [InternalServerError("locked"), None]
 
     def call() -> str:
         if (trouble := answers.pop(0)) is not None:

@@ -155,10 +155,10 @@ def test_an_index_may_be_packed_otherwise(
     assert found.changed({"vim": "9.0"}, "amd64", indices) == ["vim 9.0 → 9.1"]
 
 
-def test_an_index_that_unpacks_without_end_is_none(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cc_images.sources.apt.UNPACKED", 20)
+def test_an_index_that_unpacks_without_end_is_none(bed: Bed, tmp_path: Path) -> None:
     digest = bed.release("1", vim="9.0", other="1")
-    assert Repositories(tmp_path).changed({"vim": "9.0"}, "amd64", {bed.address: digest}) is None
+    small = Repositories(tmp_path, unpacked=20)
+    assert small.changed({"vim": "9.0"}, "amd64", {bed.address: digest}) is None
 
 
 def test_a_suite_that_apt_avoids_offers_nothing(bed: Bed, tmp_path: Path) -> None:

@@ -61,7 +61,6 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(artifacts, "PAUSE", 0.01)
     monkeypatch.setattr(Server, "requests", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as httpd:
         threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
@@ -77,7 +76,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def fetched(store: Store, url: str, sha256: str = "") -> bytes:
-    blob = artifacts.fetch(Download(url=url, sha256=sha256), store, {}, stop=threading.Event())
+    blob = artifacts.fetch(Download(url=url, sha256=sha256), store, {}, stop=threading.Event(), pause=0.005)
     return blob.path.read_bytes()
 
 
@@ -180,7 +179,7 @@ def test_a_download_can_be_ended(store: Store, server: str) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Interrupted):
-        artifacts.fetch(Download(url=f"{server}/tool"), store, {}, stop=stop)
+        artifacts.fetch(Download(url=f"{server}/tool"), store, {}, stop=stop, pause=0.01)
 
 
 def test_unfinished_downloads_are_forgotten_in_the_end(store: Store, server: str) -> None:
@@ -195,7 +194,7 @@ def test_unfinished_downloads_are_forgotten_in_the_end(store: Store, server: str
 
 def test_a_cloud_that_nobody_knows_is_named(store: Store) -> None:
     with pytest.raises(CCImagesError, match=r"site s: clouds\.yaml has no usable entry s"):
-        artifacts.fetch(Download(object="c/o", site="s"), store, {}, stop=threading.Event())
+        artifacts.fetch(Download(object="c/o", site="s"), store, {}, stop=threading.Event(), pause=0.01)
 
 
 class Trickster(BaseHTTPRequestHandler):
@@ -217,7 +216,6 @@ class Trickster(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def trickster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., bytes]], str]]:
-    monkeypatch.setattr(artifacts, "PAUSE", 0.005)
     monkeypatch.setattr(Trickster, "seen", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), Trickster) as httpd:
         threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()

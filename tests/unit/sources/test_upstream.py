@@ -169,13 +169,12 @@ def test_an_answer_that_breaks_off_is_no_answer(tmp_path: Path) -> None:
         server.shutdown()
 
 
-def test_a_server_that_never_ends_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "PATIENCE", 0.5)
+def test_a_server_that_never_ends_is_left(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/InRelease"
-        assert list(upstream.look([address], tmp_path / "upstream.json").troubles) == [address]
+        assert list(upstream.look([address], tmp_path / "upstream.json", patience=0.5).troubles) == [address]
         server.shutdown()
 
 

@@ -269,12 +269,13 @@ def test_what_killed_writers_have_left_is_counted_and_swept(store: Store) -> Non
 
 
 def test_a_lock_that_is_held_is_said_and_given_up_at_the_first_wish(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(files, "SOON", 0.1)
     stop = threading.Event()
     with store.lock("runs"):
         threading.Timer(0.5, stop.set).start()
+        with pytest.raises(Interrupted):
+            files.wait_for_lock(store.lock_path("runs"), stop=stop, soon=0.1)
         with pytest.raises(Interrupted), Store(store.root, stop).lock("runs"):
             pass
     assert "waiting for another cc-images, which holds" in caplog.text

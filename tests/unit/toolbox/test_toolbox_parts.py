@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 
-import pytest
-
 from cc_images.builders.dib import command, toolbox_parts, twins
 from cc_images.host.sandbox import TOOLBOX
 from cc_images.model.catalog import Arch
@@ -37,20 +35,19 @@ def test_the_versions_are_of_files_that_are_there() -> None:
     assert all(number > 1 for number in toolbox_parts.VERSIONS.values())
 
 
-def test_a_raised_version_moves_the_keys_of_those_that_use_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, twins_before = command.tools(Arch.AMD64)["toolbox"], twins.digest()
-    monkeypatch.setattr(toolbox_parts, "VERSIONS", {"tar": 99})
-    assert command.tools(Arch.AMD64)["toolbox"] not in (before, toolbox_parts.FIRST)
-    assert twins.digest() == twins_before
-    monkeypatch.setattr(toolbox_parts, "VERSIONS", {"twins/programs": 99})
-    assert command.tools(Arch.AMD64)["toolbox"] == toolbox_parts.FIRST
-    assert twins.digest() != twins_before
+def test_a_raised_version_moves_the_keys_of_those_that_use_the_part() -> None:
+    assert command.tools(Arch.AMD64)["toolbox"] == toolbox_parts.identity()
+    tar, programs = {"tar": 99}, {"twins/programs": 99}
+    assert toolbox_parts.identity(tar) not in (toolbox_parts.identity(), toolbox_parts.FIRST)
+    assert toolbox_parts.identity_of_twins(tar) == toolbox_parts.FIRST_TWINS
+    assert toolbox_parts.identity(programs) == toolbox_parts.FIRST
+    assert toolbox_parts.identity_of_twins(programs) != toolbox_parts.FIRST_TWINS
 
 
-def test_keys_of_before_there_were_versions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolbox_parts, "VERSIONS", {})
-    assert command.tools(Arch.AMD64)["toolbox"] == "f58f73cfabed3a5b4fc995f730fd9244969ba32d6edd4b7e2cfe85a33be56f59"
-    assert twins.digest() == "3fc023aa821739d8e74fa1e6cb42fd34e035a0411f83d70c9c325f06e1c3a46d"
+def test_keys_of_before_there_were_versions_stay() -> None:
+    assert toolbox_parts.identity({}) == "f58f73cfabed3a5b4fc995f730fd9244969ba32d6edd4b7e2cfe85a33be56f59"
+    assert toolbox_parts.identity_of_twins({}) == "3fc023aa821739d8e74fa1e6cb42fd34e035a0411f83d70c9c325f06e1c3a46d"
+    assert twins.digest() == toolbox_parts.identity_of_twins()
 
 
 if __name__ == "__main__":
