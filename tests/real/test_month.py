@@ -49,7 +49,7 @@ class Month(Project):
 
     def on(self, day: int, minute: int = 0, **environment: str) -> subprocess.Popen[str]:
         """Start the scheduled run of a day."""
-        return self.start_module("tests.dated", self.moment(day, minute), *COMMAND, **environment)
+        return self.start_module("tests.support.dated", self.moment(day, minute), *COMMAND, **environment)
 
     @staticmethod
     def moment(day: int, minute: int = 0) -> str:
@@ -157,7 +157,7 @@ def check(month: Month, day: int, codes: tuple[str, ...]) -> None:
 
 
 def test_the_clock_is_that_of_the_day(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "tests.dated", "2127-03-05T03:00:00", "list"]
+    program = [sys.executable, "-m", "tests.support.dated", "2127-03-05T03:00:00", "list"]
     environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
     write_files(tmp_path, images="CC-X: {eol: 2127-03-04}\n")
     said = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""cc-images on another day: `python -m tests.dated 2027-03-05T03:00:00 WORD…`; its clock goes on from there."""
+"""cc-images on another day: `python -m tests.support.dated 2027-03-05T03:00:00 WORD…`; its clock goes on from there."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Real Keystone and Glance on loopback, from PyPI, for tests and for a developer at the prompt.
 
-    python -m tests.testbed FOLDER     # two sites, until Ctrl-C; prints how to use them
+    python -m tests.support.testbed FOLDER     # two sites, until Ctrl-C; prints how to use them
 
 One Keystone, and a Glance for each site in a region of its own. clouds.yaml has `<site>` for the ordinary user "demo",
 `<site>-other` for one of another project, and `<site>-admin` for the administrator. No root, nothing outside FOLDER and
