@@ -1,4 +1,4 @@
-"""Decisions of publishing, as deep as two minutes allow; the short ones are in `tests/test_reconcile.py`."""
+"""Decisions of publishing, as deep as two minutes allow; the short ones are in `tests/unit/sites/test_reconcile.py`."""
 
 from __future__ import annotations
 
