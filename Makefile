@@ -38,7 +38,7 @@ $(VENV)/.foreign: $(VENV)/.ready script/setup
 image: setup $(FOREIGN)  ## build the default image (TAG=cc-debian12), boot it, and publish it to the local site
 	$(BIN)/cc-images -b -p -a $(ARCH) $(TAG)
 
-images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64; by default all that the README says are built
+images: setup $(VENV)/.foreign  ## the same with TAGS, and ARM64_TAGS for arm64; by default all that docs/verified.md names
 	$(BIN)/cc-images -b -p -a $(HOST) $(TAGS)
 	$(BIN)/cc-images -b -p -a arm64 $(ARM64_TAGS)
 
@@ -71,7 +71,7 @@ sites: setup  ## run a Keystone and two Glances on loopback for trying out, unti
 	folder=$(or $(FOLDER),$$(mktemp -d)); trap '[ -n "$(FOLDER)" ] || rm -rf "$$folder"' EXIT; \
 	$(BIN)/python -m tests.support.testbed "$$folder"
 
-bench: setup $(VENV)/.foreign  ## measure what the README claims
+bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
 	PYTHONPATH=. $(BIN)/python -m bench.cache

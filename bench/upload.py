@@ -40,7 +40,7 @@ def timed_and_removed(site: GlanceSite, work: Callable[[], str]) -> float:
     began = time.monotonic()
     image = work()
     seconds = time.monotonic() - began
-    site._call("DELETE", f"/images/{image}")
+    site.call("DELETE", f"/images/{image}")
     return seconds
 
 
@@ -58,9 +58,9 @@ def upload(site: GlanceSite, publication: Publication) -> str:
 
 def curl(site: GlanceSite, path: Path) -> str:
     """Create a record and send the file with curl, as a person would by hand; return the image's id."""
-    connection = site._cloud.connection()
+    connection = site.cloud.connection()
     record = {"name": "curl", "disk_format": "raw", "container_format": "bare"}
-    image = site._call("POST", "/images", json=record)["id"]
+    image = site.call("POST", "/images", json=record)["id"]
     endpoint = connection.image.get_endpoint().rstrip("/").removesuffix("/v2")
     headers = [f"X-Auth-Token: {connection.session.get_token()}", "Content-Type: application/octet-stream"]
     subprocess.run(

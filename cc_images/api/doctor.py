@@ -63,7 +63,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield _root()
     yield _network()
     yield from _layouts(config, store)
-    yield from _emulation(arches)
+    yield from emulation(arches)
     for arch in arches:
         yield from _boots(arch, config, store)
     yield _space(store)
@@ -120,13 +120,14 @@ def _root() -> Finding:
     return Finding(subject="root and namespaces", state=State.FINE, text=text)
 
 
-def _emulation(arches: list[Arch]) -> Iterator[Finding]:
+def emulation(arches: list[Arch]) -> Iterator[Finding]:
+    """Say of each architecture that is not this host's how its programs would run in builds."""
     for arch in filter(user_emulation.is_foreign, arches):
         subject, emulator = f"builds for {arch}", user_emulation.USER_EMULATORS[arch]
         if not user_emulation.runs_programs(arch):
             text = f"programs for {arch.machine} do not run here: {arch} is left out, and refused where -a names it"
             yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"install {emulator.package}")
-        elif not _has_binfmt_misc():
+        elif not has_binfmt_misc():
             text = "this kernel has no binfmt_misc, by which it starts an emulator"
             yield Finding(
                 subject=subject, state=State.LACK, text=text, remedy="load the kernel's module: modprobe binfmt_misc"
@@ -143,7 +144,8 @@ def _emulation(arches: list[Arch]) -> Iterator[Finding]:
             yield Finding(subject=subject, state=State.FINE, text=text)
 
 
-def _has_binfmt_misc() -> bool:
+def has_binfmt_misc() -> bool:
+    """Say whether the kernel can hand programs to interpreters, or has a module for it (binfmt_misc)."""
     return "binfmt_misc" in Path("/proc/filesystems").read_text().split() or _module("binfmt_misc")
 
 

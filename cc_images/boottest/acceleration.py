@@ -65,7 +65,7 @@ def acceleration(
     now = time.time()
     if platform.machine() != arch.machine:
         return Answer(runs=False, asked=now, why=f"this host is {platform.machine()}")
-    if why := _kvm_refuses():
+    if why := kvm_refuses():
         return Answer(runs=False, asked=now, why=why)
     known = record_files.entries(memory, record_shapes.AcceleratorShape)
     found = known.get(_host(arch))
@@ -89,7 +89,7 @@ def _remember(arch: Arch, memory: Path, answer: Answer, known: dict[str, Json]) 
     return answer
 
 
-def _kvm_refuses() -> str:
+def kvm_refuses() -> str:
     """Return why KVM is out of the question, or an empty string."""
     if not os.path.exists("/dev/kvm"):
         return "there is no /dev/kvm"

@@ -72,13 +72,13 @@ def _watch(guest: Guest, found: BootResult, stop: Stop, report: Callable[[Level]
             found.silent = True
             return found.fail(ahead, "KVM stopped the machine (internal error)")
         waited = guest.now - since - (guest.starved - without_core)
-        if late := _late(guest, ahead, waited, found.reached):
+        if why := overdue(guest, ahead, waited, found.reached):
             if ahead is Level.CLOUD_INIT and _finished(guest, stop):  # it may log elsewhere
                 guest.console.levels[Level.CLOUD_INIT] = guest.now
                 continue
             _note_host(guest, found)
             found.silent = ahead in BEFORE_LOGIN and guest.now - guest.heard > waited / 2
-            return found.fail(ahead, late)
+            return found.fail(ahead, why)
         time.sleep(LOOK)
     if goal is Level.CLOUD_INIT:
         _await_login(guest, found, stop)
@@ -130,7 +130,7 @@ def _finished(guest: Guest, stop: Stop) -> bool:
     return bool(answers) and answers[0].code == 0
 
 
-def _late(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> str:
+def overdue(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> str:
     """Return why a level that is waited for will not come any more, or an empty string."""
     console = guest.console
     if ahead is Level.CLOUD_INIT:

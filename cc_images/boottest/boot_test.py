@@ -86,7 +86,7 @@ class BootTest:
         with ThreadPoolExecutor(max(1, min(self.at_once, len(firmwares))), thread_name_prefix="guest") as pool:
             found = pool.map(lambda each: self._with(each, contract), firmwares)
             climbs = dict(zip(firmwares, found, strict=True))
-        _compare(climbs)
+        compare(climbs)
         # from ssh on the guest itself has said what is wrong, and the console tells nothing of it
         silent = (Level.SYSTEM, Level.CHECKS)
         stuck = next((each for each, climb in climbs.items() if climb.failed and climb.failed not in silent), None)
@@ -133,7 +133,7 @@ class BootTest:
                 shutil.copy(guest.serial, self.serial_log(firmware))
 
 
-def _compare(climbs: Mapping[Firmware, BootResult]) -> None:
+def compare(climbs: Mapping[Firmware, BootResult]) -> None:
     """Fail what two boots of one image must not have in common."""
     keys: dict[str, Firmware] = {}
     machine_ids: dict[str, Firmware] = {}

@@ -38,7 +38,7 @@ class Emulator:
 
 
 # Goes into long mode with paging (one page of 2 MiB at 0), writes and reads the second MiB, asks cpuid, and writes 0x10
-# to port 0xf4: QEMU's isa-debug-exit ends with (0x10 << 1) | 1. Source: tests/support/probe.S, from which a test assembles it.
+# to port 0xf4: QEMU's isa-debug-exit ends with (0x10 << 1) | 1. A test assembles it from tests/support/probe.S.
 _BOOT_SECTOR = (
     bytes.fromhex(
         "fa31c08ed88ec08ed0bc007ce4920c02e692fcbf001089fe6631c0b9000c66f3abc7040320c78400100330c7840020830066b8001000"

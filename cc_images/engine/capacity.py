@@ -49,7 +49,7 @@ class Host:
     @classmethod
     def here(cls, free_bytes: int) -> Host:
         """Return this host, with `free_bytes` in the store."""
-        return cls(cores=len(os.sched_getaffinity(0)), memory=_free_mib(), disk=free_bytes >> 20)
+        return cls(cores=len(os.sched_getaffinity(0)), memory=free_mib(), disk=free_bytes >> 20)
 
     @property
     def guests_at_once(self) -> int:
@@ -156,7 +156,7 @@ def _measured(most: int) -> int:
     return int(most * MARGIN)
 
 
-def _free_mib() -> int:
+def free_mib() -> int:
     """Return the memory that programs may use, in MiB: what the kernel has, and what this control group may have."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):

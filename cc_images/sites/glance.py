@@ -54,11 +54,11 @@ class GlanceSite(ImageApi, Queries):
 
     def place(self) -> str:
         """Return the project's id."""
-        return self._project()
+        return self.project()
 
     def first_visibility(self) -> str:
         """Return what Chameleon's own scripts give a first image: public in the project `openstack`, else shared."""
-        project = self._cloud.repeated(lambda: self._cloud.connection().current_project)
+        project = self.cloud.repeated(lambda: self.cloud.connection().current_project)
         return "public" if project is not None and project.get("name") == "openstack" else "shared"
 
     @contextmanager
@@ -72,7 +72,7 @@ class GlanceSite(ImageApi, Queries):
 
     def find(self, name: str) -> list[Entry]:
         """Return the project's images with this name that have data, hidden and deactivated ones too."""
-        found = [*self._list(name=name), *self._list(name=name, os_hidden="true")]
+        found = [*self.listed(name=name), *self.listed(name=name, os_hidden="true")]
         return [entry for entry in found if entry.complete]
 
     # -- observe ----------------------------------------------------------------------------------------------------
@@ -86,24 +86,24 @@ class GlanceSite(ImageApi, Queries):
             holders = [entry for entry in before if entry.name == name]
             names = [name, *(each for entry in holders for each in islice(archive_names(entry), CANDIDATES))]
             seen = {entry.id: entry for entry in before if entry.name not in names and not entry.hidden}
-            seen |= {entry.id: entry for entry in [*self._list(name=_any(names)), *self._hidden(name)]}
+            seen |= {entry.id: entry for entry in [*self.listed(name=_any(names)), *self._hidden(name)]}
             if {entry.id for entry in seen.values() if entry.name == name} == {entry.id for entry in holders}:
                 return list(seen.values())
-        found = [*self._list(name=name), *self._hidden(name), *self._list(**{NAME: name})]
-        found += [*self._list(tag=f"{OURS}:archives={name}"), *self._list(tag=f"{OURS}:target={name}")]
+        found = [*self.listed(name=name), *self._hidden(name), *self.listed(**{NAME: name})]
+        found += [*self.listed(tag=f"{OURS}:archives={name}"), *self.listed(tag=f"{OURS}:target={name}")]
         if lost:
-            found += [entry for entry in self._list(status="in:queued,saving") if concerns(entry, name)]
+            found += [entry for entry in self.listed(status="in:queued,saving") if concerns(entry, name)]
         return list({entry.id: entry for entry in found}.values())
 
     def observe_each(self, names: Sequence[str]) -> dict[str, list[Entry]]:
         """Return what concerns each name, from one list of all images of the project: two calls, one a further page."""
         if len(names) == 1:
             return super().observe_each(names)
-        every = [*self._list(), *self._list(os_hidden="true")] if names else []
+        every = [*self.listed(), *self.listed(os_hidden="true")] if names else []
         return {name: [entry for entry in every if concerns(entry, name)] for name in names}
 
     def _hidden(self, name: str) -> list[Entry]:
-        return [entry for entry in self._list(os_hidden="true") if concerns(entry, name)]
+        return [entry for entry in self.listed(os_hidden="true") if concerns(entry, name)]
 
     # -- act --------------------------------------------------------------------------------------------------------
 
@@ -133,34 +133,34 @@ class GlanceSite(ImageApi, Queries):
             changes["visibility"] = wanted.visibility
         if wanted.protected != entry.protected:
             changes["protected"] = wanted.protected
-        return self._patch(entry.id, changes)
+        return self.patch(entry.id, changes)
 
     def _describe(self, step: Describe, publication: Publication) -> Entry:
         """Set properties and visibility; properties that nobody asks for any more stay."""
         changes = typed(publication.properties)
         if step.visibility and step.visibility != step.entry.visibility:
             changes["visibility"] = step.visibility
-        return self._patch(step.entry.id, changes, known={*step.entry.properties, "visibility"})
+        return self.patch(step.entry.id, changes, known={*step.entry.properties, "visibility"})
 
     def _upload(self, step: Upload, publication: Publication, body: Body) -> Entry | None:
         """Create the image, unless it is there, and send the bytes."""
         if step.entry is None:
             self._create(step, publication)
-        self._check_visibility(step.id, step.visibility)
+        self.check_visibility(step.id, step.visibility)
         try:
-            self._call(
+            self.call(
                 "PUT",
                 f"/images/{step.id}/file",
                 tries=1,
                 data=body,
                 headers={"Content-Type": "application/octet-stream", "X-OpenStack-Image-Size": str(len(body))},
-                timeout=(self._cloud.patience.connect, self._cloud.patience.store),
+                timeout=(self.cloud.patience.connect, self.cloud.patience.store),
             )
         except CCImagesError as error:
             if not error.temporary or body.left:
                 raise
             raise Broken(error.message, hint=error.hint, reason=error.reason, temporary=True) from error
-        return self._get(step.id)
+        return self.get(step.id)
 
     def _create(self, step: Upload, publication: Publication) -> None:
         """Create an empty image. An answer that was not seen is replaced by a look."""
@@ -179,27 +179,27 @@ class GlanceSite(ImageApi, Queries):
         }
         record |= typed(publication.properties) | {NAME: publication.name}
         try:
-            self._call("POST", "/images", tries=1, json=record)
+            self.call("POST", "/images", tries=1, json=record)
         except CCImagesError as error:
-            made = self._get(step.id) if error.temporary else None
+            made = self.get(step.id) if error.temporary else None
             if made is None:
                 raise
             if made.target != publication.name:  # the image was stored, and its tags were not
-                self._patch(step.id, {"tags": record["tags"]})
+                self.patch(step.id, {"tags": record["tags"]})
 
-    def _check_visibility(self, image_id: str, wanted: str) -> None:
+    def check_visibility(self, image_id: str, wanted: str) -> None:
         """Ask for the wanted visibility and take it back, while the image is empty and has its temporary name.
 
         Everybody may have private and shared images; for others the site may refuse.
         """
         if wanted in ("", "private", "shared"):
             return
-        self._patch(image_id, {"visibility": wanted})
-        self._patch(image_id, {"visibility": "private"})
+        self.patch(image_id, {"visibility": wanted})
+        self.patch(image_id, {"visibility": "private"})
 
     def _delete(self, entry: Entry) -> None:
         """Delete an image that is as it was seen; one that is gone already is fine."""
-        now = self._get(entry.id)
+        now = self.get(entry.id)
         if now is None:
             return
         if (now.name, now.archives, now.target, now.protected) != (
@@ -213,7 +213,7 @@ class GlanceSite(ImageApi, Queries):
                 hint="see who else works with this image",
                 reason=Reason.CONFLICT,
             )
-        self._call("DELETE", f"/images/{entry.id}", tries=1, missing_is_fine=True, timeout=None)
+        self.call("DELETE", f"/images/{entry.id}", tries=1, missing_is_fine=True, timeout=None)
 
 
 def _any(names: Sequence[str]) -> str:

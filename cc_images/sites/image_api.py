@@ -48,44 +48,45 @@ class ImageApi:
 
     def __init__(self, site: Site, patience: Patience = ENOUGH, cloud: Cloud | None = None) -> None:
         self._site = site
-        self._cloud = cloud or Cloud(site.name, site.cloud, patience)
+        self.cloud = cloud or Cloud(site.name, site.cloud, patience)
         self._base = ""
 
-    def _list(self, **query: str) -> list[Entry]:
+    def listed(self, **query: str) -> list[Entry]:
         """Return the project's images that match, all pages."""
         found: dict[str, Entry] = {}
         path: str | None = "/images"
-        parameters: Mapping[str, str] | None = {"owner": self._project(), "limit": PAGE, **query}
+        parameters: Mapping[str, str] | None = {"owner": self.project(), "limit": PAGE, **query}
         while path:
-            images, following = self._call("GET", path, params=parameters, read=_page)
+            images, following = self.call("GET", path, params=parameters, read=_page)
             found |= {image.id: image for image in images}
             path, parameters = following.removeprefix("/v2") or None, None
         return list(found.values())
 
     def _tags(self, image_id: str) -> list[str]:
-        return list(self._call("GET", f"/images/{image_id}")["tags"])
+        return list(self.call("GET", f"/images/{image_id}")["tags"])
 
-    def _get(self, image_id: str) -> Entry | None:
+    def get(self, image_id: str) -> Entry | None:
         """Return an image; None if there is none of this id."""
-        found: Entry | None = self._call(
+        found: Entry | None = self.call(
             "GET", f"/images/{image_id}", missing_is_fine=True, read=lambda answer: entry(answer) if answer else None
         )
         return found
 
-    def _patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> Entry:
+    def patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> Entry:
         """Change what an image has, in one call, once; of properties, `known` are those that it has already."""
         body = [
             {"op": "replace" if known is None or name in known else "add", "path": f"/{name}", "value": value}
             for name, value in changes.items()
         ]
         headers = {"Content-Type": PATCH_TYPE}
-        changed: Entry = self._call("PATCH", f"/images/{image_id}", tries=1, json=body, headers=headers, read=entry)
+        changed: Entry = self.call("PATCH", f"/images/{image_id}", tries=1, json=body, headers=headers, read=entry)
         return changed
 
-    def _project(self) -> str:
-        return str(self._cloud.repeated(lambda: self._cloud.connection().session.get_project_id()))
+    def project(self) -> str:
+        """Return the id of the project that the connection is for."""
+        return str(self.cloud.repeated(lambda: self.cloud.connection().session.get_project_id()))
 
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
@@ -104,10 +105,10 @@ class ImageApi:
         headers = {"Accept": "application/json", **arguments.pop("headers", {})}
 
         def call() -> Any:
-            answer = self._cloud.connection().session.request(
+            answer = self.cloud.connection().session.request(
                 f"{self._endpoint()}{path}",
                 method,
-                timeout=timeout or (self._cloud.patience.connect, self._cloud.patience.answer),
+                timeout=timeout or (self.cloud.patience.connect, self.cloud.patience.answer),
                 raise_exc=False,
                 status_code_retries=0,
                 connect_retries=0,
@@ -116,12 +117,12 @@ class ImageApi:
             )
             return self._checked(answer, method, missing_is_fine, read)
 
-        return self._cloud.repeated(call, tries)
+        return self.cloud.repeated(call, tries)
 
     def _endpoint(self) -> str:
         """Return the address that paths are below, as clouds.yaml or the catalogue says."""
         if not self._base:
-            connection = self._cloud.connection()
+            connection = self.cloud.connection()
             config = connection.config
             found = config.get_endpoint("image") or connection.session.get_endpoint(
                 service_type="image",

@@ -148,12 +148,13 @@ class ImageFolder:
             return False
         if not self._locked:
             return not said.get("inode")  # written by a version that made no note
-        fits = bool(self._hashed(file, status) == said["sha512"])
+        fits = bool(self.hashed(file, status) == said["sha512"])
         if fits and sidecar is not None:
             self._write(sidecar, said | note(status))
         return fits
 
-    def _hashed(self, file: Path, status: os.stat_result) -> str:
+    def hashed(self, file: Path, status: os.stat_result) -> str:
+        """Return a file's sha512; it is read once for as long as it is not changed."""
         key = (status.st_ino, status.st_mtime_ns, status.st_size)
         if key not in self._digests:
             with file.open("rb") as opened:

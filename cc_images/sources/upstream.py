@@ -74,7 +74,7 @@ def look(
     An address that does not answer, or `offline`, is taken for what was remembered of it, and is among the troubles.
     """
     wanted = sorted(set(addresses))
-    known = _remembered(memory)
+    known = remembered(memory)
     if offline or not wanted:
         return State(
             digests={address: known[address].digest for address in wanted if address in known},
@@ -183,7 +183,8 @@ def _apt_name(address: str) -> str:
     return _QUOTED.sub(lambda found: f"%{ord(found[0]):02x}", plain).replace("/", "_")
 
 
-def _remembered(memory: Path) -> dict[str, Seen]:
+def remembered(memory: Path) -> dict[str, Seen]:
+    """Return what mirrors have answered, by address; what cannot be read is not known."""
     known = {each.name for each in fields(Seen)}
     found = record_files.entries(memory, record_shapes.SeenShape)
     return {

@@ -22,18 +22,18 @@ class Browser:
     """A headless Chromium that notes every address that it asks for."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def open(self, page: Path, *words: str, columns: int = 1200) -> tuple[str, set[str]]:
         """Return the page as the browser has built it, and the addresses that it asked for, its own aside."""
-        log = self._folder / "net.json"
+        log = self.folder / "net.json"
         command = [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-            f"--user-data-dir={self._folder / 'profile'}", f"--log-net-log={log}", f"--window-size={columns},1500",
+            f"--user-data-dir={self.folder / 'profile'}", f"--log-net-log={log}", f"--window-size={columns},1500",
             "--host-resolver-rules=MAP * ~NOTFOUND", *words, page.as_uri(),
         ]  # fmt: skip
-        said = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self._folder)
+        said = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self.folder)
         assert said.returncode == 0, said.stderr
         text = log.read_text()
         asked = set(re.findall(r'"url":"((?:https?|ftp|wss?|file)://[^"]*)"', text))
@@ -59,7 +59,7 @@ def test_the_page_of_a_run(project: Project, browser: Browser) -> None:
     assert journal["critical"][0] == journal["results"][0]["task"]
 
     # the same test sees a page that does ask for something, and the page's policy forbids that
-    bait = browser._folder / "bait.html"
+    bait = browser.folder / "bait.html"
     bait.write_text("<img src='http://127.0.0.1:9/picture'>")
     _, asked = browser.open(bait, "--dump-dom")
     assert "http://127.0.0.1:9/picture" in asked

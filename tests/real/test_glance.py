@@ -66,7 +66,7 @@ def put(to: ImageSite, wanted: Publication, **more: Any) -> Outcome:
 
 def images(name: str, cloud: str = "metal") -> dict[str, str]:
     """Return all images of the project whose names begin with `name`: name → status, visibility and sha512's start."""
-    found = site(cloud)._call("GET", "/images", params={"owner": site(cloud)._project(), "limit": "1000"})["images"]
+    found = site(cloud).call("GET", "/images", params={"owner": site(cloud).project(), "limit": "1000"})["images"]
     return {
         image["name"]: f"{image['status']} {image['visibility']} {(image['os_hash_value'] or '')[:8]}"
         for image in sorted(found, key=lambda image: str(image["created_at"]))
@@ -101,7 +101,7 @@ def test_publish_replace_and_nothing_to_do(tmp_path: Path, name: str) -> None:
 def test_tags_that_people_gave_an_image_are_the_next_ones_too(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"one"))
     (entry,) = site().find(name)
-    site()._call("PUT", f"/images/{entry.id}/tags/blessed")
+    site().call("PUT", f"/images/{entry.id}/tags/blessed")
     put(site(), publication(tmp_path, name, b"two"))
     (entry,) = site().find(name)
     assert (entry.tags, entry.made) == (frozenset({"blessed"}), True)
@@ -153,14 +153,14 @@ def test_somebody_elses_image_that_appears_in_an_upload_is_archived(tmp_path: Pa
 def by_hand(name: str, content: bytes, **more: Any) -> str:
     """Upload an image as a person does; return its id."""
     record = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private"}
-    image_id = site()._call("POST", "/images", json=record | more)["id"]
-    site()._call("PUT", f"/images/{image_id}/file", data=content, headers={"Content-Type": "application/octet-stream"})
+    image_id = site().call("POST", "/images", json=record | more)["id"]
+    site().call("PUT", f"/images/{image_id}/file", data=content, headers={"Content-Type": "application/octet-stream"})
     return str(image_id)
 
 
 def rename(image_id: str, name: str) -> None:
     """Give an image another name, as a person does."""
-    site()._patch(image_id, {"name": name})
+    site().patch(image_id, {"name": name})
 
 
 def test_other_properties_are_set_without_sending_the_file_again(tmp_path: Path, name: str) -> None:
@@ -178,7 +178,7 @@ def test_a_young_upload_of_another_host_is_left_alone(tmp_path: Path, name: str)
     image = leftover(name)
     with pytest.raises(CCImagesError, match="another host is publishing"):
         put(site(), publication(tmp_path, name, b"new"), ours=lambda run: False)
-    left = site()._get(image)
+    left = site().get(image)
     assert left is not None
     assert left.name == f"{name}.r0.staged"
 
@@ -227,7 +227,7 @@ def test_retention_does_not_touch_an_image_whose_name_looks_archived(tmp_path: P
 
 def test_a_hidden_image_of_the_name_is_replaced_too(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"old"))
-    site()._patch(site().find(name)[0].id, {"os_hidden": True})
+    site().patch(site().find(name)[0].id, {"os_hidden": True})
     assert put(site(), publication(tmp_path, name, b"new")).archived == f"{name}-{today()}"
 
 
@@ -252,11 +252,11 @@ def test_a_refused_token_at_the_start_of_an_upload_sends_the_whole_file(
     to = site()
 
     def revoke(image_id: str, wanted: str) -> None:
-        connection = to._cloud.connection()
+        connection = to.cloud.connection()
         token = connection.session.get_token()
         connection.identity.delete("/auth/tokens", headers={"X-Subject-Token": token})
 
-    monkeypatch.setattr(to, "_check_visibility", revoke)
+    monkeypatch.setattr(to, "check_visibility", revoke)
     put(to, publication(tmp_path, name, content))
     is_now(name, content)
 
@@ -300,7 +300,7 @@ def leftover(target: str, **more: Any) -> str:
         "visibility": "private",
         "tags": ["cc-images", f"cc-images:target={target}", "cc-images:run=r0", "cc-images:replaces="],
     }
-    return str(site()._call("POST", "/images", json=record | more)["id"])
+    return str(site().call("POST", "/images", json=record | more)["id"])
 
 
 def test_a_queued_leftover_is_removed(tmp_path: Path, name: str) -> None:
@@ -406,7 +406,7 @@ def test_an_interrupted_upload_leaves_nothing(tmp_path: Path, name: str) -> None
 def test_two_images_of_one_name_are_refused_with_their_ids(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"one"))
     second = leftover(name, name=name, tags=[])
-    site()._call("PUT", f"/images/{second}/file", data=b"x", headers={"Content-Type": "application/octet-stream"})
+    site().call("PUT", f"/images/{second}/file", data=b"x", headers={"Content-Type": "application/octet-stream"})
     with pytest.raises(CCImagesError, match=second) as caught:
         put(site(), publication(tmp_path, name, b"new"))
     assert caught.value.reason == "ambiguous"
@@ -414,7 +414,7 @@ def test_two_images_of_one_name_are_refused_with_their_ids(tmp_path: Path, name:
 
 def test_a_protected_old_image_is_archived_and_never_deleted(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"one"))
-    site()._patch(site().find(name)[0].id, {"protected": True})
+    site().patch(site().find(name)[0].id, {"protected": True})
     for content in (b"two", b"three"):
         put(site(), publication(tmp_path, name, content), keep=0)
     is_now(name, b"three", b"one")
@@ -496,9 +496,9 @@ def test_a_user_who_keeps_asking_always_gets_the_old_or_the_new(tmp_path: Path, 
 
     def poll() -> None:
         watcher = site()
-        query = {"name": name, "status": "active", "owner": watcher._project()}
+        query = {"name": name, "status": "active", "owner": watcher.project()}
         while not over.is_set():
-            found = watcher._call("GET", "/images", params=query)["images"]
+            found = watcher.call("GET", "/images", params=query)["images"]
             seen.append((time.monotonic(), [image["os_hash_value"] for image in found]))
             time.sleep(0.01)
 

@@ -37,9 +37,9 @@ def add_build(store: Store, version: str) -> str:
 
 
 def clear() -> None:
-    for entry in site()._list():
+    for entry in site().listed():
         if entry.name.startswith(NAME):
-            site()._call("DELETE", f"/images/{entry.id}")
+            site().call("DELETE", f"/images/{entry.id}")
 
 
 @pytest.mark.parametrize("before", [0, 1, 2], ids=["first", "replacement", "retention"])

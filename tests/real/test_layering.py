@@ -192,7 +192,7 @@ SMALL = """
 import sys
 from cc_images import cli
 from cc_images.engine import capacity
-capacity._free_mib = lambda: 11_000
+capacity.free_mib = lambda: 11_000
 cli.main(sys.argv[1:])
 """
 """cc-images on a host whose memory is enough for one build that has never been measured, not for two."""

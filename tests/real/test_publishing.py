@@ -303,9 +303,9 @@ def test_what_a_person_hid_or_deactivated_stays_so_and_is_said(tmp_path: Path, n
     put(site(), publication(tmp_path, name, b"one"))
     (entry,) = site().find(name)
     if how == "hidden":
-        site()._patch(entry.id, {"os_hidden": True})
+        site().patch(entry.id, {"os_hidden": True})
     else:
-        site("metal-admin")._call("POST", f"/images/{entry.id}/actions/deactivate")
+        site("metal-admin").call("POST", f"/images/{entry.id}/actions/deactivate")
     outcome = put(site(), publication(tmp_path, name, b"one"))
     assert (outcome.changed, outcome.same) == (False, True)
     assert f"somebody has {how} it" in outcome.kept
@@ -332,8 +332,8 @@ def test_a_staged_image_that_a_person_gave_the_name_is_published(tmp_path: Path,
 def test_protection_and_tags_go_on_to_the_next_image_and_the_rest_is_said(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"v1"))
     (first,) = site().find(name)
-    site()._patch(first.id, {"protected": True})
-    site()._patch(first.id, {"hw_vif_multiqueue_enabled": "true"}, known=())
+    site().patch(first.id, {"protected": True})
+    site().patch(first.id, {"hw_vif_multiqueue_enabled": "true"}, known=())
     outcome = put(site(), publication(tmp_path, name, b"v2"), keep=0)
     assert outcome.notes == (f"{name}-{today()} has hw_vif_multiqueue_enabled=true, and the new image has not",)
     assert site().find(name)[0].protected
@@ -341,24 +341,24 @@ def test_protection_and_tags_go_on_to_the_next_image_and_the_rest_is_said(tmp_pa
     assert site().find(name)[0].protected
     assert [entry.protected for entry in site().archived(name)] == [True], "the one that a person protected"
     for entry in [*site().find(name), *site().archived(name)]:
-        site()._patch(entry.id, {"protected": False})
+        site().patch(entry.id, {"protected": False})
 
 
 def test_a_version_that_a_person_protected_again_stays(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"v1"))
-    site()._patch(site().find(name)[0].id, {"protected": True})
+    site().patch(site().find(name)[0].id, {"protected": True})
     put(site(), publication(tmp_path, name, b"v2"))
     put(site(), publication(tmp_path, name, b"v3"))
     (second,) = [entry for entry in site().archived(name) if not entry.protected]
     rename(site().find(name)[0].id, f"{name}-bad")
-    site()._patch(second.id, {"name": name, "protected": True})
+    site().patch(second.id, {"name": name, "protected": True})
     put(site(), publication(tmp_path, name, b"v4"), keep=0)
-    kept = site()._get(second.id)
+    kept = site().get(second.id)
     assert kept is not None
     assert kept.protected
-    for entry in site()._list():
+    for entry in site().listed():
         if entry.name.startswith(name):
-            site()._patch(entry.id, {"protected": False})
+            site().patch(entry.id, {"protected": False})
 
 
 def test_a_rollback_that_the_catalogue_followed_is_over(tmp_path: Path, name: str) -> None:
@@ -370,20 +370,20 @@ def test_a_rollback_that_the_catalogue_followed_is_over(tmp_path: Path, name: st
 
 def test_an_unfinished_image_of_the_name_does_not_hide_the_first_visibility(tmp_path: Path, name: str) -> None:
     record = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private"}
-    queued = site()._call("POST", "/images", json=record)["id"]
+    queued = site().call("POST", "/images", json=record)["id"]
     put(site(visibility=""), publication(tmp_path, name, b"one"))
     assert site().find(name)[0].visibility == "shared"
-    site()._call("DELETE", f"/images/{queued}")
+    site().call("DELETE", f"/images/{queued}")
 
 
 def test_odd_tags_of_people_stop_nothing(tmp_path: Path, name: str) -> None:
     odd = leftover(
         name, name=f"other-{name}", tags=["cc-images", "cc-images:turn=abc", "cc-images:", "cc-images:x=y=z"]
     )
-    site()._patch(odd, {"os_hidden": True})
+    site().patch(odd, {"os_hidden": True})
     put(site(), publication(tmp_path, name, b"one"))
     assert set(site().observe_each([name, f"{name}-2"])) == {name, f"{name}-2"}
-    site()._call("DELETE", f"/images/{odd}")
+    site().call("DELETE", f"/images/{odd}")
 
 
 # -- two hosts --------------------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_a_site_with_another_digest_is_published_to(tmp_path: Path, name: str) -
 
 def test_a_role_that_may_only_read_is_told_so(tmp_path: Path, name: str, bed: TestBed,
                                               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    connection = site("metal-admin")._cloud.connection()
+    connection = site("metal-admin").cloud.connection()
     user = connection.identity.create_user(name=f"reader-{name}", password="not-a-secret", domain_id="default")
     project = connection.identity.find_project("demo")
     role = connection.identity.find_role("reader")
@@ -513,7 +513,7 @@ def test_a_role_that_may_only_read_is_told_so(tmp_path: Path, name: str, bed: Te
 def test_an_application_credential_that_has_expired_is_told_so(
     tmp_path: Path, name: str, bed: TestBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = site()._cloud.connection()
+    connection = site().cloud.connection()
     ends = datetime.fromtimestamp(time.time() + 2, UTC)
     made = connection.identity.create_application_credential(
         connection.current_user_id, name, expires_at=f"{ends:%Y-%m-%dT%H:%M:%S.000000}"
@@ -561,7 +561,7 @@ def test_status_logs_in_once_and_shows_what_is_wrong(tmp_path: Path, name: str, 
     second = by_hand(name, b"two")
     orphan = leftover(f"{name}-X")
     hidden = by_hand(f"{name}-Y", b"three")
-    site()._patch(hidden, {"os_hidden": True})
+    site().patch(hidden, {"os_hidden": True})
     tags = [f"{name}-{letter}" for letter in "XYZABCDEFGHIJ"]
     write_files(
         tmp_path,
@@ -580,7 +580,7 @@ def test_status_logs_in_once_and_shows_what_is_wrong(tmp_path: Path, name: str, 
     assert f"site metal: {name}-X: what run r0 had uploaded" in said
     assert any(line.startswith(f"site metal: {name}: 2 images have this name") for line in said)
     for image_id in (second, orphan, hidden):
-        site()._call("DELETE", f"/images/{image_id}")
+        site().call("DELETE", f"/images/{image_id}")
 
 
 def test_pushes_while_somebody_lists_and_deletes(tmp_path: Path, name: str) -> None:
@@ -590,11 +590,11 @@ def test_pushes_while_somebody_lists_and_deletes(tmp_path: Path, name: str) -> N
     def meddle() -> None:
         there = site()
         while not over.is_set():
-            found = there._list(name=name)
+            found = there.listed(name=name)
             seen.append(sum(entry.complete for entry in found))
-            for entry in there._list(tag=f"cc-images:archives={name}")[:1]:
+            for entry in there.listed(tag=f"cc-images:archives={name}")[:1]:
                 with suppress(CCImagesError):  # a busy database leaves some half deleted
-                    there._call("DELETE", f"/images/{entry.id}", missing_is_fine=True)
+                    there.call("DELETE", f"/images/{entry.id}", missing_is_fine=True)
 
     def push(host: str) -> None:
         for night in range(6):

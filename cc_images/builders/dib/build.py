@@ -45,7 +45,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
     run = context.run
     artifacts = linked(spec, inputs)
     start = _start(spec, inputs)
-    with _downloads(spec, context) as found:
+    with downloads(spec, context) as found:
         sandbox = Sandbox(
             workspace=inputs.workspace,
             guards=run.run.work / "guards",
@@ -174,7 +174,7 @@ def fetched(spec: DibSpec, downloads: Mapping[str, Path]) -> dict[str, str]:
 
 
 @contextmanager
-def _downloads(spec: DibSpec, context: TaskContext) -> Iterator[list[Generation]]:
+def downloads(spec: DibSpec, context: TaskContext) -> Iterator[list[Generation]]:
     """Hold what earlier builds of the image and of its ancestors have downloaded."""
     found: list[Generation] = []
     try:

@@ -35,7 +35,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     emulator = replace(EMULATORS[Arch.AMD64], program=script.name, uefi=())
     monkeypatch.setattr(qemu, "EMULATORS", {Arch.AMD64: emulator})
     monkeypatch.setattr("cc_images.boottest.acceleration.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(acceleration, "_kvm_refuses", lambda: "")
+    monkeypatch.setattr(acceleration, "kvm_refuses", lambda: "")
     return script
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cc_images.boottest import boot_test, hygiene, inspector
-from cc_images.boottest.boot import BootResult, _late
-from cc_images.boottest.boot_test import _compare
+from cc_images.boottest.boot import BootResult, overdue
+from cc_images.boottest.boot_test import compare
 from cc_images.boottest.console import Console
 from cc_images.boottest.qemu import Machine
 from cc_images.boottest.stages import pace
@@ -60,11 +60,11 @@ def test_two_boots_share_neither_host_keys_nor_machine_id() -> None:
         Firmware.BIOS: passed(host_keys=("a", "b"), machine_id="1"),
         Firmware.UEFI: passed(host_keys=("c",), machine_id="2"),
     }
-    _compare(climbs)
+    compare(climbs)
     assert BootTestResult(climbs=climbs).passed
     climbs[Firmware.UEFI].host_keys = ("c", "b")
     climbs[Firmware.UEFI].machine_id = "1"
-    _compare(climbs)
+    compare(climbs)
     verdict = BootTestResult(climbs=climbs)
     assert (verdict.failed, verdict.level) == (Level.CHECKS, Level.SYSTEM)
     assert "the same ssh host key" in verdict.words
@@ -216,14 +216,14 @@ def guest(console: Console, accelerated: bool = False) -> Any:
 def test_a_slow_guest_gets_more_time_at_its_own_pace() -> None:
     fast, slow = Console(levels={Level.LOGIN: 4.0}), Console(levels={Level.LOGIN: 100.0})
     assert (pace(guest(fast)), pace(guest(slow))) == (1.0, 10.0)
-    assert "cloud-init does not run" in _late(guest(fast), Level.CLOUD_INIT, 7, Level.LOGIN)
-    assert _late(guest(slow), Level.CLOUD_INIT, 59, Level.LOGIN) == ""
-    assert "cloud-init does not run" in _late(guest(slow), Level.CLOUD_INIT, 61, Level.LOGIN)
+    assert "cloud-init does not run" in overdue(guest(fast), Level.CLOUD_INIT, 7, Level.LOGIN)
+    assert overdue(guest(slow), Level.CLOUD_INIT, 59, Level.LOGIN) == ""
+    assert "cloud-init does not run" in overdue(guest(slow), Level.CLOUD_INIT, 61, Level.LOGIN)
     slow.cloud_init_runs = True
-    assert _late(guest(slow), Level.CLOUD_INIT, 599, Level.LOGIN) == ""
-    assert "has not finished" in _late(guest(slow), Level.CLOUD_INIT, 601, Level.LOGIN)
-    assert _late(guest(Console()), Level.KERNEL, 239, Level.LOADER) == ""
-    assert "no sign of it 241 s after boot loader" in _late(guest(Console()), Level.KERNEL, 241, Level.LOADER)
-    assert "no sign of it" in _late(guest(Console(), accelerated=True), Level.KERNEL, 31, Level.LOADER)
+    assert overdue(guest(slow), Level.CLOUD_INIT, 599, Level.LOGIN) == ""
+    assert "has not finished" in overdue(guest(slow), Level.CLOUD_INIT, 601, Level.LOGIN)
+    assert overdue(guest(Console()), Level.KERNEL, 239, Level.LOADER) == ""
+    assert "no sign of it 241 s after boot loader" in overdue(guest(Console()), Level.KERNEL, 241, Level.LOADER)
+    assert "no sign of it" in overdue(guest(Console(), accelerated=True), Level.KERNEL, 31, Level.LOADER)
     for quick in (True, False):
-        assert "no sign of it 61 s after firmware" in _late(guest(Console(), quick), Level.LOADER, 61, Level.FIRMWARE)
+        assert "no sign of it 61 s after firmware" in overdue(guest(Console(), quick), Level.LOADER, 61, Level.FIRMWARE)

@@ -567,12 +567,12 @@ def test_doctor_says_what_builds_for_another_architecture_lack(
     amd64: None, monkeypatch: pytest.MonkeyPatch, host: str, text: str, remedy: str
 ) -> None:
     monkeypatch.setattr(user_emulation, "runs_programs", lambda arch: host != "no emulator")
-    monkeypatch.setattr(doctor, "_has_binfmt_misc", lambda: host != "no binfmt_misc")
+    monkeypatch.setattr(doctor, "has_binfmt_misc", lambda: host != "no binfmt_misc")
     if host == "no compiler":
         monkeypatch.setattr(user_emulation, "why_no_twins", lambda arch: "there is no C compiler (package gcc)")
     if host == "forbidden":
         monkeypatch.setenv(twins.SWITCH, "no")
-    (finding,) = doctor._emulation([Arch.AMD64, Arch.ARM64])
+    (finding,) = doctor.emulation([Arch.AMD64, Arch.ARM64])
     assert text in finding.text
     assert remedy in finding.remedy
 

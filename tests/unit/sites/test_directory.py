@@ -183,13 +183,13 @@ def test_a_copied_folder_is_read_once(tmp_path: Path, folder: Path, monkeypatch:
         put(site_at(folder), publication(tmp_path, content))
     shutil.copytree(folder, tmp_path / "copy")
     read: list[Path] = []
-    real = DirectorySite._hashed
+    real = DirectorySite.hashed
 
     def hashed(self: DirectorySite, file: Path, status: os.stat_result) -> str:
         read.append(file)
         return real(self, file, status)
 
-    monkeypatch.setattr(DirectorySite, "_hashed", hashed)
+    monkeypatch.setattr(DirectorySite, "hashed", hashed)
     for name in (tmp_path / "copy").glob("*.qcow2"):
         os.utime(name)
     assert not put(site_at(tmp_path / "copy"), publication(tmp_path, b"v3")).changed

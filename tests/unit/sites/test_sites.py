@@ -389,5 +389,5 @@ def test_a_keystone_that_fails_for_a_moment_is_asked_again(monkeypatch: pytest.M
             raise trouble
         return "token"
 
-    assert site._cloud.repeated(call) == "token"
+    assert site.cloud.repeated(call) == "token"
     assert answers == []

@@ -68,7 +68,7 @@ def test_memories_of_all_formats_are_read(tmp_path: Path, number: int) -> None:
     placed(tmp_path, f"published-{number}", "published.json")
     assert [put.version for put in Published(tmp_path).all()] == [VERSION]
     path = placed(tmp_path, f"upstream-{number}", "upstream.json")
-    assert [asdict(each)["etag"] for each in upstream._remembered(path).values()] == ["x"]
+    assert [asdict(each)["etag"] for each in upstream.remembered(path).values()] == ["x"]
     path = placed(tmp_path, f"journal-{number}", f"runs/{VERSION}.json")
     said = journal.read(path)
     assert said is not None
@@ -185,7 +185,7 @@ def test_memories_of_odd_shapes_are_empty(tmp_path: Path, text: str) -> None:
         (tmp_path / name).write_text(text)
     assert History(tmp_path).usual() == {}
     assert Published(tmp_path).all() == []
-    assert upstream._remembered(tmp_path / "upstream.json") == {}
+    assert upstream.remembered(tmp_path / "upstream.json") == {}
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/1.json").write_text(text)
     assert (journal.read(tmp_path / "runs/1.json") or {}).get("plan") is None
