@@ -32,6 +32,7 @@ from cc_images.model.catalog import Arch, Firmware, Format, Image, Json, Level
 from cc_images.model.contract import settled
 from cc_images.model.plan import Request
 from cc_images.model.run import State
+from cc_images.model.target import Target
 from cc_images.planner.selection import select
 from cc_images.report.release_notes import Edition
 from cc_images.store.journal import Journal
@@ -180,7 +181,7 @@ def boot(
     guest.require(qemu.lacking(arch, (chosen,)))
     with _run(config, bench) as (store, run, stop), _near(run) as near:
         build, output = _stored(store, image, arch, "")
-        ((image, _),), _ = image_builder().resolver(config, store, fetch=False).with_claims([(image, arch)])
+        ((image, _),), _ = image_builder().resolver(config, store, fetch=False).with_claims([Target(image, arch)])
         job = boot_job(image, arch, build.version, (output.format,))
         contract, _ = settled(job.boot, store.details(build).get("contents", {}))
         memory = store.root / acceleration.MEMORY
@@ -232,7 +233,7 @@ def _reached(found: BootResult, level: Level) -> bool:
     return found.reached is not None and order.index(found.reached) >= order.index(level)
 
 
-def _one(config: Config, tag: str, arches: Sequence[Arch]) -> tuple[Image, Arch]:
+def _one(config: Config, tag: str, arches: Sequence[Arch]) -> Target:
     """Return the image and the one architecture that is meant: this host's own if nobody says."""
     chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
     own = [each for each in chosen if each[1].machine == os.uname().machine]

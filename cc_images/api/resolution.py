@@ -11,6 +11,7 @@ from cc_images.config.loader import Config, packaged
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.checks import DROPPED, every
 from cc_images.model.redaction import redacted
+from cc_images.model.target import Target
 from cc_images.store.records import Store
 
 
@@ -24,7 +25,7 @@ def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
     named = {name: each.name for each in lineage for name in each.elements}
     wanted = with_layout((*config.content(image), *image.disk), arch)
     used = elements.in_order(wanted)
-    ((complete, _),), _ = element_path.with_claims([(image, arch)], config, elements)
+    ((complete, _),), _ = element_path.with_claims([Target(image, arch)], config, elements)
     return {
         "image": image.name,
         "arch": arch,

@@ -10,9 +10,10 @@ from datetime import datetime
 from cc_images import clock
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Arch, Image, Json
+from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
 from cc_images.model.status import ImageStatus
+from cc_images.model.target import Target
 from cc_images.planner.selection import expanded, select
 from cc_images.planner.snapshot import look
 from cc_images.store.published import Published
@@ -27,7 +28,7 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
     store, now = Store(config.store), clock.now()
     tags = expanded(request.tags, config)
     chosen = [
-        (image, arch)
+        Target(image, arch)
         for tag, image in config.images.items()
         if not image.abstract and (tag in tags or "all" in tags)
         for arch in image.arches
@@ -59,16 +60,14 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
 
 def serving(config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], list[str]]:
     """Return the stored versions that serve the present inputs, by tag and architecture; no network is asked."""
-    chosen = [(each, arch) for each in config.images.values() if not each.abstract for arch in each.arches]
+    chosen = [Target(each, arch) for each in config.images.values() if not each.abstract for arch in each.arches]
     reasons = _reasons(chosen, config, store, now) if chosen else {}
     return {pair: [said["serves"]] for pair, said in reasons.items() if said.get("serves")}
 
 
-def _reasons(
-    chosen: list[tuple[Image, Arch]], config: Config, store: Store, now: datetime
-) -> dict[tuple[str, Arch], Json]:
+def _reasons(chosen: list[Target], config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], Json]:
     """Return what `explain` says of each image that was built, all at once if that can be, else one by one."""
-    built = [(image, arch) for image, arch in chosen if next(store.builds(image.tag, arch), None)]
+    built = [Target(image, arch) for image, arch in chosen if next(store.builds(image.tag, arch), None)]
     if not built:
         return {}
     arches = tuple(dict.fromkeys(arch for _, arch in built))

@@ -13,6 +13,7 @@ from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe
 from cc_images.model.spec import BuildSpec
+from cc_images.model.target import Target
 from cc_images.store.records import Store
 
 
@@ -58,7 +59,7 @@ class Resolver(Protocol):
     def files(self, recipe: Recipe) -> Json:
         """Return the digests of the files behind a recipe, for people who ask why its key has moved."""
 
-    def with_claims(self, chosen: Sequence[tuple[Image, Arch]]) -> tuple[list[tuple[Image, Arch]], list[str]]:
+    def with_claims(self, chosen: Sequence[Target]) -> tuple[list[Target], list[str]]:
         """Return the images with the checks that their parts claim, and notes. Raises UserError for wrong claims."""
 
     def remarks(self, resolved: Sequence[tuple[Image, Arch, Resolved]], known: Known) -> Iterable[str]:

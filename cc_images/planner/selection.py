@@ -9,14 +9,15 @@ from datetime import date
 
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
-from cc_images.model.catalog import Arch, Image, Site
+from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
+from cc_images.model.target import Target
 
 SCHEDULED = "scheduled"
 """What stands for the tags that the settings list."""
 
 
-def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Image, Arch]], list[str]]:
+def select(request: Request, config: Config, today: date) -> tuple[list[Target], list[str]]:
     """Return the images and architectures that a request names, parents first, and what the user should know of them.
 
     `all` is every image that is not past its end of life, for the architectures that it has.
@@ -37,7 +38,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
                 f"there is no image {tag}{listed}", hint=_suggest(tag, config.images), reason=Reason.UNKNOWN_IMAGE
             )
     wanted = request.arches or config.arches
-    chosen: list[tuple[Image, Arch]] = []
+    chosen: list[Target] = []
     notes: list[str] = []
     for tag, image in config.images.items():
         ended = image.eol is not None and image.eol < today
@@ -54,7 +55,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Im
                 "settings.yaml",
                 reason=Reason.UNKNOWN_ARCH,
             )
-        chosen += [(image, arch) for arch in image.arches if not wanted or arch in wanted]
+        chosen += [Target(image, arch) for arch in image.arches if not wanted or arch in wanted]
     if not chosen:
         raise UserError("no image matches", hint="`cc-images list` shows what there is")
     return chosen, notes

@@ -18,6 +18,7 @@ from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Image, Json, Material, Site
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
 from cc_images.model.spec import BuildSpec
+from cc_images.model.target import Target
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
 from cc_images.planner.in_force import _to_push, changes
@@ -116,7 +117,7 @@ def look(
             )
     resolver = images.resolver(config, store, fetch=True, offline=offline, stop=stop)
     resolved, left_out = _resolved(resolver, chosen, request.tags)
-    complete, _ = resolver.with_claims([(image, arch) for image, arch, _ in resolved])
+    complete, _ = resolver.with_claims([Target(image, arch) for image, arch, _ in resolved])
     resolved = [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
     layers = {each.spec.recipe_key: each for _, _, one in resolved for each in resolver.layers(one)}
     world = _world(store, (each for _, _, each in resolved), layers.values())
@@ -151,7 +152,7 @@ def _world(store: Store, images: Iterable[Resolved], layers: Iterable[Resolved])
 
 
 def _of_stored(
-    chosen: Sequence[tuple[Image, Arch]], stored: Sequence[Build | None], resolver: Resolver
+    chosen: Sequence[Target], stored: Sequence[Build | None], resolver: Resolver
 ) -> tuple[tuple[ImageState, ...], list[str]]:
     """Return the states of images of which stored builds are pushed: nothing has to be built."""
     chosen, unclaimed = resolver.with_claims(chosen)
@@ -177,17 +178,15 @@ def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
     )
 
 
-def _buildable(
-    chosen: list[tuple[Image, Arch]], request: Request, config: Config, store: Store
-) -> tuple[list[tuple[Image, Arch]], list[str]]:
+def _buildable(chosen: list[Target], request: Request, config: Config, store: Store) -> tuple[list[Target], list[str]]:
     """Leave out, and say so, what this host cannot build and nobody named: another architecture without emulation."""
     if request.arches or config.arches:
         return chosen, []
-    kept: list[tuple[Image, Arch]] = []
+    kept: list[Target] = []
     left: dict[Arch, None] = {}
     for image, arch in chosen:
         if user_emulation.runs_programs(arch) or (not request.build and any(store.builds(image.tag, arch))):
-            kept.append((image, arch))
+            kept.append(Target(image, arch))
         else:
             left[arch] = None
     if not kept:
@@ -198,7 +197,7 @@ def _buildable(
 
 
 def _resolved(
-    resolver: Resolver, chosen: Sequence[tuple[Image, Arch]], named: Sequence[str]
+    resolver: Resolver, chosen: Sequence[Target], named: Sequence[str]
 ) -> tuple[list[tuple[Image, Arch, Resolved]], tuple[str, ...]]:
     """Return images with their specs, and which have none and why.
 

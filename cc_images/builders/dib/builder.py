@@ -21,6 +21,7 @@ from cc_images.config.loader import Config
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe
 from cc_images.model.spec import BuildSpec
+from cc_images.model.target import Target
 from cc_images.sources.git import Checkout
 from cc_images.store.records import Store
 from cc_images.store.run_context import TaskContext
@@ -54,11 +55,11 @@ class DibResolver:
         commits = {name: each.commit for name, each in self._third_party.items() if each.folder in used}
         return {"recipe": recipe.as_json(), "files": self.files(recipe), "sources": commits}
 
-    def with_claims(self, chosen: Sequence[tuple[Image, Arch]]) -> tuple[list[tuple[Image, Arch]], list[str]]:
+    def with_claims(self, chosen: Sequence[Target]) -> tuple[list[Target], list[str]]:
         return element_path.with_claims(chosen, self._config, self._elements)
 
     def remarks(self, resolved: Sequence[tuple[Image, Arch, Resolved]], known: Known) -> Iterator[str]:
-        chosen = [(image, arch) for image, arch, _ in resolved]
+        chosen = [Target(image, arch) for image, arch, _ in resolved]
         yield from element_path.as_of(self._third_party, self._offline)
         yield from element_path.linted(chosen, self._config, self._elements, self._lint)
         yield from remarks(resolved, self._config, known)

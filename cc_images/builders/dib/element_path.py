@@ -19,6 +19,7 @@ from cc_images.config.loader import Config, packaged
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
 from cc_images.model.catalog import Arch, ElementSource, Image
 from cc_images.model.contract import named
+from cc_images.model.target import Target
 from cc_images.sources import git
 from cc_images.store.records import Store
 
@@ -67,23 +68,21 @@ def known_folders(config: Config, store: Store) -> tuple[Path, ...]:
     return (*config.elements, *fetched, own_elements())
 
 
-def with_claims(
-    chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements
-) -> tuple[list[tuple[Image, Arch]], list[str]]:
+def with_claims(chosen: Sequence[Target], config: Config, elements: Elements) -> tuple[list[Target], list[str]]:
     """Return the images with what their elements claim among their checks, and which have elements that are not here.
 
     Raises UserError for claims that are wrong.
     """
     claims = Claims(elements)
-    completed: list[tuple[Image, Arch]] = []
+    completed: list[Target] = []
     told: dict[str, None] = {}
     for image, arch in chosen:
         try:
             complete = claims.complete(image, config.lineage(image))
-            completed.append((replace(complete, checks=named(complete.checks, image.boot)), arch))
+            completed.append(Target(replace(complete, checks=named(complete.checks, image.boot)), arch))
         except MissingElement as error:
             own = named(own_checks(config.lineage(image)), image.boot)
-            completed.append((replace(image, checks=own), arch))
+            completed.append(Target(replace(image, checks=own), arch))
             told[f"{image.tag} is tested by its own checks alone: {error.message}"] = None
     return completed, list(told)
 
@@ -102,7 +101,7 @@ def require_sound(image: Image, arch: Arch, config: Config, elements: Elements, 
         raise UserError("; ".join(ignored), hint=hint, reason=Reason.IGNORED_HOOKS)
 
 
-def linted(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements, lint: Lint) -> list[str]:
+def linted(chosen: Sequence[Target], config: Config, elements: Elements, lint: Lint) -> list[str]:
     """Return what is odd about the elements of images, a sentence each; dib's own are not looked at."""
     told = dict.fromkeys(_of_the_package(chosen, config, elements))
     for image, arch in chosen:
@@ -129,7 +128,7 @@ def _ignored(names: Iterable[str], elements: Elements, lint: Lint) -> list[str]:
     return [sentence for path in _others(names, elements) for sentence in lint.ignored(path)]
 
 
-def _of_the_package(chosen: Sequence[tuple[Image, Arch]], config: Config, elements: Elements) -> Iterator[str]:
+def _of_the_package(chosen: Sequence[Target], config: Config, elements: Elements) -> Iterator[str]:
     """Say which images of another catalogue have the element of their own name from cc-images."""
     ours = packaged("elements")
     if config.files["images.yaml"] == packaged("images.yaml") or config.elements[0] == ours:
