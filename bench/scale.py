@@ -115,7 +115,8 @@ def cached(bed: Bed, count: int) -> None:
     """Make `count` images of which each has a build that serves."""
     bed.catalog(lambda k: ENTRY, count)
     config = load(bed.environment, bed.folder)
-    resolver = image_builder().resolver(config, bed.store, fetch=True, offline=True)
+    builder = image_builder()
+    resolver = builder.resolver(config, bed.store, builder.host_facts([Arch.AMD64]), fetch=True, offline=True)
     for image in config.images.values():
         key = resolver.resolve(image, Arch.AMD64).spec.recipe_key
         bed.record(image.tag, f"{NOW - timedelta(hours=1):{VERSION}}", key)

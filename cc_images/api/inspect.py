@@ -181,7 +181,9 @@ def boot(
     guest.require(qemu.lacking(arch, (chosen,)))
     with _run(config, bench) as (store, run, stop), _near(run) as near:
         build, output = _stored(store, image, arch, "")
-        ((image, _),), _ = image_builder().resolver(config, store, fetch=False).with_claims([Target(image, arch)])
+        builder = image_builder()
+        resolver = builder.resolver(config, store, builder.host_facts([arch]), fetch=False)
+        ((image, _),), _ = resolver.with_claims([Target(image, arch)])
         job = boot_job(image, arch, build.version, (output.format,))
         contract, _ = settled(job.boot, store.details(build).get("contents", {}))
         memory = store.root / acceleration.MEMORY

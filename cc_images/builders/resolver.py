@@ -1,14 +1,15 @@
-"""Resolvers: the images of a configuration as specs, as a builder sees them on this host."""
+"""Resolvers: the images of a configuration as specs, as a builder sees them on a host."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cc_images.builders.base import Builder, loaded
 from cc_images.config.loader import Config
+from cc_images.host.facts import HostFacts
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe
@@ -42,7 +43,7 @@ class Known(Protocol):
 
 
 class Resolver(Protocol):
-    """The images of a configuration as a builder resolves them on this host; each is made when first asked for."""
+    """The images of a configuration as a builder resolves them on a host; each is made when first asked for."""
 
     def resolve(self, image: Image, arch: Arch) -> Resolved:
         """Return the spec of an image. Raises UserError for what is missing or cannot be."""
@@ -72,8 +73,18 @@ class Resolver(Protocol):
 class ImageBuilder(Builder, Protocol):
     """A builder to which images of the catalog belong."""
 
+    def host_facts(self, arches: Collection[Arch]) -> HostFacts:
+        """Return what specs and keys take from this host, for builds of these architectures."""
+
     def resolver(
-        self, config: Config, store: Store, *, fetch: bool, offline: bool = False, stop: threading.Event | None = None
+        self,
+        config: Config,
+        store: Store,
+        host: HostFacts,
+        *,
+        fetch: bool,
+        offline: bool = False,
+        stop: threading.Event | None = None,
     ) -> Resolver:
         """Return a resolver for a configuration; without `fetch` only what is here already is looked at.
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from cc_images.builders.resolver import Resolved, Resolver, image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
-from cc_images.host import user_emulation
+from cc_images.host.facts import HostFacts
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Image, Json, Material, Site
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
@@ -89,19 +89,22 @@ def look(
     now: datetime,
     offline: bool,
     stop: threading.Event | None = None,
+    host: HostFacts | None = None,
 ) -> Snapshot:
     """Read everything that the plan depends on. Changes nothing but the copies of element sources.
 
+    Without `host` the plan is made for this one.
     A push of what is in the store needs no elements, so then nothing is fetched.
 
     Raises UserError for what the user can mend, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
-    chosen, foreign = _buildable(chosen, request, config, store)
-    notes += foreign
     images = image_builder()
+    host = host or images.host_facts({arch for _, arch in chosen})
+    chosen, foreign = _buildable(chosen, request, config, store, host)
+    notes += foreign
     if not request.build:
-        resolver = images.resolver(config, store, fetch=False)
+        resolver = images.resolver(config, store, host, fetch=False)
         stored = [_to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
             candidates, unclaimed = _of_stored(chosen, stored, resolver)
@@ -115,7 +118,7 @@ def look(
                 now=now,
                 passes=_passes(candidates, store),
             )
-    resolver = images.resolver(config, store, fetch=True, offline=offline, stop=stop)
+    resolver = images.resolver(config, store, host, fetch=True, offline=offline, stop=stop)
     resolved, left_out = _resolved(resolver, chosen, request.tags)
     complete, _ = resolver.with_claims([Target(image, arch) for image, arch, _ in resolved])
     resolved = [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
@@ -178,14 +181,16 @@ def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
     )
 
 
-def _buildable(chosen: list[Target], request: Request, config: Config, store: Store) -> tuple[list[Target], list[str]]:
-    """Leave out, and say so, what this host cannot build and nobody named: another architecture without emulation."""
+def _buildable(
+    chosen: list[Target], request: Request, config: Config, store: Store, host: HostFacts
+) -> tuple[list[Target], list[str]]:
+    """Leave out, and say so, what the host cannot build and nobody named: another architecture without emulation."""
     if request.arches or config.arches:
         return chosen, []
     kept: list[Target] = []
     left: dict[Arch, None] = {}
     for image, arch in chosen:
-        if user_emulation.runs_programs(arch) or (not request.build and any(store.builds(image.tag, arch))):
+        if arch in host.runs or (not request.build and any(store.builds(image.tag, arch))):
             kept.append(Target(image, arch))
         else:
             left[arch] = None

@@ -21,5 +21,5 @@ def kept_project(kept: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
     for blob in (folder / "store/blobs").glob("*/*/*"):
         blob.chmod(0o444)
         os.utime(blob, ns=(MARK, MARK))
-    monkeypatch.setattr(command, "tools", lambda arch, tree=False: TOOLS)
+    monkeypatch.setattr(command, "tools", lambda host, arch, tree=False: TOOLS)
     return {"HOME": str(folder), "CC_IMAGES_STORE": str(folder / "store"), "CC_IMAGES_SETTINGS": ""}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import convert
 
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import element_path
+from cc_images.builders.dib import command, element_path
 from cc_images.builders.dib.build import build
 from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.elements import Elements, own_elements
@@ -18,6 +18,8 @@ from cc_images.builders.dib.remarks import remarks
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.resolver import Known, Resolved
 from cc_images.config.loader import Config
+from cc_images.host import facts
+from cc_images.host.facts import HostFacts
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.recipe import Recipe
 from cc_images.model.spec import BuildSpec
@@ -30,12 +32,15 @@ from cc_images.store.run_context import TaskContext
 class DibResolver:
     """The images of a configuration as dib's elements on this host make them; see `builders.base.Resolver`."""
 
-    def __init__(self, config: Config, elements: Elements, third_party: Mapping[str, Checkout], offline: bool) -> None:
+    def __init__(
+        self, config: Config, elements: Elements, host: HostFacts, third_party: Mapping[str, Checkout], offline: bool
+    ) -> None:
         self._config = config
         self._elements = elements
         self._third_party = third_party
         self._offline = offline
-        self._recipes = Recipes(config, elements)
+        self._host = host
+        self._recipes = Recipes(config, elements, host)
         self._lint = Lint()
 
     def resolve(self, image: Image, arch: Arch) -> Resolved:
@@ -62,7 +67,7 @@ class DibResolver:
         chosen = [Target(image, arch) for image, arch, _ in resolved]
         yield from element_path.as_of(self._third_party, self._offline)
         yield from element_path.linted(chosen, self._config, self._elements, self._lint)
-        yield from remarks(resolved, self._config, known)
+        yield from remarks(resolved, self._config, known, self._host)
 
     def close(self) -> None:
         self._elements.keep()
@@ -71,14 +76,24 @@ class DibResolver:
 class DibBuilder:
     """diskimage-builder; see `builders.base.ImageBuilder`."""
 
+    def host_facts(self, arches: Collection[Arch]) -> HostFacts:
+        return facts.observe(arches, command.tools_here())
+
     def resolver(
-        self, config: Config, store: Store, *, fetch: bool, offline: bool = False, stop: threading.Event | None = None
+        self,
+        config: Config,
+        store: Store,
+        host: HostFacts,
+        *,
+        fetch: bool,
+        offline: bool = False,
+        stop: threading.Event | None = None,
     ) -> DibResolver:
         if not fetch:
-            return DibResolver(config, Elements(element_path.known_folders(config, store)), {}, offline)
+            return DibResolver(config, Elements(element_path.known_folders(config, store)), host, {}, offline)
         third_party = element_path.third_party(config, store, offline=offline, stop=stop)
         folders = _folders(config, (each.folder for each in third_party.values()))
-        return DibResolver(config, Elements(folders, store.root / "elements.json"), third_party, offline)
+        return DibResolver(config, Elements(folders, store.root / "elements.json"), host, third_party, offline)
 
     def decode(self, plain: Json) -> BuildSpec:
         return convert(plain, DibSpec)

@@ -19,7 +19,8 @@ from cc_images.builders.dib import toolbox_parts, twins
 from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host import process, record_files, user_emulation
+from cc_images.host import process, record_files
+from cc_images.host.facts import MISSING, HostFacts
 from cc_images.host.root import SYSTEM_PATH
 from cc_images.host.sandbox import TOOLBOX, Sandbox
 from cc_images.model import record_shapes
@@ -28,6 +29,14 @@ from cc_images.model.redaction import secret_values
 
 MINUTE = 60.0
 """Seconds of a minute of a build's timeout."""
+
+TREE_TOOLS = ("mmdebstrap", "debootstrap")
+"""Programs of the host that change what a tree is made of."""
+
+DISK_TOOLS = ("mke2fs", "mke2fs.conf")
+"""A program and its settings that change what a disk is made of besides."""
+
+MKE2FS_SETTINGS = Path("/etc/mke2fs.conf")
 
 EPOCH = 1_700_000_000
 """Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
@@ -145,23 +154,26 @@ def packages(out: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def tools(arch: Arch, tree: bool = False) -> dict[str, str]:
-    """Return what identifies the programs that change what a build results in: dib's version, the others' digests.
+def tools(host: HostFacts, arch: Arch, tree: bool = False) -> dict[str, str]:
+    """Return the tools that change what a build results in: dib's version, the others' digests.
 
-    `tree` leaves out what matters to disks only. For another architecture than this host's, its emulator is among them,
+    `tree` leaves out what matters to disks only. For another architecture than the host's, its emulator is among them,
     and what may stand in for the image's programs.
     """
-    found = {"diskimage-builder": version()}
-    for name in ("mmdebstrap", "debootstrap", *(() if tree else ("mke2fs",))):
-        path = shutil.which(name, path=":".join(SYSTEM_PATH))
-        found[name] = _sha256(Path(path).read_bytes()) if path else "missing"
-    if not tree:
-        settings = Path("/etc/mke2fs.conf")
-        found["mke2fs.conf"] = _sha256(settings.read_bytes()) if settings.is_file() else "missing"
-    if user_emulation.is_foreign(arch):
-        found |= {"emulator": user_emulation.emulator_digest(arch), "twins": twins.digest()}
-    return found | {"toolbox": toolbox_parts.identity()}
+    found = {name: host.tools[name] for name in ("diskimage-builder", *TREE_TOOLS, *(() if tree else DISK_TOOLS))}
+    if host.is_foreign(arch):
+        found |= {"emulator": host.emulators[arch], "twins": host.tools["twins"]}
+    return found | {"toolbox": host.tools["toolbox"]}
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def tools_here() -> Mapping[str, str]:
+    """Return the versions and digests of this host's tools that change what dib's builds result in."""
+    found = {"diskimage-builder": version(), "toolbox": toolbox_parts.identity(), "twins": twins.digest()}
+    for name in (*TREE_TOOLS, "mke2fs"):
+        found[name] = _sha256(shutil.which(name, path=":".join(SYSTEM_PATH)))
+    return found | {"mke2fs.conf": _sha256(MKE2FS_SETTINGS)}
+
+
+def _sha256(path: str | Path | None) -> str:
+    """Return the digest of a file of this host, or MISSING."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else MISSING

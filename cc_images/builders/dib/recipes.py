@@ -26,6 +26,7 @@ from cc_images.builders.provenance import PROVENANCE
 from cc_images.builders.resolver import Resolved
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
+from cc_images.host.facts import HostFacts
 from cc_images.host.named_files import named_files, stamp
 from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.recipe import Recipe
@@ -41,16 +42,16 @@ _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
 class Recipes:
     """Specs and recipes of a configuration's images and layers, each made when it is first asked for."""
 
-    def __init__(self, config: Config, elements: Elements) -> None:
+    def __init__(self, config: Config, elements: Elements, host: HostFacts) -> None:
         self._config = config
         self._elements = elements
-        self._tools = functools.cache(command.tools)
+        self._host = host
         self._children: dict[str, list[Image]] = {}
         for image in config.images.values():
             if image.depends and image.layer:
                 self._children.setdefault(image.depends[0], []).append(image)
         self._layers: dict[tuple[str, Arch], Resolved] = {}
-        self._twins_recipes = TwinsRecipes(elements=elements)
+        self._twins_recipes = TwinsRecipes(elements=elements, host=host)
         self._made, self._tags = self._twins_recipes.made, self._twins_recipes.tags
         self._starts: dict[tuple[str, Arch], Resolved | str] = {}
         self._variables: dict[str, dict[str, str]] = {}
@@ -269,7 +270,7 @@ class Recipes:
             packages=spec.packages,
             artifacts=self._identities(image, spec.arch),
             files={variable: self._stamps(path) for variable, path in named.items()},
-            tools=self._tools(spec.arch, spec.makes is Material.TREE),
+            tools=command.tools(self._host, spec.arch, spec.makes is Material.TREE),
             parent=_key(below),
             secrets=spec.secrets,
         )

@@ -10,6 +10,7 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.resolver import Known, Resolved
 from cc_images.config.loader import Config, packaged
 from cc_images.host import user_emulation
+from cc_images.host.facts import HostFacts
 from cc_images.host.named_files import missing_files
 from cc_images.model.catalog import Arch, Image
 
@@ -19,14 +20,14 @@ BASE = "base"
 Images = Sequence[tuple[Image, Arch, Resolved]]
 
 
-def remarks(images: Images, config: Config, known: Known) -> Iterator[str]:
+def remarks(images: Images, config: Config, known: Known, host: HostFacts) -> Iterator[str]:
     """Yield all remarks on images."""
     yield from _files_that_are_not_here(images, config)
     yield from _in_one_go(images)
     yield from _without_base(images, known, config)
     yield from _called_addresses(images)
     yield from _not_offered(images, known)
-    yield from _slowly(images)
+    yield from _slowly(images, host)
     yield from _lacking_programs(images)
 
 
@@ -97,11 +98,11 @@ def _lacking_programs(images: Images) -> list[str]:
     ]
 
 
-def _slowly(images: Images) -> Iterable[str]:
+def _slowly(images: Images, host: HostFacts) -> Iterable[str]:
     """Say for which architectures no program can run here, or every single one will be emulated, and why."""
     told: dict[str, None] = {}
     for _, arch, each in images:
-        if not user_emulation.runs_programs(arch):
+        if arch not in host.runs:
             remedy = user_emulation.remedy(arch)
             told[f"this host cannot run programs for {arch}, so a build will be refused: {remedy}"] = None
         elif each.slow:

@@ -9,7 +9,8 @@ from cc_images.builders.dib import twins
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import TwinsSpec
 from cc_images.builders.resolver import Resolved
-from cc_images.host import user_emulation
+from cc_images.host.facts import HostFacts
+from cc_images.host.user_emulation import TWINS_ON
 from cc_images.model.catalog import Arch, Download, Material
 from cc_images.model.recipe import Recipe
 
@@ -19,6 +20,7 @@ class TwinsRecipes:
     """The twins of a configuration's images. `made` has every layer's by recipe key, those of twins included."""
 
     elements: Elements
+    host: HostFacts
     made: dict[str, Resolved] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     """The recipe key of the layer, of an image or of twins, that has a tag first."""
@@ -32,18 +34,18 @@ class TwinsRecipes:
         artifacts: Mapping[str, Download],
     ) -> Resolved | str:
         """Return the twins of the programs in an image, or why it has none; empty where its programs are native."""
-        if not user_emulation.is_foreign(arch):
+        if not self.host.is_foreign(arch):
             return ""
         if not twins.wanted():
             return f"{twins.SWITCH}=no"
-        if why := user_emulation.why_no_twins(arch):
+        if why := self.host.no_twins[arch]:
             return why
         names = self.elements.closure(content)
         variables = dict(environment)
         if "ubuntu-minimal" in names:  # whose mirrors of other architectures have those only
             variables.pop("DIB_DISTRIBUTION_MIRROR", None)
         variables |= {name: artifact.basename for name, artifact in artifacts.items()}
-        known = self.elements.defaults(names, twins.VARIABLES, variables, user_emulation.TWINS_ON)
+        known = self.elements.defaults(names, twins.VARIABLES, variables, TWINS_ON)
         release = twins.release(known)
         if release is None:
             return f"twins are made for Debian and Ubuntu, and {tag} is {known['DISTRO_NAME'] or 'neither'}"
@@ -73,7 +75,7 @@ class TwinsRecipes:
             packages=(),
             artifacts={name: each.sha256 or each.identity for name, each in keyrings.items()},
             files={},
-            tools={"twins": twins.digest(), "emulator": user_emulation.emulator_digest(arch)},
+            tools={"twins": self.host.tools["twins"], "emulator": self.host.emulators[arch]},
         )
         # a release may have several twins, by options and keys, and each has its place in plans and in the store
         key = recipe.recipe_key

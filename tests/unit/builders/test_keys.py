@@ -14,6 +14,7 @@ import pytest
 
 from cc_images.builders import provenance
 from cc_images.builders.dib import command, element_path, recipes
+from cc_images.builders.dib.builder import DIB
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.config import loader
@@ -288,7 +289,9 @@ def test_a_child_that_would_have_made_another_tree_of_its_parent_is_built_in_one
     store = Store(project.root / "store")
     element_path.third_party(loaded, store, offline=False)
     folders = element_path.known_folders(loaded, store)
-    drawn = recipes.Recipes(loaded, Elements(folders)).build(loaded.images["child"], Arch.AMD64)
+    drawn = recipes.Recipes(loaded, Elements(folders), DIB.host_facts([Arch.AMD64])).build(
+        loaded.images["child"], Arch.AMD64
+    )
     assert drawn.obstacle == obstacle
     spec = drawn.spec
     assert isinstance(spec, DibSpec)

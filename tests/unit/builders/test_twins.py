@@ -14,6 +14,7 @@ import pytest
 
 from cc_images.api import doctor
 from cc_images.builders.dib import command, twins
+from cc_images.builders.dib.builder import DIB
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import TwinsSpec
 from cc_images.config.loader import Config, load
@@ -539,12 +540,15 @@ def test_a_host_without_a_compiler_emulates(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_only_keys_of_other_architectures_have_what_emulates_them(amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    native, other = command.tools(Arch.AMD64), command.tools(Arch.ARM64)
+    def tools(arch: Arch) -> dict[str, str]:
+        return command.tools(DIB.host_facts([arch]), arch)
+
+    native, other = tools(Arch.AMD64), tools(Arch.ARM64)
     assert not {"emulator", "twins"} & native.keys()
     assert other["emulator"] == "digest"
     monkeypatch.setattr(twins, "digest", lambda: "another list of programs")
-    assert command.tools(Arch.AMD64) == native
-    assert command.tools(Arch.ARM64) != other
+    assert tools(Arch.AMD64) == native
+    assert tools(Arch.ARM64) != other
 
 
 def test_the_plan_says_what_is_missing(tmp_path: Path, amd64: None, monkeypatch: pytest.MonkeyPatch) -> None:

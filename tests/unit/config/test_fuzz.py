@@ -14,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cc_images.builders.dib.builder import DIB
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.recipes import Recipes
 from cc_images.config.loader import load
@@ -84,7 +85,7 @@ def survives(folder: Path, images: str, sites: str = "local: {directory: site}")
     began = time.process_time()
     with suppress(CCImagesError):  # anything else is a bug
         config = load({"HOME": str(folder), "CC_IMAGES_SETTINGS": ""}, folder)
-        recipes = Recipes(config, Elements((folder / "elements",)))
+        recipes = Recipes(config, Elements((folder / "elements",)), DIB.host_facts([Arch.AMD64]))
         for image in config.images.values():
             recipes.build(image, Arch.AMD64)
     assert time.process_time() - began < SECONDS

@@ -1,0 +1,47 @@
+"""Host facts: everything that plans and keys take from a machine, as one value.
+
+Two machines with equal facts make equal keys, so a worker elsewhere is asked for its own and they are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from cc_images.host import user_emulation
+from cc_images.model.catalog import Arch
+
+MISSING = "missing"
+"""The digest of a tool that a host does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What plans and keys take from one machine, for the architectures that were asked about."""
+
+    machine: str
+    """The machine's own architecture, by the kernel's name."""
+    runs: frozenset[Arch]
+    """Architectures whose programs run here, emulated or not."""
+    emulators: Mapping[Arch, str] = field(default_factory=dict)
+    """The sha256 of the program that runs an architecture's programs, or MISSING; empty for the machine's own."""
+    no_twins: Mapping[Arch, str] = field(default_factory=dict)
+    """Why programs of an architecture have no native twins here; empty when they may have."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 or version of each tool that changes what builds result in, or MISSING."""
+
+    def is_foreign(self, arch: Arch) -> bool:
+        """Say whether an architecture is another one than this machine's."""
+        return arch.machine != self.machine
+
+
+def observe(arches: Collection[Arch], tools: Mapping[str, str]) -> HostFacts:
+    """Return the facts of this host, as far as these architectures are concerned."""
+    foreign = [arch for arch in arches if user_emulation.is_foreign(arch)]
+    return HostFacts(
+        machine=user_emulation.HERE,
+        runs=frozenset(arch for arch in arches if user_emulation.runs_programs(arch)),
+        emulators={arch: user_emulation.emulator_digest(arch) for arch in foreign},
+        no_twins={arch: user_emulation.why_no_twins(arch) for arch in foreign},
+        tools=tools,
+    )
