@@ -23,7 +23,7 @@ LONG = "A name of letters, digits, dot, underscore, plus and hyphen"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What is about to be written: the entry's text, and the element's files with their texts."""
+    """The texts to be written: the entry, and the element's files."""
 
     entry: str
     folder: Path

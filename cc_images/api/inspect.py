@@ -62,7 +62,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
+    """The findings inside an image: its name for people, the file's size, the facts, and what is wrong."""
 
     title: str
     size: int

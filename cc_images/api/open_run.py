@@ -36,9 +36,9 @@ class OpenRun:
     began: float
     now: datetime
     complaints: list[str] = field(default_factory=list)
-    """What went wrong with the run's own books and folder."""
+    """Faults in the run's own books and folder."""
     refused: CCImagesError | None = None
-    """What kept the run from being carried out."""
+    """The error that kept the run from being carried out."""
 
     @property
     def version(self) -> str:

@@ -1,4 +1,4 @@
-"""What a plan needs of this host and of the sites, asked before anything runs.
+"""The preflight check: a plan's needs of this host and of the sites, asked before anything runs.
 
 So that a build of an hour does not end with a site that could have said no at once.
 """

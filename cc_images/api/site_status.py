@@ -1,4 +1,4 @@
-"""The survey: asks sites what they have, what a push would do there, and clears up what dead runs left."""
+"""The state of sites: what they have, what a push would do there, and how to clear up after dead runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """What a site has of one image: the one that has the name, and how many archived ones.
+    """The state of one image on a site: the one that has the name, and how many archived ones.
 
     `remarks` are what differs from what cc-images has made of it; `error` is why nothing has the name for certain.
     """

@@ -1,4 +1,4 @@
-"""The climb of a guest: from power-on through the levels, as its console shows them; then it is visited."""
+"""The boot of a guest: from power-on through the levels, as its console shows them; then it is visited."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _late(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> s
 
 
 def _await_login(guest: Guest, found: BootResult, stop: Stop) -> None:
-    """Give a login prompt that comes after cloud-init its time: whoever has only the console needs it."""
+    """Give a login prompt that comes after cloud-init its time: a person with only the console needs it."""
     since = guest.now
     while Level.LOGIN not in guest.console.levels:
         not_stopped(stop)

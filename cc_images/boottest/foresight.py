@@ -1,6 +1,6 @@
 """Foresight: checks of a running image whose answers stand on its disk, judged before anything is booted.
 
-Pure; the facts are `inside/look.py`'s. Only what no boot can mend is a problem.
+Pure; the facts are `inside/look.py`'s. Only what no boot can change is a problem.
 """
 
 from __future__ import annotations

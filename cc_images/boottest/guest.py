@@ -216,7 +216,7 @@ class Guest:
         return host_environment.plain(TMPDIR=str(self.folder))
 
     def _seed(self) -> Path | None:
-        """Make the key and the disk that tells cloud-init about it, if the image is told anything."""
+        """Make the key and the disk that tells cloud-init about it, if the image takes a seed."""
         key = self.folder / "key"
         environment = self._environment()
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "boot-test", "-f", str(key)], env=environment)
@@ -253,7 +253,7 @@ SEEDS: Mapping[Source | None, Callable[[Path, str, str], str]] = {
     Source.NONE: lambda files, host, key: "",
     None: _no_cloud,
 }
-"""What is put into the folder of a seed, and the label of its file system, by cloud-init's documents of the source."""
+"""The writer of a seed's folder, and the label of its file system, by cloud-init's documents of the source."""
 
 
 def stolen() -> float:

@@ -58,7 +58,7 @@ class BootResult:
     silent: bool = False
     """Whether the machine printed nothing any more before the level that failed: it may be the host's fault."""
     timed_out: str = ""
-    """What took longer than the guest itself waits, in its own words: it may be too slow a host's fault."""
+    """The step that took longer than the guest itself waits, in its own words: a slow host may be at fault."""
     starved: float = 0.0
     """The part of the time until the failure in which the machine had no core, 0 to 1."""
 

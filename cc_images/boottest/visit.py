@@ -29,7 +29,7 @@ ABOUT: Mapping[str, str] = {
     "sshd": "sshd -T || /usr/sbin/sshd -T",
     "user": "id -u",
 }
-"""What every guest is asked besides the image's checks."""
+"""Questions to every guest besides the image's checks."""
 
 PASSWORDS: Mapping[str, tuple[str, ...]] = {
     "passwordauthentication": ("no",),
@@ -37,7 +37,7 @@ PASSWORDS: Mapping[str, tuple[str, ...]] = {
     "permitemptypasswords": ("no",),
     "permitrootlogin": ("no", "without-password", "prohibit-password", "forced-commands-only"),
 }
-"""What sshd may say about logging in without a key."""
+"""Permitted answers of sshd about logins without a key."""
 
 
 def visit(

@@ -1,4 +1,4 @@
-"""What a builder must be able to do: resolve images to specs, and build a spec.
+"""The interface of a builder: decode a spec, and build it.
 
 To add a builder: a module with a function that returns it, its line in BUILDERS, and the kind of spec that it owns.
 """
@@ -28,7 +28,7 @@ LEAST_FREE = 3 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a build gets besides its spec: the files behind the keys and downloads that the spec names."""
+    """The inputs of a build besides its spec: the files behind the keys and downloads that the spec names."""
 
     version: str
     workspace: Path
@@ -41,7 +41,7 @@ class BuildInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What a build has left: its tree or disk, seconds per step, packages, the upstream state, and peaks in MiB."""
+    """The result of a build: its tree or disk, seconds per step, packages, the upstream state, and peaks in MiB."""
 
     file: Path
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -49,7 +49,7 @@ end
 complete -c cc-images -a '(__cc_images)'
 """,
 }
-"""What each shell must read; it asks for everything else."""
+"""The script that each shell must read; it asks for everything else."""
 
 FILES = ("FILE",)
 """Values for which the shell offers files."""
@@ -120,7 +120,7 @@ def _starting(last: str, offered: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _config() -> Config | None:
-    """Return the configuration, or None when it is wrong: nobody wants to be told so by a tabulator key."""
+    """Return the configuration, or None when it is wrong: the tabulator key is no place for errors."""
     with suppress(CCImagesError, OSError):
         return load(os.environ, Path.cwd())
     return None

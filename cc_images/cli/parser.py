@@ -43,7 +43,7 @@ DESCRIPTIONS = {
     "prune": "Remove from the store what is beyond the newest builds, or above a size.",
     "doctor": "Check this host and the sites, and show what killed runs have left; --mend clears it up.",
 }
-"""What each verb does, in a sentence."""
+"""The purpose of each verb, in a sentence."""
 
 EXAMPLES = """\
 cc-images list                        what there is, and what is fresh
@@ -54,7 +54,7 @@ cc-images doctor                      whether this host can do all that
 """
 
 ALIASES: Mapping[str, str] = {"build": "-b", "push": "-p", "help": "--help", "version": "--version"}
-"""What a first word that is no verb means."""
+"""The options behind first words that are no verbs."""
 
 EPILOG = """\
 verbs, which come first; `cc-images VERB --help` says what each takes:
@@ -247,7 +247,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "prune": _prune,
     "doctor": _doctor,
 }
-"""What each verb takes."""
+"""The arguments of each verb."""
 
 
 def _tags(made: Parser, count: str) -> None:

@@ -33,13 +33,13 @@ SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", 
 """Variables that builds have from the sandbox; no artifact may take their place."""
 
 MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
-"""What others call the architectures."""
+"""Architectures by the names that others give them."""
 
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
-"""What disk-image-create reads besides, or takes as an option: --root-label, --max-online-resize, --mkfs-options."""
+"""Other variables that disk-image-create reads, or takes as --root-label, --max-online-resize and --mkfs-options."""
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
-"""What archive names end with."""
+"""The ending of archive names."""
 
 _NETWORK = re.compile(r"(host|private)\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
@@ -157,7 +157,7 @@ def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) ->
 
 
 def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
-    """Fill in what an image has from its first parents; their checks are added by `claims`."""
+    """Fill in what an image has from its first parents; `builders.dib.element_checks` adds their checks."""
     if not image.depends or image.depends[0] not in images:
         return image
     parent = images[image.depends[0]]

@@ -35,12 +35,12 @@ RESERVE_MIB = 1 << 10
 """MiB of the store's file system that no task books."""
 
 MARGIN = 1.25
-"""What is booked over what was measured: images grow."""
+"""The factor by which bookings exceed measurements: images grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What a host has free at the start of a run; memory and disk in MiB."""
+    """A host's free resources at the start of a run; memory and disk in MiB."""
 
     cores: int
     memory: int
@@ -59,7 +59,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bookings:
-    """What a run may use, and what each of its tasks books of it.
+    """The resources that a run may use, and what each of its tasks books of them.
 
     `tmpfs` has the size in MiB of each scratch folder that lies in memory. It is a limit above what is booked: a build
     that has grown uses more than it booked instead of failing.

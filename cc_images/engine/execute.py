@@ -56,7 +56,7 @@ class Alone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What the caller of `execute` hears and says. Once `stopping` says so, nothing new starts."""
+    """Callbacks of the caller of `execute`. Once `stopping` returns true, nothing new starts."""
 
     on_task_ended: Callable[[Result], None] = lambda result: None
     """Called with each result as it comes, from the thread of `execute`."""

@@ -29,10 +29,10 @@ from cc_images.store.workspace import Run
 PAGE = "booked.json"
 
 PATIENCE = 1.0
-"""Seconds after which one that has the lock counts as frozen: it only ever needs it for a moment."""
+"""Seconds after which a holder of the lock counts as frozen: it only ever needs it for a moment."""
 
 HURRY = 0.05
-"""The same, as long as somebody has had it for that long."""
+"""The same, while one process has held it for that long."""
 
 FRESH = 5.0
 """Seconds for which others hold back for a run that waits; it looks and writes again several times a second."""
@@ -56,7 +56,7 @@ ILLEGIBLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one run has booked. `keeps` says when what came to stay; `since` when it began to wait for `wants`.
+    """The bookings of one run. `keeps` says when what came to stay; `since` when it began to wait for `wants`.
 
     Both, and when it `looked` last, are seconds of the monotonic clock, which all processes of a host share.
     """
@@ -93,9 +93,9 @@ class SharedReservations:
     _is_written: bool = True
     _others: Mapping[str, Page] = field(default_factory=dict)
     _kept: dict[str, Amounts] = field(default_factory=dict)
-    """What each other run has kept since this one began, also those that are over."""
+    """Resources that each other run has kept since this one began, also those that are over."""
     _stays: Amounts = field(default_factory=Counter)
-    """What of this run has come to stay so far."""
+    """Resources of this run that have come to stay so far."""
     _told: str = ""
     waits: float = field(default=0.0, init=False)
     """Seconds for which the lock is waited for next time."""
@@ -143,7 +143,7 @@ class SharedReservations:
         return found
 
     def _elsewhere(self) -> OthersUsage:
-        """Return what the others take, and what those wait for who come first: whoever waits longer than this run.
+        """Return what the others take, and what those wait for who come first: runs that wait longer than this one.
 
         One that does not wait at all comes last.
         """

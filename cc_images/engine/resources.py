@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cc_images.model.plan import RESOURCES, Resource
 
 PLACES = frozenset(RESOURCES.values())
-"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
+"""Resources of which every running task takes one. A run has its own places; runs share a host's other resources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OthersUsage:
-    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
+    """The usage of other runs. `held`: what they will give back, places included; `gone`: what they will not.
 
-    Whoever waits longer counts as if it had started.
+    Longer-waiting runs count as running (first come, first served).
     """
 
     held: Counter[Resource] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ NOBODY = OthersUsage()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What a task takes of a host besides its place."""
+    """The share of a host that a task takes besides its place."""
 
     uses: Mapping[Resource, int] = field(default_factory=dict)
     until_consumed: Mapping[Resource, int] = field(default_factory=dict)

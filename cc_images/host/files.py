@@ -27,7 +27,7 @@ FAULTS = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EMLINK, errno.EFBIG, errno.EBADMSG, errno.EREMOTEIO, errno.EUCLEAN}
     | {errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
 )
-"""What a disk, or a server behind a mount, says when it does not work."""
+"""Errors of a disk, or of a server behind a mount, that does not work."""
 
 
 def write_json(path: Path, data: Json, staged: Path | None = None) -> None:

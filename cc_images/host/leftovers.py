@@ -1,4 +1,4 @@
-"""What dead runs have left on this host: processes, mounts and loop devices that point into their folders.
+"""Leftovers of dead runs on this host: processes, mounts and loop devices that point into their folders.
 
 Nothing should be: sandboxes and guests die with their run. This is for hosts on which something else went wrong.
 """

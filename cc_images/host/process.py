@@ -37,7 +37,7 @@ LOG = 256 << 20
 CHUNK = 1 << 16
 
 MASK = b"***"
-"""What stands in place of a secret."""
+"""The stand-in for a secret."""
 
 
 class CommandFailed(CCImagesError):
@@ -142,7 +142,7 @@ def _awaited(
         if process.poll() is None:
             end(process)
         process.stdin.close()
-        while reader.is_alive():  # whoever still holds the pipe keeps it open; what is in it belongs to the log
+        while reader.is_alive():  # a process that still holds the pipe keeps it open; what is in it belongs to the log
             before = reading.taken
             reader.join(GRACE)
             if reading.taken == before:
@@ -177,7 +177,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Output:
-    """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
+    """The output of a command: to the log as it is, to a listener line by line, and the last lines for an error."""
 
     def __init__(self, log: BinaryIO | None, on_line: Callable[[str], None], secrets: Sequence[str] = ()) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL)

@@ -29,11 +29,11 @@ from cc_images.model.catalog import Json
 
 TOOLBOX = Path(__file__).parent.parent / "toolbox"
 PYTHON = (sys.executable, "-I", "-B")
-"""What runs the toolbox's programs: no PYTHON* variable has a say, and root leaves no compiled files beside them."""
+"""The interpreter of the toolbox's programs: it ignores PYTHON* variables, and root leaves no compiled files there."""
 FAILED_TO_ENTER = 125
 
 NAMESERVER = "10.0.2.3"
-"""What answers names in a private network; see `toolbox/networks.py`."""
+"""The name server of a private network; see `toolbox/networks.py`."""
 
 NEUTRAL = Path("/cc-images")
 """Where a sandbox shows what has an odd name."""
@@ -61,12 +61,12 @@ class Sandbox:
     tmpfs_mib: int = 0
     cores: int = 1
     seeds: tuple[Path, ...] = ()
-    """What dib's cache has in it at the start: the image's own, then its ancestors'; they are only read.
+    """The contents of dib's cache at the start: the image's own, then its ancestors'; they are only read.
 
     What the command adds is left in `out/cache`. apt's packages are offered apart, to be verified: `CC_IMAGES_OFFERED`.
     """
     interpreter: Mapping[str, str | bool] | None = None
-    """What runs programs of another architecture, while the sandbox lives; see `foreign.registration`."""
+    """The runner of another architecture's programs while the sandbox lives; see `user_emulation.registration`."""
     twins: Path | None = None
     """The native twins that are shown in the image's tree."""
 
@@ -178,7 +178,7 @@ class Sandbox:
             spec.unlink(missing_ok=True)
 
     def _spec(self, argv: Sequence[str], env: Mapping[str, str]) -> Json:
-        """Return what `toolbox/enter.py` is told."""
+        """Return the order to `toolbox/enter.py`."""
         return {
             "argv": list(argv),
             "env": env,

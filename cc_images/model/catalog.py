@@ -34,7 +34,7 @@ RESERVED = frozenset(
 """Words of the command line that no tag may be."""
 
 ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
-"""What images may be allowed by name."""
+"""Exceptions that an image may allow by name."""
 
 
 class Arch(StrEnum):
@@ -50,7 +50,7 @@ class Arch(StrEnum):
 
 
 class Material(StrEnum):
-    """What builders make, and what outputs are made from."""
+    """The material that builders make, and that outputs are made from."""
 
     TREE = "tree"
     """A root tree: a zstd tar of files."""
@@ -107,7 +107,7 @@ class Level(StrEnum):
 
 
 class Source(StrEnum):
-    """Where cloud-init finds what an instance is told; `none`: it is told nothing."""
+    """Where cloud-init finds an instance's metadata; `none`: there is none."""
 
     NOCLOUD = "NoCloud"
     CONFIG_DRIVE = "ConfigDrive"
@@ -130,7 +130,7 @@ class Contract:
 USUAL = Contract()
 
 Checks = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""What the boot test looks for: kind of check → name → expectations; see `checks`."""
+"""Checks of the boot test: kind of check → name → expectations; see `checks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ class Image:
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
     network: str = ""
-    """What builds have of it: `host` or `private`; empty: private where the host offers that."""
+    """The network of its builds: `host` or `private`; empty: private where the host offers that."""
     secrets: tuple[str, ...] = ()
     """Variables whose values are secrets: masked, searched for in the image, and no part of a key."""
     without: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ class Image:
     base: bool | None = None
     """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""
     allow: tuple[str, ...] = ()
-    """What would be refused, and is meant so: of ALLOWED."""
+    """Findings that would be refused, and that the image allows: of ALLOWED."""
 
     @property
     def tag(self) -> str:
@@ -228,7 +228,7 @@ class Site:
     directory: str = ""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
-    """What it takes; empty: bare metal all, others amd64."""
+    """Architectures that it takes; empty: bare metal all, others amd64."""
     formats: tuple[Format, ...] = ()
     visibility: str = ""
     """Of published images; empty: that of the image which is replaced."""

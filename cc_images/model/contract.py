@@ -11,10 +11,10 @@ from dataclasses import replace
 from cc_images.model.catalog import Checks, Contract, Json, Level, Source
 
 USER = "cc"
-"""Whom an image lets in that names nobody."""
+"""The user of an image that names nobody."""
 
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-"""What may be a user's name; an image that says anything else is met as one that says nothing."""
+"""The form of a user's name; an image that names anything else counts as one that names nobody."""
 
 SILENT = "none"
 """The console of an image that has none."""

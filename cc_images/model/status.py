@@ -37,7 +37,7 @@ class ImageStatus:
     fresh: bool | None
     why: tuple[str, ...] = ()
     put: Mapping[str, Put] = field(default_factory=dict)
-    """What is known of the sites, by site."""
+    """The newest knowledge of each site, by site."""
 
     @property
     def state(self) -> str:
@@ -65,7 +65,7 @@ class ImageStatus:
 
 
 class Kind(StrEnum):
-    """What a store holds."""
+    """A kind of holding in a store."""
 
     BUILD = "build"
     LAYER = "layer"

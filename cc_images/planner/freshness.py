@@ -13,7 +13,7 @@ from cc_images.store.records import Store
 
 
 class World:
-    """What the store has of some recipes, and whether upstream has moved since."""
+    """The stored builds and layers of some recipes, and whether upstream has moved since."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -84,7 +84,7 @@ class World:
         return self._changes.offered(made) if made is not None else None
 
     def notes(self) -> list[str]:
-        """Return what the user should know: which addresses could not be recipe_key."""
+        """Return notes for the user: which addresses could not be asked."""
         return [f"{address}: {why}; --max-age decides" for address, why in self._state.troubles.items()]
 
     def _trouble(self, address: str) -> str:

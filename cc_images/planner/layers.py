@@ -1,6 +1,6 @@
 """Groundwork: the tasks before a build, for what it starts from and what it relies on.
 
-Owns which layers and twins have to be made, and in which order. Pure, like `planning`, which asks it.
+Owns which layers and twins have to be made, and in which order. Pure, like `planner.planner`, which calls it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groundwork:
-    """What all builds of a plan may start from, by what is asked of it; `forced` names whose layers are made anew."""
+    """The layers that the builds of a plan may start from, by recipe key; `forced` names whose layers are rebuilt."""
 
     foundations: Mapping[str, LayerState]
     forced: Set[tuple[str, Arch]]

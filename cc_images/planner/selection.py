@@ -13,7 +13,7 @@ from cc_images.model.catalog import Arch, Image, Site
 from cc_images.model.plan import Request
 
 SCHEDULED = "scheduled"
-"""What stands for the tags that the settings list."""
+"""The word for the tags that the settings list."""
 
 
 def select(request: Request, config: Config, today: date) -> tuple[list[tuple[Image, Arch]], list[str]]:

@@ -1,4 +1,4 @@
-"""The outlook: the world as it is for one request, from which the plan follows.
+"""The snapshot: the world as it is for one request, from which the plan follows.
 
 Reads element trees, third-party sources, the store and the host's tools; decides nothing.
 """
@@ -41,9 +41,9 @@ class Snapshot:
     notes: tuple[str, ...]
     now: datetime
     left_out: tuple[str, ...] = ()
-    """What nobody named, and cannot be planned, with the reason."""
+    """Images that cannot be planned and that nobody named, with the reason."""
     passes: Mapping[str, str] = field(default_factory=dict)
-    """The digests of stored files that have passed a boot test, and what was asked of them."""
+    """The test keys of stored files that have passed a boot test, by digest."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """The state of upstream: address → digest, as far as it is known."""
     details: Callable[[str], Json] = lambda recipe_key: {}
@@ -93,7 +93,7 @@ def look(
 
     A push of what is in the store needs no elements, so then nothing is fetched.
 
-    Raises UserError for what the user can mend, all missing elements at once.
+    Raises UserError for what the user can correct, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
     chosen, foreign = _buildable(chosen, request, config, store)

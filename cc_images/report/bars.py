@@ -174,7 +174,7 @@ class Bars(Observer):
             self._whole.set_description_str(self._tinted(clipped(self._sum(now), columns)))
         self._out.write(
             "\033[?7h\r"
-        )  # a terminal that breaks lines anew takes the cursor along; at their beginning it stays
+        )  # a terminal that breaks lines again takes the cursor along; at their beginning it stays
         self._out.flush()
 
     def _sum(self, now: float) -> str:

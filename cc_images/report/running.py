@@ -27,7 +27,7 @@ class Running:
     usual: float | None = None
     job: Job | None = None
     doing: dict[str, str] = field(default_factory=dict)
-    """What it does, by who does it: the firmware of a boot test, or nobody."""
+    """Its present step, by who does it: the firmware of a boot test, or nobody."""
     done: int = 0
     total: int = 0
     seen: deque[tuple[float, int]] = field(default_factory=deque)
@@ -56,7 +56,7 @@ class Running:
 
     @property
     def words(self) -> str:
-        """What it does, in words."""
+        """Its present step, in words."""
         return ", ".join(f"{who}: {what}" if who else what for who, what in self.doing.items())
 
     @property

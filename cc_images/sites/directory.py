@@ -44,7 +44,7 @@ from cc_images.sites.queries import Queries
 from cc_images.store.blobs import CHUNK
 
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What file systems without locks say, such as NFS without its lock daemon."""
+"""Errors of file systems without locks, such as NFS without its lock daemon."""
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class DirectorySite(ImageFolder, Queries):
                     done += len(chunk)
                     report(done)
                 target.truncate(done)
-                os.fchmod(target.fileno(), 0o644)  # whoever serves the folder may be another user
+                os.fchmod(target.fileno(), 0o644)  # the server of the folder may be another user
                 target.flush()
                 os.fsync(target.fileno())
             with file.open("rb") as written:

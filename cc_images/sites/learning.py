@@ -1,4 +1,4 @@
-"""What a push knows after a step: pure, like the rules that decide from it."""
+"""A push's knowledge after a step: pure, like the rules that decide from it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ LONGEST_PAUSE = 30.0
 
 
 NOT_LOST = ("min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot")
-"""Properties that every image of ours has anew, or that a site gives it."""
+"""Properties that every new image of ours sets itself, or that a site gives it."""
 
 
 class _Push:

@@ -75,7 +75,7 @@ def the_loser_steps_back(view: View) -> Step | None:
 
 
 def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
-    """Finish a publication that was interrupted between its renames, whoever began it, or else undo it."""
+    """Finish a publication, of any run, that was interrupted between its renames, or else undo it."""
     if view.holders:
         return None
     for staged in sorted(view.staged, key=lambda each: each.id != view.memory.mine):

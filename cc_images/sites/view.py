@@ -51,7 +51,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What one push has done so far."""
+    """The history of one push so far."""
 
     ids: tuple[str, ...] = ()
     """Ids for its uploads."""
@@ -68,7 +68,7 @@ class Memory:
     """Ids of images to which it gave the name, its own or others."""
     removed: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
-    """What it put in order, a phrase each."""
+    """Things that it put in order, a phrase each."""
     refused: frozenset[tuple[str, str]] = frozenset()
     """Steps that the site refuses, by kind and image."""
     failures: int = 0

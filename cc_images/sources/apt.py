@@ -44,7 +44,7 @@ UNPACKED = 512 << 20
 
 
 class _Unpacker(Protocol):
-    """What the standard library unpacks with."""
+    """An object of the standard library that unpacks."""
 
     @property
     def eof(self) -> bool: ...

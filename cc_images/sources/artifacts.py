@@ -44,7 +44,7 @@ def fetch(
 
     `clouds` has the clouds.yaml entry of each site; what is no site is taken for an entry itself.
 
-    `report` is told bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
+    `report` gets bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
     cannot be read, and for content that is not what the catalogue says.
     """
     name = artifact.sha256 or artifact.identity

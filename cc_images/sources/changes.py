@@ -24,7 +24,7 @@ SHA256 = 64
 
 
 class Changes:
-    """What has changed upstream by a state (address → digest) since builds and layers of a store were made."""
+    """The changes upstream, by a state (address → digest), since builds and layers of a store were made."""
 
     def __init__(self, store: Store, state: Mapping[str, str], repositories: Repositories) -> None:
         self._store = store

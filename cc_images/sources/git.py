@@ -33,7 +33,7 @@ from cc_images.store.records import Store
 _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
-"""What a killed run has left: not put in place yet, or on its way out."""
+"""Names of what a killed run has left: not put in place yet, or on its way out."""
 
 
 WHOLE = 40
@@ -49,7 +49,7 @@ class Checkout(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the store has of a source, and when it was used last, in seconds since 1970."""
+    """A holding of the store from a source, and when it was used last, in seconds since 1970."""
 
     source: str
     what: str
@@ -59,7 +59,7 @@ class Kept(NamedTuple):
 
 
 REPOSITORY = "repository"
-"""What is kept of a source besides its checkouts: the copy of its repository."""
+"""The name of the copy of a source's repository, kept besides its checkouts."""
 
 
 def update(

@@ -45,7 +45,10 @@ _QUOTED = re.compile(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What an address held: its digest, and when it was asked (UTC). `etag` and `modified` spare the next transfer."""
+    """The last answer of an address: its digest, and when it was asked (UTC).
+
+    `etag` and `modified` spare the next transfer.
+    """
 
     digest: str
     when: str
@@ -55,7 +58,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What is known of some addresses: digests by address, and why some of them could not be asked."""
+    """The known state of some addresses: digests by address, and why some of them could not be asked."""
 
     digests: Mapping[str, str]
     troubles: Mapping[str, str]
@@ -235,4 +238,4 @@ def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
 Probe = Callable[[str, Seen | None, Callable[[], bool]], Seen]
 
 PROBES: Mapping[str, Probe] = {"http://": _web, "https://": _web, "git+": _git}
-"""What asks an address, by how the address begins."""
+"""The function that asks an address, by how the address begins."""

@@ -65,7 +65,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a finished build has left for its conversion besides the disk."""
+    """The facts of a finished build that its conversion needs besides the disk."""
 
     recipe_key: str
     file: str

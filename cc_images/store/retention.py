@@ -1,4 +1,4 @@
-"""Pruning: which of the things that a store holds should go. Pure; who carries it out is `upkeep`."""
+"""Retention: which of the things that a store holds should go. Pure; `api.removal` carries it out."""
 
 from __future__ import annotations
 

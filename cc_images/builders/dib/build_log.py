@@ -62,7 +62,7 @@ _TELLING = re.compile(
     r"|^E:|^ERR|line \d+:|^\w[\w.-]*: |[A-Z]\w+(?:Error|Exception)",
     re.IGNORECASE,
 )
-"""What a line has that says why something went wrong; another one only happens to be the last."""
+"""Signs of a line that says why something went wrong; a line without one only happens to be the last."""
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (
@@ -93,7 +93,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
 
 @dataclass(slots=True)
 class Phases:
-    """What dib is doing, read from its output: the hook that runs, and the seconds that each hook took."""
+    """The progress of dib, read from its output: the hook that runs, and the seconds that each hook took."""
 
     report: Callable[[str], None] = lambda hook: None
     current: str = ""

@@ -40,7 +40,7 @@ def version() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DibCommand:
-    """What disk-image-create is told. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
+    """An order to disk-image-create. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
 
     With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`. With `tree` the
     result is a root tree as zstd tar and not a raw disk.

@@ -32,7 +32,7 @@ from cc_images.model.catalog import Json
 UNITED = frozenset({"apt", "yum"})
 
 FOLDER = "folder"
-"""What stands in place of a digest for an empty folder, which some tools must have."""
+"""The stand-in for the digest of an empty folder, which some tools must have."""
 
 LARGEST = 8 << 30
 """Bytes of united files that a generation keeps at most; the oldest go first."""

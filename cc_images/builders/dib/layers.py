@@ -53,7 +53,7 @@ _NOT_COPIED = BUILDING | {"static", "tests", "test-elements", "__pycache__"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """What a build takes over from a finished tree: elements, what they stand for, and which run again all the same."""
+    """The elements that a build inherits from a finished tree, what they provide, and which of them still run again."""
 
     provided: tuple[str, ...]
     provides: tuple[str, ...]

@@ -20,7 +20,7 @@ VERSIONS: Mapping[str, int] = {}
 """The versions of the files in `toolbox/` that are not 1 any more, by relative path."""
 
 TWINS = "twins/"
-"""What begins the paths of those that only images of another architecture are built with."""
+"""The beginning of the paths of parts that serve only builds for another architecture."""
 
 
 def identity() -> str:

@@ -49,7 +49,7 @@ SCRATCH = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What twins are made from: a distribution's release, apt's sources for it, and options of mmdebstrap."""
+    """The inputs of twins: a distribution's release, apt's sources for it, and options of mmdebstrap."""
 
     distro: str
     suite: str
@@ -121,7 +121,7 @@ VARIABLES = (
     "DIB_DEBIAN_KEYRING",
     "DIB_DEBOOTSTRAP_EXTRA_ARGS",
 )
-"""What `release` wants to know, as it would be in a build for TWINS_ON."""
+"""The variables that `release` reads, as they would be in a build for TWINS_ON."""
 
 
 def keyring_files(environment: Mapping[str, str]) -> list[Path]:
@@ -212,7 +212,7 @@ def unpack(file: Path, folder: Path) -> Path:
     folder.chmod(0o755)
     log = folder / "log"
     log.touch()
-    log.chmod(0o666)  # programs note their start in it, whoever they run as
+    log.chmod(0o666)  # programs note their start in it, as any user
     return folder / "interpreter"
 
 
