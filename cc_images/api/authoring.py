@@ -47,7 +47,7 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
     _require(config, name, parent, packages)
     draft = drafted(name, config.images[parent.lower()], packages, _elements(file))
     if draft.folder.exists():
-        raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
+        raise UserError(f"{draft.folder} already exists", hint="choose another name, or remove it")
     known = Elements((*config.elements, own_elements()))
     if known.has(name.lower()):
         where = known.path(name.lower()).parent

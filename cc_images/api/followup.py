@@ -61,9 +61,9 @@ def follow_up(
     if config is not None:
         store = Store(config.store)
         if told.get("run"):
-            steps["the page of the run is not written"] = lambda: write_page(store.root, told)
+            steps["cannot write the run's page"] = lambda: write_page(store.root, told)
         if wishes.max_size is not None and not left:
-            steps["the store is not pruned"] = lambda: removal.pruned(
+            steps["cannot prune the store"] = lambda: removal.pruned(
                 store,
                 keep=wishes.keep,
                 cap=wishes.max_size,
@@ -71,9 +71,9 @@ def follow_up(
                 serving=status.serving(config, store, clock.now()),
                 since=_began(told),
             )
-        steps["old runs are not rotated"] = lambda: removal.rotate(store, clock.now())
+        steps["cannot rotate old runs"] = lambda: removal.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
-        steps[f"the metrics were not written to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
+        steps[f"cannot write metrics to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
     if wishes.notify:
         steps["--notify"] = lambda: _tell(wishes.notify, told, words, config.store if config else None, stop)
     complaints: list[str] = []
@@ -148,7 +148,7 @@ def _tell(command: str, told: Json, words: str, root: Path | None, stop: threadi
             if stopped or time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                why = "was ended" if stopped else f"took longer than {PATIENCE:.0f} seconds, and was ended"
+                why = "was stopped" if stopped else f"timed out after {PATIENCE:.0f} seconds"
                 raise CCImagesError(f"{argv[0]} {why}") from None
     if process.returncode != 0:
         last = output.strip().splitlines()[-1:]

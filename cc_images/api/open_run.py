@@ -101,7 +101,7 @@ def _carried_out(opened: OpenRun) -> Iterator[OpenRun]:
     finally:
         if notes.told["state"] == State.RUNNING:  # a surprise is on its way up
             with suppress(CCImagesError):
-                notes.note(state=State.FAILED, error=f"it ended unexpectedly: {sys.exc_info()[1]!r}")
+                notes.note(state=State.FAILED, error=f"the run ended unexpectedly: {sys.exc_info()[1]!r}")
         opened.stream.emit(Over(state=notes.told["state"]))
 
 
@@ -117,4 +117,4 @@ def _finish(opened: OpenRun) -> None:
     try:
         opened.store.finish_run(opened.run, root.remove)
     except CCImagesError as error:
-        opened.complaints.append(f"the run's own folder is not removed: {error.message}")
+        opened.complaints.append(f"cannot remove the run's folder: {error.message}")

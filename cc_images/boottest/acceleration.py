@@ -75,7 +75,7 @@ def distrust(arch: Arch, memory: Path, why: str) -> None:
     """Remember for a day that guests do not run accelerated here, whatever a probe says."""
     known = record_files.entries(memory, record_shapes.AcceleratorShape)
     if (before := known.get(_host(arch))) is None or before["runs"]:
-        _log.warning("guests do not run accelerated here, so boot tests are done in software for a day: %s", why)
+        _log.warning("guests do not run accelerated here; boot tests use software emulation for a day: %s", why)
     _remember(arch, memory, Answer(runs=False, asked=time.time(), why=why), known)
 
 
@@ -89,7 +89,7 @@ def _kvm_refuses() -> str:
     """Return why KVM is out of the question, or an empty string."""
     if not os.path.exists("/dev/kvm"):
         return "there is no /dev/kvm"
-    return "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "/dev/kvm may not be opened (group kvm)"
+    return "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no permission to open /dev/kvm (group kvm)"
 
 
 def _host(arch: Arch) -> str:

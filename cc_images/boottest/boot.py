@@ -97,7 +97,7 @@ def _knock(guest: Guest, found: BootResult, stop: Stop, report: Callable[[Level]
                 _blame_the_host(guest, found)
             return found.fail(Level.CLOUD_INIT, f"the machine went off: {guest.said_by_qemu()}")
         if guest.now - guest.starved > limit * (1 if guest.machine.accelerated else SOFTWARE):
-            return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and it has no console")
+            return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and no console")
         time.sleep(1)
     guest.console.levels[Level.CLOUD_INIT] = guest.now
     found.levels = dict(guest.console.levels)
@@ -135,7 +135,7 @@ def _late(guest: Guest, ahead: Level, waited: float, reached: Level | None) -> s
     console = guest.console
     if ahead is Level.CLOUD_INIT:
         if not console.cloud_init_runs and waited > SILENT_CLOUD_INIT * pace(guest):
-            return "cloud-init does not run: nothing of it on the console by the login prompt"
+            return "cloud-init does not run: no output of it on the console by the login prompt"
         if waited > LIMITS[ahead] * pace(guest):
             return f"cloud-init has not finished {waited:.0f} s after the login prompt"
     elif waited > LIMITS[ahead] * (1 if guest.machine.accelerated or ahead is Level.LOADER else SOFTWARE):

@@ -117,7 +117,7 @@ class Gate:
 
 def _unlike(output: Output, model: Output) -> CCImagesError:
     return CCImagesError(
-        f"the {output.format} file does not hold what the {model.format} file holds, which was booted",
+        f"the {output.format} file holds another disk than the {model.format} file, which was booted",
         hint="build the image again with -b -f",
         reason=Reason.BOOT_UNLIKE,
     )

@@ -162,7 +162,7 @@ class Guest:
     def said_by_qemu(self) -> str:
         """Return the last line that QEMU itself has printed."""
         lines = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it printed nothing"
 
     def ssh_argv(self, *words: str) -> list[str]:
         """Return the command that logs in."""
@@ -273,7 +273,7 @@ def require(missing: Sequence[str]) -> None:
     """Raise CCImagesError for what a boot test lacks on this host."""
     if missing:
         raise CCImagesError(
-            "a boot test needs what is missing on this host: " + ", ".join(missing),
-            hint="install it; `make setup` does for amd64 on Debian and Ubuntu. --no-boot-test pushes without a test",
+            "missing on this host for a boot test: " + ", ".join(missing),
+            hint="`make setup` installs it for amd64 on Debian and Ubuntu; --no-boot-test pushes without a test",
             reason=Reason.MISSING_TOOL,
         )

@@ -101,7 +101,7 @@ def self_contained(image: Path, stop: threading.Event) -> str:
     if said.get("backing-filename") or more.get("data-file"):
         raise UserError(
             f"{image} refers to another file ({said.get('backing-filename') or more['data-file']})",
-            hint="make it stand alone with `qemu-img convert`, where you trust it",
+            hint="if you trust it, make it stand alone with `qemu-img convert`",
             reason=Reason.NOT_SELF_CONTAINED,
         )
     return "qcow2"

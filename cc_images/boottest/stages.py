@@ -103,4 +103,4 @@ def pace(guest: Booting) -> float:
 def not_stopped(stop: Stop) -> None:
     """Raise Interrupted when the boot test shall end."""
     if stop.is_set():
-        raise Interrupted("the boot test was ended")
+        raise Interrupted("the boot test was stopped")

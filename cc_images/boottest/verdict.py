@@ -72,7 +72,7 @@ class BootTestResult:
         for climb in self.climbs.values():
             if climb.failed is not None and climb.timed_out:
                 told = f"the guest itself gave up waiting: {climb.timed_out}"
-                return f"{told}; for {climb.starved:.0%} of the time this host had no core for it"
+                return f"{told}; this host had no core for it {climb.starved:.0%} of the time"
         return ""
 
     @property

@@ -149,7 +149,7 @@ def why_no_ssh(stderr: str, user: str) -> str:
     """Return a sentence about a login that failed."""
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "no answer"
     if "Permission denied" in last:
-        return f"{user} is not let in with the key of the metadata ({last})"
+        return f"{user} cannot log in with the key of the metadata ({last})"
     if "closed by" in last or "reset by" in last or "refused" in last:
         return f"nothing listens on port 22 ({last})"
     return f"no login as {user}: {last}"

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
     config: Config | None = None
     outcome: Outcome | None = None
     refused: CCImagesError | None = None
-    told: Json = {"state": State.FAILED, "error": "it ended unexpectedly"}
+    told: Json = {"state": State.FAILED, "error": "the run ended unexpectedly"}
     if request.push and not request.boot_test and (options.quiet or options.json):
         text.say(f"cc-images: {UNTESTED}", to=sys.stderr)
     shown = progress.display(

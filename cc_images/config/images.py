@@ -57,7 +57,7 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
             section.problem("", f"{image.tag} is a word of the command line; choose another name")
         elif image.tag in found:
             section.problem(
-                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
+                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names must differ by more than case"
             )
         found[image.tag], where[image.tag] = image, section
     _check_parents(found, where, problems)
@@ -121,7 +121,7 @@ def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Sect
     published: dict[str, Image] = {}
     for tag, image in images.items():
         if ARCHIVED.search(image.name):
-            where[tag].problem("", "ends as the names of archived versions do (-YYYYMMDD); choose another")
+            where[tag].problem("", "ends like the name of an archived version (-YYYYMMDD); choose another")
     for tag, image in images.items():
         for arch in image.arches:
             name = image.published_name(arch)

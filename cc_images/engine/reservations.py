@@ -113,7 +113,7 @@ class SharedReservations:
         """Say who blocks the run, and again when that is another one."""
         blocker = " and ".join(f"run {name}" for name, page in sorted(self._others.items()) if page.at_work)
         if blocker not in ("", self._told):
-            self.on_wait(f"memory, cores or room are booked by {blocker}")
+            self.on_wait(f"memory, cores or room booked by {blocker}")
             self._told = blocker
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def wait_for_lock(
             _log.warning("waiting for another cc-images, which holds %s", path)
             told = True
         if stop is not None and stop.is_set():
-            raise Interrupted("waiting for another run was ended")
+            raise Interrupted("stopped while waiting for another run")
         time.sleep(0.05)
     if told:
         _log.info("got %s after %.1f s", path, time.monotonic() - began)

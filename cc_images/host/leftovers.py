@@ -57,7 +57,7 @@ def remove(leftover: Leftover) -> str:
     try:
         process.run([*as_root(), *leftover.command], env={"PATH": os.environ.get("PATH", os.defpath)}, timeout=30)
     except CCImagesError as error:
-        return f"{leftover.what}: is still there: {error.message}"
+        return f"{leftover.what}: cannot be removed: {error.message}"
     return f"{leftover.what}: removed"
 
 

@@ -40,8 +40,8 @@ def chosen(said: str, variables: Mapping[str, str]) -> Network:
     """
     if said == Network.PRIVATE and not program():
         raise CCImagesError(
-            "the image wants a network of its own, and this host offers none",
-            hint="install the package slirp4netns, and see that /dev/net/tun is there; or say network: host",
+            "the image wants a private network, which this host does not offer",
+            hint="install the package slirp4netns and check that /dev/net/tun is there, or set network: host",
             reason=Reason.MISSING_TOOL,
         )
     if said:

@@ -55,7 +55,7 @@ class TimedOut(CommandFailed):
     """A command was ended because it took too long."""
 
     def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
-        message = f"{program} was ended after {seconds:.0f} seconds"
+        message = f"{program} timed out after {seconds:.0f} seconds"
         super().__init__(program, -signal.SIGKILL, tail, message=message, reason=Reason.TIMEOUT)
 
 
@@ -112,7 +112,7 @@ def run(
     if reading.troubles:
         raise reading.troubles[0]
     if why == "stopped":
-        raise Interrupted(f"{program} was ended")
+        raise Interrupted(f"{program} was stopped")
     if why == "expired":
         raise TimedOut(program, timeout or 0, reading.tail)
     if process.returncode != 0:

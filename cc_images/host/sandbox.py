@@ -213,8 +213,8 @@ def _refused(error: process.CommandFailed) -> CCImagesError | None:
     """Return why there was no sandbox, or no sandbox any more; None for a command that failed by itself."""
     if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
         return CCImagesError(
-            f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
-            hint="`cc-images doctor` says what builds for another architecture take"
+            f"cannot make the sandbox: {error.tail[-1].removeprefix('sandbox: ')}",
+            hint="`cc-images doctor` says what builds for another architecture need"
             if "binfmt_misc" in error.tail[-1]
             else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
             reason=Reason.SANDBOX,
@@ -222,7 +222,7 @@ def _refused(error: process.CommandFailed) -> CCImagesError | None:
     if error.code < 0 and not isinstance(error, process.TimedOut):
         return CCImagesError(
             f"the sandbox's guard was killed by signal {-error.code}",
-            hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
+            hint="find out what kills processes of this user: see the kernel's log, supervisors, memory limits",
             reason=Reason.KILLED,
             temporary=True,
         )

@@ -93,7 +93,7 @@ def require_programs(arches: Collection[Arch]) -> None:
     for arch in sorted(arches):
         if not runs_programs(arch):
             raise UserError(
-                f"this host cannot run programs for {arch}, which a build for it must",
+                f"this host cannot run programs for {arch}, which builds for it need",
                 hint=remedy(arch),
                 reason=Reason.NO_EMULATION,
             )

@@ -34,7 +34,7 @@ def mistakes(kind: str, name: str, wanted: Wanted) -> list[str]:
     if kind == "free" and not wanted:
         found.append("needs a size such as 500M or 2G")
     if "absent" in wanted and len(wanted) > 1:
-        found.append("absent: and what else it should be, contradict each other")
+        found.append("absent: contradicts the other expectations")
     if kind == "commands":
         try:
             re.compile(wanted.get("output", ""))

@@ -34,7 +34,7 @@ def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
             source = Source.CONFIG_DRIVE
             if source not in known:
                 problems.append(
-                    f"its cloud-init takes {', '.join(known)} alone, and the test has NoCloud and ConfigDrive; "
+                    f"its cloud-init takes only {', '.join(known)}; the test has NoCloud and ConfigDrive; "
                     "boot: {source: none} tests it to the login prompt"
                 )
     consoles = _SERIAL.findall(facts.get("cmdline", ""))
@@ -53,7 +53,7 @@ def contradiction(said: Contract) -> str:
     if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
         return f"level {said.level} needs a login, and with `source: none` the image gets no key"
     if said.source is Source.NONE and said.console == SILENT and said.level is not Level.INSIDE:
-        return "without a console and without a key nothing of the image can be seen"
+        return "without a console and without a key the test sees nothing of the image"
     return ""
 
 

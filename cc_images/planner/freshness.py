@@ -61,7 +61,7 @@ class World:
         for each in self._stored.get(recipe_key, []):
             if not self._changes.moved(each):
                 troubles = [f"{address}: {why}" for address in each.upstream if (why := self._trouble(address))]
-                nothing = "nothing is known of where its packages came from"
+                nothing = "the sources of its packages are not known"
                 return each, troubles[0] if troubles else "" if each.upstream else nothing
         return None, ""
 

@@ -92,7 +92,7 @@ def make_plan(
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
-            "none of the images may go to any of the sites",
+            "no site takes any of the images",
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
             " says otherwise",
         )

@@ -193,7 +193,7 @@ def _buildable(
     if not kept:
         return chosen, []
     return kept, [
-        f"{arch} is left out: this host cannot run its programs; `cc-images doctor` says what it takes" for arch in left
+        f"{arch} is left out: this host cannot run its programs; `cc-images doctor` says what it lacks" for arch in left
     ]
 
 

@@ -76,7 +76,7 @@ class Cloud:
             except CCImagesError as error:
                 if not (error.temporary and left):
                     raise
-                _log.info("%s; tried again in %g s", error.message, pause)
+                _log.info("%s; retry in %g s", error.message, pause)
                 time.sleep(pause)
                 pause *= 2
         raise AssertionError("the last try returns or raises")

@@ -147,7 +147,7 @@ class ImageApi:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CCImagesError(
                     f"site {self._site.name}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
-                    hint="something between answers in its place, such as a proxy; then see the cloud's own log",
+                    hint="something in between, such as a proxy, may have answered; else see the cloud's own log",
                     reason=Reason.SITE,
                     temporary=True,
                 ) from error
@@ -164,7 +164,7 @@ class ImageApi:
             413: (Reason.QUOTA, "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
         }.get(status, (Reason.SITE, "see the cloud's own log"))
         raise CCImagesError(
-            f"site {self._site.name}: {method} was answered with {status}: {_said(answer)}",
+            f"site {self._site.name}: {method} returned {status}: {_said(answer)}",
             hint=hint,
             reason=reason,
             temporary=status in (408, 409, 429, 500, 502, 503, 504) or status < 400,
@@ -187,7 +187,7 @@ class Body:
         with self._path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 if self._stop.is_set():
-                    raise Interrupted("the push was ended")
+                    raise Interrupted("the push was stopped")
                 yield chunk
                 done += len(chunk)
                 self._report(done)

@@ -215,10 +215,10 @@ class _Push:
             if isinstance(step, Delete):
                 self._act(step)
         except CCImagesError as error:
-            _log.info("%s: what was uploaded could not be removed: %s", self.wish.name, error.message)
+            _log.info("%s: cannot remove the upload: %s", self.wish.name, error.message)
 
     def _could_not_remove(self, step: Delete, error: CCImagesError) -> None:
-        self.notes.append(f"{step.entry.name} ({step.entry.id}) could not be removed: {error.message}")
+        self.notes.append(f"{step.entry.name} ({step.entry.id}) cannot be removed: {error.message}")
 
     def _say_what_is_lost(self, step: Archive) -> None:
         """Note properties of the image that is replaced which the new one has not: a person may have set them."""
@@ -244,7 +244,7 @@ class _Never:
 
 def _not_stored(wish: Wish) -> CCImagesError:
     return CCImagesError(
-        f"the site did not store what was sent for {wish.name}",
+        f"the site did not store the upload of {wish.name}",
         hint="see the site's own log, then push again",
         reason=Reason.VERIFICATION,
         temporary=True,

@@ -139,7 +139,7 @@ def _download(
                     return _receive(artifact, stream, partial, stop, report)
                 restarts += 1  # the server went on with another file: from the beginning
                 error = CCImagesError(
-                    f"artifact {artifact.shown} changes while it is fetched", reason=Reason.FETCH, temporary=True
+                    f"artifact {artifact.shown} changed during the download", reason=Reason.FETCH, temporary=True
                 )
         except CCImagesError as caught:
             error = caught
@@ -153,9 +153,9 @@ def _download(
         if not error.temporary or fruitless >= TRIES or restarts >= TRIES:
             raise error
         pause = pause * 2 if fruitless else PAUSE
-        _log.info("%s; tried again in %g s from byte %d on", error.message, pause, partial.size)
+        _log.info("%s; retry in %g s from byte %d on", error.message, pause, partial.size)
         if stop.wait(pause):
-            raise Interrupted("the download was ended")
+            raise Interrupted("the download was stopped")
 
 
 def _receive(
@@ -169,7 +169,7 @@ def _receive(
     with partial.file.open("ab") as file:
         for chunk in stream.chunks:
             if stop.is_set():
-                raise Interrupted("the download was ended")
+                raise Interrupted("the download was stopped")
             file.write(chunk)
             done += len(chunk)
             report(done, stream.total)

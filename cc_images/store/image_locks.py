@@ -54,13 +54,13 @@ def take(
         if not busy:
             return
         if how is IfBusy.LEAVE:
-            raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason=Reason.BUSY,
+            raise Busy(f"nothing was done: {busy}", hint="the other run does the work", reason=Reason.BUSY,
                        temporary=True)  # fmt: skip
         if not told:
             on_wait(busy)
         told = True
         if stop is not None and stop.is_set():
-            raise Interrupted("waiting for another run was ended")
+            raise Interrupted("stopped while waiting for another run")
         time.sleep(LOOK)
 
 

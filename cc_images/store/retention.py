@@ -47,7 +47,7 @@ def _surplus(holding: Holding, keep: int) -> str:
     if holding.in_use:
         return ""
     if holding.kind is Kind.STRAY:
-        return "nothing names it"
+        return "no record names it"
     if holding.kind is Kind.BUILD and holding.rank >= max(1, keep):
         return f"{holding.rank} other{'s' * (holding.rank > 1)} that are newer or in force stay"
     if holding.kind is Kind.LAYER and holding.rank >= 1:

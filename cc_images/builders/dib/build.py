@@ -196,4 +196,4 @@ def _keep_downloads(spec: DibSpec, found: Sequence[Generation], out: Path, conte
         with context.store.lock(f"cache {family}"):
             Caches(context.store.root).promote(family, context.run.run.version, used, out, remove)
     except (OSError, CCImagesError) as error:
-        context.log.write(f"its downloads are not kept: {error}\n".encode())
+        context.log.write(f"cannot keep its downloads: {error}\n".encode())

@@ -72,7 +72,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Release file .* (?:is expired|is not valid yet)|expired \(invalid since",
-        "the mirror serves an old state, or this host's clock is wrong: use another mirror, or put the clock right",
+        "the mirror serves an old state, or this host's clock is wrong: use another mirror, or set the clock",
     ),
     (
         r"\b404 +Not Found|does not have a Release file|error: 404",
@@ -162,9 +162,9 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
         number = error.code - 128
         cause = f"was killed by signal {number}" + (" (memory?)" if number == signal.SIGKILL else "")
     elif not cause:
-        cause = f"said nothing and ended with {error.code}"
+        cause = f"ended with code {error.code} and printed nothing"
     elif not _TELLING.search(cause):
-        cause = f"gave no reason and ended with {error.code}; its last line: {cause}"
+        cause = f"ended with code {error.code} and gave no reason; its last line: {cause}"
     full = next(
         (line for line in phases.said if "No space left on device" in line or "write error: No space" in line), ""
     )

@@ -104,7 +104,7 @@ def build(
         )
     except process.TimedOut as error:
         raise CCImagesError(
-            f"dib was still in {phases.where} after {order.timeout} minutes",
+            f"dib timed out after {order.timeout} minutes in {phases.where}",
             hint="raise the image's timeout in images.yaml",
             reason=Reason.TIMEOUT,
             tail=error.tail,
@@ -121,10 +121,10 @@ def left(file: Path) -> Path:
     except FileNotFoundError:
         status = None
     if status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        what = "left no result" if status is None else "left something else than a file"
+        what = "left no result" if status is None else "left something other than a file"
         raise CCImagesError(
             f"the build {what} at {file.name}",
-            hint="an element removes or replaces the disk that dib makes, such as no-final-image; leave it out",
+            hint="an element, such as no-final-image, removes or replaces dib's disk; leave it out",
             reason=Reason.NO_RESULT,
         )
     return file

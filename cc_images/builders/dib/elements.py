@@ -263,7 +263,7 @@ class Elements:
 def _provided_twice(what: str, one: str, other: str) -> UserError:
     if one == other or what == other:
         return UserError(
-            f"element {what} is named, and element {one} stands for it already",
+            f"element {one} provides element {what}, which is named as well",
             hint=f"leave one of {what} and {one} out",
             reason=Reason.PROVIDED_TWICE,
         )

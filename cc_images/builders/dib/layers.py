@@ -91,7 +91,7 @@ def obstacle(
     if tooling := [name for name in inheritance.provided if name in UNPROVEN]:
         return f"{tooling[0]} is not known to start from a finished tree"
     if removing := [name for name in inheritance.provided if elements.removes_packages(name)]:
-        return f"element {removing[0]} of the parent takes packages out again that a build in one go would have"
+        return f"element {removing[0]} of the parent removes packages that a build in one go would have"
     for variable in sorted(name for name, value in child.items() if parent.get(name) != value):
         for name in inheritance.provided:
             if elements.mentions(name, variable):

@@ -115,7 +115,7 @@ class Recipes:
         names = self._elements.closure(with_layout((*content, *disk), arch))
         if "no-final-image" in names:
             raise UserError(
-                "its elements have no-final-image among them, so dib makes no disk; cc-images publishes disks only",
+                "its elements include no-final-image, so dib makes no disk; cc-images publishes only disks",
                 hint="leave out the element that needs it, such as deploy-ramdisk or ironic-agent",
                 reason=Reason.NO_DISK,
             )
@@ -127,7 +127,7 @@ class Recipes:
             users = [each for each in names if self._elements.needs(each, name)]
             raise UserError(
                 f"without: {name} cannot be left out: element {users[0] if users else '?'} depends on it",
-                hint="leave that element out as well, or take the name out of without",
+                hint="leave that element out as well, or remove the name from `without`",
                 reason=Reason.WITHOUT,
             )
 

@@ -191,7 +191,7 @@ def make(
         cause, hint = cause_of(tail)
         called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
         raise CCImagesError(
-            f"the programs of {called} for {TWINS_ON} could not be had as twins: "
+            f"the programs of {called} for {TWINS_ON} cannot be had as twins: "
             f"{cause or without_secrets(error.message)}",
             hint=f"{hint or 'read the log'}; {SWITCH}=no builds by plain emulation, much slower",
             reason=Reason.TWINS,
