@@ -1,4 +1,4 @@
-"""The checkup: whether this host can do what the catalogue asks, with a remedy for each lack. Changes nothing."""
+"""The checkup: whether this host can do the work of the catalogue, with a remedy for each lack. Changes nothing."""
 
 from __future__ import annotations
 

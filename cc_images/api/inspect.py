@@ -1,4 +1,4 @@
-"""Looking at one image: what is inside a build or a file, and a build booted for a person.
+"""Inspection of one image: the contents of a build or a file, and a build booted for a person.
 
 Puts the parts together for the verbs `inspect` and `boot`; neither records a boot test.
 """
@@ -171,7 +171,7 @@ def boot(
 ) -> BootResult:
     """Boot the newest build of a tag for a person; `tell` gets a line for each thing that is known.
 
-    The guest has all cores of this host and its network. What it writes is gone afterwards.
+    The guest has all cores of this host and its network. Its writes are lost.
     """
     image, arch = _one(config, tag, arches)
     chosen = visit.firmware or image.boots_with(arch)[-1]

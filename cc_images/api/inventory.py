@@ -1,4 +1,4 @@
-"""The inventory of a store: what it holds, who uses it, how each thing is removed."""
+"""The inventory of a store: its holdings, their users, and how to remove each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that have been: their journals and pages."""
+"""Past runs: their journals and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The boot of a guest: from power-on through the levels, as its console shows them; then it is visited."""
+"""The boot of a guest: from power-on through the levels, as its console shows them, to the visit by ssh."""
 
 from __future__ import annotations
 

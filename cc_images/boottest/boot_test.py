@@ -1,4 +1,4 @@
-"""The boot test of an image: it is looked into without booting, then booted with each firmware at once, and judged.
+"""The boot test of an image: look inside without booting, boot with each firmware at once, and judge.
 
 An image that fails inside is not booted: it must be built again anyway.
 """

@@ -1,4 +1,4 @@
-"""Foresight: checks of a running image whose answers stand on its disk, judged before anything is booted.
+"""Early checks: those checks of a running image whose answers stand on its disk, judged before a boot.
 
 Pure; the facts are `inside/look.py`'s. Only what no boot can change is a problem.
 """

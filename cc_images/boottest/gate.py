@@ -1,7 +1,7 @@
 """The gate before the sites: which files of a version have passed the boot test, or pass it now.
 
-One file of a version is booted; the others pass when they hold the same disk. A pass belongs to bytes and to what was
-asked of them, and is kept with the digest.
+One file of a version is booted; the others pass when they hold the same disk. A pass belongs to a digest and
+a test key, and is kept with the digest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The interior of a disk image, read without booting it.
+"""The contents of a disk image, read without booting it.
 
 Owns how `inside/look.py` is run: in a sandbox of its own, where the image is mounted read-only. An image that refers to
 other files of this host is refused: reading it would show what lies there.

@@ -73,7 +73,7 @@ class BootResult:
         return self.failed is None or ORDER.index(self.failed) > ORDER.index(other.failed)
 
     def fail(self, level: Level, *problems: str) -> None:
-        """Take note of the level that is not reached, and why; what comes after it does not count."""
+        """Note the level that is not reached, and why; later levels do not count."""
         self.failed = level
         self.levels = {each: at for each, at in self.levels.items() if ORDER.index(each) < ORDER.index(level)}
         self.problems += problems

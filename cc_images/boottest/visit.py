@@ -1,4 +1,4 @@
-"""The visit to a guest: it is asked everything in one login, and its answers are judged."""
+"""The visit to a guest: asks all questions in one ssh login, and judges the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs: what the words of the command line do, each from its options to its exit code."""
+"""The verbs of the command line, each from its options to its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion: what may follow the words of a command line so far, and how shells ask for that.
+"""Completion: the words that may follow a command line so far, and the scripts by which shells ask for them.
 
 The answers come from the parser and the configuration, so they are never behind them. A shell asks by running
 `cc-images complete WORD…`, of which the last word is the unfinished one.

@@ -1,4 +1,4 @@
-"""The words of the command line: which verbs there are, what each takes, and what the help says of it."""
+"""The grammar of the command line: its verbs, their arguments, and their help."""
 
 from __future__ import annotations
 

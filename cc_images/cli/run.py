@@ -1,4 +1,4 @@
-"""A run as its user meets it: shown while it is at work, summed up, followed by what was asked to follow it."""
+"""A run on the command line: its progress, its summary, and its follow-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: images.yaml, from its text to images with everything filled in that they have from their parents.
+"""The catalogue: images.yaml, read into images that have inherited everything from their parents.
 
 Owns the schema of an image's entry, and what entries must not do to each other.
 """

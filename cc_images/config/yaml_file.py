@@ -1,6 +1,7 @@
 """A YAML file with positions: typed getters that note every mistake with file, line, key and what to do.
 
-Owns how a file is read; what its keys mean is `config`'s business. Values keep the text that the user wrote.
+Owns how a file is read; `loader`, `images` and `settings` own the meaning of its keys. Values keep the text that the
+user wrote.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Capacity: what this host has, and what each task of a plan books of it.
+"""Capacity: the resources of this host, and the share that each task of a plan books.
 
-Decides, from what earlier runs took, how much memory and room a task gets and whether a build's scratch folder lies in
-memory. A task that was never seen books what its catalogue entry says. The engine lets tasks wait for what is taken.
+Decides, from the measurements of earlier runs, how much memory and room a task gets and whether a build's scratch
+folder lies in memory. A task without an earlier run books what its catalogue entry says. The engine lets tasks wait
+for resources that are taken.
 """
 
 from __future__ import annotations

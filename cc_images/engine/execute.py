@@ -40,7 +40,7 @@ class Reservations(Protocol):
         """
 
     def idle(self) -> None:
-        """Handle that nothing can start because of the usage of others."""
+        """Handle a moment in which the usage of others lets nothing start."""
 
 
 class Alone:

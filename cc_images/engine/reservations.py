@@ -1,7 +1,7 @@
-"""Reservations: the shares that the runs of one store take of their host, which together are no more than it has.
+"""Reservations: the shares of a host that the runs of one store book, together no more than the host has.
 
 Each run keeps its page in its own folder, and writes it while it holds the lock `ledger`, so nobody starts anything
-between its look at the others' pages and its own. Of a run that is dead, or on another host, only the room in the store
+between its look at the others' pages and its own. For a dead run, or one on another host, only the room in the store
 counts.
 """
 
@@ -79,8 +79,8 @@ class Page:
 class SharedReservations:
     """The reservations of a store's runs as one of them sees them from now on.
 
-    `on_wait` is called with the blocker when the whole run has to wait. A book that cannot be locked, read or written
-    keeps nobody from working: such a run is alone.
+    `on_wait` is called with the blocker when the whole run has to wait. A run that cannot lock, read or write the pages
+    goes on as if it were alone.
     """
 
     store: Store

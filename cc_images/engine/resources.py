@@ -1,4 +1,4 @@
-"""Resources that runs of one host share, and how a run stands for the others."""
+"""Resources that the runs of one host share, and the usage of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACES = frozenset(RESOURCES.values())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """How a run stands for those that share its host with it.
+    """The usage of a run, as other runs of its host see it.
 
     `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
     to stay. `wants`: what the next task takes, places included, when nothing is running.

@@ -1,4 +1,4 @@
-"""Files that survive a kill: locks, JSON that is old or new but never torn, and what to say when a disk refuses."""
+"""Files that survive a kill: locks, JSON that is old or new but never torn, and a disk's errors in words."""
 
 from __future__ import annotations
 

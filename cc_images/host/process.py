@@ -1,4 +1,4 @@
-"""Running one outside command: argv list, explicit environment, log file, time-out, the whole tree ended.
+"""One outside command: argv list, explicit environment, log file, time-out; its whole process tree ends.
 
 Owns subprocesses. Commands get no terminal and no shell; their standard input is a pipe that stays open for as long as
 cc-images lives, so a child may take its closing as the order to end.

@@ -1,4 +1,4 @@
-"""Root on this host: how it is had, what builds need of it, and how folders that were root's are removed."""
+"""Root on this host: how to become root, the tools of builds, and the removal of folders that were root's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a dib run happens: private namespaces, a view of its own of the host, the toolbox first on PATH.
+"""The sandbox of a dib run: private namespaces, a view of its own of the host, the toolbox first on PATH.
 
 Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces, and
 docs/architecture/sandbox.md says what is guaranteed. A workspace holds

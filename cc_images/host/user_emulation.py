@@ -1,4 +1,4 @@
-"""Programs of other architectures on this host: who runs them in user mode, and what the kernel knows them by.
+"""Programs of other architectures on this host: their user-mode emulators, and the kernel's signs of them.
 
 To add an architecture: its line in USER_EMULATORS. `boottest.qemu` has the machines to boot images on.
 """

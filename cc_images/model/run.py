@@ -1,4 +1,4 @@
-"""Runs: how one stands or has ended, and how it gets along with others."""
+"""Runs: the states of a run, and its conduct towards other runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things stand: images with their builds and sites, and what a store holds."""
+"""Status: the state of images with their builds and sites, and the holdings of a store."""
 
 from __future__ import annotations
 

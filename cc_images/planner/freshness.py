@@ -1,4 +1,4 @@
-"""Freshness: what the store has of some recipes, and whether upstream has moved since in a way that matters."""
+"""Freshness: the stored builds and layers of some recipes, and whether upstream has moved in a way that matters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class World:
         self._changes = Changes(store, {}, Repositories(store.root / "indices"))
 
     def remember(self, recipe_key: str, stored: Iterable[Build | Layer], current: str = "") -> None:
-        """Take note of what is stored of an image, and of the version of it that was in force last."""
+        """Note the stored builds or layers of an image, and the version that was in force last."""
         for each in stored:
             if isinstance(each, Build) and each.version == current:
                 self._newest[recipe_key] = each

@@ -1,4 +1,4 @@
-"""Groundwork: the tasks before a build, for what it starts from and what it relies on.
+"""Groundwork: the tasks before a build that make the layers and twins it needs.
 
 Owns which layers and twins have to be made, and in which order. Pure, like `planner.planner`, which calls it.
 """

@@ -1,4 +1,4 @@
-"""Remarks: what the user should know before a plan is carried out, a sentence each."""
+"""Remarks for the user before a plan is carried out, a sentence each."""
 
 from __future__ import annotations
 

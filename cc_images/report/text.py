@@ -1,4 +1,4 @@
-"""Text for people: the final table, failures that help, and what the verbs have found. Owns text only."""
+"""Text for people: the final table, failures that help, and the findings of verbs. Owns text only."""
 
 from __future__ import annotations
 

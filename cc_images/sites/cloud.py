@@ -1,6 +1,6 @@
-"""A cloud: its entry in clouds.yaml as an openstacksdk connection, and what goes wrong there in our own words.
+"""A cloud: its entry in clouds.yaml as an openstacksdk connection, and its failures as errors of ours.
 
-Calls that may be repeated are repeated after what is temporary. What is asked of a cloud is its users' business:
+Repeatable calls are retried after temporary failures. The calls themselves belong to the modules that use a cloud:
 `sites.glance` for images, `artifacts` for objects.
 """
 

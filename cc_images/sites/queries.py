@@ -1,4 +1,4 @@
-"""Questions about one name that any site can answer, from all that it was seen to have."""
+"""Queries about one name that any site can answer, from one observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which step publishing takes next: a pure function of what is wanted, what a site has, and what this push has done.
+"""The next step of publishing: a pure function of the wish, the state of the site, and the history of this push.
 
 `decide` asks its rules in their order; the first that has a step wins. `learn` says what a push knows after the step.
 Both are the whole of publishing: `publish` only carries messages between them and a site, and a model checker does the

@@ -1,4 +1,4 @@
-"""Remarks on what a site has for one name, for people: what is not as cc-images has made it."""
+"""Remarks for people on one name of a site: the differences from the state that cc-images made."""
 
 from __future__ import annotations
 

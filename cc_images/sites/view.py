@@ -1,4 +1,4 @@
-"""The view of one name: everything that a site has for it, by its part, beside what a push wants and knows.
+"""The view of one name: everything that a site has for it, by its part, with the wish and memory of a push.
 
 Owns the values that decisions are made from, and the facts that follow from them. Decides nothing.
 """

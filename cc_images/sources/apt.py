@@ -1,4 +1,4 @@
-"""apt's repositories: what they offer now, against what an image has installed.
+"""apt's repositories: the packages that they offer now, compared with those that an image has installed.
 
 A repository's InRelease changes several times a day; an image must be built again only when apt would install something
 else into it. Formats: Debian's "repository format"; versions: Debian policy, 5.6.12.

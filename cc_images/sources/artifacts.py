@@ -1,6 +1,6 @@
 """Artifacts: files that no package repository has, brought into the store by https, from a file, or from a cloud.
 
-What a broken download has brought stays in the store below `partial/`, and the next try goes on from there when the
+The bytes of a broken download stay in the store below `partial/`, and the next try goes on from there when the
 server says that the file is still the same, or when the catalogue says what the whole file must be. Whatever comes is
 compared with the catalogue's digest before anybody sees it.
 """

@@ -150,7 +150,7 @@ def _note_use(*folders: Path) -> None:
 def kept(store: Store) -> list[Kept]:
     """Return what the store has of all sources, what was used last first; also of those that are configured no more.
 
-    A checkout comes before the repository that it is from. What is not of ours is left alone, links above all.
+    A checkout comes before the repository that it is from. Files that are not ours stay as they are, links above all.
     """
     found: list[Kept] = []
     for place in (store.root / "sources").glob("*"):

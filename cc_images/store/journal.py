@@ -1,4 +1,4 @@
-"""The journal of a run: plan, results and what became of each image, as one JSON file in `runs/` of the store.
+"""The journal of a run: plan, results and the outcome for each image, as one JSON file in `runs/` of the store.
 
 It is written when the run begins, when it is planned, and when it is over. Between that the results of its tasks stand
 in the run's stream of events, `runs/<run>/events.jsonl`, and a reader of the journal gets both: so it tells the truth

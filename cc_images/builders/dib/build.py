@@ -1,4 +1,4 @@
-"""One build by dib, for a disk or a tree: what goes in, one run in a sandbox, and what it leaves."""
+"""One build by dib, for a disk or a tree: its inputs, one run in a sandbox, and its results."""
 
 from __future__ import annotations
 

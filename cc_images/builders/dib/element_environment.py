@@ -1,4 +1,4 @@
-"""The environment.d of elements: what their shell files make of variables, asked of a shell that can do no harm."""
+"""The environment.d of elements: the variables that its files set, read by a restricted shell."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class MissingElement(UserError):
 
 
 class Elements:
-    """The elements in some folders; a folder named earlier wins over a later one. What was read once is kept."""
+    """The elements in some folders; a folder named earlier wins over a later one. Each file is read once."""
 
     def __init__(self, folders: Sequence[Path], memory: Path | None = None) -> None:
         self.folders = tuple(folders)

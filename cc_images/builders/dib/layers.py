@@ -1,4 +1,4 @@
-"""Layering: what a child takes over with its parent's finished tree, and what has to run again.
+"""Layering: the elements that a child inherits with its parent's finished tree, and the hooks that run again.
 
 dib knows no layers. A child's build gets a generated element instead, `cc-layer`, that unpacks the parent's tree and
 *provides* the parent's elements, so that dib does not run them again. Three kinds of things run again all the same:

@@ -1,4 +1,4 @@
-"""Recipes: from an entry of the catalogue, the elements and the host to the spec of a build and its recipe.
+"""Recipes: make a build's spec and recipe from an entry of the catalogue, its elements and the host.
 
 Decides where a build starts: from nothing, from its parent's layer, or from its own layer when other images of the
 catalogue start from that one.

@@ -1,4 +1,4 @@
-"""Remarks of dib's resolver: what the user should know of images before they are built, a sentence each."""
+"""Remarks of dib's resolver on images before they are built, for the user, a sentence each."""
 
 from __future__ import annotations
 

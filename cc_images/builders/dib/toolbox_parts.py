@@ -1,4 +1,4 @@
-"""The toolbox in keys: which of its parts can change what a build results in, and how often each has.
+"""The toolbox in keys: which of its parts can change a build's result, and the version of each.
 
 A key must move when an image would come out different, and not when a comment does. So keys hold no digest of the
 toolbox but an identity, made of the versions below. `tests/unit/toolbox/test_toolbox_parts.py` compares the files with

@@ -1,7 +1,7 @@
 """Native twins: a release's programs for this host, which stand in for those of an image of another architecture.
 
 Decides what they are made from; `toolbox/twins/make.py` makes them in a sandbox, and says how they work. They are kept
-in the store as a layer. What they put out is what the image's own programs would, so they are in no image's key: but
+in the store as a layer. Their output equals that of the image's own programs, so they are in no image's key: but
 for the list of programs and the interpreter, whose files are (`digest`).
 """
 
