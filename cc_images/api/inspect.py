@@ -233,7 +233,7 @@ def _reached(found: BootResult, level: Level) -> bool:
 
 
 def _one(config: Config, tag: str, arches: Sequence[Arch]) -> tuple[Image, Arch]:
-    """Return the image and the one architecture that is meant: this host's own if nobody says."""
+    """Return the image and its one architecture: by default this host's own."""
     chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
     own = [each for each in chosen if each[1].machine == os.uname().machine]
     return (own or chosen)[0]

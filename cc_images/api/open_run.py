@@ -70,7 +70,7 @@ def clear_up(store: Store) -> list[str]:
 
 @contextmanager
 def opened(config: Config, observer: Observer, *, words: Sequence[str], stop: threading.Event) -> Iterator[OpenRun]:
-    """Begin a run, and end it whatever happens: an error of ours is in `refused` then, a surprise goes up.
+    """Begin a run, and always end it: `refused` has an error of ours, any other exception propagates.
 
     Raises CCImagesError for what keeps the run from having a name and a journal.
     """

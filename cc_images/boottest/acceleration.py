@@ -159,7 +159,7 @@ def _starts_firmware(arch: Arch, accelerate: bool) -> bool:
 
 
 def has_given_up(log: Path) -> bool:
-    """Say whether QEMU's own output tells that KVM cannot go on: then the guest stands still and QEMU goes on."""
+    """Say whether QEMU's output shows that KVM cannot go on: the guest then stops while QEMU keeps running."""
     return "KVM internal error" in record_files.text(log)
 
 

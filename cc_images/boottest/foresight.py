@@ -27,7 +27,7 @@ def sought(checks: Checks) -> Json:
 
 
 def problems(checks: Checks, contract: Contract, facts: Json) -> list[str]:
-    """Return which checks will fail whatever the boot brings, a phrase each."""
+    """Return the checks that will fail after any boot, a phrase each."""
     found: list[str] = []
     for kind, name, wanted in every(checks):
         for answer, why in _answer(kind, name, wanted, contract, facts):

@@ -69,7 +69,7 @@ class Gate:
         self._note(output)
 
     def _tried(self, output: Output) -> BootTestResult:
-        """Put one file through its trial and write down what became of it."""
+        """Put one file through its boot test and record the result."""
         store = self.context.store
         self._require_secrets()
         verdict = self.examine(self.intact(output), output.format)
@@ -92,7 +92,7 @@ class Gate:
         return f"read {serial}, or look yourself: `cc-images boot {tag} --firmware {firmware} --keep`"
 
     def _require_secrets(self) -> None:
-        """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
+        """Raise CCImagesError when secrets of the build are not at hand: the look inside cannot search for them."""
         built = self.context.store.details(self.build).get("recipe", {}).get("environment", {})
         declared = self.declared
         now = redacted(self.variables, declared=declared)

@@ -80,7 +80,7 @@ def visit(
 
 
 def asked(guest: Guest, commands: Sequence[str], patience: float, stop: Stop) -> tuple[list[Timed], str]:
-    """Log in and run the commands; return the answers, none when nobody was let in, and what ssh said."""
+    """Log in and run the commands; return the answers, none without a login, and the output of ssh."""
     mark, since = f"cc-{secrets.token_hex(8)}", guest.now
     script = script_of(mark, commands)
     while True:

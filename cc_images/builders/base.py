@@ -23,7 +23,7 @@ BUILDERS: dict[str, str | Builder] = {
 """Builders by name: one of ours is loaded from its module when it is first needed."""
 
 LEAST_FREE = 3 << 30
-"""Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
+"""Bytes that a build needs free in the store before it starts: a raw disk, its conversion, and some air."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def decoded(plain: Json) -> BuildSpec:
 
 
 def loaded(name: str) -> Any:
-    """Return what stands for a builder's name, loaded when it is first needed. Raises KeyError."""
+    """Return the object behind a builder's name, loaded when it is first needed. Raises KeyError."""
     place = BUILDERS[name]
     if not isinstance(place, str):
         return place

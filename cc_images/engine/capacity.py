@@ -30,7 +30,7 @@ TMPFS_SHARE = 0.6
 """Part of the free memory that all builds together may use for their scratch folders."""
 
 DISK_MIB, OUTPUT_MIB = 3 << 10, 1 << 10
-"""MiB that a build leaves in its workspace, and a conversion in the store, as long as nobody has measured it."""
+"""MiB that a build leaves in its workspace, and a conversion in the store, as long as there is no measurement."""
 
 RESERVE_MIB = 1 << 10
 """MiB of the store's file system that no task books."""

@@ -44,14 +44,14 @@ class Reservations(Protocol):
 
 
 class Alone:
-    """The reservations of a run that shares its host with nobody."""
+    """The reservations of a run that has its host to itself."""
 
     def share(self, decide: Decide) -> None:
-        """Decide for oneself."""
+        """Call `decide` without others."""
         decide(NOBODY, ())
 
     def idle(self) -> None:
-        """Wait for nobody."""
+        """Do nothing: there is no other run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

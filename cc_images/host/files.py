@@ -191,7 +191,7 @@ def _in_words(error: OSError, root: Path) -> CCImagesError | None:
 
 
 def _foreign_owner(root: Path) -> str:
-    """Return who else has files at the top of a store of this user's; empty when nobody has."""
+    """Return another owner of files at the top of this user's store; empty when there is none."""
     with suppress(OSError):
         if root.stat().st_uid == os.getuid():
             for path in (*root.iterdir(), *root.glob("*/*")):

@@ -29,7 +29,7 @@ TAIL = 200
 """Lines of output that an error carries."""
 
 LINE = 2000
-"""Characters of a line that anybody but the log sees."""
+"""Characters of a line that readers other than the log get."""
 
 LOG = 256 << 20
 """Bytes of output that a log takes; the last lines stand at its end in any case."""

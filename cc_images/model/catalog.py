@@ -143,7 +143,7 @@ class Download:
     sha256: str = ""
     filename: str = ""
     as_url: bool | None = None
-    """Whether its variable holds a file:// address in builds, not a path; None where nobody said it: a path."""
+    """Whether its variable holds a file:// address in builds, not a path; None, if not set: a path."""
 
     @property
     def identity(self) -> str:
@@ -201,7 +201,7 @@ class Image:
     """Elements of its ancestors' lists that it leaves out."""
     boot: Contract = USUAL
     base: bool | None = None
-    """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""
+    """Whether dib's element `base` is added to the named elements, as dib does; None if not set."""
     allow: tuple[str, ...] = ()
     """Findings that would be refused, and that the image allows: of ALLOWED."""
 

@@ -59,7 +59,7 @@ def merged(below: Checks, above: Checks) -> Checks:
 
 
 def needless(below: Checks, above: Checks) -> list[str]:
-    """Return what is dropped above although nothing below asks for it: somebody may take `no` for `must not be`."""
+    """Return what is dropped above although nothing below asks for it: a user may take `no` for `must not be`."""
     return [
         f"checks.{kind}.{name}: `no` drops nothing: neither a parent nor an element has this check; "
         + ("files can be {absent: yes}" if kind == "files" else "it does not mean absent")

@@ -1,4 +1,4 @@
-"""The plan: what one run will do, as a value that anybody may read, print or compare.
+"""The plan: the tasks of one run, as a value to read, print or compare.
 
 Owns Request, Task, Plan and Result, plain data; `planner` makes plans.
 """
@@ -42,7 +42,7 @@ class Status(StrEnum):
 
     @property
     def good(self) -> bool:
-        """Whether what the task stands for is there now."""
+        """Whether the result of the task exists now."""
         return self in (Status.DONE, Status.CACHED)
 
 
@@ -179,7 +179,7 @@ class PushJob:
     test_key: str = ""
     """The boot test that it should have passed."""
     insist: bool = False
-    """Whether it goes over what a person changed on the site."""
+    """Whether it overwrites a person's changes on the site."""
 
     def shown(self) -> Json:
         """Return the job as plain data."""

@@ -28,7 +28,7 @@ class LayerState:
 
 
 def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
-    """Return why something made at a time is not trusted, or an empty string. Age counts only where nobody can say."""
+    """Return why something made at a time is not trusted, or an empty text. Age counts only if upstream is unknown."""
     days = (now - created).total_seconds() / 86400
     if not unsure or days <= request.max_age:
         return ""

@@ -10,7 +10,7 @@ from cc_images.store.records import Store
 
 
 def untested(request: Request) -> list[str]:
-    """Say loudly that nobody will have seen the images boot."""
+    """Warn that the images are pushed without a boot test."""
     return [UNTESTED] if request.push and not request.boot_test else []
 
 

@@ -163,7 +163,7 @@ def _of_stored(
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
-    """Return a job that is not carried out: it stands for an image of which only what is stored matters."""
+    """Return a placeholder job that never runs, for an image of which only the stored builds matter."""
     return BuildJob(
         spec=BuildSpec(
             builder="",
@@ -180,7 +180,7 @@ def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
 def _buildable(
     chosen: list[tuple[Image, Arch]], request: Request, config: Config, store: Store
 ) -> tuple[list[tuple[Image, Arch]], list[str]]:
-    """Leave out, and say so, what this host cannot build and nobody named: another architecture without emulation."""
+    """Leave out, with a note, unnamed architectures that this host cannot build: foreign ones without emulation."""
     if request.arches or config.arches:
         return chosen, []
     kept: list[tuple[Image, Arch]] = []

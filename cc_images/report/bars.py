@@ -65,7 +65,7 @@ class Bars(Observer):
         self._ticker.start()
 
     def on_wait(self, blocker: str) -> None:
-        """Say whom the run waits for."""
+        """Print the blocker."""
         with self._drawing():
             self._tqdm.write(f"waiting: {blocker}", file=self._out)
 

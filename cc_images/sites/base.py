@@ -92,7 +92,7 @@ class Entry:
     intended: str = ""
     """On staged ones: the visibility that they shall have."""
     displaced: str = ""
-    """The digest of an image of ours in whose place somebody has put this one."""
+    """The digest of an image of ours that a person has replaced by this one."""
     lent: bool = False
     """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
 

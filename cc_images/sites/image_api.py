@@ -37,7 +37,7 @@ CORE_NUMBERS = ("min_disk", "min_ram")
 """Properties that Glance wants as numbers (GiB and MiB)."""
 
 EXPECTED = {"GET": (200,), "POST": (201, 202, 204), "PUT": (204,), "PATCH": (200,), "DELETE": (204,)}
-"""The statuses with which Glance answers what it has done; others come from somebody between."""
+"""The statuses of Glance's successful answers; others come from something in between."""
 
 PAGE = "1000"
 """Images that are asked for at once; Glance gives fewer if it likes."""

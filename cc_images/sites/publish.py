@@ -56,7 +56,7 @@ class Terms:
     ours: Callable[[str], bool] = lambda run: True
     """Tells the runs of this store."""
     insist: bool = False
-    """Whether it goes over what a person changed."""
+    """Whether it overwrites a person's changes."""
     before: bool = False
     """Whether this store's last publication there was this very build."""
 

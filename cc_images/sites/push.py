@@ -176,7 +176,7 @@ class _Push:
         return end
 
     def _explained(self, error: CCImagesError) -> CCImagesError:
-        """Return an error that says, too, if the name was left vacant."""
+        """Return the error, which also says whether the name was left vacant."""
         if not self._is_vacant():
             return error
         return CCImagesError(
@@ -236,7 +236,7 @@ class _Push:
 
 
 class _Never:
-    """A request to end that nobody makes."""
+    """A request to end that never comes."""
 
     def is_set(self) -> bool:
         return False

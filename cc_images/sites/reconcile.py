@@ -132,7 +132,7 @@ def order_alone_was_wanted(view: View) -> Step | None:
 
 
 def a_change_by_hand_stands(view: View) -> Step | None:
-    """Keep a site that differs from the last publication, because somebody changed it."""
+    """Keep a site that differs from the last publication because a person changed it."""
     wish, holder = view.wish, view.holder
     if wish.insist or view.memory.sent or (holder is not None and view.same(holder)):
         return None
@@ -212,7 +212,7 @@ def the_old_one_is_archived(view: View) -> Step | None:
 
 
 def the_new_one_gets_the_name(view: View) -> Step | None:
-    """Give the upload the name, which nobody has."""
+    """Give the upload the name, which no image has."""
     if view.holders or view.mine is None or not view.may(Publish, view.mine):
         return None
     return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=next_turn(view))

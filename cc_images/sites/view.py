@@ -102,7 +102,7 @@ class View:
 
     @cached_property
     def archived(self) -> list[Entry]:
-        """Versions that cc-images archived and nobody has moved since, newest first."""
+        """Versions that cc-images archived and no person has moved since, newest first."""
         found = (entry for entry in self.seen if entry.complete and is_archived(entry, self.wish.name))
         return sorted(found, key=age, reverse=True)
 
@@ -124,7 +124,7 @@ class View:
         return (kind.__name__, entry.id) not in self.memory.refused
 
     def free_name(self, entry: Entry) -> str:
-        """Return the first archive name that nobody has."""
+        """Return the first archive name that no image has."""
         taken = {each.name for each in self.seen}
         return next(name for name in archive_names(replace(entry, name=self.wish.name)) if name not in taken)
 

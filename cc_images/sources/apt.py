@@ -162,7 +162,7 @@ class Repositories:
         self._offers: dict[str, Offers] = {}
 
     def changed(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[str] | None:
-        """Return what apt would install differently, or None when nobody can say.
+        """Return what apt would install differently, or None when that is not known.
 
         `indices` has the digest of each InRelease by its address. Every component counts, also one that the image has
         nothing of: which ones a build used is not known, and names are in one component of an archive.

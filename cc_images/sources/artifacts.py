@@ -29,7 +29,7 @@ TRIES, PAUSE = 4, 1.0
 """How often in a row a download may break off without a new byte, and the seconds before the second try."""
 
 FORGOTTEN = 14 * 86400.0
-"""Seconds after which nobody goes on with an unfinished download."""
+"""Seconds after which an unfinished download is given up."""
 
 
 def fetch(
@@ -89,7 +89,7 @@ class _Partial:
         return self.file.stat().st_size
 
     def begin(self, stream: Stream) -> bool:
-        """Say whether what a stream brings belongs behind what is here; else what is here goes."""
+        """Say whether the bytes of a stream can be appended, after dropping those here that do not precede them."""
         same = self._anything_goes or (bool(stream.validator) and self._validator() == stream.validator)
         fits = stream.start == 0 or (same and stream.start == self.size)
         if stream.start == 0 or not fits:
@@ -98,7 +98,7 @@ class _Partial:
         return fits
 
     def is_whole(self, sha256: str) -> bool:
-        """Say whether what is here has the digest: somebody was killed before he could put it in its place."""
+        """Say whether what is here has the digest: a process was killed before it could place it."""
         return bool(sha256) and self.file.exists() and file_digest(self.file) == sha256
 
     def clear(self) -> None:
@@ -116,7 +116,7 @@ class _Partial:
 
 
 def forget_old(store: Store, seconds: float = FORGOTTEN) -> None:
-    """Remove the unfinished downloads that nobody went on with for so many seconds."""
+    """Remove the unfinished downloads that no run has continued for so many seconds."""
     for each in (store.root / "partial").glob("*"):
         with suppress(OSError):
             if time.time() - each.stat().st_mtime > seconds:

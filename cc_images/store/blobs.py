@@ -140,7 +140,7 @@ class Blobs:
         yield from (self.root / "blobs" / "sha256").glob("??/*")
 
     def remove(self, digest: str) -> int:
-        """Remove a blob and return how many bytes that frees once nobody uses it any more."""
+        """Remove a blob and return how many bytes that frees once its last use ends."""
         path = self.path(digest)
         try:
             size = path.stat().st_size

@@ -189,7 +189,7 @@ class Store(RunFolders):
         return found
 
     def note_pass(self, digest: str, said: Json) -> None:
-        """Note that a blob has passed a boot test; `asked` in what is said names the test."""
+        """Note that a blob has passed a boot test; the key `asked` names the test."""
         with clear_errors(self.root):
             write_json(self.root / "boots" / f"{digest}.json", record_files.encoded(record_shapes.PassShape, said))
 
@@ -234,7 +234,7 @@ class Store(RunFolders):
 
     @contextmanager
     def collecting(self) -> Iterator[Counter[str]]:
-        """Let nobody record anything, and yield how many records name each blob, readable or not."""
+        """Keep all processes from recording, and yield how many records name each blob, readable or not."""
         with self.lock("gc"):
             yield self.named()
 

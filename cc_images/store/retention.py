@@ -43,7 +43,7 @@ def doomed(
 
 
 def _surplus(holding: Holding, keep: int) -> str:
-    """Return why a holding goes whatever room there is, or an empty string."""
+    """Return why a holding goes even when there is room, or an empty string."""
     if holding.in_use:
         return ""
     if holding.kind is Kind.STRAY:

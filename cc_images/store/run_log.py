@@ -50,7 +50,7 @@ def working_for(run: str, task: str = "") -> Iterator[None]:
 
 @contextmanager
 def kept(run: str, path: Path) -> Iterator[None]:
-    """Append to a file what is logged for a run. A file that cannot be written to keeps nobody from working."""
+    """Append to a file what is logged for a run. A file that cannot be written does not stop the run."""
     log = logging.getLogger("cc_images")
     try:
         handler: logging.Handler = logging.FileHandler(path, delay=False)

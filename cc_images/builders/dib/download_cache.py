@@ -174,7 +174,7 @@ class Caches:
         return {path: digest for path, digest in found.items() if path != "format" and isinstance(digest, str)}
 
     def _is_intact(self, generation: Path) -> bool:
-        """Read all files and compare: what a build installs from here is not checked by anybody else."""
+        """Read all files and compare digests: nothing else checks what a build installs from here."""
         digests = self._digests(generation)
         with suppress(OSError):
             return bool(digests) and all(_fingerprint(generation / path) == each for path, each in digests.items())

@@ -24,7 +24,7 @@ _INDIRECT = re.compile(
 
 
 class EnvironmentFiles:
-    """Some files in the order in which dib reads them. An answer is kept for everybody who asks the same."""
+    """Some files in the order in which dib reads them. Answers are cached by question."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._texts = [file.read_text(errors="replace") for file in files]

@@ -43,7 +43,7 @@ MECHANICS = frozenset(
 """Elements whose hooks serve other elements; they run in every build."""
 
 UNPROVEN = frozenset({"yum", "yum-minimal", "zypper", "zypper-minimal", "portage", "gentoo"})
-"""Package tooling that nobody has shown to start from a finished tree; images with it are built in one go."""
+"""Package tooling not proven to start from a finished tree; images with it are built in one go."""
 
 BUILDING = frozenset({"root.d", "extra-data.d", "pre-install.d", "install.d", "post-install.d", "post-root.d"})
 """Phases whose work is in the parent's tree already."""
@@ -66,7 +66,7 @@ class Inheritance:
 
 
 def inherit(elements: Elements, content: tuple[str, ...]) -> Inheritance:
-    """Return what a tree made of these content elements spares a build that starts from it."""
+    """Return the inheritance of a build that starts from a tree of these content elements."""
     closure = elements.closure(content)
     provided = tuple(name for name in closure if name not in MECHANICS)
     stands_for = {each for name in closure for each in elements.provides(name)} - MECHANICS
