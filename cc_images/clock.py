@@ -1,4 +1,4 @@
-"""The time, asked in one place: what dates runs and builds, so that a test can let a month pass."""
+"""The clock: the one source of the dates of runs and builds, so that a test can let a month pass."""
 
 from __future__ import annotations
 

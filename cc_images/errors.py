@@ -151,7 +151,7 @@ class Reason(StrEnum):
     BOOT_UNLIKE = "boot-unlike"
     """Two files of a version hold different disks."""
     BOOT_SECRETS = "boot-secrets"
-    """The secrets of a build are not at hand, so nobody can look for them."""
+    """The secrets of a build are not at hand, so nothing can look for them."""
     EMULATION = "emulation"
     """QEMU failed."""
     NOT_SELF_CONTAINED = "not-self-contained"

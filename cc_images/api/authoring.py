@@ -23,7 +23,7 @@ LONG = "A name of letters, digits, dot, underscore, plus and hyphen"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What is about to be written: the entry's text, and the element's files with their texts."""
+    """The texts to be written: the entry, and the element's files."""
 
     entry: str
     folder: Path
@@ -47,7 +47,7 @@ def new(environ: Mapping[str, str], cwd: Path, name: str, parent: str, packages:
     _require(config, name, parent, packages)
     draft = drafted(name, config.images[parent.lower()], packages, _elements(file))
     if draft.folder.exists():
-        raise UserError(f"{draft.folder} is there already", hint="choose another name, or remove it")
+        raise UserError(f"{draft.folder} already exists", hint="choose another name, or remove it")
     known = Elements((*config.elements, own_elements()))
     if known.has(name.lower()):
         where = known.path(name.lower()).parent

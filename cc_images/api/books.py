@@ -1,4 +1,4 @@
-"""The books of a run: its journal, what tasks took, and what is on the sites now."""
+"""The books of a run: its journal, the costs of its tasks, and its publications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkup: whether this host can do what the catalogue asks, with a remedy for each lack. Changes nothing."""
+"""The checkup: whether this host can do the work of the catalogue, with a remedy for each lack. Changes nothing."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _kernel() -> Iterator[Finding]:
         )
     known = Path("/proc/filesystems").read_text().split()
     if "overlay" not in known and not _module("overlayfs/overlay"):
-        text = "this kernel has no overlayfs: what earlier builds have downloaded is copied for each build"
+        text = "this kernel has no overlayfs: each build copies its download cache"
         yield Finding(subject="overlayfs", state=State.SLOW, text=text, remedy="use a kernel with CONFIG_OVERLAY_FS")
 
 
@@ -125,10 +125,10 @@ def emulation(arches: list[Arch]) -> Iterator[Finding]:
     for arch in filter(user_emulation.is_foreign, arches):
         subject, emulator = f"builds for {arch}", user_emulation.USER_EMULATORS[arch]
         if not user_emulation.runs_programs(arch):
-            text = f"programs for {arch.machine} do not run here: {arch} is left out, and refused where -a names it"
+            text = f"programs for {arch.machine} do not run here: runs leave {arch} out, and refuse it with -a"
             yield Finding(subject=subject, state=State.SLOW, text=text, remedy=f"install {emulator.package}")
         elif not has_binfmt_misc():
-            text = "this kernel has no binfmt_misc, by which it starts an emulator"
+            text = "this kernel has no binfmt_misc, which starts emulators"
             yield Finding(
                 subject=subject, state=State.LACK, text=text, remedy="load the kernel's module: modprobe binfmt_misc"
             )
@@ -192,9 +192,9 @@ def _layouts(config: Config, store: Store) -> Iterator[Finding]:
 
 def _network() -> Finding:
     text = (
-        "one of their own, through slirp4netns"
+        "private, through slirp4netns"
         if network.program()
-        else "the host's own; with the package slirp4netns they would have one of their own"
+        else "the host's; with the package slirp4netns builds get private ones"
     )
     return Finding(subject="network of builds", state=State.FINE, text=text)
 

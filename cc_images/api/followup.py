@@ -1,4 +1,4 @@
-"""What follows a run: its report, the store within its cap, old runs rotated, metrics, word to who asked for it.
+"""The follow-up of a run: its page, the store's size cap, rotation of old runs, metrics, and the notify command.
 
 Nothing here changes how the run ended: what goes wrong is returned as a complaint.
 """
@@ -34,12 +34,12 @@ from cc_images.store.published import Published
 from cc_images.store.records import USED_AGAIN, Store
 
 PATIENCE = 120.0
-"""Seconds that the command which is told of a run may take."""
+"""Seconds that the notify command may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowUp:
-    """What is to be done after a run. `max_size` is in bytes, `keep` the builds that stay of each image then."""
+    """The work to do after a run. `max_size` is in bytes, `keep` the builds that stay of each image."""
 
     metrics: Path | None = None
     notify: str = ""
@@ -52,19 +52,19 @@ class FollowUp:
 def follow_up(
     config: Config | None, told: Json, words: str, wishes: FollowUp, stop: threading.Event | None = None
 ) -> list[str]:
-    """Do what follows a run of which the journal has told this; return what went wrong, a sentence each.
+    """Do the work after a run, given its journal's contents; return what went wrong, a sentence each.
 
-    `words` is what the command hears: the summary, and more about failures; it is ended when `stop` is set. Without a
-    configuration only it is told, and the metrics say that the run has failed.
+    `words` is the command's input: the summary, and more about failures; it is ended when `stop` is set. Without a
+    configuration only the command runs, and the metrics say that the run has failed.
     """
     steps: dict[str, Callable[[], object]] = {}
-    left = told["state"] == State.LEFT  # whoever is at work speaks for the images, and prunes, when it is over
+    left = told["state"] == State.LEFT  # the other run notifies and prunes when it is over
     if config is not None:
         store = Store(config.store)
         if told.get("run"):
-            steps["the page of the run is not written"] = lambda: write_page(store.root, told)
+            steps["cannot write the run's page"] = lambda: write_page(store.root, told)
         if wishes.max_size is not None and not left:
-            steps["the store is not pruned"] = lambda: removal.pruned(
+            steps["cannot prune the store"] = lambda: removal.pruned(
                 store,
                 keep=wishes.keep,
                 cap=wishes.max_size,
@@ -72,9 +72,9 @@ def follow_up(
                 serving=status.serving(config, store, clock.now()),
                 since=_began(told),
             )
-        steps["old runs are not rotated"] = lambda: removal.rotate(store, clock.now())
+        steps["cannot rotate old runs"] = lambda: removal.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
-        steps[f"the metrics were not written to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
+        steps[f"cannot write metrics to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
     if wishes.notify:
         steps["--notify"] = lambda: _tell(wishes, told, words, config.store if config else None, stop)
     complaints: list[str] = []
@@ -149,7 +149,7 @@ def _tell(wishes: FollowUp, told: Json, words: str, root: Path | None, stop: thr
             if stopped or time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-                why = "was ended" if stopped else f"took longer than {wishes.patience:.0f} seconds, and was ended"
+                why = "was stopped" if stopped else f"timed out after {wishes.patience:g} seconds"
                 raise CCImagesError(f"{argv[0]} {why}") from None
     if process.returncode != 0:
         last = output.strip().splitlines()[-1:]

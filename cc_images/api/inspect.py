@@ -1,4 +1,4 @@
-"""Looking at one image: what is inside a build or a file, and a build booted for a person.
+"""Inspection of one image: the contents of a build or a file, and a build booted for a person.
 
 Puts the parts together for the verbs `inspect` and `boot`; neither records a boot test.
 """
@@ -63,7 +63,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is inside an image: its name for people, the file's size, the facts, and what is wrong."""
+    """The findings inside an image: its name for people, the file's size, the facts, and what is wrong."""
 
     title: str
     size: int
@@ -172,7 +172,7 @@ def boot(
 ) -> BootResult:
     """Boot the newest build of a tag for a person; `tell` gets a line for each thing that is known.
 
-    The guest has all cores of this host and its network. What it writes is gone afterwards.
+    The guest has all cores of this host and its network. Its writes are lost.
     """
     image, arch = _one(config, tag, arches)
     chosen = visit.firmware or image.boots_with(arch)[-1]
@@ -236,7 +236,7 @@ def _reached(found: BootResult, level: Level) -> bool:
 
 
 def _one(config: Config, tag: str, arches: Sequence[Arch]) -> Target:
-    """Return the image and the one architecture that is meant: this host's own if nobody says."""
+    """Return the image and its one architecture: by default this host's own."""
     chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
     own = [each for each in chosen if each[1].machine == os.uname().machine]
     return (own or chosen)[0]

@@ -1,4 +1,4 @@
-"""The inventory of a store: what it holds, who uses it, how each thing is removed."""
+"""The inventory of a store: its holdings, their users, and how to remove each."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
 
 
 def _half_written(store: Store) -> list[Item]:
-    """Return the files that killed runs have left half written: nobody needs longer for one than a moment."""
+    """Return half-written files of killed runs: a living run needs only a moment for one."""
     places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/", "indices/")
     items: list[Item] = []
     for path in (path for place in places for path in store.root.glob(f"{place}.*")):
@@ -213,7 +213,7 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
 
 
 def _unfinished(store: Store, folder: Path) -> Item:
-    """Return an unfinished download; its artifact's lock tells whether somebody goes on with it now."""
+    """Return an unfinished download; its artifact's lock tells whether a run goes on with it now."""
     size = sum(_size(path) for path in folder.glob("*"))
     lock, in_use = store.lock_path(f"artifact {folder.name}"), ""
     if lock.exists():

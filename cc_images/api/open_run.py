@@ -36,9 +36,9 @@ class OpenRun:
     began: float
     now: datetime
     complaints: list[str] = field(default_factory=list)
-    """What went wrong with the run's own books and folder."""
+    """Faults in the run's own books and folder."""
     refused: CCImagesError | None = None
-    """What kept the run from being carried out."""
+    """The error that kept the run from being carried out."""
 
     @property
     def version(self) -> str:
@@ -70,7 +70,7 @@ def clear_up(store: Store) -> list[str]:
 
 @contextmanager
 def opened(config: Config, observer: Observer, *, words: Sequence[str], stop: threading.Event) -> Iterator[OpenRun]:
-    """Begin a run, and end it whatever happens: an error of ours is in `refused` then, a surprise goes up.
+    """Begin a run, and always end it: `refused` has an error of ours, any other exception propagates.
 
     Raises CCImagesError for what keeps the run from having a name and a journal.
     """
@@ -101,7 +101,7 @@ def _carried_out(opened: OpenRun) -> Iterator[OpenRun]:
     finally:
         if notes.told["state"] == State.RUNNING:  # a surprise is on its way up
             with suppress(CCImagesError):
-                notes.note(state=State.FAILED, error=f"it ended unexpectedly: {sys.exc_info()[1]!r}")
+                notes.note(state=State.FAILED, error=f"the run ended unexpectedly: {sys.exc_info()[1]!r}")
         opened.stream.emit(Over(state=notes.told["state"]))
 
 
@@ -117,4 +117,4 @@ def _finish(opened: OpenRun) -> None:
     try:
         opened.store.finish_run(opened.run, root.remove)
     except CCImagesError as error:
-        opened.complaints.append(f"the run's own folder is not removed: {error.message}")
+        opened.complaints.append(f"cannot remove the run's folder: {error.message}")

@@ -1,4 +1,4 @@
-"""The outcome of a run."""
+"""Outcomes: what callers get from a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cc_images.model.plan import Plan, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run did. `stopped`: it was asked to end early; `complaints`: what went wrong with its own books."""
+    """The outcome of a run. `stopped`: it was asked to end early; `complaints`: what went wrong with its own books."""
 
     plan: Plan
     results: Mapping[str, Result]
@@ -22,6 +22,6 @@ class Outcome:
     stopped: bool
     complaints: tuple[str, ...] = ()
     told: Json = field(default_factory=dict)
-    """What the journal says."""
+    """The journal's contents."""
     refused: CCImagesError | None = None
-    """What kept the run from being carried out: then there are no results."""
+    """The error that kept the run from being carried out: then there are no results."""

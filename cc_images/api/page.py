@@ -23,7 +23,7 @@ def write_page(root: Path, told: Json) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that readers see whole, and that everybody may read."""
+    """Write a file in one step, readable for all users."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         staged.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""What a plan needs of this host and of the sites, asked before anything runs.
+"""The preflight check: a plan's needs of this host and of the sites, asked before anything runs.
 
 So that a build of an hour does not end with a site that could have said no at once.
 """
@@ -54,13 +54,13 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
         user_emulation.require_programs({job.arch for job in builds})
         if not loop_control.exists() and any(job.spec.needs_loop_devices for job in builds):
             raise CCImagesError(
-                f"{loop_control} is not there, and builds make their disks on loop devices",
+                f"{loop_control} is missing; builds make disks on loop devices",
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
                 reason=Reason.MISSING_DEVICE,
             )
     if missing := lacking(dict.fromkeys(each for job in builds for each in job.spec.host_programs)):
         raise CCImagesError(
-            "the disks' layouts take what is missing on this host: " + ", ".join(missing),
+            "missing on this host for the disks' layouts: " + ", ".join(missing),
             hint="install it",
             reason=Reason.MISSING_TOOL,
         )
@@ -118,6 +118,6 @@ def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
     if hopeless and len(hopeless) == len(wanted):
         raise hopeless[0]
     return [
-        f"{error.message}; pushes to it {'are tried all the same' if error.temporary else 'will fail'}"
+        f"{error.message}; pushes to it {'will be tried anyway' if error.temporary else 'will fail'}"
         for error in troubles
     ]

@@ -1,4 +1,4 @@
-"""Upkeep: what the store holds, and carrying out what `pruning` says should go."""
+"""Pruning: what the store holds, and the removal of what `store.retention` says should go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cc_images.store.records import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was removed, why, and how many bytes that freed; the bytes that the store still holds."""
+    """The outcome of pruning: what was removed, why, the bytes freed, and the bytes that the store still holds."""
 
     gone: tuple[tuple[Holding, str, int], ...]
     left: int

@@ -1,4 +1,4 @@
-"""The removal of what should go from a store: by number, by age, and by size."""
+"""The removal of holdings from a store: by number, by age, and by size."""
 
 from __future__ import annotations
 

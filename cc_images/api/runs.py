@@ -1,4 +1,4 @@
-"""Runs that have been: their journals and pages."""
+"""Past runs: their journals and pages."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def find(config: Config, name: str = "") -> Json:
             if said is not None and "began" in said and (name or "plan" in said):
                 return said
     raise UserError(
-        f"there is no run {name}" if name else "no run has left a journal yet",
-        hint="`cc-images report --list` shows the last ones" if name else "`cc-images -b TAG` makes one",
+        f"there is no run {name}" if name else "no run yet: the store has no journal",
+        hint="`cc-images report --list` shows the last runs" if name else "start one with `cc-images -b TAG`",
         reason=Reason.UNKNOWN_RUN,
     )
 

@@ -1,4 +1,4 @@
-"""The survey: asks sites what they have, what a push would do there, and clears up what dead runs left."""
+"""The state of sites: what they have, what a push would do there, and how to clear up after dead runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """What a site has of one image: the one that has the name, and how many archived ones.
+    """The state of one image on a site: the one that has the name, and how many archived ones.
 
     `remarks` are what differs from what cc-images has made of it; `error` is why nothing has the name for certain.
     """
@@ -106,10 +106,10 @@ def mend(config: Config) -> list[str]:
     store = Store(config.store)
     with clear_errors(store.root), store.lock("runs"):  # a run that is just starting has its lock when it is free
         done = [leftovers_here.remove(each) for each in leftovers_here.find(leftovers_here.dead_runs(store.root))]
-    done += [f"run {run}: its folder was removed" for run in clear_up(store)]
+    done += [f"run {run}: removed its folder" for run in clear_up(store)]
     damaged = [blob.name for blob in sorted(store.blobs.all()) if store.blobs.is_damaged(blob.name)]
-    done += [f"store: {digest[:12]} was damaged and is in quarantine; the next -b makes it anew" for digest in damaged]
-    done += [f"{path}: was not what its commit says, and is made anew when it is needed" for path in git.damaged(store)]
+    done += [f"store: {digest[:12]} was damaged: moved to quarantine, the next -b rebuilds it" for digest in damaged]
+    done += [f"{path}: differed from its commit: removed, next use checks it out again" for path in git.damaged(store)]
     return done + _each_name(config, store, lambda opened, name: recover(opened, name, store.knows))
 
 
@@ -127,7 +127,7 @@ def leftovers(config: Config) -> list[str]:
 
 def _left(opened: ImageSite, name: str) -> list[str]:
     view = View(Wish(name=name, wanted=False), opened.observe(name, lost=True), Memory())
-    return [f"what run {view.run_of(each) or '?'} had uploaded" for each in view.staged] + disorder(view)
+    return [f"upload of run {view.run_of(each) or '?'}" for each in view.staged] + disorder(view)
 
 
 def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], list[str]]) -> list[str]:
@@ -196,7 +196,7 @@ def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
         return f"fails: {len(view.holders)} images have the name {job.name}"
     has = current.properties.get("build-version", "?") if current is not None else ""
     if last is not None and last.version == job.version != has and not job.insist:
-        return f"changes nothing: {'; '.join(remarks(view, last.version)) or 'nobody has the name'}"
+        return f"changes nothing: {'; '.join(remarks(view, last.version)) or 'no image has the name'}"
     does = f"replaces {has}" if current is not None else "is the first"
     wanted = site.visibility
     if current is not None and wanted and current.visibility != wanted:

@@ -1,4 +1,4 @@
-"""The overview: of each image the newest build, whether that is fresh, and where it is; no network is asked.
+"""The status of images: the newest build of each, whether that is fresh, and where it is. Uses no network.
 
 Fresh means that a run would build nothing, as far as is known here: elements, sources and repositories as seen last.
 """

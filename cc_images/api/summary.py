@@ -1,6 +1,6 @@
-"""The account of a run: what became of each image, what changed in it, and which tasks the run had to wait for.
+"""The summary of a run: what became of each image, what changed in it, and which tasks the run had to wait for.
 
-Plain data for the journal; whoever shows a run needs nothing else.
+Plain data for the journal; a view of a run needs nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAME = 0.3
 """Seconds by which the clocks of two tasks that follow each other may disagree."""
 
 LARGEST = 12
-"""Folders of an image whose sizes are told."""
+"""Folders of an image whose sizes are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Known:
 
     @property
     def contents(self) -> Json:
-        """What is inside: as it was looked into, or its packages alone as dib has listed them."""
+        """Its contents: as found by a look inside, or its packages alone as dib has listed them."""
         return self.details.get("contents") or {"packages": self.details.get("packages", {})}
 
 

@@ -1,1 +1,1 @@
-"""The boot test: an image is looked into, booted in QEMU, and judged."""
+"""The boot test: looks into an image, boots it in QEMU, and judges it."""

@@ -79,7 +79,7 @@ def distrust(arch: Arch, memory: Path, why: str) -> None:
     """Remember for a day that guests do not run accelerated here, whatever a probe says."""
     known = record_files.entries(memory, record_shapes.AcceleratorShape)
     if (before := known.get(_host(arch))) is None or before["runs"]:
-        _log.warning("guests do not run accelerated here, so boot tests are done in software for a day: %s", why)
+        _log.warning("guests do not run accelerated here; boot tests use software emulation for a day: %s", why)
     _remember(arch, memory, Answer(runs=False, asked=time.time(), why=why), known)
 
 
@@ -93,7 +93,7 @@ def kvm_refuses() -> str:
     """Return why KVM is out of the question, or an empty string."""
     if not os.path.exists("/dev/kvm"):
         return "there is no /dev/kvm"
-    return "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "/dev/kvm may not be opened (group kvm)"
+    return "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no permission to open /dev/kvm (group kvm)"
 
 
 def _host(arch: Arch) -> str:
@@ -163,7 +163,7 @@ def _starts_firmware(arch: Arch, accelerate: bool, timeout: float) -> bool:
 
 
 def has_given_up(log: Path) -> bool:
-    """Say whether QEMU's own output tells that KVM cannot go on: then the guest stands still and QEMU goes on."""
+    """Say whether QEMU's output shows that KVM cannot go on: the guest then stops while QEMU keeps running."""
     return "KVM internal error" in record_files.text(log)
 
 

@@ -1,4 +1,4 @@
-"""The climb of a guest: from power-on through the levels, as its console shows them; then it is visited."""
+"""The boot of a guest: from power-on through the levels, as its console shows them, to the visit by ssh."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _knock(guest: Guest, found: BootResult, stop: Stop, report: Callable[[Level]
                 _blame_the_host(guest, found)
             return found.fail(Level.CLOUD_INIT, f"the machine went off: {guest.said_by_qemu()}")
         if guest.now - guest.starved > limit * (1 if guest.machine.accelerated else SOFTWARE):
-            return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and it has no console")
+            return found.fail(Level.CLOUD_INIT, f"no login within {guest.now:.0f} s, and no console")
         time.sleep(1)
     guest.console.levels[Level.CLOUD_INIT] = guest.now
     found.levels = dict(guest.console.levels)
@@ -135,7 +135,7 @@ def overdue(guest: Guest, ahead: Level, waited: float, reached: Level | None) ->
     console = guest.console
     if ahead is Level.CLOUD_INIT:
         if not console.cloud_init_runs and waited > SILENT_CLOUD_INIT * pace(guest):
-            return "cloud-init does not run: nothing of it on the console by the login prompt"
+            return "cloud-init does not run: no output of it on the console by the login prompt"
         if waited > LIMITS[ahead] * pace(guest):
             return f"cloud-init has not finished {waited:.0f} s after the login prompt"
     elif waited > LIMITS[ahead] * (1 if guest.machine.accelerated or ahead is Level.LOADER else SOFTWARE):
@@ -145,7 +145,7 @@ def overdue(guest: Guest, ahead: Level, waited: float, reached: Level | None) ->
 
 
 def _await_login(guest: Guest, found: BootResult, stop: Stop) -> None:
-    """Give a login prompt that comes after cloud-init its time: whoever has only the console needs it."""
+    """Give a login prompt that comes after cloud-init its time: a person with only the console needs it."""
     since = guest.now
     while Level.LOGIN not in guest.console.levels:
         not_stopped(stop)

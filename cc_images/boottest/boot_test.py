@@ -1,4 +1,4 @@
-"""The boot test of an image: it is looked into without booting, then booted with each firmware at once, and judged.
+"""The boot test of an image: look inside without booting, boot with each firmware at once, and judge.
 
 An image that fails inside is not booted: it must be built again anyway.
 """
@@ -101,12 +101,12 @@ class BootTest:
         """Boot with one firmware, again where the host may have been at fault."""
         found = self._boot(firmware, contract, fast=self.accelerated)
         if found.silent and self.accelerated:
-            self.report(f"{firmware}: silent with KVM, again in software")
+            self.report(f"{firmware}: silent with KVM, retry in software")
             first, found = found, self._boot(firmware, contract, fast=False, attempt="-software")
             if found.is_beyond(first):
-                self.distrust(f"{'; '.join(first.problems)} ({firmware}); in software it was there")
+                self.distrust(f"{'; '.join(first.problems)} ({firmware}); in software it got further")
         if found.failed is not None and found.timed_out:
-            self.report(f"{firmware}: the guest gave up waiting, again")
+            self.report(f"{firmware}: the guest gave up waiting, retry")
             found = self._boot(firmware, contract, fast=False, attempt="-again")
         return found
 

@@ -20,7 +20,7 @@ SIGNS: Mapping[Level, re.Pattern[str]] = {
     Level.LOGIN: re.compile(r"^\S+ login: ", re.MULTILINE),
     Level.CLOUD_INIT: re.compile(r"Cloud-init v\. ?\S+ finished at "),
 }
-"""What a level prints, first one first."""
+"""The output of each level, first one first."""
 
 CLOUD_INIT_RUNS = re.compile(r"Cloud-init v\. ?\S+ running '|cloud-init\[\d+\]: ")
 
@@ -39,13 +39,13 @@ TROUBLES: tuple[tuple[Level, str, str], ...] = (
     (Level.LOGIN, r"You are in (?:emergency|rescue) mode|Entering emergency mode", "it starts in emergency mode"),
     (Level.SYSTEM, r"Found ordering cycle\b.*", "units wait for each other in a circle, and systemd leaves one out"),
 )
-"""What tells that a level will not be reached, and why, in words for the user."""
+"""Signs that a level will not be reached, and why, in words for the user."""
 
 ENDS = (">", "> ", ".")
-"""What a last line without an end ends with when nothing more will come: a prompt, a sentence."""
+"""Endings of an unfinished last line after which nothing more will come: a prompt, a sentence."""
 
 COMPLAINT = re.compile(r"^(?:error|ERROR|Error|\[FAILED\])\b.*", re.MULTILINE)
-"""What may explain why a level is late, and may be harmless."""
+"""Lines that may explain why a level is late, and may be harmless."""
 
 TIMED_OUT = re.compile(r"^\[ *TIME *\] .*", re.MULTILINE)
 UNIT_TROUBLE = re.compile(r"^\[ *(?:TIME|DEPEND|FAILED) *\] .*", re.MULTILINE)
@@ -54,7 +54,7 @@ UNIT_TROUBLE = re.compile(r"^\[ *(?:TIME|DEPEND|FAILED) *\] .*", re.MULTILINE)
 
 @dataclass(slots=True)
 class Console:
-    """What a console has shown so far. `levels` maps a level to the seconds since power-on at which it was seen."""
+    """The output of a console so far. `levels` maps a level to the seconds since power-on at which it was seen."""
 
     levels: dict[Level, float] = field(default_factory=dict)
     trouble: str = ""

@@ -1,4 +1,4 @@
-"""What is inside an image, told to people, and how two images differ. Pure; the facts are `inside/look.py`'s."""
+"""The contents of an image in words, and how two images differ. Pure; the facts are `inside/look.py`'s."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _bare(packages: Mapping[str, str]) -> dict[str, str]:
 
 
 def _people(facts: Json) -> list[Json]:
-    """Return root, who is a person, and whoever may log in with a password."""
+    """Return root, the accounts of people, and all that may log in with a password."""
     return [
         each
         for each in facts["users"]

@@ -1,6 +1,6 @@
-"""Foresight: checks of a running image whose answers stand on its disk, judged before anything is booted.
+"""Early checks: those checks of a running image whose answers stand on its disk, judged before a boot.
 
-Pure; the facts are `inside/look.py`'s. Only what no boot can mend is a problem.
+Pure; the facts are `inside/look.py`'s. Only what no boot can change is a problem.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def sought(checks: Checks) -> Json:
 
 
 def problems(checks: Checks, contract: Contract, facts: Json) -> list[str]:
-    """Return which checks will fail whatever the boot brings, a phrase each."""
+    """Return the checks that will fail after any boot, a phrase each."""
     found: list[str] = []
     for kind, name, wanted in every(checks):
         for answer, why in _answer(kind, name, wanted, contract, facts):

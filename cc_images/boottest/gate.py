@@ -1,7 +1,7 @@
 """The gate before the sites: which files of a version have passed the boot test, or pass it now.
 
-One file of a version is booted; the others pass when they hold the same disk. A pass belongs to bytes and to what was
-asked of them, and is kept with the digest.
+One file of a version is booted; the others pass when they hold the same disk. A pass belongs to a digest and
+a test key, and is kept with the digest.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Gate:
         self._note(output)
 
     def _tried(self, output: Output) -> BootTestResult:
-        """Put one file through its trial and write down what became of it."""
+        """Put one file through its boot test and record the result."""
         store = self.context.store
         self._require_secrets()
         verdict = self.examine(self.intact(output), output.format)
@@ -92,7 +92,7 @@ class Gate:
         return f"read {serial}, or look yourself: `cc-images boot {tag} --firmware {firmware} --keep`"
 
     def _require_secrets(self) -> None:
-        """Raise CCImagesError when the secrets of the build are not at hand: nobody could look for them."""
+        """Raise CCImagesError when secrets of the build are not at hand: the look inside cannot search for them."""
         built = self.context.store.details(self.build).get("recipe", {}).get("environment", {})
         declared = self.declared
         now = redacted(self.variables, declared=declared)
@@ -117,7 +117,7 @@ class Gate:
 
 def _unlike(output: Output, model: Output) -> CCImagesError:
     return CCImagesError(
-        f"the {output.format} file does not hold what the {model.format} file holds, which was booted",
+        f"the {output.format} file holds another disk than the {model.format} file, which was booted",
         hint="build the image again with -b -f",
         reason=Reason.BOOT_UNLIKE,
     )

@@ -162,7 +162,7 @@ class Guest:
     def said_by_qemu(self) -> str:
         """Return the last line that QEMU itself has printed."""
         lines = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it printed nothing"
 
     def ssh_argv(self, *words: str) -> list[str]:
         """Return the command that logs in."""
@@ -216,7 +216,7 @@ class Guest:
         return host_environment.plain(TMPDIR=str(self.folder))
 
     def _seed(self) -> Path | None:
-        """Make the key and the disk that tells cloud-init about it, if the image is told anything."""
+        """Make the key and the disk that tells cloud-init about it, if the image takes a seed."""
         key = self.folder / "key"
         environment = self._environment()
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "boot-test", "-f", str(key)], env=environment)
@@ -253,7 +253,7 @@ SEEDS: Mapping[Source | None, Callable[[Path, str, str], str]] = {
     Source.NONE: lambda files, host, key: "",
     None: _no_cloud,
 }
-"""What is put into the folder of a seed, and the label of its file system, by cloud-init's documents of the source."""
+"""The writer of a seed's folder, and the label of its file system, by cloud-init's documents of the source."""
 
 
 def stolen() -> float:
@@ -273,7 +273,7 @@ def require(missing: Sequence[str]) -> None:
     """Raise CCImagesError for what a boot test lacks on this host."""
     if missing:
         raise CCImagesError(
-            "a boot test needs what is missing on this host: " + ", ".join(missing),
-            hint="install it; `make setup` does for amd64 on Debian and Ubuntu. --no-boot-test pushes without a test",
+            "missing on this host for a boot test: " + ", ".join(missing),
+            hint="`make setup` installs it for amd64 on Debian and Ubuntu; --no-boot-test pushes without a test",
             reason=Reason.MISSING_TOOL,
         )

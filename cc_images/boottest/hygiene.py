@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cc_images.model.catalog import Json
 
 BLANK_MACHINE_IDS = ("", "uninitialized")
-"""What /etc/machine-id may hold in an image; see machine-id(5)."""
+"""The contents that /etc/machine-id may have in an image; see machine-id(5)."""
 
 
 ADMIN_KEYS = "home/ccadmin/.ssh/authorized_keys"
@@ -20,7 +20,7 @@ def problems(
     """Return what is wrong inside an image, a phrase each.
 
     `nameservers` are those of the host that built it, `admitted` the public keys that its administrator shall have,
-    `allowed` what the catalogue lets pass by name (`model.ALLOWED`).
+    `allowed` what the catalogue lets pass by name (`model.catalog.ALLOWED`).
     """
     unread = [] if "unread-partitions" in allowed else facts.get("unread", [])
     found = [f"{path} holds a secret of the build's environment" for path in facts["leaking"]]

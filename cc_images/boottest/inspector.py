@@ -1,4 +1,4 @@
-"""The interior of a disk image, read without booting it.
+"""The contents of a disk image, read without booting it.
 
 Owns how `inside/look.py` is run: in a sandbox of its own, where the image is mounted read-only. An image that refers to
 other files of this host is refused: reading it would show what lies there.
@@ -101,7 +101,7 @@ def self_contained(image: Path, stop: threading.Event) -> str:
     if said.get("backing-filename") or more.get("data-file"):
         raise UserError(
             f"{image} refers to another file ({said.get('backing-filename') or more['data-file']})",
-            hint="make it stand alone with `qemu-img convert`, where you trust it",
+            hint="if you trust it, make it stand alone with `qemu-img convert`",
             reason=Reason.NOT_SELF_CONTAINED,
         )
     return "qcow2"

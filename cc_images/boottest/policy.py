@@ -1,4 +1,4 @@
-"""The policy of boot tests: what an image is put through, and the key by which a pass counts."""
+"""The policy of boot tests: the job for an image, and the key by which a pass counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_MEMORY = 1024
 
 
 def boot_test_key(image: Image, arch: Arch) -> str:
-    """Return the name of what an image is put through: a pass of another one does not count."""
+    """Return the key of an image's boot test: a pass with another key does not count."""
     firmware = [each.value for each in image.boots_with(arch)]
     tested: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
     tested |= {"allow": sorted(image.allow)} if image.allow else {}

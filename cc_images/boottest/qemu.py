@@ -22,7 +22,7 @@ class Emulator:
     package: str
     machine: str
     cpu: str
-    """What software emulates. Not simply the largest: what a processor has for nothing, emulation pays for.
+    """The processor that software emulates. Not simply the largest: emulation pays for what hardware has for nothing.
 
     Such are arm64's pointer authentication; string instructions that guests take for fast (erms); a fifth level of page
     tables (la57); and more checks of each access (smap, smep, pku). `bench/boot.py` compares.

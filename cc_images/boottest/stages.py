@@ -58,7 +58,7 @@ class BootResult:
     silent: bool = False
     """Whether the machine printed nothing any more before the level that failed: it may be the host's fault."""
     timed_out: str = ""
-    """What took longer than the guest itself waits, in its own words: it may be too slow a host's fault."""
+    """The step that took longer than the guest itself waits, in its own words: a slow host may be at fault."""
     starved: float = 0.0
     """The part of the time until the failure in which the machine had no core, 0 to 1."""
 
@@ -73,7 +73,7 @@ class BootResult:
         return self.failed is None or ORDER.index(self.failed) > ORDER.index(other.failed)
 
     def fail(self, level: Level, *problems: str) -> None:
-        """Take note of the level that is not reached, and why; what comes after it does not count."""
+        """Note the level that is not reached, and why; later levels do not count."""
         self.failed = level
         self.levels = {each: at for each, at in self.levels.items() if ORDER.index(each) < ORDER.index(level)}
         self.problems += problems
@@ -103,4 +103,4 @@ def pace(guest: Booting) -> float:
 def not_stopped(stop: Stop) -> None:
     """Raise Interrupted when the boot test shall end."""
     if stop.is_set():
-        raise Interrupted("the boot test was ended")
+        raise Interrupted("the boot test was stopped")

@@ -25,14 +25,14 @@ class Refused(CCImagesError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootTestResult:
-    """What became of a trial. `climbs` is empty when the image was not booted; times are seconds since power-on."""
+    """The result of a boot test. `climbs` is empty when the image was not booted; times are seconds since power-on."""
 
     inside: tuple[str, ...] = ()
     climbs: Mapping[Firmware, BootResult] = field(default_factory=dict)
     accelerated: bool = False
     tail: tuple[str, ...] = ()
     contents: Json = field(default_factory=dict)
-    """What was seen inside, of which a build's record keeps a part; see `inspection.contents`."""
+    """The facts seen inside, of which a build's record keeps a part; see `boottest.contents.contents`."""
 
     @property
     def passed(self) -> bool:
@@ -56,7 +56,7 @@ class BootTestResult:
 
     @property
     def words(self) -> str:
-        """What is wrong, in one sentence."""
+        """The faults, in one sentence."""
         if self.inside:
             return f"inside: {'; '.join(self.inside)}"
         told: dict[str, list[str]] = {}
@@ -68,11 +68,11 @@ class BootTestResult:
 
     @property
     def slow_host(self) -> str:
-        """What a slow host has to do with the failure, a phrase; empty when it has nothing to do with it."""
+        """The part of a slow host in the failure, a phrase; empty when it has none."""
         for climb in self.climbs.values():
             if climb.failed is not None and climb.timed_out:
                 told = f"the guest itself gave up waiting: {climb.timed_out}"
-                return f"{told}; for {climb.starved:.0%} of the time this host had no core for it"
+                return f"{told}; this host had no core for it {climb.starved:.0%} of the time"
         return ""
 
     @property

@@ -1,4 +1,4 @@
-"""The visit to a guest: it is asked everything in one login, and its answers are judged."""
+"""The visit to a guest: asks all questions in one ssh login, and judges the answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ABOUT: Mapping[str, str] = {
     "sshd": "sshd -T || /usr/sbin/sshd -T",
     "user": "id -u",
 }
-"""What every guest is asked besides the image's checks."""
+"""Questions to every guest besides the image's checks."""
 
 PASSWORDS: Mapping[str, tuple[str, ...]] = {
     "passwordauthentication": ("no",),
@@ -37,7 +37,7 @@ PASSWORDS: Mapping[str, tuple[str, ...]] = {
     "permitemptypasswords": ("no",),
     "permitrootlogin": ("no", "without-password", "prohibit-password", "forced-commands-only"),
 }
-"""What sshd may say about logging in without a key."""
+"""Permitted answers of sshd about logins without a key."""
 
 
 def visit(
@@ -80,7 +80,7 @@ def visit(
 
 
 def asked(guest: Guest, commands: Sequence[str], patience: float, stop: Stop) -> tuple[list[Timed], str]:
-    """Log in and run the commands; return the answers, none when nobody was let in, and what ssh said."""
+    """Log in and run the commands; return the answers, none without a login, and the output of ssh."""
     mark, since = f"cc-{secrets.token_hex(8)}", guest.now
     script = script_of(mark, commands)
     while True:
@@ -149,7 +149,7 @@ def why_no_ssh(stderr: str, user: str) -> str:
     """Return a sentence about a login that failed."""
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "no answer"
     if "Permission denied" in last:
-        return f"{user} is not let in with the key of the metadata ({last})"
+        return f"{user} cannot log in with the key of the metadata ({last})"
     if "closed by" in last or "reset by" in last or "refused" in last:
         return f"nothing listens on port 22 ({last})"
     return f"no login as {user}: {last}"

@@ -1,4 +1,4 @@
-"""What a builder must be able to do: resolve images to specs, and build a spec.
+"""The interface of a builder: decode a spec, and build it.
 
 To add a builder: a module with a function that returns it, its line in BUILDERS, and the kind of spec that it owns.
 """
@@ -23,12 +23,12 @@ BUILDERS: dict[str, str | Builder] = {
 """Builders by name: one of ours is loaded from its module when it is first needed."""
 
 LEAST_FREE = 3 << 30
-"""Bytes that a build wants free in the store before it starts: a raw disk, its conversion, and some air."""
+"""Bytes that a build needs free in the store before it starts: a raw disk, its conversion, and some air."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a build gets besides its spec: the files behind the keys and downloads that the spec names."""
+    """The inputs of a build besides its spec: the files behind the keys and downloads that the spec names."""
 
     version: str
     workspace: Path
@@ -41,7 +41,7 @@ class BuildInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What a build has left: its tree or disk, seconds per step, packages, the upstream state, and peaks in MiB."""
+    """The result of a build: its tree or disk, seconds per step, packages, the upstream state, and peaks in MiB."""
 
     file: Path
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -72,7 +72,7 @@ def decoded(plain: Json) -> BuildSpec:
 
 
 def loaded(name: str) -> Any:
-    """Return what stands for a builder's name, loaded when it is first needed. Raises KeyError."""
+    """Return the object behind a builder's name, loaded when it is first needed. Raises KeyError."""
     place = BUILDERS[name]
     if not isinstance(place, str):
         return place

@@ -1,7 +1,7 @@
-"""What builds can be told of where they come from: one variable, as elements of Chameleon's images read it.
+"""Provenance: one variable that tells a build where it comes from, as elements of Chameleon's images read it.
 
-Its value is JSON in base64. What belongs to the recipe stands in the key; repository, commit and time are added when a
-build begins, so they move no key.
+Its value is JSON in base64. The part that belongs to the recipe is in the key; repository, commit and time are added
+when a build begins, so they move no key.
 """
 
 from __future__ import annotations

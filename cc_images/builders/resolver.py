@@ -33,7 +33,7 @@ class Resolved:
 
 
 class Known(Protocol):
-    """What is known of earlier builds, for remarks."""
+    """Knowledge of earlier builds, for remarks."""
 
     def newest(self, recipe_key: str) -> Build | Layer | None:
         """Return what was in force last of the image that has this recipe now, whatever it was made of."""

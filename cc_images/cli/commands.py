@@ -1,4 +1,4 @@
-"""The verbs: what the words of the command line do, each from its options to its exit code."""
+"""The verbs of the command line, each from its options to its exit code."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def boot(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Check the host, show what dead runs have left, and read every blob; mend it if that is asked for."""
+    """Check the host, show what dead runs have left, and read every blob; with --mend, clear up."""
     from cc_images.api import site_status
     from cc_images.api.doctor import Finding, State, checkup
 

@@ -1,4 +1,4 @@
-"""Completion: what may follow the words of a command line so far, and how shells ask for that.
+"""Completion: the words that may follow a command line so far, and the scripts by which shells ask for them.
 
 The answers come from the parser and the configuration, so they are never behind them. A shell asks by running
 `cc-images complete WORD…`, of which the last word is the unfinished one.
@@ -49,7 +49,7 @@ end
 complete -c cc-images -a '(__cc_images)'
 """,
 }
-"""What each shell must read; it asks for everything else."""
+"""The script that each shell must read; it asks for everything else."""
 
 FILES = ("FILE",)
 """Values for which the shell offers files."""
@@ -120,7 +120,7 @@ def _starting(last: str, offered: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _config() -> Config | None:
-    """Return the configuration, or None when it is wrong: nobody wants to be told so by a tabulator key."""
+    """Return the configuration, or None when it is wrong: the tabulator key is no place for errors."""
     with suppress(CCImagesError, OSError):
         return load(os.environ, Path.cwd())
     return None

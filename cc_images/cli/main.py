@@ -21,17 +21,17 @@ from cc_images.cli.parser import ALIASES, DESCRIPTIONS, EXAMPLES, EXIT_INPUT, VE
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
 PLAIN = {"├": "|", "└": "`", "─": "-", "│": "|", "→": ">", "…": ".", "·": "."}
-"""What stands for characters that an output does not have."""
+"""Substitutes for characters that an output does not have."""
 
 COMPLETE = "complete"
-"""What shells say to be told what may follow; no verb for people."""
+"""The word by which shells ask for completions; no verb for people."""
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process."""
     argv = sys.argv[1:] if argv is None else argv
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us; it stays open as long as we live
+        if getattr(sys, name) is None:  # closed by our parent process; it stays open as long as we live
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # nothing is at stake before a run takes over; an exception amid an import could leave its lock held for ever
@@ -144,7 +144,7 @@ def _settle(made: argparse.ArgumentParser, verb: str) -> None:
     if not found.options:
         return
     settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
-    if verb not in ("status", "list"):  # which ask no site unless they are told to
+    if verb not in ("status", "list"):  # which ask no site by default
         settings.apply(found, made, os.environ)
 
 

@@ -1,4 +1,4 @@
-"""The words of the command line: which verbs there are, what each takes, and what the help says of it."""
+"""The grammar of the command line: its verbs, their arguments, and their help."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ DESCRIPTIONS = {
     "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
     "plan": "Show what a run would do and why; nothing is built or published.",
     "explain": "Show which inputs of images differ from their newest builds.",
-    "status": "Show how images stand, what the store holds, and what was put where; --sites asks the sites.",
+    "status": "Show the state of images, what the store holds, and what was pushed where; --sites asks the sites.",
     "report": "Show what a run did, by default the last one, and where its page is.",
     "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
-    "completion": "Print or install what makes shells complete verbs, options and tags, and the man page.",
-    "inspect": "Show what is inside an image, without booting it; exit code 3 when something must not be there.",
-    "boot": "Boot the newest build of an image, on a network that reaches out; what the machine writes is lost.",
-    "prune": "Remove from the store what is beyond the newest builds, or above a size.",
-    "doctor": "Check this host and the sites, and show what killed runs have left; --mend clears it up.",
+    "completion": "Print or install shell completion of verbs, options and tags, and the man page.",
+    "inspect": "Show what is inside an image without booting it; exit code 3 when something must not be there.",
+    "boot": "Boot the newest build of an image with access to the network; all that the machine writes is lost.",
+    "prune": "Prune the store to the newest builds of each image, and to a size.",
+    "doctor": "Check this host and the sites, and show leftovers of killed runs; --mend removes them.",
 }
-"""What each verb does, in a sentence."""
+"""The purpose of each verb, in a sentence."""
 
 EXAMPLES = """\
 cc-images list                        what there is, and what is fresh
@@ -54,7 +54,7 @@ cc-images doctor                      whether this host can do all that
 """
 
 ALIASES: Mapping[str, str] = {"build": "-b", "push": "-p", "help": "--help", "version": "--version"}
-"""What a first word that is no verb means."""
+"""The options behind first words that are no verbs."""
 
 EPILOG = """\
 verbs, which come first; `cc-images VERB --help` says what each takes:
@@ -89,7 +89,7 @@ def parser(verb: str) -> Parser:
     if verb == "completion":
         made.add_argument(
             "shell", choices=("bash", "zsh", "fish", "man", "install"), metavar="SHELL",
-            help="bash, zsh or fish: print what makes it complete; man: print the man page; install: put all of them "
+            help="bash, zsh or fish: print its completion script; man: print the man page; install: put all of them "
             "below ~/.local/share (root: /usr/local/share)",
         )  # fmt: skip
         return made
@@ -97,7 +97,7 @@ def parser(verb: str) -> Parser:
     made.add_argument("--json", action="store_true", help=what)
     made.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
-        help="what of the log is printed (default warning); a run's own is logs/RUN/run.log in the store",
+        help="lowest level of log lines to print (default warning); a run's own is logs/RUN/run.log in the store",
     )  # fmt: skip
     TAKES[verb](made)
     return made
@@ -147,17 +147,17 @@ def _plan(made: Parser) -> None:
     made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
     made.add_argument(
         "-f", "--force", action="store_true",
-        help="rebuild completely and drop what is cached of the named images; with -p and without -b: "
-        "publish what is there over what somebody changed on a site by hand",
+        help="rebuild completely and drop the named images' cache; with -p and without -b: "
+        "publish the stored build over changes that somebody made on a site by hand",
     )  # fmt: skip
     made.add_argument(
         "-t", "--tasks", type=_at_least_one, default=1, metavar="N",
-        help="builds in parallel (default 1), as far as memory and disk space allow by what they took before",
+        help="builds in parallel (default 1), limited by the memory and disk space that earlier runs took",
     )  # fmt: skip
-    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure do all that it allows (default)")
+    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure run all that can run (default)")
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
     made.add_argument(
-        "--no-boot-test", action="store_true", help="push without the boot test, and let the image's properties say so"
+        "--no-boot-test", action="store_true", help="push without the boot test, and say so in the image's properties"
     )
     made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
     made.add_argument("-q", "--quiet", action="store_true", help="print failures, the final table and the summary only")
@@ -165,17 +165,17 @@ def _plan(made: Parser) -> None:
 
 
 def _unwatched(made: Parser) -> None:
-    """Add what a run takes that nobody watches."""
+    """Add the options of unattended runs."""
     made.add_argument(
         "--if-busy", choices=("share", "wait", "leave"), default="share",
-        help="when another run is at work on these images: let tasks wait for tasks (default), begin when it is over, "
-        "or do nothing and leave with code 4",
+        help="when another run is at work on these images: begin at once, tasks wait for its tasks (default); begin "
+        "when it is over; or do nothing and exit with code 4",
     )  # fmt: skip
     made.add_argument(
         "--max-size", type=_size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
     )
     made.add_argument(
-        "--keep", type=_at_least_one, default=3, metavar="N", help="builds that stay of each image then (default 3)"
+        "--keep", type=_at_least_one, default=3, metavar="N", help="builds of each image to keep then (default 3)"
     )
     made.add_argument(
         "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
@@ -183,7 +183,7 @@ def _unwatched(made: Parser) -> None:
     )  # fmt: skip
     made.add_argument(
         "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
-        help="run this command afterwards, the summary is its input (default: CC_IMAGES_NOTIFY)",
+        help="run this command afterwards, with the summary as its input (default: CC_IMAGES_NOTIFY)",
     )  # fmt: skip
 
 
@@ -223,13 +223,13 @@ def _prune(made: Parser) -> None:
     made.add_argument(
         "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
     )
-    made.add_argument("--max-size", type=_size, metavar="SIZE", help="what the store may hold, such as 50G")
-    made.add_argument("--dry-run", action="store_true", help="show what would go")
+    made.add_argument("--max-size", type=_size, metavar="SIZE", help="size to prune the store to, such as 50G")
+    made.add_argument("--dry-run", action="store_true", help="show what would be removed")
 
 
 def _doctor(made: Parser) -> None:
-    made.add_argument("--mend", action="store_true", help="remove what dead runs have left, put damaged files away")
-    made.add_argument("--dry-run", action="store_true", help="only look, which is the default")
+    made.add_argument("--mend", action="store_true", help="remove leftovers of dead runs, quarantine damaged files")
+    made.add_argument("--dry-run", action="store_true", help="only look (default)")
 
 
 TAKES: Mapping[str, Callable[[Parser], None]] = {
@@ -247,7 +247,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "prune": _prune,
     "doctor": _doctor,
 }
-"""What each verb takes."""
+"""The arguments of each verb."""
 
 
 def _tags(made: Parser, count: str) -> None:
@@ -268,8 +268,8 @@ def _arch(made: Parser, what: str) -> None:
 def _world(made: Parser) -> None:
     """Add what decides which images are looked at, and how old the news may be."""
     _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
-    made.add_argument("--offline", action="store_true", help="use element sources and upstream as they were seen last")
+    made.add_argument("--offline", action="store_true", help="use element sources and upstream as last seen")
     made.add_argument(
         "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
-        help="rebuild what is older when upstream cannot be asked (default 7)",
+        help="rebuild older builds when upstream cannot be asked (default 7)",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A run as its user meets it: shown while it is at work, summed up, followed by what was asked to follow it."""
+"""A run on the command line: its progress, its summary, and its follow-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
     config: Config | None = None
     outcome: Outcome | None = None
     refused: CCImagesError | None = None
-    told: Json = {"state": State.FAILED, "error": "it ended unexpectedly"}
+    told: Json = {"state": State.FAILED, "error": "the run ended unexpectedly"}
     if request.push and not request.boot_test and (options.quiet or options.json):
         text.say(f"cc-images: {UNTESTED}", to=sys.stderr)
     shown = progress.display(
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
             text.say(f"cc-images: {complaint}", to=sys.stderr)
         if isinstance(shown, progress.Events):
             _tell(shown, told, summary, code, config, refused)
-        elif told.get("run"):  # what kept it from having a name is told as an error, and that is enough
+        elif told.get("run"):  # a run without a name has raised an error, and that is enough
             text.say(summary)
     if refused:
         raise refused
@@ -90,7 +90,7 @@ def _follow_up(
         max_size=options.max_size,
         keep=options.keep,
     )
-    # a run that was stopped is told of, too; whoever asks again leaves at once
+    # a stopped run notifies, too; a second signal ends the program at once
     until = None if stop.is_set() else stop
     return followup.follow_up(config, told, "\n\n".join([text.summary(told), *failures]) + "\n", wishes, until)
 

@@ -1,4 +1,4 @@
-"""The verbs that only look: what there is, how it stands, what a run did, what changed. From options to exit code."""
+"""The verbs that only show things, each from its options to its exit code."""
 
 from __future__ import annotations
 

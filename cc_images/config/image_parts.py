@@ -48,12 +48,12 @@ def _contract(section: Section) -> Contract:
 
 
 def usual_firmware(disk: Sequence[str]) -> set[Firmware]:
-    """Return what a disk of these elements starts with, if nobody says."""
+    """Return the default firmware of a disk with these elements."""
     return {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in disk) else {Firmware.BIOS}
 
 
 def _firmware(image: Image) -> tuple[Firmware, ...]:
-    """Return what an image's disk starts with.
+    """Return the firmware that an image's disk starts with.
 
     Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
     property for clouds asks for is tested in any case.

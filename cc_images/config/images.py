@@ -1,4 +1,4 @@
-"""The catalogue: images.yaml, from its text to images with everything filled in that they have from their parents.
+"""The catalogue: images.yaml, read into images that have inherited everything from their parents.
 
 Owns the schema of an image's entry, and what entries must not do to each other.
 """
@@ -33,13 +33,13 @@ SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", 
 """Variables that builds have from the sandbox; no artifact may take their place."""
 
 MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
-"""What others call the architectures."""
+"""Architectures by the names that others give them."""
 
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
-"""What disk-image-create reads besides, or takes as an option: --root-label, --max-online-resize, --mkfs-options."""
+"""Other variables that disk-image-create reads, or takes as --root-label, --max-online-resize and --mkfs-options."""
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
-"""What archive names end with."""
+"""The ending of archive names."""
 
 _NETWORK = re.compile(r"(host|private)\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
@@ -57,7 +57,7 @@ def images(document: Document, problems: list[str]) -> dict[str, Image]:
             section.problem("", f"{image.tag} is a word of the command line; choose another name")
         elif image.tag in found:
             section.problem(
-                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names differ by more than case"
+                "", f"its tag {image.tag} is also that of {found[image.tag].name}; names must differ by more than case"
             )
         found[image.tag], where[image.tag] = image, section
     _check_parents(found, where, problems)
@@ -121,7 +121,7 @@ def _check_published_names(images: Mapping[str, Image], where: Mapping[str, Sect
     published: dict[str, Image] = {}
     for tag, image in images.items():
         if ARCHIVED.search(image.name):
-            where[tag].problem("", "ends as the names of archived versions do (-YYYYMMDD); choose another")
+            where[tag].problem("", "ends like the name of an archived version (-YYYYMMDD); choose another")
     for tag, image in images.items():
         for arch in image.arches:
             name = image.published_name(arch)
@@ -157,7 +157,7 @@ def _parents_first(images: Mapping[str, Image], where: Mapping[str, Section]) ->
 
 
 def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
-    """Fill in what an image has from its first parents; their checks are added by `claims`."""
+    """Fill in what an image has from its first parents; `builders.dib.element_checks` adds their checks."""
     if not image.depends or image.depends[0] not in images:
         return image
     parent = images[image.depends[0]]

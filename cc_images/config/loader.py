@@ -40,7 +40,7 @@ _VISIBILITIES = ("private", "shared", "community", "public")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the user configured. `images` is in an order in which parents come first, and keyed by tag."""
+    """The user's configuration. `images` is keyed by tag, in an order in which parents come first."""
 
     images: Mapping[str, Image]
     sites: tuple[Site, ...]

@@ -40,7 +40,7 @@ _SET = re.compile(rf"(DIB_[A-Za-z0-9_]+|{'|'.join(NETWORK)})\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the files say; `sources` has the file for each thing that is said."""
+    """The contents of the files; `sources` has the file of each setting."""
 
     store: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

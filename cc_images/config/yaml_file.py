@@ -1,6 +1,7 @@
 """A YAML file with positions: typed getters that note every mistake with file, line, key and what to do.
 
-Owns how a file is read; what its keys mean is `config`'s business. Values keep the text that the user wrote.
+Owns how a file is read; `loader`, `images` and `settings` own the meaning of its keys. Values keep the text that the
+user wrote.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LOADER: Callable[[str], Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def plain(text: str) -> Any:
-    """Return a YAML text of somebody else's schema as plain data. Raises ValueError for what is none."""
+    """Return a YAML text of a foreign schema as plain data. Raises ValueError for what is none."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
@@ -113,7 +114,7 @@ class Document:
 
 
 class Section:
-    """One mapping of a document. Every getter takes its key out; `close` reports those that nobody took."""
+    """One mapping of a document. Every getter takes its key out; `close` reports the keys that are left."""
 
     def __init__(self, document: Document, name: str, path: str, node: yaml.Node) -> None:
         self.name = name
@@ -128,7 +129,7 @@ class Section:
 
     @property
     def names(self) -> list[str]:
-        """The keys that nobody took yet."""
+        """The keys that no getter has taken yet."""
         return list(self._left)
 
     def problem(self, key: str, text: str) -> None:

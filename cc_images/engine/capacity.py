@@ -1,7 +1,8 @@
-"""Capacity: what this host has, and what each task of a plan books of it.
+"""Capacity: the resources of this host, and the share that each task of a plan books.
 
-Decides, from what earlier runs took, how much memory and room a task gets and whether a build's scratch folder lies in
-memory. A task that was never seen books what its catalogue entry says. The engine lets tasks wait for what is taken.
+Decides, from the measurements of earlier runs, how much memory and room a task gets and whether a build's scratch
+folder lies in memory. A task without an earlier run books what its catalogue entry says. The engine lets tasks wait
+for resources that are taken.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ TMPFS_SHARE = 0.6
 """Part of the free memory that all builds together may use for their scratch folders."""
 
 DISK_MIB, OUTPUT_MIB = 3 << 10, 1 << 10
-"""MiB that a build leaves in its workspace, and a conversion in the store, as long as nobody has measured it."""
+"""MiB that a build leaves in its workspace, and a conversion in the store, as long as there is no measurement."""
 
 RESERVE_MIB = 1 << 10
 """MiB of the store's file system that no task books."""
 
 MARGIN = 1.25
-"""What is booked over what was measured: images grow."""
+"""The factor by which bookings exceed measurements: images grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What a host has free at the start of a run; memory and disk in MiB."""
+    """A host's free resources at the start of a run; memory and disk in MiB."""
 
     cores: int
     memory: int
@@ -59,7 +60,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bookings:
-    """What a run may use, and what each of its tasks books of it.
+    """The resources that a run may use, and what each of its tasks books of them.
 
     `tmpfs` has the size in MiB of each scratch folder that lies in memory. It is a limit above what is booked: a build
     that has grown uses more than it booked instead of failing.

@@ -30,7 +30,7 @@ KINDS: Mapping[str, type[Job]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One task of a run, for whoever does it."""
+    """One task of a run, for any worker."""
 
     store: str
     run: str

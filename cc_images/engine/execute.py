@@ -40,23 +40,23 @@ class Reservations(Protocol):
         """
 
     def idle(self) -> None:
-        """Handle that nothing can start because of the usage of others."""
+        """Handle a moment in which the usage of others lets nothing start."""
 
 
 class Alone:
-    """The reservations of a run that shares its host with nobody."""
+    """The reservations of a run that has its host to itself."""
 
     def share(self, decide: Decide) -> None:
-        """Decide for oneself."""
+        """Call `decide` without others."""
         decide(NOBODY, ())
 
     def idle(self) -> None:
-        """Wait for nobody."""
+        """Do nothing: there is no other run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What the caller of `execute` hears and says. Once `stopping` says so, nothing new starts."""
+    """Callbacks of the caller of `execute`. Once `stopping` returns true, nothing new starts."""
 
     on_task_ended: Callable[[Result], None] = lambda result: None
     """Called with each result as it comes, from the thread of `execute`."""

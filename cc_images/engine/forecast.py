@@ -20,7 +20,7 @@ SHORTEST = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What is expected of a plan: `usual` has the seconds that its tasks take, as far as they ever ran."""
+    """The expected course of a plan: `usual` has the seconds that its tasks take, as far as they ever ran."""
 
     plan: Plan
     bookings: Bookings

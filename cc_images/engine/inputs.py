@@ -1,4 +1,4 @@
-"""What a run needs besides its plan."""
+"""Inputs: everything that a run needs besides its plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Variables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a run needs besides its plan. `jobs` is how many builds run at a time."""
+    """The inputs of a run besides its plan. `jobs` is how many builds run at a time."""
 
     sites: Mapping[str, Site] = field(default_factory=dict)
     clouds: Mapping[str, str] = field(default_factory=dict)

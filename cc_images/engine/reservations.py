@@ -1,7 +1,7 @@
-"""Reservations: the shares that the runs of one store take of their host, which together are no more than it has.
+"""Reservations: the shares of a host that the runs of one store book, together no more than the host has.
 
 Each run keeps its page in its own folder, and writes it while it holds the lock `ledger`, so nobody starts anything
-between its look at the others' pages and its own. Of a run that is dead, or on another host, only the room in the store
+between its look at the others' pages and its own. For a dead run, or one on another host, only the room in the store
 counts.
 """
 
@@ -29,10 +29,10 @@ from cc_images.store.workspace import Run
 PAGE = "booked.json"
 
 PATIENCE = 1.0
-"""Seconds after which one that has the lock counts as frozen: it only ever needs it for a moment."""
+"""Seconds after which a holder of the lock counts as frozen: it only ever needs it for a moment."""
 
 HURRY = 0.05
-"""The same, as long as somebody has had it for that long."""
+"""The same, while one process has held it for that long."""
 
 FRESH = 5.0
 """Seconds for which others hold back for a run that waits; it looks and writes again several times a second."""
@@ -56,7 +56,7 @@ ILLEGIBLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one run has booked. `keeps` says when what came to stay; `since` when it began to wait for `wants`.
+    """The bookings of one run. `keeps` says when what came to stay; `since` when it began to wait for `wants`.
 
     Both, and when it `looked` last, are seconds of the monotonic clock, which all processes of a host share.
     """
@@ -79,8 +79,8 @@ class Page:
 class SharedReservations:
     """The reservations of a store's runs as one of them sees them from now on.
 
-    `on_wait` is called with the blocker when the whole run has to wait. A book that cannot be locked, read or written
-    keeps nobody from working: such a run is alone.
+    `on_wait` is called with the blocker when the whole run has to wait. A run that cannot lock, read or write the pages
+    goes on as if it were alone.
     """
 
     store: Store
@@ -93,9 +93,9 @@ class SharedReservations:
     _is_written: bool = True
     _others: Mapping[str, Page] = field(default_factory=dict)
     _kept: dict[str, Amounts] = field(default_factory=dict)
-    """What each other run has kept since this one began, also those that are over."""
+    """Resources that each other run has kept since this one began, also those that are over."""
     _stays: Amounts = field(default_factory=Counter)
-    """What of this run has come to stay so far."""
+    """Resources of this run that have come to stay so far."""
     _told: str = ""
     waits: float = field(default=0.0, init=False)
     """Seconds for which the lock is waited for next time."""
@@ -113,7 +113,7 @@ class SharedReservations:
         """Say who blocks the run, and again when that is another one."""
         blocker = " and ".join(f"run {name}" for name, page in sorted(self._others.items()) if page.at_work)
         if blocker not in ("", self._told):
-            self.on_wait(f"memory, cores or room are booked by {blocker}")
+            self.on_wait(f"memory, cores or room booked by {blocker}")
             self._told = blocker
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class SharedReservations:
         return found
 
     def _elsewhere(self) -> OthersUsage:
-        """Return what the others take, and what those wait for who come first: whoever waits longer than this run.
+        """Return what the others take, and what those wait for who come first: runs that wait longer than this one.
 
         One that does not wait at all comes last.
         """

@@ -1,4 +1,4 @@
-"""Resources that runs of one host share, and how a run stands for the others."""
+"""Resources that the runs of one host share, and the usage of a run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from cc_images.model.plan import RESOURCES, Resource
 
 PLACES = frozenset(RESOURCES.values())
-"""What every running task takes one of. A run has places of its own; the rest is the host's, which runs share."""
+"""Resources of which every running task takes one. A run has its own places; runs share a host's other resources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """How a run stands for those that share its host with it.
+    """The usage of a run, as other runs of its host see it.
 
     `takes`: by tasks that are running, places included, and by what ended ones have left for others. `keeps`: what came
     to stay. `wants`: what the next task takes, places included, when nothing is running.
@@ -27,9 +27,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OthersUsage:
-    """What others take of a host. `held`: what they will give back, places included; `gone`: what they will not.
+    """The usage of other runs. `held`: what they will give back, places included; `gone`: what they will not.
 
-    Whoever waits longer counts as if it had started.
+    Longer-waiting runs count as running (first come, first served).
     """
 
     held: Counter[Resource] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ NOBODY = OthersUsage()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What a task takes of a host besides its place."""
+    """The share of a host that a task takes besides its place."""
 
     uses: Mapping[Resource, int] = field(default_factory=dict)
     until_consumed: Mapping[Resource, int] = field(default_factory=dict)

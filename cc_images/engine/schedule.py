@@ -23,7 +23,7 @@ LANE = 2
 
 
 class Schedule:
-    """What may start now.
+    """The tasks that may start now.
 
     Every task is started at most once, and only after all its needs succeeded and all it comes after are over. A
     failure blocks exactly its descendants along needs-edges.
@@ -53,9 +53,9 @@ class Schedule:
         self._touched: Queue = []
         """Tasks of which something that they wait for has ended since the last `settle`."""
         self._behind: Counter[Resource] = Counter()
-        """What ended tasks have left until all that need them are over."""
+        """Resources that ended tasks hold until all that need them are over."""
         self._kept: Counter[Resource] = Counter()
-        """What ended tasks have left for good."""
+        """Resources that ended tasks hold for good."""
         assert len(self._waiting) == len(plan.tasks), "task ids are unique"
         known: set[str] = set()
         for task in plan.tasks:

@@ -1,4 +1,4 @@
-"""The boundary of a task: `perform` opens an envelope, does the task, and turns whatever happens into a result.
+"""The boundary of a task: `perform` opens an envelope, does the task, and turns any outcome into a result.
 
 The only place that catches everything. Each kind of task has a module in `tasks`.
 """

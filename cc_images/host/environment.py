@@ -1,4 +1,4 @@
-"""The environment of this process: what commands that it starts get of it."""
+"""The environment of this process, and the part of it that commands get."""
 
 from __future__ import annotations
 

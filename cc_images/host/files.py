@@ -1,4 +1,4 @@
-"""Files that survive a kill: locks, JSON that is old or new but never torn, and what to say when a disk refuses."""
+"""Files that survive a kill: locks, JSON that is old or new but never torn, and a disk's errors in words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAULTS = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EMLINK, errno.EFBIG, errno.EBADMSG, errno.EREMOTEIO, errno.EUCLEAN}
     | {errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
 )
-"""What a disk, or a server behind a mount, says when it does not work."""
+"""Errors of a disk, or of a server behind a mount, that does not work."""
 
 
 def write_json(path: Path, data: Json, staged: Path | None = None) -> None:
@@ -116,7 +116,7 @@ def wait_for_lock(
             _log.warning("waiting for another cc-images, which holds %s", path)
             told = True
         if stop is not None and stop.is_set():
-            raise Interrupted("waiting for another run was ended")
+            raise Interrupted("stopped while waiting for another run")
         time.sleep(0.05)
     if told:
         _log.info("got %s after %.1f s", path, time.monotonic() - began)
@@ -194,7 +194,7 @@ def _in_words(error: OSError, root: Path) -> CCImagesError | None:
 
 
 def _foreign_owner(root: Path) -> str:
-    """Return who else has files at the top of a store of this user's; empty when nobody has."""
+    """Return another owner of files at the top of this user's store; empty when there is none."""
     with suppress(OSError):
         if root.stat().st_uid == os.getuid():
             for path in (*root.iterdir(), *root.glob("*/*")):

@@ -1,4 +1,4 @@
-"""What dead runs have left on this host: processes, mounts and loop devices that point into their folders.
+"""Leftovers of dead runs on this host: processes, mounts and loop devices that point into their folders.
 
 Nothing should be: sandboxes and guests die with their run. This is for hosts on which something else went wrong.
 """
@@ -57,7 +57,7 @@ def remove(leftover: Leftover) -> str:
     try:
         process.run([*as_root(), *leftover.command], env={"PATH": os.environ.get("PATH", os.defpath)}, timeout=30)
     except CCImagesError as error:
-        return f"{leftover.what}: is still there: {error.message}"
+        return f"{leftover.what}: cannot be removed: {error.message}"
     return f"{leftover.what}: removed"
 
 

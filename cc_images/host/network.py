@@ -1,4 +1,4 @@
-"""Which network builds have: one of their own with a way out, where this host offers that, or the host's."""
+"""The network of builds: one of their own with a way out, where this host offers that, or the host's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOPBACK = re.compile(
 
 
 class Network(StrEnum):
-    """What a sandbox has of the network."""
+    """The network of a sandbox."""
 
     HOST = "host"
     PRIVATE = "private"
@@ -35,13 +35,13 @@ def program() -> str:
 def chosen(said: str, variables: Mapping[str, str]) -> Network:
     """Return the network of a build: what its image says, else one of its own where it can have that.
 
-    A build that is told of a service on loopback has the host's, in which that service is. Raises CCImagesError for an
-    image that wants what this host does not offer.
+    A build whose variables name a service on loopback has the host's, in which that service is. Raises CCImagesError
+    for an image that wants what this host does not offer.
     """
     if said == Network.PRIVATE and not program():
         raise CCImagesError(
-            "the image wants a network of its own, and this host offers none",
-            hint="install the package slirp4netns, and see that /dev/net/tun is there; or say network: host",
+            "the image wants a private network, which this host does not offer",
+            hint="install the package slirp4netns and check that /dev/net/tun is there, or set network: host",
             reason=Reason.MISSING_TOOL,
         )
     if said:

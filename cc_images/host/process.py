@@ -1,4 +1,4 @@
-"""Running one outside command: argv list, explicit environment, log file, time-out, the whole tree ended.
+"""One outside command: argv list, explicit environment, log file, time-out; its whole process tree ends.
 
 Owns subprocesses. Commands get no terminal and no shell; their standard input is a pipe that stays open for as long as
 cc-images lives, so a child may take its closing as the order to end.
@@ -29,7 +29,7 @@ TAIL = 200
 """Lines of output that an error carries."""
 
 LINE = 2000
-"""Characters of a line that anybody but the log sees."""
+"""Characters of a line that readers other than the log get."""
 
 LOG = 256 << 20
 """Bytes of output that a log takes; the last lines stand at its end in any case."""
@@ -37,7 +37,7 @@ LOG = 256 << 20
 CHUNK = 1 << 16
 
 MASK = b"***"
-"""What stands in place of a secret."""
+"""The stand-in for a secret."""
 
 
 class CommandFailed(CCImagesError):
@@ -55,7 +55,7 @@ class TimedOut(CommandFailed):
     """A command was ended because it took too long."""
 
     def __init__(self, program: str, seconds: float, tail: Sequence[str]) -> None:
-        message = f"{program} was ended after {seconds:.0f} seconds"
+        message = f"{program} timed out after {seconds:.0f} seconds"
         super().__init__(program, -signal.SIGKILL, tail, message=message, reason=Reason.TIMEOUT)
 
 
@@ -114,7 +114,7 @@ def run(
     if reading.troubles:
         raise reading.troubles[0]
     if why == "stopped":
-        raise Interrupted(f"{program} was ended")
+        raise Interrupted(f"{program} was stopped")
     if why == "expired":
         raise TimedOut(program, timeout or 0, reading.tail)
     if process.returncode != 0:
@@ -144,7 +144,7 @@ def _awaited(
         if process.poll() is None:
             end(process)
         process.stdin.close()
-        while reader.is_alive():  # whoever still holds the pipe keeps it open; what is in it belongs to the log
+        while reader.is_alive():  # a process that still holds the pipe keeps it open; what is in it belongs to the log
             before = reading.taken
             reader.join(GRACE)
             if reading.taken == before:
@@ -179,7 +179,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Output:
-    """What a command prints: to the log as it is, to whoever listens line by line, and the last lines for an error."""
+    """The output of a command: to the log as it is, to a listener line by line, and the last lines for an error."""
 
     def __init__(self, output: Output) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL)

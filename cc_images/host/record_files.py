@@ -4,7 +4,7 @@ Owns their formats. Each has a number; a file without one is of format 1. Keys t
 ignored and kept when a record is written again. A record of a newer format is in use, never damaged: only the
 cc-images that wrote it may remove it. A damaged one (torn, of a wrong shape, or no regular file) is moved into the
 quarantine of its store and named once in the log. To change a format incompatibly: raise its number, decode the old
-one too, add a golden file to `tests/golden`. What each may hold stands in `record_shapes`.
+one too, add a golden file to `tests/golden`. `model.record_shapes` has the shape of each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Root on this host: how it is had, what builds need of it, and how folders that were root's are removed."""
+"""Root on this host: how to become root, the tools of builds, and the removal of folders that were root's."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def remove(folder: Path) -> None:
         place = re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), line.split()[4])
         if f"{place}/".startswith(f"{folder}/"):
             raise CCImagesError(
-                f"{folder} is not removed: {place} is mounted there", hint=f"umount {place}", reason=Reason.MOUNTED
+                f"cannot remove {folder}: {place} is mounted there", hint=f"umount {place}", reason=Reason.MOUNTED
             )
     command = ("rm", "-rf", "--one-file-system", "--", str(folder))
     subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)

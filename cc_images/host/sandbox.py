@@ -1,4 +1,4 @@
-"""Where a dib run happens: private namespaces, a view of its own of the host, the toolbox first on PATH.
+"""The sandbox of a dib run: private namespaces, a view of its own of the host, the toolbox first on PATH.
 
 Owns how root is entered and what a sandbox may see; `toolbox/enter.py` makes the namespaces, and
 docs/architecture/sandbox.md says what is guaranteed. A workspace holds
@@ -29,11 +29,11 @@ from cc_images.model.catalog import Json
 
 TOOLBOX = Path(__file__).parent.parent / "toolbox"
 PYTHON = (sys.executable, "-I", "-B")
-"""What runs the toolbox's programs: no PYTHON* variable has a say, and root leaves no compiled files beside them."""
+"""The interpreter of the toolbox's programs: it ignores PYTHON* variables, and root leaves no compiled files there."""
 FAILED_TO_ENTER = 125
 
 NAMESERVER = "10.0.2.3"
-"""What answers names in a private network; see `toolbox/networks.py`."""
+"""The name server of a private network; see `toolbox/networks.py`."""
 
 NEUTRAL = Path("/cc-images")
 """Where a sandbox shows what has an odd name."""
@@ -61,12 +61,12 @@ class Sandbox:
     tmpfs_mib: int = 0
     cores: int = 1
     seeds: tuple[Path, ...] = ()
-    """What dib's cache has in it at the start: the image's own, then its ancestors'; they are only read.
+    """The contents of dib's cache at the start: the image's own, then its ancestors'; they are only read.
 
     What the command adds is left in `out/cache`. apt's packages are offered apart, to be verified: `CC_IMAGES_OFFERED`.
     """
     interpreter: Mapping[str, str | bool] | None = None
-    """What runs programs of another architecture, while the sandbox lives; see `foreign.registration`."""
+    """The runner of another architecture's programs while the sandbox lives; see `user_emulation.registration`."""
     twins: Path | None = None
     """The native twins that are shown in the image's tree."""
 
@@ -178,7 +178,7 @@ class Sandbox:
             spec.unlink(missing_ok=True)
 
     def _spec(self, argv: Sequence[str], env: Mapping[str, str]) -> Json:
-        """Return what `toolbox/enter.py` is told."""
+        """Return the order to `toolbox/enter.py`."""
         return {
             "argv": list(argv),
             "env": env,
@@ -213,8 +213,8 @@ def _refused(error: process.CommandFailed) -> CCImagesError | None:
     """Return why there was no sandbox, or no sandbox any more; None for a command that failed by itself."""
     if error.code == FAILED_TO_ENTER and error.tail and error.tail[-1].startswith("sandbox: "):
         return CCImagesError(
-            f"the sandbox could not be made: {error.tail[-1].removeprefix('sandbox: ')}",
-            hint="`cc-images doctor` says what builds for another architecture take"
+            f"cannot make the sandbox: {error.tail[-1].removeprefix('sandbox: ')}",
+            hint="`cc-images doctor` says what builds for another architecture need"
             if "binfmt_misc" in error.tail[-1]
             else "cc-images needs Linux >= 5.12 and the right to make mount and PID namespaces",
             reason=Reason.SANDBOX,
@@ -222,7 +222,7 @@ def _refused(error: process.CommandFailed) -> CCImagesError | None:
     if error.code < 0 and not isinstance(error, process.TimedOut):
         return CCImagesError(
             f"the sandbox's guard was killed by signal {-error.code}",
-            hint="look for what ends processes of this user: the kernel's log, a supervisor, a limit of memory",
+            hint="find out what kills processes of this user: see the kernel's log, supervisors, memory limits",
             reason=Reason.KILLED,
             temporary=True,
         )

@@ -1,6 +1,6 @@
-"""Programs of other architectures on this host: who runs them in user mode, and what the kernel knows them by.
+"""Programs of other architectures on this host: their user-mode emulators, and the kernel's signs of them.
 
-To add an architecture: its line in USER_EMULATORS. Machines to boot images on are `emulation`'s business.
+To add an architecture: its line in USER_EMULATORS. `boottest.qemu` has the machines to boot images on.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def require_programs(arches: Collection[Arch]) -> None:
     for arch in sorted(arches):
         if not runs_programs(arch):
             raise UserError(
-                f"this host cannot run programs for {arch}, which a build for it must",
+                f"this host cannot run programs for {arch}, which builds for it need",
                 hint=remedy(arch),
                 reason=Reason.NO_EMULATION,
             )
@@ -123,7 +123,7 @@ def emulator_digest(arch: Arch) -> str:
 
 
 def registration(arch: Arch, interpreter: Path | None = None) -> dict[str, str | bool]:
-    """Return what the sandbox is told to register: the interpreter that starts twins, or QEMU itself.
+    """Return what the sandbox registers: the interpreter that starts twins, or QEMU itself.
 
     QEMU is registered for the whole host: without twins, what bootstraps may be rpm, which does a chroot of its own.
     """

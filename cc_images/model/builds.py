@@ -43,7 +43,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """A recorded build. What it was made of in detail lies beside the record; see `store.Store.details`."""
+    """A recorded build. Its recipe and other details lie beside the record; see `Store.details`."""
 
     tag: str
     name: str
@@ -52,7 +52,7 @@ class Build:
     recipe_key: str
     """The key of the recipe without the upstream state, which is known before the build."""
     key: str
-    """The key of the recipe with the upstream state that the build has seen."""
+    """The key of the recipe with the upstream state that the build saw."""
     outputs: Mapping[Format, Output]
     upstream: Mapping[str, str] = field(default_factory=dict)
     packages: int = 0

@@ -1,11 +1,11 @@
-"""The nouns.
+"""The catalog's values, and the glossary.
 
 element     a folder of hooks that diskimage-builder (dib) runs; `content` elements make a root tree, `disk` elements
             turn the tree into a bootable disk
 image       an entry of the catalogue: a name, its elements, and what it may be built for
 tag         an image's name in lower case, as typed on the command line
 recipe      everything that determines one build of one image for one architecture
-key         the name of a recipe: sha256 of its canonical JSON; it names what was asked for
+key         the name of a recipe: sha256 of its canonical JSON; it names the request, not the result
 digest      the name of bytes: sha256 of a file's content
 layer       the finished root tree of an image's content elements, stored once; builds of its children start from it
 build       a finished, recorded result of a recipe: a version and its outputs
@@ -34,7 +34,7 @@ RESERVED = frozenset(
 """Words of the command line that no tag may be."""
 
 ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
-"""What images may be allowed by name."""
+"""Exceptions that an image may allow by name."""
 
 
 class Arch(StrEnum):
@@ -50,7 +50,7 @@ class Arch(StrEnum):
 
 
 class Material(StrEnum):
-    """What builders make, and what outputs are made from."""
+    """The material that builders make, and that outputs are made from."""
 
     TREE = "tree"
     """A root tree: a zstd tar of files."""
@@ -107,7 +107,7 @@ class Level(StrEnum):
 
 
 class Source(StrEnum):
-    """Where cloud-init finds what an instance is told; `none`: it is told nothing."""
+    """Where cloud-init finds an instance's metadata; `none`: there is none."""
 
     NOCLOUD = "NoCloud"
     CONFIG_DRIVE = "ConfigDrive"
@@ -130,7 +130,7 @@ class Contract:
 USUAL = Contract()
 
 Checks = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""What the boot test looks for: kind of check → name → expectations; see `checks`."""
+"""Checks of the boot test: kind of check → name → expectations; see `checks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ class Download:
     sha256: str = ""
     filename: str = ""
     as_url: bool | None = None
-    """Whether its variable holds a file:// address in builds, not a path; None where nobody said it: a path."""
+    """Whether its variable holds a file:// address in builds, not a path; None, if not set: a path."""
 
     @property
     def identity(self) -> str:
@@ -194,16 +194,16 @@ class Image:
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
     network: str = ""
-    """What builds have of it: `host` or `private`; empty: private where the host offers that."""
+    """The network of its builds: `host` or `private`; empty: private where the host offers that."""
     secrets: tuple[str, ...] = ()
     """Variables whose values are secrets: masked, searched for in the image, and no part of a key."""
     without: tuple[str, ...] = ()
     """Elements of its ancestors' lists that it leaves out."""
     boot: Contract = USUAL
     base: bool | None = None
-    """Whether dib's element `base` is added to what is named, as dib does; None where nobody said it."""
+    """Whether dib's element `base` is added to the named elements, as dib does; None if not set."""
     allow: tuple[str, ...] = ()
-    """What would be refused, and is meant so: of ALLOWED."""
+    """Findings that would be refused, and that the image allows: of ALLOWED."""
 
     @property
     def tag(self) -> str:
@@ -228,7 +228,7 @@ class Site:
     directory: str = ""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
-    """What it takes; empty: bare metal all, others amd64."""
+    """Architectures that it takes; empty: bare metal all, others amd64."""
     formats: tuple[Format, ...] = ()
     visibility: str = ""
     """Of published images; empty: that of the image which is replaced."""

@@ -14,7 +14,7 @@ from typing import Protocol
 from cc_images.model.patterns import fits
 
 Wanted = Mapping[str, str]
-"""What is expected of one name, key → text as the user wrote it."""
+"""Expectations of one name: key → text as the user wrote it."""
 
 
 Pattern = tuple[str, str]
@@ -23,7 +23,7 @@ Pattern = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a guest said: standard output and exit code."""
+    """A guest's answer: standard output and exit code."""
 
     code: int
     output: str
@@ -103,7 +103,7 @@ class _Units:
 
 
 class _MayFail:
-    """Units that may fail, because a guest lacks what they are for; `climb` asks for them with the system's state."""
+    """Units that may fail, since a guest lacks what they need; `boottest.visit` asks for them with the system state."""
 
     names = _UNIT
     keys: Mapping[str, Pattern] = {}

@@ -34,7 +34,7 @@ def mistakes(kind: str, name: str, wanted: Wanted) -> list[str]:
     if kind == "free" and not wanted:
         found.append("needs a size such as 500M or 2G")
     if "absent" in wanted and len(wanted) > 1:
-        found.append("absent: and what else it should be, contradict each other")
+        found.append("absent: contradicts the other expectations")
     if kind == "commands":
         try:
             re.compile(wanted.get("output", ""))
@@ -59,7 +59,7 @@ def merged(below: Checks, above: Checks) -> Checks:
 
 
 def needless(below: Checks, above: Checks) -> list[str]:
-    """Return what is dropped above although nothing below asks for it: somebody may take `no` for `must not be`."""
+    """Return what is dropped above although nothing below asks for it: a user may take `no` for `must not be`."""
     return [
         f"checks.{kind}.{name}: `no` drops nothing: neither a parent nor an element has this check; "
         + ("files can be {absent: yes}" if kind == "files" else "it does not mean absent")

@@ -11,10 +11,10 @@ from dataclasses import replace
 from cc_images.model.catalog import Checks, Contract, Json, Level, Source
 
 USER = "cc"
-"""Whom an image lets in that names nobody."""
+"""The user of an image that names nobody."""
 
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-"""What may be a user's name; an image that says anything else is met as one that says nothing."""
+"""The form of a user's name; an image that names anything else counts as one that names nobody."""
 
 SILENT = "none"
 """The console of an image that has none."""
@@ -34,7 +34,7 @@ def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
             source = Source.CONFIG_DRIVE
             if source not in known:
                 problems.append(
-                    f"its cloud-init takes {', '.join(known)} alone, and the test has NoCloud and ConfigDrive; "
+                    f"its cloud-init takes only {', '.join(known)}; the test has NoCloud and ConfigDrive; "
                     "boot: {source: none} tests it to the login prompt"
                 )
     consoles = _SERIAL.findall(facts.get("cmdline", ""))
@@ -53,7 +53,7 @@ def contradiction(said: Contract) -> str:
     if said.source is Source.NONE and said.level and order.index(said.level) > order.index(Level.LOGIN):
         return f"level {said.level} needs a login, and with `source: none` the image gets no key"
     if said.source is Source.NONE and said.console == SILENT and said.level is not Level.INSIDE:
-        return "without a console and without a key nothing of the image can be seen"
+        return "without a console and without a key the test sees nothing of the image"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Events of tasks: values that a run's stream has in the order in which things happened."""
+"""Events of tasks: the values in a run's stream, in the order in which they happened."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The plan: what one run will do, as a value that anybody may read, print or compare.
+"""The plan: the tasks of one run, as a value to read, print or compare.
 
-Owns Request, Task, Plan and Result, plain data; how a plan comes about is `planning`'s business.
+Owns Request, Task, Plan and Result, plain data; `planner` makes plans.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Fir
 from cc_images.model.spec import BuildSpec
 
 UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
-"""What the user should know of pushes without a boot test."""
+"""The warning about pushes without a boot test."""
 
 
 class Resource(StrEnum):
-    """What a task occupies while it runs; a run has a limit for each."""
+    """A resource that a task occupies while it runs; a run has a limit for each."""
 
     FETCH = "fetch"
     BUILD = "build"
@@ -42,13 +42,13 @@ class Status(StrEnum):
 
     @property
     def good(self) -> bool:
-        """Whether what the task stands for is there now."""
+        """Whether the result of the task exists now."""
         return self in (Status.DONE, Status.CACHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the caller asked for. Empty `arches` means all that each image supports, empty `sites` all sites."""
+    """The caller's request. Empty `arches` means all that each image supports, empty `sites` all sites."""
 
     tags: tuple[str, ...]
     arches: tuple[Arch, ...] = ()
@@ -152,7 +152,7 @@ class BootJob:
     memory_mib: int = 1024
     boot: Contract = USUAL
     allow: tuple[str, ...] = ()
-    """What hygiene would refuse, and the catalogue allows by name."""
+    """Findings that hygiene would refuse, and that the catalogue allows by name."""
 
     def guests(self, at_once: int) -> int:
         """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""
@@ -179,7 +179,7 @@ class PushJob:
     test_key: str = ""
     """The boot test that it should have passed."""
     insist: bool = False
-    """Whether it goes over what a person changed on the site."""
+    """Whether it overwrites a person's changes on the site."""
 
     def shown(self) -> Json:
         """Return the job as plain data."""
@@ -211,11 +211,11 @@ class Task:
     after: tuple[str, ...] = ()
     cached: bool = False
     lane: str = ""
-    """What is narrower than the resource: the site of a push. A few tasks of one lane run at a time."""
+    """A limit narrower than the resource: the site of a push. A few tasks of one lane run at a time."""
 
     @property
     def resource(self) -> Resource:
-        """What the task occupies while it runs."""
+        """The resource that the task occupies while it runs."""
         return RESOURCES[type(self.job)]
 
     def as_json(self) -> Json:
@@ -231,9 +231,9 @@ class Plan:
     version: str
     tasks: tuple[Task, ...]
     notes: tuple[str, ...] = ()
-    """What the user should know before it runs, a sentence each."""
+    """Warnings and notes for the user before it runs, a sentence each."""
     left_out: tuple[str, ...] = ()
-    """What nobody named, and cannot be planned, with the reason."""
+    """Images that cannot be planned and that nobody named, with the reason."""
 
     def as_json(self) -> Json:
         """Return the plan as plain data without secrets."""

@@ -57,7 +57,7 @@ CORE = frozenset(
         "visibility",
     }
 )
-"""What Glance itself keeps of an image; no property may have such a name."""
+"""Names of Glance's own image fields; no property may have such a name."""
 
 
 def mistake(name: str, value: str) -> str:

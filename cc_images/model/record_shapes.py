@@ -1,4 +1,7 @@
-"""The shapes of records: the keys of each file that cc-images keeps, and what they may hold; `records` reads them."""
+"""The shapes of records: the keys of each file that cc-images keeps, and what they may hold.
+
+`host.record_files` reads and writes them.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class LayerShape(Shape):
 
 
 class ContentsShape(Shape):
-    """What was seen inside an image; see `inspection.contents`."""
+    """The contents of an image; see `boottest.contents.contents`."""
 
     os: dict[str, str] | UnsetType = UNSET
     kernels: list[str] | UnsetType = UNSET
@@ -75,7 +78,7 @@ class ContentsShape(Shape):
 
 
 class RecipeShape(Shape):
-    """The recipe of a build or layer as it was recorded; see `recipe.Recipe.as_json`."""
+    """The recipe of a build or layer in its record; see `recipe.Recipe.as_json`."""
 
     elements: dict[str, Any] = {}
     environment: dict[str, str] = {}
@@ -126,7 +129,7 @@ class ResultShape(Shape):
 
 
 class ImageShape(Shape):
-    """What a run did to one image, in a journal; see `account.images`."""
+    """The outcome of a run for one image, in a journal; see `api.summary.images`."""
 
     image: str
     arch: str
@@ -230,7 +233,7 @@ class SeenShape(Shape):
 
 
 class TookShape(Shape):
-    """One row of `history.json`; see `history.Took`."""
+    """One row of `history.json`; see `durations.Took`."""
 
     seconds: Amount
     memory: Amount = 0

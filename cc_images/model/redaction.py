@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import unquote
 
 DECLARED = "(a declared secret)"
-"""What stands in keys for the value of a variable that the catalogue says is a secret."""
+"""The stand-in in keys for the value of a variable that the catalogue declares a secret."""
 
 
 LEAST_SECRET = 6

@@ -1,4 +1,4 @@
-"""Runs: how one stands or has ended, and how it gets along with others."""
+"""Runs: the states of a run, and its conduct towards other runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class State(StrEnum):
 
 
 class IfBusy(StrEnum):
-    """What a run does when another one is at work on its images."""
+    """The conduct of a run when another one is at work on its images."""
 
     SHARE = "share"
     """Begin at once; a task waits for the other run's same task and takes what that has made."""

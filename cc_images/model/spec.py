@@ -23,7 +23,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
-    """What every builder is told. `timeout` is in minutes, `scratch` in GiB."""
+    """Inputs that every builder gets. `timeout` is in minutes, `scratch` in GiB."""
 
     builder: str
     """The builder's name; see `builders.base.builder`."""

@@ -1,4 +1,4 @@
-"""How things stand: images with their builds and sites, and what a store holds."""
+"""Status: the state of images with their builds and sites, and the holdings of a store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ImageStatus:
     fresh: bool | None
     why: tuple[str, ...] = ()
     put: Mapping[str, Put] = field(default_factory=dict)
-    """What is known of the sites, by site."""
+    """The newest knowledge of each site, by site."""
 
     @property
     def state(self) -> str:
@@ -65,7 +65,7 @@ class ImageStatus:
 
 
 class Kind(StrEnum):
-    """What a store holds."""
+    """A kind of holding in a store."""
 
     BUILD = "build"
     LAYER = "layer"

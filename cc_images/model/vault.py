@@ -9,7 +9,7 @@ from typing import Any
 from cc_images.model.redaction import is_secret, without_secrets
 
 REFERENCE = "secret:"
-"""How a value begins that stands for a secret."""
+"""The prefix of a value that refers to a secret."""
 
 
 def sealed(plain: Any, vault: dict[str, str], declared: Collection[str] = (), name: str = "") -> Any:

@@ -19,7 +19,7 @@ OPTIONS: Mapping[Format, tuple[str, ...]] = {
     Format.QCOW2_ZLIB: ("-O", "qcow2", "-c", "-o", "compression_type=zlib"),
     Format.RAW: ("-O", "raw"),
 }
-"""What `qemu-img convert` is told for each format."""
+"""The options of `qemu-img convert` for each format."""
 
 
 def convert(

@@ -1,4 +1,4 @@
-"""Freshness: what the store has of some recipes, and whether upstream has moved since in a way that matters."""
+"""Freshness: the stored builds and layers of some recipes, and whether upstream has moved in a way that matters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cc_images.store.records import Store
 
 
 class World:
-    """What the store has of some recipes, and whether upstream has moved since."""
+    """The stored builds and layers of some recipes, and whether upstream has moved since."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class World:
         self._changes = Changes(store, {}, Repositories(store.root / "indices"))
 
     def remember(self, recipe_key: str, stored: Iterable[Build | Layer], current: str = "") -> None:
-        """Take note of what is stored of an image, and of the version of it that was in force last."""
+        """Note the stored builds or layers of an image, and the version that was in force last."""
         for each in stored:
             if isinstance(each, Build) and each.version == current:
                 self._newest[recipe_key] = each
@@ -61,7 +61,7 @@ class World:
         for each in self._stored.get(recipe_key, []):
             if not self._changes.moved(each):
                 troubles = [f"{address}: {why}" for address in each.upstream if (why := self._trouble(address))]
-                nothing = "nothing is known of where its packages came from"
+                nothing = "the sources of its packages are not known"
                 return each, troubles[0] if troubles else "" if each.upstream else nothing
         return None, ""
 
@@ -84,7 +84,7 @@ class World:
         return self._changes.offered(made) if made is not None else None
 
     def notes(self) -> list[str]:
-        """Return what the user should know: which addresses could not be recipe_key."""
+        """Return notes for the user: which addresses could not be asked."""
         return [f"{address}: {why}; --max-age decides" for address, why in self._state.troubles.items()]
 
     def _trouble(self, address: str) -> str:

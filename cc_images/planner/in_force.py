@@ -15,8 +15,8 @@ from cc_images.store.records import Store
 def _to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
     """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
 
-    None for an image that was never built. Nothing is asked: what upstream held is taken from the last look. Raises
-    UserError when what is stored is of other inputs: after a change, of another catalogue.
+    None for an image that was never built. Nothing is asked: the state of upstream is that of the last look. Raises
+    UserError when the stored builds have other inputs: after a change, or from another catalogue.
     """
     builds = list(store.builds(image.tag, arch))
     if request.version:

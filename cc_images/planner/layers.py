@@ -1,6 +1,6 @@
-"""Groundwork: the tasks before a build, for what it starts from and what it relies on.
+"""Groundwork: the tasks before a build that make the layers and twins it needs.
 
-Owns which layers and twins have to be made, and in which order. Pure, like `planning`, which asks it.
+Owns which layers and twins have to be made, and in which order. Pure, like `planner.planner`, which calls it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LayerState:
 
 
 def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> str:
-    """Return why something made at a time is not trusted, or an empty string. Age counts only where nobody can say."""
+    """Return why something made at a time is not trusted, or an empty text. Age counts only if upstream is unknown."""
     days = (now - created).total_seconds() / 86400
     if not unsure or days <= request.max_age:
         return ""
@@ -37,7 +37,7 @@ def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groundwork:
-    """What all builds of a plan may start from, by what is asked of it; `forced` names whose layers are made anew."""
+    """The layers that the builds of a plan may start from, by recipe key; `forced` names whose layers are rebuilt."""
 
     foundations: Mapping[str, LayerState]
     forced: Set[tuple[str, Arch]]

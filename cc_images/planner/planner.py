@@ -1,7 +1,7 @@
-"""Planning: from a request and what the world has of its images to the plan.
+"""The planner: from a request and the state of its images to the plan.
 
-Owns `make_plan`, which is pure: same input, same plan. It knows neither dib nor files; what the world looks like
-arrives as Candidates.
+Owns `make_plan`, which is pure: same input, same plan. It knows neither dib nor files; the state of the world
+arrives as ImageState and LayerState.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ImageState:
     image: Image
     arch: Arch
     job: BuildJob
-    """What builds it; without a spec's recipe key when only what is stored matters."""
+    """The job that builds it; without a spec's recipe key when only what is stored matters."""
     match: Build | None
     """The newest build of this recipe whose upstream has not moved, as far as that is known."""
     newest: Build | None
@@ -36,13 +36,13 @@ class ImageState:
     unsure: str = ""
     """Why nobody can say whether upstream has moved since `match`; empty when it was asked."""
     quiet: str = ""
-    """That repositories have changed since `match`, and nothing that it has; empty when they have not."""
+    """A note that repositories have changed since `match`, and nothing that it has; empty when they have not."""
     changed: tuple[str, ...] = ()
     """The inputs that differ from the newest build's, one short phrase each."""
 
     @property
     def label(self) -> str:
-        """How the pair is called in the ids of tasks."""
+        """The name of the pair in the ids of tasks."""
         return f"{self.image.tag} {self.arch}"
 
 
@@ -58,11 +58,10 @@ def make_plan(
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
-    Candidates stand in an order in which parents come before children. `foundations` has every layer that one of them
-    may start from, by what is asked of it. A layer is made only when something that will be built needs it; it is
-    forced only when its own image is among the candidates. `passes` has the digests of files that passed a boot test,
-    and what was asked of them. Raises UserError when a push was asked for and no site
-    takes any of the images.
+    `candidates` has parents before children. `foundations` has every layer that one of them may start from, by recipe
+    key. A layer is made only when something that will be built needs it; it is forced only when its own image is among
+    the candidates. `passes` has the test keys of files that passed a boot test, by digest. Raises UserError when a
+    push was asked for and no site takes any of the images.
     """
     tasks: dict[str, Task] = {}
     made: dict[tuple[str, Arch], str] = {}
@@ -93,7 +92,7 @@ def make_plan(
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
-            "none of the images may go to any of the sites",
+            "no site takes any of the images",
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
             " says otherwise",
         )

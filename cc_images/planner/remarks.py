@@ -1,4 +1,4 @@
-"""Remarks: what the user should know before a plan is carried out, a sentence each."""
+"""Remarks for the user before a plan is carried out, a sentence each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cc_images.store.records import Store
 
 
 def untested(request: Request) -> list[str]:
-    """Say loudly that nobody will have seen the images boot."""
+    """Warn that the images are pushed without a boot test."""
     return [UNTESTED] if request.push and not request.boot_test else []
 
 
@@ -20,7 +20,7 @@ def damaged(candidates: Iterable[ImageState], store: Store) -> list[str]:
     for each in candidates:
         newest = store.recorded(each.image.tag, each.arch)
         if newest and store.build(each.image.tag, each.arch, newest) is None:  # else it is only not in force
-            whole = f"{each.newest.version} is the newest whole one" if each.newest else "there is no other"
+            whole = f"{each.newest.version} is the newest intact version" if each.newest else "there is no other"
             path = store.root / "builds" / each.image.tag / each.arch / f"{newest}.json"
             if store.is_newer(path):
                 told.append(f"version {newest} of {each.label} was recorded by a newer cc-images; {whole}")

@@ -14,7 +14,7 @@ from cc_images.model.plan import Request
 from cc_images.model.target import Target
 
 SCHEDULED = "scheduled"
-"""What stands for the tags that the settings list."""
+"""The word for the tags that the settings list."""
 
 
 def select(request: Request, config: Config, today: date) -> tuple[list[Target], list[str]]:
@@ -27,7 +27,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
     for tag in tags:
         if tag in config.images and config.images[tag].abstract:
             raise UserError(
-                f"{tag} is abstract: it is there for other images, and is not built itself",
+                f"{tag} is abstract: other images build on it, and it is not built itself",
                 hint=f"name one that builds on it: {', '.join(_children(tag, config))}",
                 reason=Reason.ABSTRACT,
             )
@@ -57,7 +57,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
             )
         chosen += [Target(image, arch) for arch in image.arches if not wanted or arch in wanted]
     if not chosen:
-        raise UserError("no image matches", hint="`cc-images list` shows what there is")
+        raise UserError("no image matches", hint="`cc-images list` shows all images")
     return chosen, notes
 
 
@@ -71,7 +71,7 @@ def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
     if SCHEDULED in tags:
         if not config.scheduled:
             raise UserError(
-                "nothing says which images are scheduled",
+                "no images are scheduled",
                 hint="list them in settings.yaml, scheduled: [cc-debian12]; `make schedule` writes such a list",
                 reason=Reason.NOTHING_SCHEDULED,
             )

@@ -1,4 +1,4 @@
-"""The outlook: the world as it is for one request, from which the plan follows.
+"""The snapshot: the world as it is for one request, from which the plan follows.
 
 Reads element trees, third-party sources, the store and the host's tools; decides nothing.
 """
@@ -42,9 +42,9 @@ class Snapshot:
     notes: tuple[str, ...]
     now: datetime
     left_out: tuple[str, ...] = ()
-    """What nobody named, and cannot be planned, with the reason."""
+    """Images that cannot be planned and that nobody named, with the reason."""
     passes: Mapping[str, str] = field(default_factory=dict)
-    """The digests of stored files that have passed a boot test, and what was asked of them."""
+    """The test keys of stored files that have passed a boot test, by digest."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """The state of upstream: address → digest, as far as it is known."""
     details: Callable[[str], Json] = lambda recipe_key: {}
@@ -96,7 +96,7 @@ def look(
     Without `host` the plan is made for this one.
     A push of what is in the store needs no elements, so then nothing is fetched.
 
-    Raises UserError for what the user can mend, all missing elements at once.
+    Raises UserError for what the user can correct, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
     images = image_builder()
@@ -167,7 +167,7 @@ def _of_stored(
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
-    """Return a job that is not carried out: it stands for an image of which only what is stored matters."""
+    """Return a placeholder job that never runs, for an image of which only the stored builds matter."""
     return BuildJob(
         spec=BuildSpec(
             builder="",
@@ -184,7 +184,7 @@ def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
 def _buildable(
     chosen: list[Target], request: Request, config: Config, store: Store, host: HostFacts
 ) -> tuple[list[Target], list[str]]:
-    """Leave out, and say so, what the host cannot build and nobody named: another architecture without emulation."""
+    """Leave out, with a note, unnamed architectures that the host cannot build: foreign ones without emulation."""
     if request.arches or config.arches:
         return chosen, []
     kept: list[Target] = []
@@ -197,7 +197,7 @@ def _buildable(
     if not kept:
         return chosen, []
     return kept, [
-        f"{arch} is left out: this host cannot run its programs; `cc-images doctor` says what it takes" for arch in left
+        f"{arch} is left out: this host cannot run its programs; `cc-images doctor` says what it lacks" for arch in left
     ]
 
 

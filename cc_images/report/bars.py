@@ -65,7 +65,7 @@ class Bars(Observer):
         self._ticker.start()
 
     def on_wait(self, blocker: str) -> None:
-        """Say whom the run waits for."""
+        """Print the blocker."""
         with self._drawing():
             self._tqdm.write(f"waiting: {blocker}", file=self._out)
 
@@ -174,7 +174,7 @@ class Bars(Observer):
             self._whole.set_description_str(self._tinted(clipped(self._sum(now), columns)))
         self._out.write(
             "\033[?7h\r"
-        )  # a terminal that breaks lines anew takes the cursor along; at their beginning it stays
+        )  # a terminal that breaks lines again takes the cursor along; at their beginning it stays
         self._out.flush()
 
     def _sum(self, now: float) -> str:

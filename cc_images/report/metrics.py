@@ -25,7 +25,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What is measured of a store after a run, in bytes and seconds."""
+    """Measurements of a store after a run, in bytes and seconds."""
 
     succeeded: datetime | None = None
     """When the last run that went well began."""

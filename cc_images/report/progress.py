@@ -36,7 +36,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 def display(
     out: TextIO, *, quiet: bool, verbose: bool, events: bool, told: TextIO, term: str = "dumb", colours: bool = True
 ) -> Observer:
-    """Return who shows a run: events on `told`, bars on a terminal, else lines; the plan goes to `told`.
+    """Return the observer that shows a run: events on `told`, bars on a terminal, else lines; the plan goes to `told`.
 
     `term` is the kind of terminal, as in the variable TERM.
     """
@@ -64,7 +64,7 @@ class Lines(Observer):
         self._lock = threading.Lock()
 
     def on_wait(self, blocker: str) -> None:
-        """Say whom the run waits for."""
+        """Print the blocker."""
         self._print(f"waiting: {blocker}")
 
     def on_plan(self, forecast: Forecast) -> None:
@@ -74,27 +74,27 @@ class Lines(Observer):
             show_plan(forecast, self._told)
 
     def on_task_started(self, task: str) -> None:
-        """Say that a task has begun, and how long it usually takes."""
+        """Print that a task has begun, and how long it usually takes."""
         self._began[task] = time.monotonic()
         usual = self._forecast.usual.get(task) if self._forecast else None
         self._say(task, f"started, usually {duration(usual)}" if usual is not None else "started")
 
     def on_step(self, task: str, doing: str) -> None:
-        """Say what a task does now; unless verbose, once for all hooks of a phase."""
+        """Print a task's present step; unless verbose, once for all hooks of a phase."""
         phase = doing if self._verbose else doing.partition("/")[0]
         if self._phase.get(task) != phase:
             self._phase[task] = phase
             self._say(task, phase)
 
     def on_bytes(self, task: str, done: int, total: int) -> None:
-        """Say it every few seconds."""
+        """Print the bytes every few seconds."""
         now = time.monotonic()
         if now - self._said.setdefault(task, now) >= self.EVERY:
             self._said[task] = now
             self._say(task, f"{size(done)} of {size(total)}" if total else size(done))
 
     def on_task_ended(self, result: Result) -> None:
-        """Say how a task ended."""
+        """Print how a task ended."""
         note = f": {result.error}" if result.error else f": {result.where}" if result.where else ""
         self._say(result.task, SIGNS[result.status] + note, even_quiet=result.status is Status.FAILED)
 
@@ -120,11 +120,11 @@ class Events(Observer):
         self._lock = threading.Lock()
 
     def on_wait(self, blocker: str) -> None:
-        """Tell whom the run waits for."""
+        """Write an event that names the blocker."""
         self.tell("waiting", whom=blocker)
 
     def on_plan(self, forecast: Forecast) -> None:
-        """Tell the plan and what is expected of it."""
+        """Write the plan and its forecast."""
         self._forecast = forecast
         self.tell(
             "planned",
@@ -136,22 +136,22 @@ class Events(Observer):
         )
 
     def on_task_started(self, task: str) -> None:
-        """Tell that a task has begun."""
+        """Write that a task has begun."""
         self.tell("started", task=task, usual=self._forecast.usual.get(task) if self._forecast else None)
 
     def on_step(self, task: str, doing: str) -> None:
-        """Tell what a task does now."""
+        """Write a task's present step."""
         self.tell("step", task=task, doing=doing)
 
     def on_bytes(self, task: str, done: int, total: int) -> None:
-        """Tell it once a second, and at the end."""
+        """Write the bytes once a second, and at the end."""
         now = time.monotonic()
         if done == total or now - self._said.get(task, 0.0) >= self.EVERY:
             self._said[task] = now
             self.tell("bytes", task=task, done=done, total=total)
 
     def on_task_ended(self, result: Result) -> None:
-        """Tell how a task ended."""
+        """Write how a task ended."""
         self.tell("ended", **result.as_json())
 
     def tell(self, event: str, **said: Any) -> None:

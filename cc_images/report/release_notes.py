@@ -1,6 +1,6 @@
 """Release notes: what a user of an image should know of a new version, as text or Markdown.
 
-Pure; what differs is `inspection`'s business.
+Pure; `boottest.contents` finds the differences.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Edition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What differs between two versions of an image, by subject, a phrase each."""
+    """The differences between two versions of an image, by subject, a phrase each."""
 
     old: Edition
     new: Edition

@@ -27,13 +27,13 @@ class Running:
     usual: float | None = None
     job: Job | None = None
     doing: dict[str, str] = field(default_factory=dict)
-    """What it does, by who does it: the firmware of a boot test, or nobody."""
+    """Its present step, by who does it: the firmware of a boot test, or nobody."""
     done: int = 0
     total: int = 0
     seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def step(self, doing: str) -> None:
-        """Take note of what it does now."""
+        """Note its present step."""
         who, separator, what = doing.partition(": ")
         if not separator:
             self.doing.clear()
@@ -41,7 +41,7 @@ class Running:
         self.doing[who if separator else ""] = what if separator else doing
 
     def move(self, now: float, done: int, total: int) -> None:
-        """Take note of its bytes."""
+        """Note its bytes."""
         self.done, self.total = done, total
         self.seen.append((now, done))
         while len(self.seen) > 2 and self.seen[0][0] < now - RATE_OVER:
@@ -56,12 +56,12 @@ class Running:
 
     @property
     def words(self) -> str:
-        """What it does, in words."""
+        """Its present step, in words."""
         return ", ".join(f"{who}: {what}" if who else what for who, what in self.doing.items())
 
     @property
     def part(self) -> float | None:
-        """How far it usually is when it does what it does now; None: nobody can say."""
+        """The usual progress at its present step, 0 to 1; None: not known."""
         return None if self.job is None else usual_shares.done(self.job, self.doing)
 
     def line(self, now: float, columns: int, blocks: str) -> str:

@@ -1,7 +1,4 @@
-"""What people read: the final table, failures that help, and what the verbs have found.
-
-Owns text only.
-"""
+"""Text for people: the final table, failures that help, and the findings of verbs. Owns text only."""
 
 from __future__ import annotations
 

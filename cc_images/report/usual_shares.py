@@ -1,4 +1,4 @@
-"""Usual shares: how far a task is that never ran before, by what it does, and how much of a run it is.
+"""Usual shares: the progress of a task that never ran before, by its present step, and its share of a run.
 
 Taken from runs of cc-debian12 (docs/performance.md); an estimate that only fills a bar, never a time.
 """

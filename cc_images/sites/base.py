@@ -1,4 +1,4 @@
-"""What a kind of site must be able to do: observe what is there, and take one step, by ids that survive renaming.
+"""The interface of a site: observe what is there, and take one step, by ids that survive renaming.
 
 Owns the values that pass between a site and `reconcile`, which decides: images as a site has them, and steps. An image
 carries its own record (its marks), so that any host can tell whose it is and what was going on.
@@ -21,7 +21,7 @@ from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
 
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
-"""What an archive name has after the image's name: the day of its creation, and a number from the second on."""
+"""The ending of an archive name after the image's name: the day of its creation, and a number from the second on."""
 
 MARK = 32
 """Characters of a digest that name a successor."""
@@ -29,7 +29,7 @@ MARK = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What is to be published: a file, its name on the site, its digest, and what the site shall say about it."""
+    """A file to publish, its name on the site, its digest, and what the site shall say about it."""
 
     name: str
     path: Path
@@ -92,7 +92,7 @@ class Entry:
     intended: str = ""
     """On staged ones: the visibility that they shall have."""
     displaced: str = ""
-    """The digest of an image of ours in whose place somebody has put this one."""
+    """The digest of an image of ours that a person has replaced by this one."""
     lent: bool = False
     """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
 

@@ -1,6 +1,6 @@
-"""A cloud: its entry in clouds.yaml as an openstacksdk connection, and what goes wrong there in our own words.
+"""A cloud: its entry in clouds.yaml as an openstacksdk connection, and its failures as errors of ours.
 
-Calls that may be repeated are repeated after what is temporary. What is asked of a cloud is its users' business:
+Repeatable calls are retried after temporary failures. The calls themselves belong to the modules that use a cloud:
 `sites.glance` for images, `artifacts` for objects.
 """
 
@@ -81,7 +81,7 @@ class Cloud:
             except CCImagesError as error:
                 if not (error.temporary and left):
                     raise
-                _log.info("%s; tried again in %g s", error.message, pause)
+                _log.info("%s; retry in %g s", error.message, pause)
                 time.sleep(pause)
                 pause *= 2
         raise AssertionError("the last try returns or raises")

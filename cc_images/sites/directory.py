@@ -44,7 +44,7 @@ from cc_images.sites.queries import Queries
 from cc_images.store.blobs import CHUNK
 
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What file systems without locks say, such as NFS without its lock daemon."""
+"""Errors of file systems without locks, such as NFS without its lock daemon."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class DirectorySite(ImageFolder, Queries):
             with self._translated():
                 while not _flocked(descriptor):
                     if stop.is_set():
-                        raise Interrupted("waiting for another push to the folder was ended")
+                        raise Interrupted("stopped while waiting for another push to the folder")
                     time.sleep(0.05)
             self._locked = True
             yield
@@ -139,7 +139,7 @@ class DirectorySite(ImageFolder, Queries):
             with publication.path.open("rb") as source, file.open("wb") as target:
                 while chunk := source.read(CHUNK):
                     if stop.is_set():
-                        raise Interrupted("the push was ended")
+                        raise Interrupted("the push was stopped")
                     if chunk.count(0) < len(chunk):
                         target.write(chunk)
                     else:
@@ -147,7 +147,7 @@ class DirectorySite(ImageFolder, Queries):
                     done += len(chunk)
                     report(done)
                 target.truncate(done)
-                os.fchmod(target.fileno(), 0o644)  # whoever serves the folder may be another user
+                os.fchmod(target.fileno(), 0o644)  # the server of the folder may be another user
                 target.flush()
                 os.fsync(target.fileno())
             with file.open("rb") as written:
@@ -245,5 +245,5 @@ def _flocked(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise
-        _log.warning("the folder's file system has no locks: two hosts that push there at once may meet")
+        _log.warning("the folder's file system has no locks: two hosts that push there at once may conflict")
     return True

@@ -209,7 +209,7 @@ class GlanceSite(ImageApi, Queries):
             entry.protected,
         ):
             raise CCImagesError(
-                f"site {self._site.name}: {entry.name} ({entry.id}) was changed meanwhile, and is left alone",
+                f"site {self._site.name}: {entry.name} ({entry.id}) changed meanwhile and was left alone",
                 hint="see who else works with this image",
                 reason=Reason.CONFLICT,
             )

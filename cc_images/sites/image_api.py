@@ -37,7 +37,7 @@ CORE_NUMBERS = ("min_disk", "min_ram")
 """Properties that Glance wants as numbers (GiB and MiB)."""
 
 EXPECTED = {"GET": (200,), "POST": (201, 202, 204), "PUT": (204,), "PATCH": (200,), "DELETE": (204,)}
-"""The statuses with which Glance answers what it has done; others come from somebody between."""
+"""The statuses of Glance's successful answers; others come from something in between."""
 
 PAGE = "1000"
 """Images that are asked for at once; Glance gives fewer if it likes."""
@@ -148,7 +148,7 @@ class ImageApi:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CCImagesError(
                     f"site {self._site.name}: an answer is not Glance's: {type(error).__name__}: {str(error)[:100]}",
-                    hint="something between answers in its place, such as a proxy; then see the cloud's own log",
+                    hint="something in between, such as a proxy, may have answered; else see the cloud's own log",
                     reason=Reason.SITE,
                     temporary=True,
                 ) from error
@@ -165,7 +165,7 @@ class ImageApi:
             413: (Reason.QUOTA, "the cloud's storage or the project's quota is full; remove old images, see `keep`"),
         }.get(status, (Reason.SITE, "see the cloud's own log"))
         raise CCImagesError(
-            f"site {self._site.name}: {method} was answered with {status}: {_said(answer)}",
+            f"site {self._site.name}: {method} returned {status}: {_said(answer)}",
             hint=hint,
             reason=reason,
             temporary=status in (408, 409, 429, 500, 502, 503, 504) or status < 400,
@@ -188,7 +188,7 @@ class Body:
         with self._path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 if self._stop.is_set():
-                    raise Interrupted("the push was ended")
+                    raise Interrupted("the push was stopped")
                 yield chunk
                 done += len(chunk)
                 self._report(done)

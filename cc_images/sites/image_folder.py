@@ -1,7 +1,7 @@
 """A folder of image files and their descriptions: `<Name>.<suffix>` beside `<Name>.json`.
 
-Owns how files, descriptions and uploads are named, and which description is whose; what is done with them is
-`directory`'s.
+Owns how files, descriptions and uploads are named, and which description belongs to which file; `directory` changes
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a push knows after a step: pure, like the rules that decide from it."""
+"""A push's knowledge after a step: pure, like the rules that decide from it."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def learn(
             memory = replace(memory, fresh=False, swapped=True, changed=True)
         case Publish():
             memory = replace(
-                memory, fresh=False, done=(*memory.done, f"the publication of run {step.entry.run} was finished")
+                memory, fresh=False, done=(*memory.done, f"finished the publication of run {step.entry.run}")
             )
         case Restore():
-            memory = replace(memory, fresh=False, done=(*memory.done, f"{step.entry.name} has its name again"))
+            memory = replace(memory, fresh=False, done=(*memory.done, f"gave {step.entry.name} its name back"))
         case Describe() | Settle():
             memory = replace(memory, changed=True)
         case Archive() if memory.swapped:
-            memory = replace(memory, done=(*memory.done, f"{step.name} had the name, too, and was archived"))
+            memory = replace(memory, done=(*memory.done, f"archived {step.name}, which had the name too"))
         case Delete() if step.entry.archives:
             memory = replace(memory, removed=(*memory.removed, step.entry.name))
         case Delete() if step.entry.id != memory.mine:
             run = View(wish, seen, memory).run_of(step.entry)
-            memory = replace(memory, done=(*memory.done, f"what run {run or '?'} had uploaded was removed"))
+            memory = replace(memory, done=(*memory.done, f"removed the upload of run {run or '?'}"))
     return after, memory
 
 

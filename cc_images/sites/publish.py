@@ -1,4 +1,4 @@
-"""Publishing: one image has the name, whatever happens around us.
+"""Publishing: one image has the name, despite failures, other hosts and people.
 
 A push observes the site, asks `reconcile.decide` for a step, takes it, and observes again when the answer was not seen.
 
@@ -6,12 +6,13 @@ A push observes the site, asks `reconcile.decide` for a step, takes it, and obse
  2. No image gets a name that another one was seen to have; of two that we published all the same, one is archived.
  3. Of the name's images, only what is ours is deleted: by our tag, by the name that we gave it and by our marks.
  4. Only what is superseded is deleted, and it is looked at once more before.
- 5. What a person did stands and is said: a rollback, a withdrawal, a kept version; until a newer build or `--force`.
- 6. The name is vacant for one call. A vacancy that we made is filled before anything else, by whoever comes next.
+ 5. A person's changes stand, and are reported: a rollback, a withdrawal, a kept version; until a newer build or
+    `--force`.
+ 6. The name is vacant for one call. A vacancy that we made is filled before anything else, by the next push.
  7. While the name is vacant, a push goes on asking a site that is away, and says so.
  8. A push that fails undoes what it did, newest first; its upload goes last, because that is the record.
  9. Only uploads of runs that are known to be dead are removed: those of this store, others after six hours.
-10. What cannot be removed never fails a push.
+10. A removal that fails never fails a push.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What publishing did. `archived` is the name that the old image has now; `removed` what retention deleted.
+    """The outcome of a publication. `archived` is the old image's name now; `removed` what retention deleted.
 
     `kept` says what a person did that stands, and `same` whether the wanted image has the name nevertheless. `notes`
     are what else an operator should know.
@@ -57,7 +58,7 @@ class Terms:
     ours: Callable[[str], bool] = lambda run: True
     """Tells the runs of this store."""
     insist: bool = False
-    """Whether it goes over what a person changed."""
+    """Whether it overwrites a person's changes."""
     before: bool = False
     """Whether this store's last publication there was this very build."""
     pause: float = PAUSE

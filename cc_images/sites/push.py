@@ -29,7 +29,7 @@ LONGEST_PAUSE = 30.0
 
 
 NOT_LOST = ("min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot")
-"""Properties that every image of ours has anew, or that a site gives it."""
+"""Properties that every new image of ours sets itself, or that a site gives it."""
 
 
 class Push:
@@ -179,7 +179,7 @@ class Push:
         return end
 
     def _explained(self, error: CCImagesError) -> CCImagesError:
-        """Return an error that says, too, if the name was left vacant."""
+        """Return the error, which also says whether the name was left vacant."""
         if not self._is_vacant():
             return error
         return CCImagesError(
@@ -218,10 +218,10 @@ class Push:
             if isinstance(step, Delete):
                 self._act(step)
         except CCImagesError as error:
-            _log.info("%s: what was uploaded could not be removed: %s", self.wish.name, error.message)
+            _log.info("%s: cannot remove the upload: %s", self.wish.name, error.message)
 
     def _could_not_remove(self, step: Delete, error: CCImagesError) -> None:
-        self.notes.append(f"{step.entry.name} ({step.entry.id}) could not be removed: {error.message}")
+        self.notes.append(f"{step.entry.name} ({step.entry.id}) cannot be removed: {error.message}")
 
     def _say_what_is_lost(self, step: Archive) -> None:
         """Note properties of the image that is replaced which the new one has not: a person may have set them."""
@@ -239,7 +239,7 @@ class Push:
 
 
 class Never:
-    """A request to end that nobody makes."""
+    """A request to end that never comes."""
 
     def is_set(self) -> bool:
         return False
@@ -247,7 +247,7 @@ class Never:
 
 def _not_stored(wish: Wish) -> CCImagesError:
     return CCImagesError(
-        f"the site did not store what was sent for {wish.name}",
+        f"the site did not store the upload of {wish.name}",
         hint="see the site's own log, then push again",
         reason=Reason.VERIFICATION,
         temporary=True,

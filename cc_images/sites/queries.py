@@ -1,4 +1,4 @@
-"""Questions about one name that any site can answer, from all that it was seen to have."""
+"""Queries about one name that any site can answer, from one observation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cc_images.sites.view import Memory, View, Wish
 
 
 class Queries:
-    """What a site gets for its `observe`."""
+    """Queries that a site gets for its `observe`."""
 
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images that concern the name."""

@@ -1,4 +1,4 @@
-"""Which step publishing takes next: a pure function of what is wanted, what a site has, and what this push has done.
+"""The next step of publishing: a pure function of the wish, the state of the site, and the history of this push.
 
 `decide` asks its rules in their order; the first that has a step wins. `learn` says what a push knows after the step.
 Both are the whole of publishing: `publish` only carries messages between them and a site, and a model checker does the
@@ -75,7 +75,7 @@ def the_loser_steps_back(view: View) -> Step | None:
 
 
 def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
-    """Finish a publication that was interrupted between its renames, whoever began it, or else undo it."""
+    """Finish a publication, of any run, that was interrupted between its renames, or else undo it."""
     if view.holders:
         return None
     for staged in sorted(view.staged, key=lambda each: each.id != view.memory.mine):
@@ -132,7 +132,7 @@ def order_alone_was_wanted(view: View) -> Step | None:
 
 
 def a_change_by_hand_stands(view: View) -> Step | None:
-    """Keep a site that differs from the last publication, because somebody changed it."""
+    """Keep a site that differs from the last publication because a person changed it."""
     wish, holder = view.wish, view.holder
     if wish.insist or view.memory.sent or (holder is not None and view.same(holder)):
         return None
@@ -212,7 +212,7 @@ def the_old_one_is_archived(view: View) -> Step | None:
 
 
 def the_new_one_gets_the_name(view: View) -> Step | None:
-    """Give the upload the name, which nobody has."""
+    """Give the upload the name, which no image has."""
     if view.holders or view.mine is None or not view.may(Publish, view.mine):
         return None
     return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=next_turn(view))

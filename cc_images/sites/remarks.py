@@ -1,4 +1,4 @@
-"""Remarks on what a site has for one name, for people: what is not as cc-images has made it."""
+"""Remarks for people on one name of a site: the differences from the state that cc-images made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def remarks(view: View, last: str = "") -> list[str]:
     holder = view.holder
     found = _on_holder(holder, view.wish.name, last) if holder is not None else []
     if not view.holders and last:
-        found.append(f"nobody has the name; version {last} was published")
+        found.append(f"no image has the name; version {last} was published")
     if not view.holders and any(view.predecessor(staged) is not None for staged in view.staged):
         found.append("a publication was interrupted between its renames: the next push finishes it")
     found += [

@@ -1,4 +1,4 @@
-"""What a rule may decide besides acts of a site, and how often things are tried."""
+"""Decisions of rules besides acts of a site, and limits on retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to a site: the formats that it takes of an image, and the properties that an image has there."""
+"""Targets: the formats that a site takes of an image, and the properties that an image has there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
         if ours in image.provenance:
             standard[theirs] = image.provenance[ours]
     if baked := [each for each in image.allow if each in ("keys", "passwords")]:
-        standard["build-allow"] = ",".join(baked)  # whoever starts an instance should know
+        standard["build-allow"] = ",".join(baked)  # users who start an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
     chosen = standard | dict(image.properties) | dict(site.properties)
     return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

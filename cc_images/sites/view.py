@@ -1,4 +1,4 @@
-"""The view of one name: everything that a site has for it, by its part, beside what a push wants and knows.
+"""The view of one name: everything that a site has for it, by its part, with the wish and memory of a push.
 
 Owns the values that decisions are made from, and the facts that follow from them. Decides nothing.
 """
@@ -51,7 +51,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What one push has done so far."""
+    """The history of one push so far."""
 
     ids: tuple[str, ...] = ()
     """Ids for its uploads."""
@@ -68,7 +68,7 @@ class Memory:
     """Ids of images to which it gave the name, its own or others."""
     removed: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
-    """What it put in order, a phrase each."""
+    """Things that it put in order, a phrase each."""
     refused: frozenset[tuple[str, str]] = frozenset()
     """Steps that the site refuses, by kind and image."""
     failures: int = 0
@@ -102,7 +102,7 @@ class View:
 
     @cached_property
     def archived(self) -> list[Entry]:
-        """Versions that cc-images archived and nobody has moved since, newest first."""
+        """Versions that cc-images archived and no person has moved since, newest first."""
         found = (entry for entry in self.seen if entry.complete and is_archived(entry, self.wish.name))
         return sorted(found, key=age, reverse=True)
 
@@ -124,7 +124,7 @@ class View:
         return (kind.__name__, entry.id) not in self.memory.refused
 
     def free_name(self, entry: Entry) -> str:
-        """Return the first archive name that nobody has."""
+        """Return the first archive name that no image has."""
         taken = {each.name for each in self.seen}
         return next(name for name in archive_names(replace(entry, name=self.wish.name)) if name not in taken)
 

@@ -1,4 +1,4 @@
-"""apt's repositories: what they offer now, against what an image has installed.
+"""apt's repositories: the packages that they offer now, compared with those that an image has installed.
 
 A repository's InRelease changes several times a day; an image must be built again only when apt would install something
 else into it. Formats: Debian's "repository format"; versions: Debian policy, 5.6.12.
@@ -44,7 +44,7 @@ UNPACKED = 512 << 20
 
 
 class _Unpacker(Protocol):
-    """What the standard library unpacks with."""
+    """An object of the standard library that unpacks."""
 
     @property
     def eof(self) -> bool: ...
@@ -170,7 +170,7 @@ class Repositories:
         self._offers: dict[str, Offers] = {}
 
     def changed(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[str] | None:
-        """Return what apt would install differently, or None when nobody can say.
+        """Return what apt would install differently, or None when that is not known.
 
         `indices` has the digest of each InRelease by its address. Every component counts, also one that the image has
         nothing of: which ones a build used is not known, and names are in one component of an archive.

@@ -1,6 +1,6 @@
 """Artifacts: files that no package repository has, brought into the store by https, from a file, or from a cloud.
 
-What a broken download has brought stays in the store below `partial/`, and the next try goes on from there when the
+The bytes of a broken download stay in the store below `partial/`, and the next try goes on from there when the
 server says that the file is still the same, or when the catalogue says what the whole file must be. Whatever comes is
 compared with the catalogue's digest before anybody sees it.
 """
@@ -29,7 +29,7 @@ TRIES, PAUSE = 4, 1.0
 """How often in a row a download may break off without a new byte, and the seconds before the second try."""
 
 FORGOTTEN = 14 * 86400.0
-"""Seconds after which nobody goes on with an unfinished download."""
+"""Seconds after which an unfinished download is given up."""
 
 
 def fetch(
@@ -45,7 +45,7 @@ def fetch(
 
     `clouds` has the clouds.yaml entry of each site; what is no site is taken for an entry itself.
 
-    `report` is told bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
+    `report` gets bytes so far and in all (0 when the server does not say). Raises CCImagesError for a source that
     cannot be read, and for content that is not what the catalogue says.
     """
     name = artifact.sha256 or artifact.identity
@@ -90,7 +90,7 @@ class _Partial:
         return self.file.stat().st_size
 
     def begin(self, stream: Stream) -> bool:
-        """Say whether what a stream brings belongs behind what is here; else what is here goes."""
+        """Say whether the bytes of a stream can be appended, after dropping those here that do not precede them."""
         same = self._anything_goes or (bool(stream.validator) and self._validator() == stream.validator)
         fits = stream.start == 0 or (same and stream.start == self.size)
         if stream.start == 0 or not fits:
@@ -99,7 +99,7 @@ class _Partial:
         return fits
 
     def is_whole(self, sha256: str) -> bool:
-        """Say whether what is here has the digest: somebody was killed before he could put it in its place."""
+        """Say whether what is here has the digest: a process was killed before it could place it."""
         return bool(sha256) and self.file.exists() and file_digest(self.file) == sha256
 
     def clear(self) -> None:
@@ -117,7 +117,7 @@ class _Partial:
 
 
 def forget_old(store: Store, seconds: float = FORGOTTEN) -> None:
-    """Remove the unfinished downloads that nobody went on with for so many seconds."""
+    """Remove the unfinished downloads that no run has continued for so many seconds."""
     for each in (store.root / "partial").glob("*"):
         with suppress(OSError):
             if time.time() - each.stat().st_mtime > seconds:
@@ -141,7 +141,7 @@ def _download(
                     return _receive(artifact, stream, partial, stop, report)
                 restarts += 1  # the server went on with another file: from the beginning
                 error = CCImagesError(
-                    f"artifact {artifact.shown} changes while it is fetched", reason=Reason.FETCH, temporary=True
+                    f"artifact {artifact.shown} changed during the download", reason=Reason.FETCH, temporary=True
                 )
         except CCImagesError as caught:
             error = caught
@@ -155,9 +155,9 @@ def _download(
         if not error.temporary or fruitless >= TRIES or restarts >= TRIES:
             raise error
         pause = pause * 2 if fruitless else first_pause
-        _log.info("%s; tried again in %g s from byte %d on", error.message, pause, partial.size)
+        _log.info("%s; retry in %g s from byte %d on", error.message, pause, partial.size)
         if stop.wait(pause):
-            raise Interrupted("the download was ended")
+            raise Interrupted("the download was stopped")
 
 
 def _receive(
@@ -171,7 +171,7 @@ def _receive(
     with partial.file.open("ab") as file:
         for chunk in stream.chunks:
             if stop.is_set():
-                raise Interrupted("the download was ended")
+                raise Interrupted("the download was stopped")
             file.write(chunk)
             done += len(chunk)
             report(done, stream.total)

@@ -24,7 +24,7 @@ SHA256 = 64
 
 
 class Changes:
-    """What has changed upstream by a state (address → digest) since builds and layers of a store were made."""
+    """The changes upstream, by a state (address → digest), since builds and layers of a store were made."""
 
     def __init__(self, store: Store, state: Mapping[str, str], repositories: Repositories) -> None:
         self._store = store
@@ -63,7 +63,7 @@ class Changes:
         return [address for address, digest in made.upstream.items() if self._state.get(address, digest) != digest]
 
     def _news(self, made: Build | Layer) -> list[str] | None:
-        """Return what apt would install differently; None when something else has changed, or nobody can say."""
+        """Return what apt would install differently; None when something else has changed, or if that is not known."""
         name = (made.tag, made.arch, made.version if isinstance(made, Build) else f"layer {made.run}")
         if name not in self._compared:
             self._compared[name] = self._compare(made)

@@ -33,7 +33,7 @@ from cc_images.store.records import Store
 _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
-"""What a killed run has left: not put in place yet, or on its way out."""
+"""Names of what a killed run has left: not put in place yet, or on its way out."""
 
 
 WHOLE = 40
@@ -49,7 +49,7 @@ class Checkout(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the store has of a source, and when it was used last, in seconds since 1970."""
+    """A holding of the store from a source, and when it was used last, in seconds since 1970."""
 
     source: str
     what: str
@@ -59,7 +59,7 @@ class Kept(NamedTuple):
 
 
 REPOSITORY = "repository"
-"""What is kept of a source besides its checkouts: the copy of its repository."""
+"""The name of the copy of a source's repository, kept besides its checkouts."""
 
 
 def update(
@@ -150,7 +150,7 @@ def _note_use(*folders: Path) -> None:
 def kept(store: Store) -> list[Kept]:
     """Return what the store has of all sources, what was used last first; also of those that are configured no more.
 
-    A checkout comes before the repository that it is from. What is not of ours is left alone, links above all.
+    A checkout comes before the repository that it is from. Files that are not ours stay as they are, links above all.
     """
     found: list[Kept] = []
     for place in (store.root / "sources").glob("*"):

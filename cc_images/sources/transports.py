@@ -1,7 +1,7 @@
-"""Where artifacts come from: the web, a file, the object store of a cloud, each opened from a byte on.
+"""Transports of artifacts: the web, a file, the object store of a cloud, each opened from a byte on.
 
-Owns the protocols and what goes wrong in them, in our words; what is done with the bytes is the business of
-`artifacts`. An address may hold a signature or a password: neither is ever quoted.
+Owns the protocols and their failures as errors of ours; `artifacts` stores the bytes. An address may hold a signature
+or a password: neither is ever quoted.
 """
 
 from __future__ import annotations

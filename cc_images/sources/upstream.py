@@ -1,4 +1,4 @@
-"""Upstream: what the sources of an image's packages hold now, each address as one digest.
+"""Upstream: the present state of the sources of an image's packages, each address as one digest.
 
 An address is one of a repository's files whose content changes with the repository, by its URL: apt's InRelease, yum's
 repomd.xml, the checksum file of a base image; or `git+<url>#<ref>`. Which addresses belong to an image is not guessed:
@@ -45,7 +45,10 @@ _QUOTED = re.compile(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What an address held: its digest, and when it was asked (UTC). `etag` and `modified` spare the next transfer."""
+    """The last answer of an address: its digest, and when it was asked (UTC).
+
+    `etag` and `modified` spare the next transfer.
+    """
 
     digest: str
     when: str
@@ -55,7 +58,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What is known of some addresses: digests by address, and why some of them could not be asked."""
+    """The known state of some addresses: digests by address, and why some of them could not be asked."""
 
     digests: Mapping[str, str]
     troubles: Mapping[str, str]
@@ -116,8 +119,8 @@ def seen(out: Path) -> dict[str, str]:
 
     `apt-sources` has apt's sources as they were in the tree, `apt-lists` the digests of the indices by the names that
     apt gives them, both at several moments of the build; `upstream` has lines of address and digest from elements that
-    know of more; `cache.json` the files in dib's cache. What has no address that can be asked (or shown: a password)
-    stands for itself under one that nothing can ask, so that its build is not taken for fresh for ever.
+    know of more; `cache.json` the files in dib's cache. A download whose address cannot be asked (or shown:
+    a password) gets an address that no probe takes, so that its build does not count as fresh for ever.
     """
     addresses = {_apt_name(address): address for address in _apt_indices(out / "apt-sources")}
     steps: list[dict[str, str]] = []
@@ -241,4 +244,4 @@ def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
 Probe = Callable[[str, Seen | None, Callable[[], bool]], Seen]
 
 PROBES: Mapping[str, Probe] = {"http://": _web, "https://": _web, "git+": _git}
-"""What asks an address, by how the address begins."""
+"""The function that asks an address, by how the address begins."""

@@ -1,1 +1,1 @@
-"""The folder that holds builds, layers and the books of all runs."""
+"""The store: the folder that holds builds, layers and the records of all runs."""

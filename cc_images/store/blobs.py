@@ -83,7 +83,7 @@ class Blobs:
     def looks_intact(self, digest: str, size: int = -1) -> bool:
         """Say whether a blob is there and was not written to since it was sealed, at the cost of one stat.
 
-        A blob of another time may have been copied with its store: it is read, and marked anew when it is right.
+        A blob of another time may have been copied with its store: it is read, and marked again when it is right.
         """
         path = self.path(digest)
         try:
@@ -129,7 +129,7 @@ class Blobs:
             return False
 
     def quarantine(self, digest: str) -> None:
-        """Put a damaged blob where nothing finds it but whoever wants to know what happened."""
+        """Move a damaged blob to the quarantine, where only a person finds it."""
         aside = self.root / "quarantine" / f"{digest}.{time.time_ns()}"
         with suppress(OSError):
             aside.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class Blobs:
         yield from (self.root / "blobs" / "sha256").glob("??/*")
 
     def remove(self, digest: str) -> int:
-        """Remove a blob and return how many bytes that frees once nobody uses it any more."""
+        """Remove a blob and return how many bytes that frees once its last use ends."""
         path = self.path(digest)
         try:
             size = path.stat().st_size

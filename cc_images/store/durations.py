@@ -1,4 +1,4 @@
-"""What tasks took in earlier runs: seconds, memory and room, kept by the task's name.
+"""The costs of tasks in earlier runs: seconds, memory and room, kept by the task's name.
 
 Owns `history.json` in the store, which outlives the journals of the runs that it was learned from.
 """
@@ -22,7 +22,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
-    """What one task took: seconds, and in MiB the most memory and scratch, and the room in the store."""
+    """The cost of one task: seconds, and in MiB the most memory and scratch, and the room in the store."""
 
     seconds: float
     memory: int = 0
@@ -31,7 +31,7 @@ class Took:
 
 
 class History:
-    """What the store at `root` remembers. Reading never fails: a history that cannot be read is empty."""
+    """The history of the store at `root`. Reading never fails: a history that cannot be read is empty."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / "history.json"

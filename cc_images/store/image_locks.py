@@ -1,8 +1,8 @@
-"""Turns: which runs are at work on which images, so that runs wait for each other, or leave.
+"""Locks on images: which runs are at work on which images, so that runs wait for each other, or leave.
 
-Every run marks its images for as long as it lives. One that wants them alone takes its turn when nobody else has marked
-them; from then on it is a run like any other: whoever does not ask for a turn shares the images with it, and tasks wait
-for tasks. The marks are locks of the kernel, so a run that dies, however, has none any more.
+Every run locks its images, shared, for as long as it lives. A run that wants them alone begins when no other run has
+them locked; from then on it is a run like any other: a run that does not wait shares the images with it, and tasks
+wait for tasks. The locks are the kernel's, so a dead run releases them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def take(
     on_wait: Callable[[str], None] = lambda blocker: None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Mark images, by tag and architecture, as being worked on by `run`, until it ends.
+    """Lock images, by tag and architecture, for `run` until it ends.
 
     `on_wait` is called once when it has to wait, with the blocker.
 
@@ -54,18 +54,18 @@ def take(
         if not busy:
             return
         if how is IfBusy.LEAVE:
-            raise Busy(f"nothing was done: {busy}", hint="it does what is to be done", reason=Reason.BUSY,
+            raise Busy(f"nothing was done: {busy}", hint="the other run does the work", reason=Reason.BUSY,
                        temporary=True)  # fmt: skip
         if not told:
             on_wait(busy)
         told = True
         if stop is not None and stop.is_set():
-            raise Interrupted("waiting for another run was ended")
+            raise Interrupted("stopped while waiting for another run")
         time.sleep(LOOK)
 
 
 def _mark(store: Store, run: Run, images: Collection[tuple[str, Arch]], how: IfBusy) -> str:
-    """Mark all images, or none and return who has them."""
+    """Lock all images, or none and return who has them."""
     with ExitStack() as taken:
         marks: list[int] = []
         for tag, arch in sorted(images):
@@ -77,7 +77,7 @@ def _mark(store: Store, run: Run, images: Collection[tuple[str, Arch]], how: IfB
             marks.append(descriptor)
         taken.pop_all()
     for descriptor in marks:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # whoever would take it meanwhile waits for the lock `turns`
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # another run that would take it waits for the lock `turns`
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"run {run.version}".encode(), 0)
         run.hold(descriptor)

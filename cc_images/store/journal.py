@@ -1,7 +1,7 @@
-"""The journal of a run: plan, results and what became of each image, as one JSON file in `runs/` of the store.
+"""The journal of a run: plan, results and the outcome for each image, as one JSON file in `runs/` of the store.
 
 It is written when the run begins, when it is planned, and when it is over. Between that the results of its tasks stand
-in the run's stream of events, `runs/<run>/events.jsonl`, and whoever reads the journal gets both: so it tells the truth
+in the run's stream of events, `runs/<run>/events.jsonl`, and a reader of the journal gets both: so it tells the truth
 about a run that is at work and about one that was killed.
 """
 
@@ -44,7 +44,7 @@ class Journal:
 
     @property
     def told(self) -> Json:
-        """What the journal says."""
+        """The journal's contents."""
         return self._told
 
 

@@ -45,7 +45,7 @@ class Leases:
                 if waiting is not None:
                     waiting()
             if stop is not None and stop.is_set():
-                raise Interrupted("waiting for another run was ended")
+                raise Interrupted("stopped while waiting for another run")
             time.sleep(TICK)
         if told:
             _log.info("got the lease of %s after %.1f s", name, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""Notes of a run: what its tasks leave for each other in the run's workspace, each with a name and a type.
+"""Notes of a run: files that its tasks leave for each other in the run's workspace, each with a name and a type.
 
     context.json                      settings that all tasks share (RunSettings)
     secrets.json                      values behind references in envelopes; mode 0600
@@ -65,7 +65,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a finished build has left for its conversion besides the disk."""
+    """The facts of a finished build that its conversion needs besides the disk."""
 
     recipe_key: str
     file: str

@@ -1,4 +1,4 @@
-"""What this store's runs have put where, and when: known without asking a site.
+"""The publications of this store's runs, where and when: known without asking a site.
 
 Owns `published.json` in the store. It is a memory, not the truth: somebody else may have changed a site since.
 """
@@ -16,7 +16,7 @@ from cc_images.model.status import Put
 
 
 class Published:
-    """What the store at `root` remembers. Reading never fails: a memory that cannot be read is empty."""
+    """The memory of the store at `root`. Reading never fails: a memory that cannot be read is empty."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / "published.json"

@@ -6,7 +6,7 @@
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     partial/<artifact>/                 unfinished downloads, which the next try goes on with
-    caches/<family>/<generation>/       downloads of builds, shared read-only (see `caches`)
+    caches/<family>/<generation>/       downloads of builds, shared read-only (see `builders.dib.download_cache`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
     sources/                            git mirrors and checkouts of third-party elements
     accelerators.json                   which hosts run guests accelerated
@@ -25,8 +25,8 @@
 Files are staged below work/, flushed to disk, then renamed: a blob exists whole or not at all, and a record names only
 blobs that exist. A run holds `work/<run>/lock`, and each sandbox of it `work/<run>/guards`, so that the next run can
 tell a dead run from one whose sandboxes are still being taken down. A run that reads a blob links it below its own
-folder first (`Run.use`): whoever removes the blob meanwhile takes nothing away. Whoever removes blobs that no record
-names holds the lock `gc`, and so does, shared, whoever places blobs and has not written their record yet.
+folder first (`Run.use`): removal of the blob meanwhile takes nothing away. A process that removes blobs which no record
+names holds the lock `gc`; one that has placed blobs and not yet written their record holds it shared.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Store(RunFolders):
     # -- boot tests ---------------------------------------------------------------------------------------------
 
     def passes(self, digests: Iterable[str]) -> dict[str, str]:
-        """Return what was asked of those blobs that have passed a boot test."""
+        """Return the test keys of those blobs that have passed a boot test, by digest."""
         found: dict[str, str] = {}
         for digest in digests:
             said = record_files.recalled(self.root / "boots" / f"{digest}.json", record_shapes.PassShape, self.root)
@@ -189,7 +189,7 @@ class Store(RunFolders):
         return found
 
     def note_pass(self, digest: str, said: Json) -> None:
-        """Note that a blob has passed a boot test; `asked` in what is said names the test."""
+        """Note that a blob has passed a boot test; the key `asked` names the test."""
         with clear_errors(self.root):
             write_json(self.root / "boots" / f"{digest}.json", record_files.encoded(record_shapes.PassShape, said))
 
@@ -234,7 +234,7 @@ class Store(RunFolders):
 
     @contextmanager
     def collecting(self) -> Iterator[Counter[str]]:
-        """Let nobody record anything, and yield how many records name each blob, readable or not."""
+        """Keep all processes from recording, and yield how many records name each blob, readable or not."""
         with self.lock("gc"):
             yield self.named()
 

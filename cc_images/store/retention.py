@@ -1,4 +1,4 @@
-"""Pruning: which of the things that a store holds should go. Pure; who carries it out is `upkeep`."""
+"""Retention: which of the things that a store holds should go. Pure; `api.removal` carries it out."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def doomed(
 
 
 def _surplus(holding: Holding, keep: int) -> str:
-    """Return why a holding goes whatever room there is, or an empty string."""
+    """Return why a holding goes even when there is room, or an empty string."""
     if holding.in_use:
         return ""
     if holding.kind is Kind.STRAY:
-        return "nothing names it"
+        return "no record names it"
     if holding.kind is Kind.BUILD and holding.rank >= max(1, keep):
         return f"{holding.rank} other{'s' * (holding.rank > 1)} that are newer or in force stay"
     if holding.kind is Kind.LAYER and holding.rank >= 1:

@@ -104,7 +104,7 @@ class RunContext:
         return self.run.work / "fetched" / f"{download.identity}.json"
 
     def pin(self, build: Build) -> None:
-        """Keep a stored build readable until the run ends, whoever removes it meanwhile."""
+        """Keep a stored build readable until the run ends, even if it is removed meanwhile."""
         self.store.used(build)
         notes.write(self._pinned(build.tag, build.arch, build.version), record_files.encoded_build(build))
         for output in build.outputs.values():

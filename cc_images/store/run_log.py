@@ -1,4 +1,4 @@
-"""The log of a run: what modules log below `cc_images` while it is at work, in `logs/<run>/run.log`.
+"""The log of a run: all that modules below `cc_images` log meanwhile, in `logs/<run>/run.log`.
 
 Each line has the time in UTC, the level, the run's task, the module and the message, without secrets. Retries, waits
 for locks and decisions about what is cached are there. A run sees its own lines alone, though several may be at work
@@ -50,7 +50,7 @@ def working_for(run: str, task: str = "") -> Iterator[None]:
 
 @contextmanager
 def kept(run: str, path: Path) -> Iterator[None]:
-    """Append to a file what is logged for a run. A file that cannot be written to keeps nobody from working."""
+    """Append to a file what is logged for a run. A file that cannot be written does not stop the run."""
     log = logging.getLogger("cc_images")
     try:
         handler: logging.Handler = logging.FileHandler(path, delay=False)

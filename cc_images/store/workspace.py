@@ -1,4 +1,4 @@
-"""Runs of a store: how one begins, what it has of its own, how it ends, and how the dead are cleared up."""
+"""Runs of a store: a run's begin, its private folder, its end, and the clearing up after dead runs."""
 
 from __future__ import annotations
 

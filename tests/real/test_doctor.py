@@ -59,5 +59,5 @@ def test_what_a_dead_run_left_is_listed_and_mended(project: Project) -> None:
         os.close(terminal)
         os.close(keeper)
     assert json.loads(project.run("doctor", "--mend", "--json")[1])["left"] == [
-        "run 20260102T000000Z: its folder was removed"
+        "run 20260102T000000Z: removed its folder"
     ]

@@ -286,7 +286,7 @@ def test_doctor_removes_what_a_killed_run_left_on_a_site(tmp_path: Path, name: s
     config = load({"CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
     leftover(name)
     (tmp_path / "store" / "logs" / "r0").mkdir(parents=True)
-    assert mend(config) == [f"site metal: {name}: what run r0 had uploaded was removed"]
+    assert mend(config) == [f"site metal: {name}: removed the upload of run r0"]
     assert images(name) == {}
     assert mend(config) == []
 

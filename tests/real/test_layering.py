@@ -211,7 +211,7 @@ def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
     first = start("-b", "cc-tiny")
     first.wait_for(r"^\[build cc-tiny .* extra-data\.d")
     second = start("-b", "cc-loner")
-    second.wait_for(r"^waiting: memory, cores or room are booked by run \S+$")
+    second.wait_for(r"^waiting: memory, cores or room booked by run \S+$")
     assert first.process.poll() is None
     assert not [line for line in second.lines if line.startswith("[build cc-loner")]
     first.end(signal.SIGKILL)
@@ -300,7 +300,7 @@ def test_a_damaged_output_is_rebuilt_and_never_published(family: Project) -> Non
     flip(output_path, quietly=True)
     code, output = family.run("-p", "cc-kid-a")
     assert code == 3, output
-    assert "was damaged and has been put aside" in output
+    assert "was damaged and is in quarantine now" in output
     assert "build the image again with -b" in output
     assert not list(family.site.glob("*.qcow2"))
     code, output = family.run("-b", "-p", "cc-kid-a")

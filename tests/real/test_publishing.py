@@ -220,7 +220,7 @@ def test_a_vacancy_of_a_dead_host_is_filled_at_once_by_any_other(tmp_path: Path,
     die_after(2, site(), publication(tmp_path, name, b"new", run="20261128T030000Z-gone-1"))
     fresh = Store(tmp_path / "fresh")
     if by == "doctor":
-        assert recover(site(), name, fresh.knows) == ["the publication of run 20261128T030000Z-gone-1 was finished"]
+        assert recover(site(), name, fresh.knows) == ["finished the publication of run 20261128T030000Z-gone-1"]
         is_now(name, b"new", b"old")
     else:
         put(site(), publication(tmp_path, name, b"newer", run="r3"), ours=fresh.knows)
@@ -477,7 +477,7 @@ def test_an_orphan_that_lost_its_tags_is_found(tmp_path: Path, name: str) -> Non
     assert [entry.name for entry in site().staged(name)] == [f"{name}.r1.staged"]
     with suppress(CCImagesError):
         recover(site(), name, lambda run: False)
-    assert recover(site(), name) == ["what run r1 had uploaded was removed"]
+    assert recover(site(), name) == ["removed the upload of run r1"]
     assert images(name) == {}
 
 
@@ -577,7 +577,7 @@ def test_status_logs_in_once_and_shows_what_is_wrong(tmp_path: Path, name: str, 
     assert found["metal", f"{name}-X"].remarks[0].endswith("by run r0, not published")
     assert found["metal", f"{name}-Y"].remarks == ("hidden", "not made by cc-images")
     said = leftovers(config)
-    assert f"site metal: {name}-X: what run r0 had uploaded" in said
+    assert f"site metal: {name}-X: upload of run r0" in said
     assert any(line.startswith(f"site metal: {name}: 2 images have this name") for line in said)
     for image_id in (second, orphan, hidden):
         site().call("DELETE", f"/images/{image_id}")

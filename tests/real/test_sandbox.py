@@ -226,7 +226,7 @@ def test_every_process_has_ended_before_results_are_read(tmp_path: Path) -> None
     before = (out / "disk.raw").lstat().st_ctime_ns
     time.sleep(0.1)
     assert (out / "disk.raw").lstat().st_ctime_ns == before
-    with pytest.raises(CCImagesError, match=r"left something else than a file at disk\.raw"):
+    with pytest.raises(CCImagesError, match=r"left something other than a file at disk\.raw"):
         command.left(out / "disk.raw")
 
 

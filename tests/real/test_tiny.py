@@ -192,7 +192,7 @@ def test_a_timeout_ends_the_build(project: Project) -> None:
     )
     code, output = said.returncode, said.stdout + said.stderr
     assert code == 3, output
-    assert "dib was still in install.d/50-misbehave after 1 minutes" in output
+    assert "dib timed out after 1 minutes in install.d/50-misbehave" in output
     assert "raise the image's timeout in images.yaml" in output
     project.assert_nothing_leaked()
 

@@ -64,7 +64,7 @@ VOLATILE = frozenset(
     {"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid", "/etc/ld.so.cache"}
     | {"/etc/.pwd.lock", "/etc/machine-id", "/etc/cc-images/provenance.json"}
 )
-"""Files of them that differ in every build, or are told otherwise."""
+"""Files of them that differ in every build, or that other facts cover."""
 
 PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin")
 """Where programs for all users are."""
@@ -103,7 +103,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
         enter(place)
         try:
             facts |= tree(secrets, facts["mounted"], sought)
-        except BaseException as error:  # noqa: BLE001 - whoever made the image decides what is in it
+        except BaseException as error:  # noqa: BLE001 - the image's author decides what is in it
             facts["trouble"] = f"it cannot be read: {type(error).__name__}"
         os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))  # names of files are bytes
         os._exit(0)  # nothing that Python does at its end looks for a module in the image
@@ -331,7 +331,7 @@ def cmdline() -> str:
 
 
 def cloud_init() -> Facts:
-    """Return whom cloud-init lets in, and from which sources it takes what it is told; the last file that says it wins.
+    """Return whom cloud-init lets in, and from which sources it takes its metadata; the last file that says it wins.
 
     Its files are YAML, for which the standard library has no reader: the forms that people write are looked for. No
     pattern looks further than a bounded way ahead, because the text is the image's.

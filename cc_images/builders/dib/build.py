@@ -1,4 +1,4 @@
-"""One build by dib, for a disk or a tree: what goes in, one run in a sandbox, and what it leaves."""
+"""One build by dib, for a disk or a tree: its inputs, one run in a sandbox, and its results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a build starts from: where its elements are, the file of its layer, and the state that one was made of."""
+    """The start of a build: where its elements are, its layer's file, and the upstream state behind that layer."""
 
     folders: tuple[Path, ...]
     file: Path | None = None
@@ -76,7 +76,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
 def _command(
     spec: DibSpec, inputs: BuildInputs, start: Start, run: RunContext, placed: Mapping[str, str]
 ) -> command.DibCommand:
-    """Return what dib is told. A layer must not know what is not in its recipe, such as its name."""
+    """Return the order to dib. A layer must not know what is not in its recipe, such as its name."""
     tree = spec.makes is Material.TREE
     own = {
         "CC_IMAGES_NAME": spec.name,
@@ -196,4 +196,4 @@ def _keep_downloads(spec: DibSpec, found: Sequence[Generation], out: Path, conte
         with context.store.lock(f"cache {family}"):
             Caches(context.store.root).promote(family, context.run.run.version, used, out, remove)
     except (OSError, CCImagesError) as error:
-        context.log.write(f"its downloads are not kept: {error}\n".encode())
+        context.log.write(f"cannot keep its downloads: {error}\n".encode())

@@ -62,7 +62,7 @@ _TELLING = re.compile(
     r"|^E:|^ERR|line \d+:|^\w[\w.-]*: |[A-Z]\w+(?:Error|Exception)",
     re.IGNORECASE,
 )
-"""What a line has that says why something went wrong; another one only happens to be the last."""
+"""Signs of a line that says why something went wrong; a line without one only happens to be the last."""
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (
@@ -72,7 +72,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Release file .* (?:is expired|is not valid yet)|expired \(invalid since",
-        "the mirror serves an old state, or this host's clock is wrong: use another mirror, or put the clock right",
+        "the mirror serves an old state, or this host's clock is wrong: use another mirror, or set the clock",
     ),
     (
         r"\b404 +Not Found|does not have a Release file|error: 404",
@@ -93,7 +93,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
 
 @dataclass(slots=True)
 class Phases:
-    """What dib is doing, read from its output: the hook that runs, and the seconds that each hook took."""
+    """The progress of dib, read from its output: the hook that runs, and the seconds that each hook took."""
 
     report: Callable[[str], None] = lambda hook: None
     current: str = ""
@@ -162,9 +162,9 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
         number = error.code - 128
         cause = f"was killed by signal {number}" + (" (memory?)" if number == signal.SIGKILL else "")
     elif not cause:
-        cause = f"said nothing and ended with {error.code}"
+        cause = f"ended with code {error.code} and printed nothing"
     elif not _TELLING.search(cause):
-        cause = f"gave no reason and ended with {error.code}; its last line: {cause}"
+        cause = f"ended with code {error.code} and gave no reason; its last line: {cause}"
     full = next(
         (line for line in phases.said if "No space left on device" in line or "write error: No space" in line), ""
     )

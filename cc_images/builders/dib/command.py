@@ -49,7 +49,7 @@ def version() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DibCommand:
-    """What disk-image-create is told. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
+    """An order to disk-image-create. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
 
     With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`. With `tree` the
     result is a root tree as zstd tar and not a raw disk.
@@ -113,7 +113,7 @@ def build(
         )
     except process.TimedOut as error:
         raise CCImagesError(
-            f"dib was still in {phases.where} after {order.timeout} minutes",
+            f"dib timed out after {order.timeout} minutes in {phases.where}",
             hint="raise the image's timeout in images.yaml",
             reason=Reason.TIMEOUT,
             tail=error.tail,
@@ -130,10 +130,10 @@ def left(file: Path) -> Path:
     except FileNotFoundError:
         status = None
     if status is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        what = "left no result" if status is None else "left something else than a file"
+        what = "left no result" if status is None else "left something other than a file"
         raise CCImagesError(
             f"the build {what} at {file.name}",
-            hint="an element removes or replaces the disk that dib makes, such as no-final-image; leave it out",
+            hint="an element, such as no-final-image, removes or replaces dib's disk; leave it out",
             reason=Reason.NO_RESULT,
         )
     return file

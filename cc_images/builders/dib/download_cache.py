@@ -1,9 +1,9 @@
-"""Caches: what builds have downloaded, kept for later builds of the same image and of its descendants.
+"""Download caches: files that builds have downloaded, kept for later builds of an image and of its descendants.
 
 dib's own image cache must never be shared by two builds that run (apt's and git's locks, half-written files). So a
 build sees the newest *generation* of its image's family, and of its ancestors', read-only through an overlay, writes
 to its private upper layer, and what it has added is promoted to a new generation of its own family once it has
-succeeded. What a child has left is never input of its parent. A generation is immutable, shares its files by hard
+succeeded. Downloads of a child are never input of its parent. A generation is immutable, shares its files by hard
 link with the one before, and its files are read and compared with their digests before a build sees them; packages of
 apt's reach it only when the image's signed indices list them (`toolbox/elements/cc-build/cc-build/downloads`).
 
@@ -32,7 +32,7 @@ from cc_images.model.catalog import Json
 UNITED = frozenset({"apt", "yum"})
 
 FOLDER = "folder"
-"""What stands in place of a digest for an empty folder, which some tools must have."""
+"""The stand-in for the digest of an empty folder, which some tools must have."""
 
 LARGEST = 8 << 30
 """Bytes of united files that a generation keeps at most; the oldest go first."""
@@ -174,7 +174,7 @@ class Caches:
         return {path: digest for path, digest in found.items() if path != "format" and isinstance(digest, str)}
 
     def _is_intact(self, generation: Path) -> bool:
-        """Read all files and compare: what a build installs from here is not checked by anybody else."""
+        """Read all files and compare digests: nothing else checks what a build installs from here."""
         digests = self._digests(generation)
         with suppress(OSError):
             return bool(digests) and all(_fingerprint(generation / path) == each for path, each in digests.items())

@@ -1,4 +1,4 @@
-"""Claims: what elements say must hold in a running image that has them, in their `checks.yaml`.
+"""Claims: checks of a running image that its elements declare in their `checks.yaml`.
 
 An image is tested by the claims of all its elements and by its own checks, which win. Claims are no part of a key: they
 say what is looked at, not what is built.

@@ -1,4 +1,4 @@
-"""The environment.d of elements: what their shell files make of variables, asked of a shell that can do no harm."""
+"""The environment.d of elements: the variables that its files set, read by a restricted shell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INDIRECT = re.compile(
 
 
 class EnvironmentFiles:
-    """Some files in the order in which dib reads them. An answer is kept for everybody who asks the same."""
+    """Some files in the order in which dib reads them. Answers are cached by question."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._texts = [file.read_text(errors="replace") for file in files]

@@ -1,4 +1,4 @@
-"""The files of elements: what of them counts, their digests, and whether a word stands in them.
+"""The files of elements: which properties count, their digests, and searches for a word.
 
 Digests of large files are remembered by size, times and inode, so that a look at a catalogue does not read gigabytes
 again. Nothing is held in memory as a whole.

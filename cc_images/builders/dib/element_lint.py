@@ -1,4 +1,4 @@
-"""What is wrong with an element before a build: hooks that dib passes over without a word, folders it ignores.
+"""Faults of an element before a build: hooks that dib passes over without a word, folders it ignores.
 
 Rules: dib-run-parts (names of letters, digits, underscore and hyphen; executable) and dib's phases.
 """
@@ -21,7 +21,7 @@ SOURCED = re.compile(r"[0-9A-Za-z_.-]+\Z")
 """The names of files in environment.d that dib reads."""
 
 NO_HOOKS = re.compile(r"(?i)(readme.*|.*\.(md|rst|txt)|\..*|.*~|__pycache__)\Z")
-"""What nobody takes for a hook."""
+"""Names that nobody takes for a hook."""
 
 OTHER_FOLDERS = frozenset({"environment.d", "source-repository.d"})
 

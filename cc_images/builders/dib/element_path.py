@@ -1,4 +1,4 @@
-"""The supply of elements for a request: where they are, third-party ones brought up to date, and what they claim.
+"""The folders of elements for a request, with third-party ones brought up to date, and the elements' claims.
 
 Decides nothing; whatever is worth knowing of it is returned as sentences for the user.
 """

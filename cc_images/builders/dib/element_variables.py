@@ -1,4 +1,4 @@
-"""What elements say of the variables that they read: `variables.yaml`, and which variables nobody reads.
+"""Declarations of the variables that elements read: `variables.yaml`, and which variables nobody reads.
 
 The file maps a variable to `values`, a regular expression that a whole value must fit, and `says`, the same in words.
 No build reads it.

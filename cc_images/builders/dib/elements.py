@@ -58,7 +58,7 @@ class MissingElement(UserError):
 
 
 class Elements:
-    """The elements in some folders; a folder named earlier wins over a later one. What was read once is kept."""
+    """The elements in some folders; a folder named earlier wins over a later one. Each file is read once."""
 
     def __init__(self, folders: Sequence[Path], memory: Path | None = None) -> None:
         self.folders = tuple(folders)
@@ -155,7 +155,7 @@ class Elements:
         return [path for path in found if path.exists()]
 
     def provides(self, name: str) -> frozenset[str]:
-        """Return what an element stands for besides itself."""
+        """Return the elements that an element provides besides itself."""
         return self._list(name, "element-provides")
 
     def needs(self, name: str, other: str) -> bool:
@@ -170,7 +170,7 @@ class Elements:
         return self._files[name]
 
     def keep(self) -> None:
-        """Remember for the next time what took long to read."""
+        """Save the digests that took long to compute."""
         self._file_digests.keep()
 
     def mentions(self, name: str, word: str) -> bool:
@@ -198,13 +198,13 @@ class Elements:
         return self._exports[name]
 
     def default(self, names: Iterable[str], variable: str, environment: Mapping[str, str], arch: str) -> str:
-        """Return what one variable will be, see `defaults`."""
+        """Return the value of one variable; see `defaults`."""
         return self.defaults(names, (variable,), environment, arch)[variable]
 
     def defaults(
         self, names: Iterable[str], variables: Sequence[str], environment: Mapping[str, str], arch: str
     ) -> dict[str, str]:
-        """Return what variables will be once dib has read the environment.d of these elements; empty if nothing.
+        """Return the values of variables after dib has read the environment.d of these elements; empty for unset ones.
 
         One shell answers for all builds for which the answer must be the same.
         """
@@ -263,7 +263,7 @@ class Elements:
 def _provided_twice(what: str, one: str, other: str) -> UserError:
     if one == other or what == other:
         return UserError(
-            f"element {what} is named, and element {one} stands for it already",
+            f"element {one} provides element {what}, which is named as well",
             hint=f"leave one of {what} and {one} out",
             reason=Reason.PROVIDED_TWICE,
         )

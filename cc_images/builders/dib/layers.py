@@ -1,4 +1,4 @@
-"""Layering: what a child takes over with its parent's finished tree, and what has to run again.
+"""Layering: the elements that a child inherits with its parent's finished tree, and the hooks that run again.
 
 dib knows no layers. A child's build gets a generated element instead, `cc-layer`, that unpacks the parent's tree and
 *provides* the parent's elements, so that dib does not run them again. Three kinds of things run again all the same:
@@ -43,7 +43,7 @@ MECHANICS = frozenset(
 """Elements whose hooks serve other elements; they run in every build."""
 
 UNPROVEN = frozenset({"yum", "yum-minimal", "zypper", "zypper-minimal", "portage", "gentoo"})
-"""Package tooling that nobody has shown to start from a finished tree; images with it are built in one go."""
+"""Package tooling not proven to start from a finished tree; images with it are built in one go."""
 
 BUILDING = frozenset({"root.d", "extra-data.d", "pre-install.d", "install.d", "post-install.d", "post-root.d"})
 """Phases whose work is in the parent's tree already."""
@@ -53,7 +53,7 @@ _NOT_COPIED = BUILDING | {"static", "tests", "test-elements", "__pycache__"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inheritance:
-    """What a build takes over from a finished tree: elements, what they stand for, and which run again all the same."""
+    """The elements that a build inherits from a finished tree, what they provide, and which of them still run again."""
 
     provided: tuple[str, ...]
     provides: tuple[str, ...]
@@ -66,7 +66,7 @@ class Inheritance:
 
 
 def inherit(elements: Elements, content: tuple[str, ...]) -> Inheritance:
-    """Return what a tree made of these content elements spares a build that starts from it."""
+    """Return the inheritance of a build that starts from a tree of these content elements."""
     closure = elements.closure(content)
     provided = tuple(name for name in closure if name not in MECHANICS)
     stands_for = {each for name in closure for each in elements.provides(name)} - MECHANICS
@@ -91,7 +91,7 @@ def obstacle(
     if tooling := [name for name in inheritance.provided if name in UNPROVEN]:
         return f"{tooling[0]} is not known to start from a finished tree"
     if removing := [name for name in inheritance.provided if elements.removes_packages(name)]:
-        return f"element {removing[0]} of the parent takes packages out again that a build in one go would have"
+        return f"element {removing[0]} of the parent removes packages that a build in one go would have"
     for variable in sorted(name for name, value in child.items() if parent.get(name) != value):
         for name in inheritance.provided:
             if elements.mentions(name, variable):

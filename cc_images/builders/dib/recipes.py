@@ -1,4 +1,4 @@
-"""Recipes: from an entry of the catalogue, the elements and the host to the spec of a build and its recipe.
+"""Recipes: make a build's spec and recipe from an entry of the catalogue, its elements and the host.
 
 Decides where a build starts: from nothing, from its parent's layer, or from its own layer when other images of the
 catalogue start from that one.
@@ -116,7 +116,7 @@ class Recipes:
         names = self._elements.closure(with_layout((*content, *disk), arch))
         if "no-final-image" in names:
             raise UserError(
-                "its elements have no-final-image among them, so dib makes no disk; cc-images publishes disks only",
+                "its elements include no-final-image, so dib makes no disk; cc-images publishes only disks",
                 hint="leave out the element that needs it, such as deploy-ramdisk or ironic-agent",
                 reason=Reason.NO_DISK,
             )
@@ -128,7 +128,7 @@ class Recipes:
             users = [each for each in names if self._elements.needs(each, name)]
             raise UserError(
                 f"without: {name} cannot be left out: element {users[0] if users else '?'} depends on it",
-                hint="leave that element out as well, or take the name out of without",
+                hint="leave that element out as well, or remove the name from `without`",
                 reason=Reason.WITHOUT,
             )
 

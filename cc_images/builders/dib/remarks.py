@@ -1,4 +1,4 @@
-"""Remarks of dib's resolver: what the user should know of images before they are built, a sentence each."""
+"""Remarks of dib's resolver on images before they are built, for the user, a sentence each."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _not_offered(images: Images, known: Known) -> Iterable[str]:
 def _lacking_programs(images: Images) -> list[str]:
     """Say which disks cannot be made here: this host lacks programs of their layout."""
     return [
-        f"{image.tag}: its disk's layout takes {', '.join(missing)}, which this host lacks, so a build will be refused"
+        f"{image.tag}: its disk's layout takes {', '.join(missing)}, which this host lacks: a build will be refused"
         for image, _, each in images
         if (missing := lacking(each.spec.host_programs))
     ]

@@ -1,4 +1,4 @@
-"""The toolbox in keys: which of its parts can change what a build results in, and how often each has.
+"""The toolbox in keys: which of its parts can change a build's result, and the version of each.
 
 A key must move when an image would come out different, and not when a comment does. So keys hold no digest of the
 toolbox but an identity, made of the versions below. `tests/unit/toolbox/test_toolbox_parts.py` compares the files with
@@ -20,7 +20,7 @@ VERSIONS: Mapping[str, int] = {}
 """The versions of the files in `toolbox/` that are not 1 any more, by relative path."""
 
 TWINS = "twins/"
-"""What begins the paths of those that only images of another architecture are built with."""
+"""The beginning of the paths of parts that serve only builds for another architecture."""
 
 
 def identity(versions: Mapping[str, int] = VERSIONS) -> str:

@@ -1,7 +1,7 @@
 """Native twins: a release's programs for this host, which stand in for those of an image of another architecture.
 
 Decides what they are made from; `toolbox/twins/make.py` makes them in a sandbox, and says how they work. They are kept
-in the store as a layer. What they put out is what the image's own programs would, so they are in no image's key: but
+in the store as a layer. Their output equals that of the image's own programs, so they are in no image's key: but
 for the list of programs and the interpreter, whose files are (`digest`).
 """
 
@@ -49,7 +49,7 @@ SCRATCH = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What twins are made from: a distribution's release, apt's sources for it, and options of mmdebstrap."""
+    """The inputs of twins: a distribution's release, apt's sources for it, and options of mmdebstrap."""
 
     distro: str
     suite: str
@@ -121,7 +121,7 @@ VARIABLES = (
     "DIB_DEBIAN_KEYRING",
     "DIB_DEBOOTSTRAP_EXTRA_ARGS",
 )
-"""What `release` wants to know, as it would be in a build for TWINS_ON."""
+"""The variables that `release` reads, as they would be in a build for TWINS_ON."""
 
 
 def keyring_files(environment: Mapping[str, str]) -> list[Path]:
@@ -191,7 +191,7 @@ def make(
         cause, hint = cause_of(tail)
         called = f"{environment['DISTRO_NAME']} {environment['DIB_RELEASE']}"
         raise CCImagesError(
-            f"the programs of {called} for {TWINS_ON} could not be had as twins: "
+            f"the programs of {called} for {TWINS_ON} cannot be had as twins: "
             f"{cause or without_secrets(error.message)}",
             hint=f"{hint or 'read the log'}; {SWITCH}=no builds by plain emulation, much slower",
             reason=Reason.TWINS,
@@ -212,7 +212,7 @@ def unpack(file: Path, folder: Path) -> Path:
     folder.chmod(0o755)
     log = folder / "log"
     log.touch()
-    log.chmod(0o666)  # programs note their start in it, whoever they run as
+    log.chmod(0o666)  # programs note their start in it, as any user
     return folder / "interpreter"
 
 

@@ -30,7 +30,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         for build in context.store.builds(job.tag, job.arch):
             fits = build.recipe_key == spec.recipe_key and build.version not in job.known
             if fits and not has_moved(build, run):
-                _log.info("taken: version %s of another run", build.version)
+                _log.info("reused: version %s of another run", build.version)
                 notes.write(workspace / "joined.json", Joined(version=build.version))
                 return replace(result, status=Status.CACHED, where=f"version {build.version} of another run")
     built = run_builder(job, envelope, context, workspace)

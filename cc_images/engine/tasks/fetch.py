@@ -25,7 +25,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         with suppress(FileNotFoundError):
             name = context.run.run.use(known)
             if store.blobs.is_intact(download.sha256, name):
-                _log.info("taken from the store: %s", known.name)
+                _log.info("reused from the store: %s", known.name)
                 context.run.note_fetched(download, known)
                 store.note_artifact(known.name, download.basename)
                 return replace(result, status=Status.CACHED, size=name.stat().st_size, where=str(known))

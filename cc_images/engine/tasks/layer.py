@@ -39,7 +39,7 @@ def made(job: LayerJob, envelope: Envelope, context: TaskContext) -> tuple[Layer
             for layer in store.layers(job.tag, job.arch):
                 fits = layer.recipe_key == spec.recipe_key and layer.run not in job.known
                 if fits and not has_moved(layer, run):
-                    _log.info("taken: layer %s of another run", layer.run)
+                    _log.info("reused: layer %s of another run", layer.run)
                     return layer, None
         workspace = run.run.workspace(f"layer.{job.tag}", job.arch)
         built = run_builder(job, envelope, context, workspace)
@@ -90,12 +90,12 @@ def _stored(recipe_key: str, job: BuildJob, envelope: Envelope, context: TaskCon
                 if store.blobs.is_intact(layer.digest, file):
                     store.used(layer)
                     return layer, file
-        _log.info("no stored layer of %s serves: made again", wanted.tag)
-        context.step("its layer is missing or damaged: making it again")
+        _log.info("no stored layer of %s serves: building it", wanted.tag)
+        context.step("its layer is missing or damaged: building it again")
         made(replace(wanted, version=job.version, force=False), envelope, context)
     raise CCImagesError(
-        f"the layer of {wanted.tag} vanished twice while it was made",
-        hint="look for what removes files from the store",
+        f"the layer of {wanted.tag} disappeared twice during its build",
+        hint="find the program that removes files from the store",
         reason=Reason.GONE,
     )
 
@@ -104,7 +104,7 @@ def _require_room(context: TaskContext) -> None:
     store = context.store
     if (free := store.free_bytes()) < LEAST_FREE:
         raise CCImagesError(
-            f"only {free >> 20} MiB are free at {store.root}; a build wants {LEAST_FREE >> 20} MiB",
+            f"only {free >> 20} MiB are free at {store.root}; a build needs {LEAST_FREE >> 20} MiB",
             hint="run `cc-images prune`, or set CC_IMAGES_STORE to a folder on a larger file system",
             reason=Reason.DISK_FULL,
         )

@@ -39,7 +39,7 @@ def intact(output: Output, run: RunContext) -> Path:
         if run.store.blobs.is_intact(output.digest, name):
             return name
     raise CCImagesError(
-        f"the stored {output.format} file {output.digest[:12]} was damaged and has been put aside",
+        f"the stored {output.format} file {output.digest[:12]} was damaged and is in quarantine now",
         hint="build the image again with -b",
         reason=Reason.DAMAGED,
     )
@@ -47,5 +47,5 @@ def intact(output: Output, run: RunContext) -> Path:
 
 def gone(tag: str, version: str) -> CCImagesError:
     """Return the error of a version that has left the store."""
-    said = f"version {version} of {tag} has left the store"
+    said = f"version {version} of {tag} is no longer in the store"
     return CCImagesError(said, hint="build it again with -b", reason=Reason.GONE)

@@ -62,7 +62,7 @@ def test_a_new_image_can_be_planned_at_once(cli: Cli, catalogue: Path) -> None:
         (("CC-New", "--from", "cc-bsae"), "there is no image cc-bsae"),
         (("-x/y", "--from", "cc-base"), "error"),
         (("a/b", "--from", "cc-base"), "'a/b' is not an image's name"),
-        (("os", "--from", "cc-base"), "elements/os is there already"),
+        (("os", "--from", "cc-base"), "elements/os already exists"),
         (("manifests", "--from", "cc-base"), "has an element manifests already"),
         (("CC-New", "--from", "cc-base", "--package", "a,b"), "'a,b' is not a package's name"),
         (("x-new", "--from", "cc-base"), "'x-new' is not an image's name"),

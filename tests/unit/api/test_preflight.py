@@ -70,7 +70,7 @@ def test_one_of_several_that_cannot_is_a_note() -> None:
     sites = (GOOD, WRONG, AWAY)
     assert require(plan(*sites), sites) == [
         "site wrong: clouds.yaml has no usable entry nowhere; pushes to it will fail",
-        "site away does not answer; pushes to it are tried all the same",
+        "site away does not answer; pushes to it will be tried anyway",
     ]
 
 

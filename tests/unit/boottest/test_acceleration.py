@@ -102,7 +102,7 @@ def test_a_host_that_kept_a_guest_silent_is_distrusted_for_a_day_and_said_once(
         distrust(Arch.AMD64, memory, "no sign of it (uefi)")
         distrust(Arch.AMD64, memory, "no sign of it (bios)")
     assert [each.getMessage() for each in caplog.records] == [
-        "guests do not run accelerated here, so boot tests are done in software for a day: no sign of it (uefi)"
+        "guests do not run accelerated here; boot tests use software emulation for a day: no sign of it (uefi)"
     ]
     answer = acceleration.acceleration(Arch.AMD64, memory)
     assert (answer.runs, answer.why) == (False, "no sign of it (bios)")

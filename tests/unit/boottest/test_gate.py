@@ -104,7 +104,7 @@ def test_a_file_that_holds_another_disk_does_not_pass(
     store: Store, build: Build, booted: Booted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "same", lambda *files, stop: False)
-    with pytest.raises(CCImagesError, match="the raw file does not hold what the qcow2 file holds"):
+    with pytest.raises(CCImagesError, match="the raw file holds another disk than the qcow2 file"):
         admit(store, build, booted, Format.QCOW2, Format.RAW)
     assert store.passes(out.digest for out in build.outputs.values()) == {}, "one of them is not what was built"
 

@@ -79,12 +79,12 @@ def test_what_to_do_about_apts_reasons() -> None:
 
 
 def test_a_last_line_that_says_no_reason_is_not_taken_for_one() -> None:
-    assert failed("configuring things")[0] == "gave no reason and ended with 1; its last line: configuring things"
+    assert failed("configuring things")[0] == "ended with code 1 and gave no reason; its last line: configuring things"
     assert failed("configuring things\nmy-agent: licence")[0] == "my-agent: licence"
 
 
 def test_silence_and_signals_are_said() -> None:
-    assert failed("")[0] == "said nothing and ended with 1"
+    assert failed("")[0] == "ended with code 1 and printed nothing"
     assert failed("", code=137)[0] == "was killed by signal 9 (memory?)"
 
 

@@ -80,7 +80,7 @@ def test_two_systems_and_two_layouts_are_refused(elements: Elements) -> None:
         elements.closure(("os-a", "os-b"))
     with pytest.raises(UserError, match="block-device is provided by element layout-a and by element layout-b"):
         elements.closure(("os-a", "layout-a", "layout-b"))
-    with pytest.raises(UserError, match="element block-device is named, and element layout-a stands for it"):
+    with pytest.raises(UserError, match="element layout-a provides element block-device, which is named as well"):
         elements.closure(("os-a", "layout-a", "block-device"))
 
 

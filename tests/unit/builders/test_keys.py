@@ -390,4 +390,4 @@ def test_explain_says_when_a_build_is_too_old_to_be_trusted(project: Project) ->
     told = [snapshot.look(replace(request, max_age=days), loaded, store, now=NOW, offline=False).reasons()[0]
             for days in (30, 7)]  # fmt: skip
     assert [each["serves"] for each in told] == ["20261101T120000Z", None]
-    assert told[1]["changed"][0].startswith("it is 20 days old, more than --max-age 7, and nothing is known")
+    assert told[1]["changed"][0].startswith("it is 20 days old, more than --max-age 7, and the sources")

@@ -560,7 +560,7 @@ def test_the_plan_says_what_is_missing(tmp_path: Path, amd64: None, monkeypatch:
 @pytest.mark.parametrize(
     ("host", "text", "remedy"),
     [
-        ("no emulator", "is left out, and refused where -a names it", "install qemu-user-static"),
+        ("no emulator", "do not run here: runs leave arm64 out, and refuse it with -a", "install qemu-user-static"),
         ("no binfmt_misc", "this kernel has no binfmt_misc", "modprobe binfmt_misc"),
         ("no compiler", "many times slower: there is no C compiler (package gcc)", "install gcc"),
         ("forbidden", "many times slower: CC_IMAGES_TWINS=no", "unset CC_IMAGES_TWINS"),

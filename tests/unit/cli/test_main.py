@@ -53,7 +53,7 @@ def assert_nothing_ran(store: Path) -> None:
         (["-b", "cc-on"], "cc-images: there is no image cc-on"),
         (["-b", "-a", "arm64", "cc-one"], "cc-images: cc-one is not made for arm64"),
         (["-p", "-s", "metl", "cc-one"], "cc-images: there is no site metl"),
-        (["-p", "-s", "local", "cc-two"], "cc-images: none of the images may go to any of the sites"),
+        (["-p", "-s", "local", "cc-two"], "cc-images: no site takes any of the images"),
         (["--nonsense"], "cc-images: error: "),
     ],
 )
@@ -175,12 +175,12 @@ def test_doctor_clears_up(cli: Cli, catalogue: Path) -> None:
     (catalogue / "store" / "work" / "20260101T000000Z").mkdir(parents=True)
     said = cli("doctor", "--dry-run").stdout
     assert "run 20260101T000000Z: its folder\n" in said
-    assert "site local: CC-One: what run ? had uploaded\n" in said
+    assert "site local: CC-One: upload of run ?\n" in said
     assert (catalogue / "store" / "work" / "20260101T000000Z").exists()
     assert sorted(cli("doctor").stdout.splitlines()) == sorted(said.splitlines()), "it only looks"
     said = cli("doctor", "--mend").stdout
-    assert "run 20260101T000000Z: its folder was removed" in said
-    assert "site local: CC-One: what run ? had uploaded was removed" in said
+    assert "run 20260101T000000Z: removed its folder" in said
+    assert "site local: CC-One: removed the upload of run ?" in said
     assert cli("doctor").stdout.endswith("\nnothing was left behind\n")
 
 
@@ -260,7 +260,7 @@ def test_a_damaged_newest_build_is_told_before_an_older_one_is_pushed(cli: Cli, 
     blob.path.write_text("damaged")
     said = cli("plan", "-p", "cc-one").stdout
     assert "note: version 20261121T120000Z of cc-one amd64 is damaged, -b builds it again" in said
-    assert "20261120T120000Z is the newest whole one" in said
+    assert "20261120T120000Z is the newest intact version" in said
     assert "cc-one amd64, damaged 20261121T120000Z" in cli("prune", "--dry-run").stdout
     assert "0 B stay" not in cli("prune", "--max-size", "1g").stdout
 

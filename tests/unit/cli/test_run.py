@@ -80,7 +80,7 @@ def test_a_command_that_fails_and_a_folder_that_is_missing_change_nothing(cli: C
     answer = cli(*PUSH, "--notify", "sh -c 'echo no such room >&2; exit 7'", CC_IMAGES_METRICS="gone/images.prom")
     assert answer.returncode == 0
     assert "cc-images: --notify: sh ended with code 7: no such room" in answer.stderr
-    assert "cc-images: the metrics were not written to gone/images.prom" in answer.stderr
+    assert "cc-images: cannot write metrics to gone/images.prom" in answer.stderr
     answer = cli(*PUSH, CC_IMAGES_NOTIFY="no-such-command x")
     assert answer.returncode == 0
     assert "--notify: [Errno 2] No such file or directory: 'no-such-command'" in answer.stderr
@@ -138,7 +138,7 @@ def test_a_run_waits_for_what_another_one_has_booked(store: Store, tmp_path: Pat
     ) as process:
         assert process.stdout is not None
         (patience := threading.Timer(30, process.kill)).start()
-        assert f"waiting: memory, cores or room are booked by run {busy.version}\n" in iter(process.stdout.readline, "")
+        assert f"waiting: memory, cores or room booked by run {busy.version}\n" in iter(process.stdout.readline, "")
         assert not (tmp_path / "site" / "CC-One.qcow2").exists()
         store.finish_run(busy, shutil.rmtree)
         said = process.stdout.read()
@@ -179,7 +179,7 @@ def test_events_end_with_what_became_of_the_run(cli: Cli, store: Store) -> None:
 
 def test_a_report_is_found_by_the_beginning_of_its_name(cli: Cli, store: Store) -> None:
     assert cli("report").returncode == 2
-    assert "no run has left a journal yet" in cli("report").stderr
+    assert "no run yet: the store has no journal" in cli("report").stderr
     cli(*PUSH)
     (journal,) = (store.root / "runs").glob("*.json")
     for words in ((), (journal.stem[:13],)):
@@ -315,7 +315,7 @@ def test_a_surprise_is_in_the_journal_too(
     said = json.loads(journal.read_text())
     assert said["state"] == "failed"
     assert "nobody thought of this" in said["error"]
-    assert (tmp_path / "told").read_text().startswith("cc-images failed: it ended unexpectedly")
+    assert (tmp_path / "told").read_text().startswith("cc-images failed: the run ended unexpectedly")
 
 
 def test_names_that_are_no_text_are_written_all_the_same(cli: Cli, store: Store, tmp_path: Path) -> None:
@@ -328,4 +328,4 @@ def test_names_that_are_no_text_are_written_all_the_same(cli: Cli, store: Store,
 def test_a_command_that_takes_too_long_is_ended_and_not_quoted() -> None:
     wishes = followup.FollowUp(notify="sh -c 'sleep 60; echo s3cret'", patience=0.3)
     (said,) = followup.follow_up(None, {"state": "ok"}, "x", wishes)
-    assert said == "--notify: sh took longer than 0 seconds, and was ended"
+    assert said == "--notify: sh timed out after 0.3 seconds"

@@ -178,7 +178,7 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {checks: {units: {a.service: off}}}", ["A.checks.units.a.service: 'off': unknown; units take only"]),
         ("A: {checks: {units: [a]}}", ["A.checks.units.a: is not a unit's name with its type"]),
         ("A: {checks: {executables: [/bin/x]}}", ["A.checks.executables./bin/x: is not a program's name"]),
-        ("A: {checks: {files: {/x: {absent: yes, mode: 0644}}}}", ["absent: and what else it should be"]),
+        ("A: {checks: {files: {/x: {absent: yes, mode: 0644}}}}", ["absent: contradicts the other expectations"]),
         (
             "A:\n  checks:\n    files:\n      /x: rwx\n      /y: {mode: z, owner: a b}",
             [

@@ -112,7 +112,7 @@ def test_what_cannot_be_is_said_with_file_and_key(home: Path, text: str, words: 
 
 def test_scheduled_means_the_listed_images(home: Path) -> None:
     config = load({"HOME": str(home)}, home)
-    with pytest.raises(UserError, match="nothing says which images are scheduled"):
+    with pytest.raises(UserError, match="no images are scheduled"):
         select(Request(tags=("scheduled",)), config, NOW.date())
     write(home, "scheduled: [b]\n")
     config = load({"HOME": str(home)}, home)

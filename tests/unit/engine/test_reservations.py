@@ -146,7 +146,7 @@ def test_whom_an_idle_run_waits_for_is_said_once(store: Store, runs: list[Run]) 
     for _ in range(3):
         seen(idle, wants=AT_WORK)
         idle.idle()
-    assert said == [f"memory, cores or room are booked by run {runs[0].version}"]
+    assert said == [f"memory, cores or room booked by run {runs[0].version}"]
     seen(idle, AT_WORK)
     seen(idle, wants=AT_WORK)
     idle.idle()

@@ -32,5 +32,5 @@ def test_a_service_on_loopback_wants_the_hosts_network(
 def test_a_host_without_the_program_gives_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "program", lambda: "")
     assert chosen("", {}) is Network.HOST
-    with pytest.raises(CCImagesError, match="this host offers none"):
+    with pytest.raises(CCImagesError, match="which this host does not offer"):
         chosen("private", {})

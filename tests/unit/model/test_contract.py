@@ -38,7 +38,7 @@ def test_what_the_image_shows_is_used_and_what_the_catalogue_says_wins() -> None
 
 def test_sources_that_the_test_lacks_are_said_before_any_boot() -> None:
     facts = {"cloud": {"user": "", "sources": ["OpenStack", "Ec2"]}}
-    assert "its cloud-init takes OpenStack, Ec2 alone" in settled(USUAL, facts)[1][0]
+    assert "its cloud-init takes only OpenStack, Ec2" in settled(USUAL, facts)[1][0]
     found, problems = settled(Contract(source=Source.NONE), facts)
     assert (found.level, problems) == (Level.LOGIN, [])
 

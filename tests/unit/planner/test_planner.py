@@ -175,7 +175,7 @@ def test_arm64_boots_with_uefi_whatever_the_disk_has_for_bios() -> None:
 def test_bare_metal_images_go_to_bare_metal_sites_only() -> None:
     plan = planned(BOTH, candidate(baremetal_only=True), sites=(LOCAL, KVM))
     assert [task.id for task in plan.tasks][3:] == ["push cc-x amd64 to local"]
-    with pytest.raises(UserError, match="none of the images"):
+    with pytest.raises(UserError, match="no site takes any"):
         planned(BOTH, candidate(baremetal_only=True), sites=(KVM,))
 
 

@@ -152,7 +152,7 @@ def test_an_archive_that_cannot_be_removed_fails_no_push(tmp_path: Path, folder:
     site = Kept(Site(name="local", directory=str(folder)), Format.QCOW2)
     outcome = publish(site, publication(tmp_path, b"v2"), Terms(keep=0), stop=threading.Event())
     assert outcome.changed
-    assert "could not be removed: site local: " in outcome.notes[0]
+    assert "cannot be removed: site local: " in outcome.notes[0]
 
 
 def test_a_link_that_a_person_made_is_archived_as_it_is(tmp_path: Path, folder: Path) -> None:

@@ -333,7 +333,7 @@ def test_two_publishers_of_one_folder_wait_for_each_other(tmp_path: Path, folder
 def test_recovery_says_what_it_did(tmp_path: Path, folder: Path) -> None:
     put(site_at(folder), publication(tmp_path, b"old"))
     (folder / ".CC-X.qcow2.staged").write_bytes(b"half")
-    assert recover(site_at(folder), "CC-X") == ["what run ? had uploaded was removed"]
+    assert recover(site_at(folder), "CC-X") == ["removed the upload of run ?"]
     assert recover(site_at(folder), "CC-X") == []
     check_whole(folder, b"old")
 
