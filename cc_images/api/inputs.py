@@ -19,7 +19,7 @@ def inputs_of(request: Request, config: Config, snapshot: Snapshot, offline: boo
     return Inputs(
         sites={site.name: site for site in snapshot.sites},
         clouds={site.name: site.cloud for site in config.sites if site.cloud},
-        layers={key: layer.job for key, layer in snapshot.foundations.items()},
+        layers={key: layer.job for key, layer in snapshot.layer_states.items()},
         upstream=snapshot.upstream,
         details=snapshot.details,
         variables=variables,

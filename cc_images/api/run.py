@@ -45,9 +45,9 @@ def run(
         snapshot = look(request, config, this.store, now=this.now, offline=offline, stop=stop)
         plan = preflight.checked(snapshot.plan(this.version), snapshot.sites, offline)
         books = Books(store=this.store, journal=this.journal, began=this.began)
-        before = books.open(plan, snapshot.candidates)
+        before = books.open(plan, snapshot.image_states)
         if request.build:
-            books.name_in_force(snapshot.candidates)
+            books.name_in_force(snapshot.image_states)
         results |= _executed(plan, request, config, snapshot, this, stop, offline)
         this.complaints += books.close(plan, before, results, stop.is_set())
     return Outcome(

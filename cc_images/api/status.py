@@ -90,5 +90,5 @@ def _explained(
 ) -> dict[tuple[str, Arch], Json]:
     request = Request(tags=tags, arches=(arch,), build=True)
     seen = look(request, config, store, now=now, offline=True)
-    pairs = [(each.image.tag, each.arch) for each in seen.candidates]
+    pairs = [(each.image.tag, each.arch) for each in seen.image_states]
     return dict(zip(pairs, seen.reasons(), strict=True))

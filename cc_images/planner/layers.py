@@ -1,4 +1,4 @@
-"""Groundwork: the tasks before a build that make the layers and twins it needs.
+"""The tasks before a build that make the layers and twins it needs.
 
 Owns which layers and twins have to be made, and in which order. Pure, like `planner.planner`, which calls it.
 """
@@ -36,10 +36,10 @@ def too_old(created: datetime, unsure: str, request: Request, now: datetime) -> 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Groundwork:
+class LayerTasks:
     """The layers that the builds of a plan may start from, by recipe key; `forced` names whose layers are rebuilt."""
 
-    foundations: Mapping[str, LayerState]
+    layer_states: Mapping[str, LayerState]
     forced: Set[tuple[str, Arch]]
     request: Request
     version: str
@@ -59,14 +59,14 @@ class Groundwork:
             if key in self.planned:
                 stack.pop()
                 continue
-            foundation = self.foundations[key]
-            if not (reason := self._reason(foundation)):
+            layer = self.layer_states[key]
+            if not (reason := self._reason(layer)):
                 self.planned[key] = ""
-            elif pending := [each for each in foundation.job.spec.relies_on if each not in self.planned]:
+            elif pending := [each for each in layer.job.spec.relies_on if each not in self.planned]:
                 stack += pending
             else:
-                fetches = [fetch(artifact) for artifact in foundation.job.spec.artifacts.values()]
-                tasks += [*fetches, self._task(foundation.job, reason, fetches)]
+                fetches = [fetch(artifact) for artifact in layer.job.spec.artifacts.values()]
+                tasks += [*fetches, self._task(layer.job, reason, fetches)]
                 self.planned[key] = tasks[-1].id
         return tasks
 
@@ -82,13 +82,13 @@ class Groundwork:
             needs=tuple(dict.fromkeys((*self.needed(layer), *(each.id for each in fetches)))),
         )
 
-    def _reason(self, foundation: LayerState) -> str:
+    def _reason(self, layer: LayerState) -> str:
         """Return why a layer has to be made; empty when a stored one serves."""
-        if self._is_forced(foundation.job):
+        if self._is_forced(layer.job):
             return "forced"
-        if foundation.match is None:
-            return foundation.changed
-        old = too_old(foundation.match.created, foundation.unsure, self.request, self.now)
+        if layer.match is None:
+            return layer.changed
+        old = too_old(layer.match.created, layer.unsure, self.request, self.now)
         return f"the stored one {old}" if old else ""
 
     def _is_forced(self, layer: LayerJob) -> bool:

@@ -16,7 +16,7 @@ from cc_images.errors import UserError
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
-from cc_images.planner.layers import Groundwork, LayerState, fetch, too_old
+from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
 from cc_images.sites.targets import _properties, formats_for
 
 
@@ -48,47 +48,46 @@ class ImageState:
 
 def make_plan(
     request: Request,
-    candidates: Sequence[ImageState],
+    image_states: Sequence[ImageState],
     sites: Sequence[Site],
     *,
     version: str,
     now: datetime,
-    foundations: Mapping[str, LayerState] = MappingProxyType({}),
+    layer_states: Mapping[str, LayerState] = MappingProxyType({}),
     passes: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Return the graph of tasks that fulfils the request; what is built gets `version`.
 
-    `candidates` has parents before children. `foundations` has every layer that one of them may start from, by recipe
-    key. A layer is made only when something that will be built needs it; it is forced only when its own image is among
-    the candidates. `passes` has the test keys of files that passed a boot test, by digest. Raises UserError when a
-    push was asked for and no site takes any of the images.
+    `image_states` has parents before children. `layer_states` has each layer that one of them may start from, by recipe
+    key; the plan makes a layer only when a build needs it, and forces it only with its own image. `passes` has the test
+    keys of files that passed a boot test, by digest.
+
+    Raises UserError when the request pushes and no site takes any of the images.
     """
     tasks: dict[str, Task] = {}
     made: dict[tuple[str, Arch], str] = {}
-    forced = {(each.image.tag, each.arch) for each in candidates} if request.force and request.build else set()
-    ground = Groundwork(foundations=foundations, forced=forced, request=request, version=version, now=now)
-    for candidate in candidates:
-        image, arch = candidate.image, candidate.arch
+    forced = {(each.image.tag, each.arch) for each in image_states} if request.force and request.build else set()
+    layer_tasks = LayerTasks(layer_states=layer_states, forced=forced, request=request, version=version, now=now)
+    for state in image_states:
+        image, arch = state.image, state.arch
         pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image, arch)]
         wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
-        stored, reason = _stored(request, candidate, now)
+        stored, reason = _stored(request, state, now)
         if stored is None:
             replaces = request.force and request.build
-            layers = ground.layers(candidate.job)
-            steps = [*layers, *_build(candidate, made, ground.needed(candidate.job), wanted, version, reason, replaces)]
+            layers = layer_tasks.layers(state.job)
+            steps = [*layers, *_build(state, made, layer_tasks.needed(state.job), wanted, version, reason, replaces)]
             made[image.tag, arch] = steps[-1].id
         else:
-            steps = [_cached(candidate, reason)] if request.build else []
-            steps += _complete(candidate, stored, wanted)
+            steps = [_cached(state, reason)] if request.build else []
+            steps += _complete(state, stored, wanted)
         needs = tuple(task.id for task in steps if isinstance(task.job, ConvertJob))
         if pushes and request.boot_test:
-            boot = _boot(candidate, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
+            boot = _boot(state, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
             steps.append(boot)
             needs = (boot.id,)
         insist = request.force or bool(request.version)
-        steps += [
-            _push(candidate, site, out, stored.version if stored else version, needs, insist) for site, out in pushes
-        ]
+        steps += [_push(state, site, out, stored.version if stored else version, needs, insist) for site, out in pushes]
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
     if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
@@ -99,31 +98,31 @@ def make_plan(
     return Plan(version=version, tasks=tuple(tasks.values()))
 
 
-def _stored(request: Request, candidate: ImageState, now: datetime) -> tuple[Build | None, str]:
+def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build | None, str]:
     """Return the stored build that serves the request, or None and why one must be made."""
-    newest, match = candidate.newest, candidate.match
+    newest, match = state.newest, state.match
     if not request.build:
         return newest, "never built" if newest is None else ""
     if request.force:
         return None, "forced"
     if match is None:
-        return None, _what_changed(candidate)
-    if old := too_old(match.created, candidate.unsure, request, now):
+        return None, _what_changed(state)
+    if old := too_old(match.created, state.unsure, request, now):
         return None, f"version {match.version} {old}"
-    quiet = f"; {candidate.quiet}" if candidate.quiet else ""
+    quiet = f"; {state.quiet}" if state.quiet else ""
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
 
 
-def _what_changed(candidate: ImageState) -> str:
-    if candidate.newest is None:
+def _what_changed(state: ImageState) -> str:
+    if state.newest is None:
         return "never built"
-    shown = ", ".join(candidate.changed[:3])
-    more = f" and {len(candidate.changed) - 3} more" if len(candidate.changed) > 3 else ""
-    return f"changed since {candidate.newest.version}: {shown}{more}"
+    shown = ", ".join(state.changed[:3])
+    more = f" and {len(state.changed) - 3} more" if len(state.changed) > 3 else ""
+    return f"changed since {state.newest.version}: {shown}{more}"
 
 
 def _build(
-    candidate: ImageState,
+    state: ImageState,
     made: Mapping[tuple[str, Arch], str],
     layers: Sequence[str],
     wanted: tuple[Format, ...],
@@ -136,12 +135,12 @@ def _build(
     The parent whose tree it starts from is made by one of the tasks `layers`, if it must be. The other parents only
     come first: that they fail is no reason not to build it.
     """
-    image, arch, job = candidate.image, candidate.arch, candidate.job
+    image, arch, job = state.image, state.arch, state.job
     fetches = [fetch(artifact) for artifact in job.spec.artifacts.values()]
-    come_first = image.depends[1:] if candidate.on_parent else image.depends
+    come_first = image.depends[1:] if state.on_parent else image.depends
     parents = tuple(made[parent, arch] for parent in come_first if (parent, arch) in made)
     build = Task(
-        id=f"build {candidate.label}",
+        id=f"build {state.label}",
         job=replace(job, version=version, force=replaces),
         reason=reason,
         needs=tuple(dict.fromkeys([*(task.id for task in fetches), *layers])),
@@ -157,39 +156,39 @@ def _build(
         replaces=replaces,
     )
     made_of = f"raw to {', '.join(wanted)}"
-    return [*fetches, build, Task(id=f"convert {candidate.label}", job=convert, reason=made_of, needs=(build.id,))]
+    return [*fetches, build, Task(id=f"convert {state.label}", job=convert, reason=made_of, needs=(build.id,))]
 
 
-def _cached(candidate: ImageState, reason: str) -> Task:
-    return Task(id=f"build {candidate.label}", job=candidate.job, reason=reason, cached=True)
+def _cached(state: ImageState, reason: str) -> Task:
+    return Task(id=f"build {state.label}", job=state.job, reason=reason, cached=True)
 
 
-def _complete(candidate: ImageState, stored: Build, wanted: tuple[Format, ...]) -> list[Task]:
+def _complete(state: ImageState, stored: Build, wanted: tuple[Format, ...]) -> list[Task]:
     """Return the conversion that a stored build lacks, if any."""
     missing = tuple(out for out in wanted if out not in stored.outputs)
     if not missing:
         return []
     job = ConvertJob(
-        name=candidate.image.name,
-        published_name=candidate.image.published_name(candidate.arch),
-        tag=candidate.image.tag,
-        arch=candidate.arch,
+        name=state.image.name,
+        published_name=state.image.published_name(state.arch),
+        tag=state.image.tag,
+        arch=state.arch,
         version=stored.version,
         formats=missing,
     )
     reason = f"version {stored.version} lacks {', '.join(missing)}"
-    return [Task(id=f"convert {candidate.label}", job=job, reason=reason)]
+    return [Task(id=f"convert {state.label}", job=job, reason=reason)]
 
 
 def _boot(
-    candidate: ImageState,
+    state: ImageState,
     stored: Build | None,
     formats: tuple[Format, ...],
     version: str,
     needs: tuple[str, ...],
     passes: Mapping[str, str],
 ) -> Task:
-    image, arch = candidate.image, candidate.arch
+    image, arch = state.image, state.arch
     job = boot_job(image, arch, stored.version if stored else version, formats)
     outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
     passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.test_key for each in outputs)
@@ -198,7 +197,7 @@ def _boot(
     sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
     reason = f"{' and '.join(job.firmware)}, {sought} and hygiene"
     return Task(
-        id=f"boot {candidate.label}",
+        id=f"boot {state.label}",
         job=job,
         reason="these bytes have passed" if passed else reason,
         needs=needs,
@@ -206,11 +205,11 @@ def _boot(
     )
 
 
-def _push(candidate: ImageState, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
-    image, arch = candidate.image, candidate.arch
+def _push(state: ImageState, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
+    image, arch = state.image, state.arch
     several = len(formats_for(site, image, arch)) > 1
     return Task(
-        id=f"push {candidate.label} to {site.name}" + (f" as {out}" if several else ""),
+        id=f"push {state.label} to {site.name}" + (f" as {out}" if several else ""),
         job=PushJob(
             name=image.published_name(arch),
             tag=image.tag,

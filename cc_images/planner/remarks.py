@@ -14,10 +14,10 @@ def untested(request: Request) -> list[str]:
     return [UNTESTED] if request.push and not request.boot_test else []
 
 
-def damaged(candidates: Iterable[ImageState], store: Store) -> list[str]:
+def damaged(image_states: Iterable[ImageState], store: Store) -> list[str]:
     """Say which newest builds are passed over because their files are missing or damaged."""
     told: list[str] = []
-    for each in candidates:
+    for each in image_states:
         newest = store.recorded(each.image.tag, each.arch)
         if newest and store.build(each.image.tag, each.arch, newest) is None:  # else it is only not in force
             whole = f"{each.newest.version} is the newest intact version" if each.newest else "there is no other"

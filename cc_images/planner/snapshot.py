@@ -36,8 +36,8 @@ class Snapshot:
     """The world as it was read for a request at the time `now`."""
 
     request: Request
-    candidates: tuple[ImageState, ...]
-    foundations: Mapping[str, LayerState]
+    image_states: tuple[ImageState, ...]
+    layer_states: Mapping[str, LayerState]
     sites: tuple[Site, ...]
     notes: tuple[str, ...]
     now: datetime
@@ -53,7 +53,7 @@ class Snapshot:
     def reasons(self) -> list[Json]:
         """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
         found: list[Json] = []
-        for each in self.candidates:
+        for each in self.image_states:
             old = too_old(each.match.created, each.unsure, self.request, self.now) if each.match else ""
             found.append(
                 {
@@ -71,11 +71,11 @@ class Snapshot:
         """Return the plan that follows, for builds that get `version`."""
         plan = make_plan(
             self.request,
-            self.candidates,
+            self.image_states,
             self.sites,
             version=version,
             now=self.now,
-            foundations=self.foundations,
+            layer_states=self.layer_states,
             passes=self.passes,
         )
         return replace(plan, notes=self.notes, left_out=self.left_out)
@@ -107,16 +107,16 @@ def look(
         resolver = images.resolver(config, store, host, fetch=False)
         stored = [_to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
-            candidates, unclaimed = _of_stored(chosen, stored, resolver)
-            told = [*unclaimed, *remarks.untested(request), *remarks.damaged(candidates, store)]
+            image_states, unclaimed = _of_stored(chosen, stored, resolver)
+            told = [*unclaimed, *remarks.untested(request), *remarks.damaged(image_states, store)]
             return Snapshot(
                 request=request,
-                candidates=candidates,
-                foundations={},
+                image_states=image_states,
+                layer_states={},
                 sites=sites_of(request, config),
                 notes=(*config.notes, *notes, *told),
                 now=now,
-                passes=_passes(candidates, store),
+                passes=_passes(image_states, store),
             )
     resolver = images.resolver(config, store, host, fetch=True, offline=offline, stop=stop)
     resolved, left_out = _resolved(resolver, chosen, request.tags)
@@ -126,18 +126,18 @@ def look(
     world = _world(store, (each for _, _, each in resolved), layers.values())
     world.ask(offline, stop)
     recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
-    candidates = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
-    told = [*remarks.untested(request), *resolver.remarks(resolved, world), *remarks.damaged(candidates, store)]
+    image_states = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
+    told = [*remarks.untested(request), *resolver.remarks(resolved, world), *remarks.damaged(image_states, store)]
     resolver.close()
     return Snapshot(
         request=request,
-        candidates=candidates,
-        foundations={key: _layer_state(layer, world) for key, layer in layers.items()},
+        image_states=image_states,
+        layer_states={key: _layer_state(layer, world) for key, layer in layers.items()},
         sites=sites_of(request, config),
         notes=(*config.notes, *notes, *told, *world.notes()),
         now=now,
         left_out=left_out,
-        passes=_passes(candidates, store),
+        passes=_passes(image_states, store),
         upstream=world.state,
         details=lambda recipe_key: resolver.details(recipes[recipe_key]),
     )
@@ -231,8 +231,8 @@ def _problem(message: str, images: Sequence[str]) -> str:
     return f"{', '.join(images[:LISTED])}{f' and {more} more' if more > 0 else ''}: {message}"
 
 
-def _passes(candidates: Iterable[ImageState], store: Store) -> dict[str, str]:
-    builds = [build for each in candidates for build in (each.match, each.newest) if build is not None]
+def _passes(image_states: Iterable[ImageState], store: Store) -> dict[str, str]:
+    builds = [build for each in image_states for build in (each.match, each.newest) if build is not None]
     return store.passes({output.digest for build in builds for output in build.outputs.values()})
 
 

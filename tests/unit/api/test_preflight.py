@@ -17,7 +17,7 @@ from cc_images.model.catalog import Site
 from cc_images.model.plan import BuildJob, Plan, Request
 from tests.conftest import write_files
 from tests.support.jobs import build_job
-from tests.unit.planner.test_planner import BOTH, candidate, planned
+from tests.unit.planner.test_planner import BOTH, planned, state
 
 GOOD = Site(name="good", directory="/nonexistent/d", is_baremetal=True)
 WRONG = Site(name="wrong", cloud="nowhere", is_baremetal=True)
@@ -57,7 +57,7 @@ asked: list[str] = []
 
 
 def plan(*sites: Site) -> Plan:
-    return planned(BOTH, candidate(), candidate("CC-Y"), sites=sites)
+    return planned(BOTH, state(), state("CC-Y"), sites=sites)
 
 
 def test_no_usable_site_is_said_before_a_build() -> None:

@@ -93,8 +93,8 @@ class Project:
 
     def specs(self) -> dict[str, DibSpec]:
         seen = self.look()
-        jobs: dict[str, BuildJob] = {each.label: each.job for each in seen.candidates}
-        jobs |= {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.foundations.values()}
+        jobs: dict[str, BuildJob] = {each.label: each.job for each in seen.image_states}
+        jobs |= {f"layer {each.job.tag} {each.job.arch}": each.job for each in seen.layer_states.values()}
         return {name: job.spec for name, job in jobs.items() if isinstance(job.spec, DibSpec)}
 
     def keys(self) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Project:
     def build(self, now: datetime = NOW) -> Build:
         """Record a build of the present inputs, and point the names to what serves, as each run with -b does."""
         seen = self.look(build=True)
-        job = seen.candidates[0].job
+        job = seen.image_states[0].job
         run = self.store.start_run(now)
         staged = self.store.root / "staged"
         staged.write_text(run.version)

@@ -30,9 +30,7 @@ def built(version: str = "20261120T120000Z", *formats: Format) -> Build:
     )
 
 
-def candidate(
-    name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object
-) -> ImageState:
+def state(name: str = "CC-X", match: Build | None = None, newest: Build | None = None, **image: object) -> ImageState:
     made = replace(Image(name=name), **image)  # type: ignore[arg-type]
     job = build_job(
         name=name, tag=made.tag, recipe_key="a" * 64, content=(made.tag,), disk=made.disk,
@@ -41,8 +39,8 @@ def candidate(
     return ImageState(image=made, arch=Arch.AMD64, job=job, match=match, newest=newest or match)
 
 
-def planned(request: Request, *candidates: ImageState, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
-    return make_plan(request, candidates, sites, version="v1", now=NOW)
+def planned(request: Request, *image_states: ImageState, sites: tuple[Site, ...] = (LOCAL,)) -> Plan:
+    return make_plan(request, image_states, sites, version="v1", now=NOW)
 
 
 def shape(plan: Plan) -> list[tuple[str, bool, tuple[str, ...]]]:
@@ -56,7 +54,7 @@ FORCE = Request(tags=("cc-x",), build=True, push=True, force=True)
 
 
 def test_what_was_never_built_is_built_converted_and_pushed() -> None:
-    plan = planned(BOTH, candidate())
+    plan = planned(BOTH, state())
     assert shape(plan) == [
         ("build cc-x amd64", False, ()),
         ("convert cc-x amd64", False, ("build cc-x amd64",)),
@@ -68,7 +66,7 @@ def test_what_was_never_built_is_built_converted_and_pushed() -> None:
 
 
 def test_an_unchanged_key_is_cached_and_its_version_pushed() -> None:
-    plan = planned(BOTH, candidate(match=built()))
+    plan = planned(BOTH, state(match=built()))
     assert shape(plan) == [
         ("build cc-x amd64", True, ()),
         ("boot cc-x amd64", False, ()),
@@ -78,30 +76,30 @@ def test_an_unchanged_key_is_cached_and_its_version_pushed() -> None:
 
 
 def test_a_changed_key_builds_and_says_what_changed() -> None:
-    changed = replace(candidate(newest=built()), changed=("packages +vim", "a", "b", "c"))
+    changed = replace(state(newest=built()), changed=("packages +vim", "a", "b", "c"))
     assert planned(BUILD, changed).tasks[0].reason == "changed since 20261120T120000Z: packages +vim, a, b and 1 more"
 
 
 def test_an_old_build_is_not_trusted_for_ever_when_nobody_can_say_whether_upstream_moved() -> None:
     old = built(f"{NOW - timedelta(days=8):%Y%m%dT%H%M%SZ}")
-    blind = replace(candidate(match=old), unsure="its mirror is down")
+    blind = replace(state(match=old), unsure="its mirror is down")
     plan = planned(BUILD, blind)
     assert not plan.tasks[0].cached
     assert plan.tasks[0].reason == (
         "version 20261113T120000Z is 8 days old, more than --max-age 7, and its mirror is down"
     )
     assert planned(replace(BUILD, max_age=9), blind).tasks[0].cached
-    assert planned(BUILD, candidate(match=old)).tasks[0].cached, "upstream was asked, and has not moved"
+    assert planned(BUILD, state(match=old)).tasks[0].cached, "upstream was asked, and has not moved"
 
 
 def test_force_builds_in_spite_of_the_cache_and_replaces() -> None:
-    plan = planned(FORCE, candidate(match=built()))
+    plan = planned(FORCE, state(match=built()))
     assert plan.tasks[0].reason == "forced"
     assert plan.tasks[1].job.replaces  # type: ignore[union-attr]
 
 
 def test_push_alone_takes_the_newest_whatever_its_key() -> None:
-    plan = planned(PUSH, candidate(newest=built()))
+    plan = planned(PUSH, state(newest=built()))
     assert shape(plan) == [
         ("boot cc-x amd64", False, ()),
         ("push cc-x amd64 to local", False, ("boot cc-x amd64",)),
@@ -109,7 +107,7 @@ def test_push_alone_takes_the_newest_whatever_its_key() -> None:
 
 
 def test_push_alone_builds_what_is_missing() -> None:
-    assert [task.id for task in planned(PUSH, candidate()).tasks] == [
+    assert [task.id for task in planned(PUSH, state()).tasks] == [
         "build cc-x amd64",
         "convert cc-x amd64",
         "boot cc-x amd64",
@@ -118,7 +116,7 @@ def test_push_alone_builds_what_is_missing() -> None:
 
 
 def test_a_format_that_a_site_wants_is_made_from_what_is_stored() -> None:
-    plan = planned(BOTH, candidate(match=built()), sites=(LOCAL, KVM))
+    plan = planned(BOTH, state(match=built()), sites=(LOCAL, KVM))
     assert shape(plan) == [
         ("build cc-x amd64", True, ()),
         ("convert cc-x amd64", False, ()),
@@ -131,7 +129,7 @@ def test_a_format_that_a_site_wants_is_made_from_what_is_stored() -> None:
 
 
 def test_a_pass_counts_for_the_same_bytes_and_the_same_checks_only() -> None:
-    image = candidate(newest=built())
+    image = state(newest=built())
 
     def boots(image: ImageState, passes: dict[str, str]) -> bool:
         plan = make_plan(PUSH, [image], (LOCAL,), version="v1", now=NOW, passes=passes)
@@ -149,7 +147,7 @@ def test_a_pass_counts_for_the_same_bytes_and_the_same_checks_only() -> None:
 
 
 def test_every_format_that_is_pushed_must_have_passed() -> None:
-    both = candidate(newest=built("20261120T120000Z", Format.QCOW2, Format.RAW))
+    both = state(newest=built("20261120T120000Z", Format.QCOW2, Format.RAW))
     other = replace(both.newest.outputs[Format.RAW], digest="r")  # type: ignore[union-attr]
     newest = replace(both.newest, outputs={**both.newest.outputs, Format.RAW: other})  # type: ignore[union-attr, type-var]
     both = replace(both, newest=newest)
@@ -161,7 +159,7 @@ def test_every_format_that_is_pushed_must_have_passed() -> None:
 
 
 def test_without_the_boot_test_a_push_waits_for_the_file_alone() -> None:
-    plan = planned(replace(BOTH, boot_test=False), candidate())
+    plan = planned(replace(BOTH, boot_test=False), state())
     assert shape(plan)[-1] == ("push cc-x amd64 to local", False, ("convert cc-x amd64",))
     assert not any(isinstance(task.job, BootJob) for task in plan.tasks)
 
@@ -173,26 +171,24 @@ def test_arm64_boots_with_uefi_whatever_the_disk_has_for_bios() -> None:
 
 
 def test_bare_metal_images_go_to_bare_metal_sites_only() -> None:
-    plan = planned(BOTH, candidate(baremetal_only=True), sites=(LOCAL, KVM))
+    plan = planned(BOTH, state(baremetal_only=True), sites=(LOCAL, KVM))
     assert [task.id for task in plan.tasks][3:] == ["push cc-x amd64 to local"]
     with pytest.raises(UserError, match="no site takes any"):
-        planned(BOTH, candidate(baremetal_only=True), sites=(KVM,))
+        planned(BOTH, state(baremetal_only=True), sites=(KVM,))
 
 
 def test_arm64_goes_to_bare_metal_unless_a_site_says_otherwise() -> None:
-    arm64 = replace(candidate(arches=(Arch.ARM64,)), arch=Arch.ARM64)
+    arm64 = replace(state(arches=(Arch.ARM64,)), arch=Arch.ARM64)
     taking = Site(name="virtual", directory="/v", arches=(Arch.ARM64,))
     plan = planned(BOTH, arm64, sites=(LOCAL, KVM, taking))
     assert [task.id for task in plan.tasks][3:] == ["push cc-x arm64 to local", "push cc-x arm64 to virtual"]
-    assert [task.id for task in planned(BOTH, candidate(), sites=(LOCAL, taking)).tasks][3:] == [
-        "push cc-x amd64 to local"
-    ]
+    assert [task.id for task in planned(BOTH, state(), sites=(LOCAL, taking)).tasks][3:] == ["push cc-x amd64 to local"]
 
 
 def test_children_wait_for_parents_and_share_artifacts() -> None:
     artifact = Download(url="https://x.invalid/tool.run?signature=1")
-    parent = candidate("P", artifacts={"A": artifact})
-    child = candidate("C", depends=("p",), artifacts={"A": artifact})
+    parent = state("P", artifacts={"A": artifact})
+    child = state("C", depends=("p",), artifacts={"A": artifact})
     plan = planned(BUILD, parent, child)
     fetch = f"fetch tool.run {artifact.identity}"
     assert shape(plan) == [
@@ -209,7 +205,7 @@ def test_children_wait_for_parents_and_share_artifacts() -> None:
 
 
 def test_published_properties() -> None:
-    image = candidate(provenance={"distro": "debian", "release": "bookworm"}, properties={"os_type": "linux"})
+    image = state(provenance={"distro": "debian", "release": "bookworm"}, properties={"os_type": "linux"})
     site = replace(LOCAL, properties={"os_type": "other"})
     job = planned(BOTH, image, sites=(site,)).tasks[-1].job
     assert job.properties == {  # type: ignore[union-attr]
@@ -224,14 +220,14 @@ def test_published_properties() -> None:
 
 def test_a_plan_as_json_has_no_secret() -> None:
     secret = Download(url="https://user:geheim@x.invalid/a.run?signature=geheim")
-    plan = planned(BOTH, candidate(artifacts={"DIB_A": secret}))
+    plan = planned(BOTH, state(artifacts={"DIB_A": secret}))
     assert plan.tasks[0].id == f"fetch a.run {secret.identity}"
     assert "geheim" not in json.dumps(plan.as_json(), default=str)
 
 
 def test_one_address_with_two_digests_is_fetched_twice() -> None:
     url = "https://x.invalid/a.run"
-    one = candidate("A", artifacts={"X": Download(url=url, sha256="1" * 64)})
-    two = candidate("B", artifacts={"X": Download(url=url)})
+    one = state("A", artifacts={"X": Download(url=url, sha256="1" * 64)})
+    two = state("B", artifacts={"X": Download(url=url)})
     fetches = [task for task in planned(BUILD, one, two).tasks if task.id.startswith("fetch")]
     assert len(fetches) == 2

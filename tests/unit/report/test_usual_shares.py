@@ -5,9 +5,9 @@ from __future__ import annotations
 from cc_images.report.running import Running
 from cc_images.report.usual_shares import BOOT, BUILD, LAYER, done, weight
 from tests.support.jobs import layer_job, twins_job
-from tests.unit.planner.test_planner import BOTH, candidate, planned
+from tests.unit.planner.test_planner import BOTH, planned, state
 
-FETCHED = {task.id.partition(" ")[0]: task.job for task in planned(BOTH, candidate()).tasks}
+FETCHED = {task.id.partition(" ")[0]: task.job for task in planned(BOTH, state()).tasks}
 
 
 def test_shares_grow_with_what_dib_does() -> None:
