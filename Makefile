@@ -74,6 +74,7 @@ sites: setup  ## run a Keystone and two Glances on loopback for trying out, unti
 bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
+	PYTHONPATH=. $(BIN)/python -W ignore -m bench.scale
 	PYTHONPATH=. $(BIN)/python -m bench.cache
 	PYTHONPATH=. $(BIN)/python -m bench.boot
 	PYTHONPATH=. $(BIN)/python -m bench.arm64

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 ROUNDS = 40
-GOAL = 5.0
+GOAL = 3.5
 
 
 def cpu(command: list[str]) -> float:

@@ -20,7 +20,7 @@ from pathlib import Path
 from cc_images import clock
 from cc_images.api import removal, status
 from cc_images.api.inventory import inventory
-from cc_images.api.page import _write, page_path, write_page
+from cc_images.api.page import page_path, write_file, write_page
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import environment
@@ -74,7 +74,7 @@ def follow_up(
             )
         steps["cannot rotate old runs"] = lambda: removal.rotate(store, clock.now())
     if (file := wishes.metrics) is not None and not left:
-        steps[f"cannot write metrics to {file}"] = lambda: _write(file, metrics.text(_measured(config, told)))
+        steps[f"cannot write metrics to {file}"] = lambda: write_file(file, metrics.text(_measured(config, told)))
     if wishes.notify:
         steps["--notify"] = lambda: _tell(wishes, told, words, config.store if config else None, stop)
     complaints: list[str] = []

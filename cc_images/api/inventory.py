@@ -92,10 +92,10 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    return items + _indices(store) + _elements(store) + _loose(store, using) + _half_written(store) + _runs(store)
+    return items + _indices(store) + _elements(store) + _loose(store, using) + half_written(store) + run_folders(store)
 
 
-def _half_written(store: Store) -> list[Item]:
+def half_written(store: Store) -> list[Item]:
     """Return half-written files of killed runs: a living run needs only a moment for one."""
     places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/", "indices/")
     items: list[Item] = []
@@ -106,7 +106,7 @@ def _half_written(store: Store) -> list[Item]:
     return items
 
 
-def _runs(store: Store) -> list[Item]:
+def run_folders(store: Store) -> list[Item]:
     """Return what runs have left to be read, the newest first."""
     places = [*(store.root / "logs").glob("2*"), *(store.root / "runs").glob("2*")]
     runs = sorted({path.name.removesuffix(".json").removesuffix(".html") for path in places}, reverse=True)

@@ -18,11 +18,11 @@ def page_path(root: Path, run: str) -> Path:
 def write_page(root: Path, told: Json) -> Path:
     """Write the report of a run and return where it is."""
     path = page_path(root, told["run"])
-    _write(path, html.page(told))
+    write_file(path, html.page(told))
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file in one step, readable for all users."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from cc_images.api.inventory import Serving, _half_written, _runs, inventory
+from cc_images.api.inventory import Serving, half_written, inventory, run_folders
 from cc_images.host.files import clear_errors
 from cc_images.model.builds import moment
 from cc_images.model.status import Holding
@@ -44,9 +44,9 @@ def rotate(store: Store, now: datetime) -> list[str]:
     """Remove what old runs have left to be read: journals, reports, logs. Return their names."""
     gone: list[str] = []
     with clear_errors(store.root):
-        for item in _half_written(store):
+        for item in half_written(store):
             item.remove()
-        for item in _runs(store):
+        for item in run_folders(store):
             run = item.holding
             with suppress(ValueError):
                 if not run.in_use and outworn(run.rank, now - moment(run.version)):

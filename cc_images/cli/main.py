@@ -13,10 +13,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
 
 from cc_images.cli.parser import ALIASES, DESCRIPTIONS, EXAMPLES, EXIT_INPUT, VERBS, parser
+
+TYPE_CHECKING = False  # see `cli.parser`
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     argv = sys.argv[1:] if argv is None else argv
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by our parent process; it stays open as long as we live
-            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # nothing is at stake before a run takes over; an exception amid an import could leave its lock held for ever
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(EXIT_INTERRUPTED))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 
 
-class _Sites(argparse.Action):
+class SitesAction(argparse.Action):
     """Take one more site; the first takes the place of those that are set by default."""
 
     def __call__(
@@ -17,7 +16,7 @@ class _Sites(argparse.Action):
         setattr(namespace, self.dest, [*([] if before is parser.get_default(self.dest) else before), str(values)])
 
 
-class _Version(argparse.Action):
+class VersionAction(argparse.Action):
     """Take a version to push; without one print what this cc-images is."""
 
     def __call__(
@@ -35,6 +34,8 @@ class _Version(argparse.Action):
 
 def _commit() -> str:
     """Return the commit of a checkout that this is, for --version; empty for an installed package."""
+    from pathlib import Path
+
     root = Path(__file__).parent.parent.parent
     if not (root / ".git").exists():
         return ""
@@ -48,26 +49,30 @@ def _commit() -> str:
     return f" ({said.stdout.strip()})" if said.returncode == 0 and said.stdout.strip() else ""
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Read a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
-def _at_least_zero(text: str) -> int:
+def at_least_zero(text: str) -> int:
+    """Read a whole number of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
-def _size(text: str) -> int:
+def size(text: str) -> int:
+    """Read a size such as 50G; return it in bytes, with powers of 1024."""
     found = re.fullmatch(r"(\d+)([KMGT]?)(I?B)?", text.upper())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
 
 
-def _arches(text: str) -> tuple[str, ...]:
+def arches(text: str) -> tuple[str, ...]:
+    """Read architectures with commas between them."""
     from cc_images.model.catalog import Arch  # not for --help
 
     known = tuple(Arch)

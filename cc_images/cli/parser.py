@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
-from cc_images.cli.option_types import _arches, _at_least_one, _at_least_zero, _Sites, _size, _Version
+from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
+
+TYPE_CHECKING = False  # `typing`, like `pathlib`, would cost --help a tenth
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EXIT_INPUT = 2
 
@@ -68,6 +71,28 @@ because another run is at work on these images (--if-busy leave); 130 interrupte
 """
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, which is asked once: argparse asks for each argument, and imports shutil for it."""
+
+    columns = 0
+
+    def __init__(self, prog: str) -> None:
+        if not Formatter.columns:
+            Formatter.columns = _columns()
+        super().__init__(prog, width=Formatter.columns - 2)
+
+
+def _columns() -> int:
+    """Return the columns of the terminal, by COLUMNS where it is set; 80 where there is none."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line."""
 
@@ -83,7 +108,7 @@ def parser(verb: str) -> Parser:
         prog=f"cc-images {verb}".strip(),
         description=DESCRIPTIONS[verb],
         epilog=None if verb else EPILOG.format(verbs=listed),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
         allow_abbrev=False,  # a word that is no option yet must not change its meaning later
     )
     if verb == "completion":
@@ -140,7 +165,7 @@ def _plan(made: Parser) -> None:
     _site(made, "this site only (default: all)")
     _world(made)
     made.add_argument(
-        "--version", action=_Version, nargs="?", metavar="VERSION", default="",
+        "--version", action=VersionAction, nargs="?", metavar="VERSION", default="",
         help="push this stored version, not the one that serves the present inputs; alone: print that of cc-images",
     )  # fmt: skip
     made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
@@ -151,7 +176,7 @@ def _plan(made: Parser) -> None:
         "publish the stored build over changes that somebody made on a site by hand",
     )  # fmt: skip
     made.add_argument(
-        "-t", "--tasks", type=_at_least_one, default=1, metavar="N",
+        "-t", "--tasks", type=at_least_one, default=1, metavar="N",
         help="builds in parallel (default 1), limited by the memory and disk space that earlier runs took",
     )  # fmt: skip
     made.add_argument("-k", "--keep-going", action="store_true", help="after a failure run all that can run (default)")
@@ -172,10 +197,10 @@ def _unwatched(made: Parser) -> None:
         "when it is over; or do nothing and exit with code 4",
     )  # fmt: skip
     made.add_argument(
-        "--max-size", type=_size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
+        "--max-size", type=size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
     )
     made.add_argument(
-        "--keep", type=_at_least_one, default=3, metavar="N", help="builds of each image to keep then (default 3)"
+        "--keep", type=at_least_one, default=3, metavar="N", help="builds of each image to keep then (default 3)"
     )
     made.add_argument(
         "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
@@ -221,9 +246,9 @@ def _boot(made: Parser) -> None:
 
 def _prune(made: Parser) -> None:
     made.add_argument(
-        "--keep", type=_at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
+        "--keep", type=at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
     )
-    made.add_argument("--max-size", type=_size, metavar="SIZE", help="size to prune the store to, such as 50G")
+    made.add_argument("--max-size", type=size, metavar="SIZE", help="size to prune the store to, such as 50G")
     made.add_argument("--dry-run", action="store_true", help="show what would be removed")
 
 
@@ -258,11 +283,11 @@ def _tags(made: Parser, count: str) -> None:
 
 
 def _site(made: Parser, what: str) -> None:
-    made.add_argument("-s", "--site", action=_Sites, default=[], metavar="SITE", help=what)
+    made.add_argument("-s", "--site", action=SitesAction, default=[], metavar="SITE", help=what)
 
 
 def _arch(made: Parser, what: str) -> None:
-    made.add_argument("-a", "--architecture", type=_arches, default=(), metavar="ARCH", help=what)
+    made.add_argument("-a", "--architecture", type=arches, default=(), metavar="ARCH", help=what)
 
 
 def _world(made: Parser) -> None:
@@ -270,6 +295,6 @@ def _world(made: Parser) -> None:
     _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
     made.add_argument("--offline", action="store_true", help="use element sources and upstream as last seen")
     made.add_argument(
-        "--max-age", type=_at_least_zero, default=7, metavar="DAYS",
+        "--max-age", type=at_least_zero, default=7, metavar="DAYS",
         help="rebuild older builds when upstream cannot be asked (default 7)",
     )  # fmt: skip

@@ -36,7 +36,8 @@ _AS = re.compile(r"(path|url)\Z")
 _URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
 
 
-def _contract(section: Section) -> Contract:
+def contract_of(section: Section) -> Contract:
+    """Read the section `boot` of an image. Raises UserError, as `artifact_of` does."""
     said = Contract(
         user=section.text("user", USER_NAME, "a user's name"),
         console=section.text("console", _CONSOLE, "ttyS0 to ttyS3, ttyAMA0 or none"),
@@ -52,7 +53,7 @@ def usual_firmware(disk: Sequence[str]) -> set[Firmware]:
     return {Firmware.BIOS, Firmware.UEFI} if any("efi" in element for element in disk) else {Firmware.BIOS}
 
 
-def _firmware(image: Image) -> tuple[Firmware, ...]:
+def firmware_of(image: Image) -> tuple[Firmware, ...]:
     """Return the firmware that an image's disk starts with.
 
     Unless the catalogue says it: dib's EFI layouts have a boot loader for BIOS too, its others for BIOS alone. What the
@@ -89,7 +90,8 @@ def check_properties(section: Section, properties: Mapping[str, str]) -> None:
             section.problem(f"properties.{name}", wrong)
 
 
-def _artifact(section: Section) -> Download:
+def artifact_of(section: Section) -> Download:
+    """Read one entry of `artifacts`."""
     form = section.text("as", _AS, "path or url")
     artifact = Download(
         url=section.text(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config.image_parts import NAME, _artifact, _contract, _firmware, check_properties, checks_of
+from cc_images.config.image_parts import NAME, artifact_of, check_properties, checks_of, contract_of, firmware_of
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import (
@@ -189,7 +189,7 @@ def _image(section: Section) -> Image:
         packages=section.words("packages"),
         baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
         provenance=section.mapping("provenance", NAME, "a key"),
-        artifacts={sub.name: _artifact(sub) for sub in section.children("artifacts", _VARIABLE)},
+        artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=section.choices("formats", Format) or (Format.QCOW2,),
         properties=section.mapping("properties", NAME, "a property's name"),
         checks=checks_of(section.child("checks")),
@@ -202,7 +202,7 @@ def _image(section: Section) -> Image:
         secrets=section.words("secrets"),
         network=section.text("network", _NETWORK, "host or private"),
         without=section.words("without"),
-        boot=_contract(section.child("boot")),
+        boot=contract_of(section.child("boot")),
         base=base if is_said else None,
         allow=section.words("allow"),
     )
@@ -211,7 +211,7 @@ def _image(section: Section) -> Image:
     _check_words(section, image)
     check_properties(section, image.properties)
     section.close()
-    return replace(image, firmware=_firmware(image))
+    return replace(image, firmware=firmware_of(image))
 
 
 def _check_words(section: Section, image: Image) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cc_images.config.yaml_text import _text, choice
+from cc_images.config.yaml_text import choice, read_text
 
 LISTED = 20
 """Mistakes of one kind that are listed."""
@@ -48,7 +48,7 @@ class Document:
         self._root: yaml.Node | None = None
         self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
-            self._loader = _LOADER(_text(file))
+            self._loader = _LOADER(read_text(file))
             self._root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")

@@ -20,7 +20,7 @@ def choice(word: str, known: Iterable[str]) -> str:
     return f"{word!r} is none of {', '.join(known)}" + (f" (did you mean {close[0]}?)" if close else "")
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
     """Return what a file has. Raises OSError, and ValueError for what is no file of a sensible size."""
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):

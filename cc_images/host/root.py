@@ -104,7 +104,7 @@ def _kernel_has_fat() -> bool:
 
 
 @functools.cache
-def _host(tool: str) -> str:
+def host_tool(tool: str) -> str:
     """Return the path of the host's own tool that a toolbox script stands before."""
     return shutil.which(tool, path=":".join(SYSTEM_PATH)) or tool
 

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files
-from cc_images.host.root import SYSTEM_PATH, _host, as_root, outside
+from cc_images.host.root import SYSTEM_PATH, as_root, host_tool, outside
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Json
 
@@ -135,7 +135,7 @@ class Sandbox:
             "CC_IMAGES_INTERPRETERS": "",
             "CC_IMAGES_TWINS": str(self.place(self.twins) if self.twins else ""),
         } | {
-            f"CC_IMAGES_{name.upper().replace('-', '_')}": _host(name)
+            f"CC_IMAGES_{name.upper().replace('-', '_')}": host_tool(name)
             for name in ("mount", "umount", "losetup", "qemu-img", "tar", "chroot", "apt-get", "mmdebstrap")
         }
 

@@ -12,7 +12,7 @@ from cc_images.planner.freshness import World
 from cc_images.store.records import Store
 
 
-def _to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
+def to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
     """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
 
     None for an image that was never built. Nothing is asked: the state of upstream is that of the last look. Raises

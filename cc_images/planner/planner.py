@@ -17,7 +17,7 @@ from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
-from cc_images.sites.targets import _properties, formats_for
+from cc_images.sites.targets import formats_for, own_properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +217,7 @@ def _push(state: ImageState, site: Site, out: Format, version: str, needs: tuple
             version=version,
             format=out,
             site=site.name,
-            properties=_properties(image, arch, site),
+            properties=own_properties(image, arch, site),
             test_key=boot_test_key(image, arch),
             insist=insist,
         ),

@@ -21,7 +21,7 @@ from cc_images.model.spec import BuildSpec
 from cc_images.model.target import Target
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
-from cc_images.planner.in_force import _to_push, changes
+from cc_images.planner.in_force import changes, to_push
 from cc_images.planner.layers import LayerState, too_old
 from cc_images.planner.planner import ImageState, make_plan
 from cc_images.planner.selection import select, sites_of
@@ -105,7 +105,7 @@ def look(
     notes += foreign
     if not request.build:
         resolver = images.resolver(config, store, host, fetch=False)
-        stored = [_to_push(image, arch, request, store, resolver) for image, arch in chosen]
+        stored = [to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
             image_states, unclaimed = _of_stored(chosen, stored, resolver)
             told = [*unclaimed, *remarks.untested(request), *remarks.damaged(image_states, store)]

@@ -13,7 +13,7 @@ from cc_images.engine.events import Observer
 from cc_images.model.plan import Result, Status
 from cc_images.report import usual_shares
 from cc_images.report.plan_tree import show_plan
-from cc_images.report.running import Running, _bar
+from cc_images.report.running import Running, bar_of
 from cc_images.report.text import SIGNS
 from cc_images.report.units import clipped, clock_time, duration
 
@@ -184,7 +184,7 @@ class Bars(Observer):
         ahead = [name for name in self._forecast.unknown if name not in self._over]
         still, took = left - (now - when), now - self._began
         part = self._part() if ahead or still <= 0 else took / (took + still)
-        bar = _bar(part, 12 if self._columns() < 100 else 20, self._blocks)
+        bar = bar_of(part, 12 if self._columns() < 100 else 20, self._blocks)
         words = f"{len(self._over)} of {len(tasks)} tasks  {bar}  {clock_time(took)}"
         if still > 0:
             words += f", about {clock_time(still)} left"

@@ -80,7 +80,7 @@ class Running:
             times = f"{clock_time(took)}, {left}"
         else:
             part, times = self.part, f"{clock_time(took)}, no earlier run"
-        bar = _bar(part, 12 if columns < 100 else 20, blocks)
+        bar = bar_of(part, 12 if columns < 100 else 20, blocks)
         whole = "  ".join(filter(None, (self.name, bar, times, self.words)))
         if len(whole) <= columns:
             return whole
@@ -91,7 +91,8 @@ class Running:
         return clipped(kept, columns)
 
 
-def _bar(part: float | None, columns: int, blocks: str) -> str:
+def bar_of(part: float | None, columns: int, blocks: str) -> str:
+    """Draw a part of 1 with two characters, done and left; nothing for None."""
     if part is None:
         return ""
     full = int(min(1.0, max(0.0, part)) * columns)

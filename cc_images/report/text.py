@@ -14,7 +14,7 @@ from typing import TextIO
 from cc_images.model.catalog import Image, Json
 from cc_images.model.plan import Plan, Result, Status
 from cc_images.model.status import Holding, ImageStatus, Kind
-from cc_images.report.units import _aligned, age, clipped, duration, size
+from cc_images.report.units import age, aligned, clipped, duration, size
 
 TAIL = 15
 """Lines of a log that a failure shows."""
@@ -60,7 +60,7 @@ def result_table(plan: Plan, results: Mapping[str, Result], seconds: float) -> s
         result = results[task.id]
         took = duration(result.seconds) if result.seconds else ""
         rows.append((task.id, SIGNS[result.status], took, size(result.size) if result.size else "", result.where))
-    lines = _aligned(rows)
+    lines = aligned(rows)
     counts = {status: sum(result.status is status for result in results.values()) for status in Status}
     summary = ", ".join(f"{count} {SIGNS[status].lower()}" for status, count in counts.items() if count)
     return "\n".join([*lines, f"{summary or 'nothing to do'} in {duration(seconds)}"])
@@ -97,7 +97,7 @@ def catalogue(found: Sequence[ImageStatus], now: datetime) -> list[str]:
             )
         )
         before = image
-    return _aligned(table)
+    return aligned(table)
 
 
 def standing(found: Sequence[ImageStatus], now: datetime) -> list[str]:
@@ -123,7 +123,7 @@ def standing(found: Sequence[ImageStatus], now: datetime) -> list[str]:
         why = [*each.why, *([f"past its end of life ({each.image.eol})"] if ended else [])]
         more = textwrap.wrap(", ".join(why), WIDTH - 8, break_on_hyphens=False, break_long_words=False)
         lines += [f"  {each.image.tag} {each.arch}:", *(f"    {line}" for line in more)] if why else []
-    return [*_aligned(table), *lines, ""]
+    return [*aligned(table), *lines, ""]
 
 
 def _on_site(standing: ImageStatus, site: str) -> str:
@@ -133,7 +133,7 @@ def _on_site(standing: ImageStatus, site: str) -> str:
 
 def standings(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
-    return _aligned([("site", "image", "version", "created", ""), *(row[:5] for row in rows)])
+    return aligned([("site", "image", "version", "created", ""), *(row[:5] for row in rows)])
 
 
 def accounts(images: Sequence[Json]) -> list[str]:
@@ -182,7 +182,7 @@ def holdings(held: Sequence[Holding], root: Path) -> list[str]:
     if runs:
         rows.append(("runs", "logs", f"{len(runs)} runs", size(sum(each.size for each in runs)), ""))
     total = size(sum(each.size for each in held))
-    return [*_aligned([("store", "of", "version", "size", ""), *rows]), f"{total} in {root}", ""]
+    return [*aligned([("store", "of", "version", "size", ""), *rows]), f"{total} in {root}", ""]
 
 
 def pruned(gone: Sequence[tuple[Holding, str, int]], dry_run: bool) -> str:
@@ -211,7 +211,7 @@ def resolved(said: Json) -> str:
     }
     for subject, table in rows.items():
         if table:
-            lines += ["", f"{subject}:", *(f"  {line}" for line in _aligned(table))]
+            lines += ["", f"{subject}:", *(f"  {line}" for line in aligned(table))]
     return "\n".join(lines)
 
 

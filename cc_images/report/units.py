@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table whose last column may be of any width."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
     return [

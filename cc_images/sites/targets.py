@@ -18,7 +18,7 @@ def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 
 
-def _properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
+def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     """Return the properties that a published image carries; the site's win over the image's, both over ours.
 
     Names: Glance's "useful image properties" (architecture, os_distro, os_version).

@@ -120,6 +120,10 @@ def _order(version: str) -> tuple[object, ...]:
     return (int(epoch) if epoch.isdecimal() else 0, _parts(upstream), _parts(revision))
 
 
+END: tuple[list[int], int] = ([0], 0)
+"""The part that stands for the end of a version; a number 0 without signs before it is no more."""
+
+
 def _parts(text: str) -> list[tuple[list[int], int]]:
     """Return alternating parts without and with digits; letters sort before other signs, ~ before the end."""
     found: list[tuple[list[int], int]] = []
@@ -130,7 +134,11 @@ def _parts(text: str) -> list[tuple[list[int], int]]:
         else:
             found.append(([*signs, 0], int(number)))
             signs = []
-    return [*found, ([*signs, 0], 0)]
+    if signs:
+        found.append(([*signs, 0], 0))
+    while found and found[-1] == END:  # "A0" and "A" are one version
+        found.pop()
+    return [*found, END]
 
 
 def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str]:

@@ -27,7 +27,7 @@ from cc_images.host.files import flush_folder
 from cc_images.model.catalog import ElementSource
 from cc_images.model.redaction import without_secrets
 from cc_images.sources import checkouts
-from cc_images.sources.git_command import _CORRUPT, _git, _torn
+from cc_images.sources.git_command import CORRUPT, git, torn_source
 from cc_images.store.records import Store
 
 _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
@@ -85,13 +85,13 @@ def update(
             checkout = _at(commit, source, mirror, store)
         except checkouts.Torn as torn:
             if offline:
-                raise _torn(source, str(torn)) from torn
+                raise torn_source(source, str(torn)) from torn
             _put_away(mirror)  # the copy itself is damaged: get another one
             _fetch(source, mirror, stop)
             try:
                 checkout = _at(_resolve(source, mirror), source, mirror, store)
             except checkouts.Torn as again:
-                raise _torn(source, str(again)) from again
+                raise torn_source(source, str(again)) from again
     folder = checkout / source.elements_directory
     if not folder.is_dir():
         raise CCImagesError(
@@ -219,7 +219,7 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
             staged = mirror.with_name(f".{mirror.name}.new")
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir(parents=True)
-            _git(staged, "init", "--quiet", "--bare")
+            git(staged, "init", "--quiet", "--bare")
             staged.rename(mirror)
         for left in mirror.rglob("*.lock"):  # a killed git's; this process holds the source's lock
             left.unlink()
@@ -227,16 +227,16 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
         everything = ("+refs/heads/*:refs/remotes/*", "+refs/tags/*:refs/tags/*")
         fetch = ("fetch", "--quiet", "--force", "--no-tags", "origin")
         if source.commit:
-            _git(mirror, *fetch, "--prune", *everything, url=source.repo, stop=stop)
+            git(mirror, *fetch, "--prune", *everything, url=source.repo, stop=stop)
             return None
         try:
-            _git(mirror, *fetch, f"+refs/heads/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
+            git(mirror, *fetch, f"+refs/heads/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
         except process.CommandFailed as error:
             if not any("couldn't find remote ref" in line for line in error.tail):
                 raise
-            _git(mirror, *fetch, f"+refs/tags/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
+            git(mirror, *fetch, f"+refs/tags/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
     except process.CommandFailed as error:
-        if again and any(_CORRUPT.search(line) for line in error.tail):
+        if again and any(CORRUPT.search(line) for line in error.tail):
             _put_away(mirror)
             return _fetch(source, mirror, stop, again=False)
         said = next((line for line in error.tail if line.startswith(("fatal:", "error:"))), error.message)
@@ -251,7 +251,7 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
 
 def _resolve(source: ElementSource, mirror: Path) -> str:
     try:
-        return _git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or _ref(source)}^{{commit}}").strip()
+        return git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or _ref(source)}^{{commit}}").strip()
     except process.CommandFailed as error:
         wanted = f"commit {source.commit}" if source.commit else f"branch or tag {source.branch}"
         raise CCImagesError(

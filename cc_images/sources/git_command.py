@@ -20,14 +20,14 @@ TIMEOUT = 300.0
 """Seconds that one git command may take."""
 
 
-_CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
+CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
 
 
 SILENT = "30"
 """Seconds for which a server may be silent."""
 
 
-def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
+def git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
     """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
     env = environment.inherited(*_HANDED_DOWN, "HOME") | {"PATH": environment.plain()["PATH"]}
     env.setdefault("HOME", "/")
@@ -48,7 +48,8 @@ def _git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | N
     return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
 
 
-def _torn(source: ElementSource, why: str) -> CCImagesError:
+def torn_source(source: ElementSource, why: str) -> CCImagesError:
+    """Return the error for a copy of a repository that git cannot read."""
     return CCImagesError(
         f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
         hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",

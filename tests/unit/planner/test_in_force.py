@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cc_images import clock
 from cc_images.api import removal, status
 from cc_images.config import loader
 from cc_images.errors import UserError
@@ -75,7 +76,8 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     return Project(tmp_path / "project")
 
 

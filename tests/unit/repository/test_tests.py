@@ -54,6 +54,13 @@ def test_no_test_is_about_a_private_name() -> None:
     assert not found
 
 
+def test_no_module_imports_a_private_name() -> None:
+    sources = (REPOSITORY / "cc_images").rglob("*.py")
+    imports = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
+    found = [each.name for node in imports if isinstance(node, ast.ImportFrom) for each in node.names]
+    assert not [name for name in found if is_private(name)]
+
+
 def test_constants_are_parameters() -> None:
     found = [f"{path.name}: {name}" for path, tree in trees() for name in patched_constants(tree)]
     assert len(found) < PATCHED, found
