@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cc_images import clock
 from cc_images.builders.dib import command
 from cc_images.store.blobs import MARK
+
+NEXT_DAY = datetime(2026, 11, 29, 3, tzinfo=UTC)
+"""A day after its builds were made: they are fresh, whenever the test runs."""
 
 TOOLS = {"diskimage-builder": "3.43.0", "toolbox": "kept"}
 
@@ -21,5 +26,6 @@ def kept_project(kept: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
     for blob in (folder / "store/blobs").glob("*/*/*"):
         blob.chmod(0o444)
         os.utime(blob, ns=(MARK, MARK))
+    monkeypatch.setattr(clock, "now", lambda: NEXT_DAY)
     monkeypatch.setattr(command, "tools", lambda host, arch, tree=False: TOOLS)
     return {"HOME": str(folder), "CC_IMAGES_STORE": str(folder / "store"), "CC_IMAGES_SETTINGS": ""}
