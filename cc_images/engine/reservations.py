@@ -196,7 +196,7 @@ def _write(path: Path, page: Page) -> bool:
     said = {name: getattr(page, name) for name in ("takes", "keeps", "wants", "since", "looked")}
     with suppress(OSError):
         staged = path.with_suffix(".new")
-        staged.write_text(json.dumps(said | {"host": _host()}))
+        staged.write_text(json.dumps(record_files.encoded(record_shapes.PageShape, said | {"host": _host()})))
         staged.rename(path)
         return True
     return False
@@ -205,7 +205,7 @@ def _write(path: Path, page: Page) -> bool:
 def _read(path: Path) -> Page | None:
     """Return what a page of another run says here; None for what is illegible, or gone."""
     with suppress(*ILLEGIBLE):
-        said = record_files.load(path, record_shapes.MemoryShape)
+        said = record_files.load(path, record_shapes.PageShape)
         return Page(
             takes=_amounts(said["takes"]),
             keeps=tuple((float(when), _amounts(kept)) for when, kept in said["keeps"]),

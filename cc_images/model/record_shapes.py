@@ -203,6 +203,17 @@ class MemoryShape(Shape):
     """A file of which each entry is looked at by itself: history, upstream, accelerators."""
 
 
+class PageShape(Shape):
+    """`work/<run>/booked.json`: what a run has reserved; see `reservations.Page`."""
+
+    takes: dict[str, Count]
+    keeps: list[tuple[float, dict[str, Count]]]
+    wants: dict[str, Count]
+    since: float
+    looked: float
+    host: str
+
+
 class PutShape(Shape):
     """One entry of `published.json`; see `status.Put`."""
 

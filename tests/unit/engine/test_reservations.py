@@ -20,7 +20,7 @@ from cc_images.model.catalog import Download
 from cc_images.model.plan import RESOURCES, FetchJob, Plan, Resource, Result, Status, Task
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
-from tests.conftest import NOW
+from tests.conftest import GOLDEN, NOW
 from tests.support import engine
 
 AT_WORK = {Resource.BUILD: 1, Resource.MEMORY: 600, Resource.DISK: 50}
@@ -48,6 +48,14 @@ def seen(
 
     ledger.share(decide)
     return saw[0]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_of_each_format_is_read(store: Store, runs: list[Run], number: int) -> None:
+    shutil.copy(GOLDEN / f"booked-{number}.json", runs[0].work / PAGE)
+    other = SharedReservations(store=store, run=runs[1])
+    assert seen(other, AT_WORK) == {Resource.DISK: 9000}, "of a run on another host only the room in the store counts"
+    assert json.loads((runs[1].work / PAGE).read_text())["format"] == 1
 
 
 def test_a_run_sees_what_the_others_have_booked(store: Store, runs: list[Run]) -> None:

@@ -54,7 +54,8 @@ def test_builds_and_layers_of_all_formats_are_read_and_written_in_the_newest(tmp
     ("name", "shape"),
     [("details", record_shapes.DetailsShape), ("pass", record_shapes.PassShape),
      ("artifact", record_shapes.ArtifactShape), ("journal", record_shapes.JournalShape),
-     ("published", record_shapes.PublishedShape)],
+     ("published", record_shapes.PublishedShape), ("booked", record_shapes.PageShape),
+     ("accelerators", record_shapes.MemoryShape)],
 )  # fmt: skip
 def test_other_records_of_all_formats_are_read(name: str, shape: type[record_shapes.Shape], number: int) -> None:
     found = record_files.load(GOLDEN / f"{name}-{number}.json", shape)
@@ -69,10 +70,17 @@ def test_memories_of_all_formats_are_read(tmp_path: Path, number: int) -> None:
     assert [put.version for put in Published(tmp_path).all()] == [VERSION]
     path = placed(tmp_path, f"upstream-{number}", "upstream.json")
     assert [asdict(each)["etag"] for each in upstream.remembered(path).values()] == ["x"]
+    path = placed(tmp_path, f"accelerators-{number}", "accelerators.json")
+    assert [each["runs"] for each in record_files.entries(path, record_shapes.AcceleratorShape).values()] == [False]
     path = placed(tmp_path, f"journal-{number}", f"runs/{VERSION}.json")
     said = journal.read(path)
     assert said is not None
     assert (len(said["results"]), len(said["images"]), said["state"]) == (1, 1, "ok")
+
+
+def test_the_description_beside_a_published_image_is_read_whatever_its_own_format_says() -> None:
+    said = record_files.load(GOLDEN / "sidecar-1.json", record_shapes.SidecarShape)
+    assert (said["format"], said["turn"]) == ("qcow2", 3)
 
 
 def changed(store: Store, build: Build, **changes: object) -> Path:
