@@ -308,7 +308,7 @@ def test_a_damaged_output_is_rebuilt_and_never_published(family: Project) -> Non
     assert family.published("CC-Kid-A")
 
     flip(layer_path(family, "cc-tiny"), quietly=True)
-    assert "was damaged and is in quarantine" in family.run("doctor", "--mend")[1]
+    assert "was damaged: moved to quarantine" in family.run("doctor", "--mend")[1]
 
 
 MOMENTS = [
