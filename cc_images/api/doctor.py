@@ -183,7 +183,8 @@ def _layouts(config: Config, store: Store) -> Iterator[Finding]:
     for image in config.images.values():
         with suppress(CCImagesError):  # elements that are not here; a plan says which
             used = elements.closure(with_layout((*config.content(image), *image.disk), image.arches[0]))
-            for each in disk_layout.lacking(disk_layout.programs(elements, used, config.variables(image))):
+            said = map(config.variables(image).get, disk_layout.LAYOUT_VARIABLES)
+            for each in disk_layout.lacking(disk_layout.programs(elements, used, *said)):
                 missing.setdefault(each, []).append(image.tag)
     for each, tags in missing.items():
         text = f"{each} is missing, for the disks of {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"

@@ -19,6 +19,8 @@ def damaged(image_states: Iterable[ImageState], store: Store) -> list[str]:
     told: list[str] = []
     for each in image_states:
         newest = store.recorded(each.image.tag, each.arch)
+        if each.newest is not None and each.newest.version == newest:
+            continue
         if newest and store.build(each.image.tag, each.arch, newest) is None:  # else it is only not in force
             whole = f"{each.newest.version} is the newest intact version" if each.newest else "there is no other"
             path = store.root / "builds" / each.image.tag / each.arch / f"{newest}.json"

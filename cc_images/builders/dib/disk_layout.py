@@ -30,12 +30,21 @@ DEFAULTS = "block-device-default.yaml"
 """The file of an element that has its layout; rule: dib's block_device_create_config_file."""
 
 
-def programs(elements: Elements, used: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the programs that the layout takes which a build will use; none where it cannot be read."""
+LAYOUT_VARIABLES = ("DIB_BLOCK_DEVICE_CONFIG", "FS_TYPE")
+"""Variables that say which layout a build uses, and its root file system."""
+
+
+def programs(
+    elements: Elements, used: Iterable[str], layout: str | None = None, kind: str | None = None
+) -> tuple[str, ...]:
+    """Return the programs that a build's layout takes; none where it cannot be read.
+
+    `layout` and `kind` are the values of LAYOUT_VARIABLES; without `layout` it is that of an element in use.
+    """
     found: dict[str, None] = {}
     with suppress(OSError, ValueError, RecursionError):
-        found.update(dict.fromkeys(_in(plain(_text(elements, used, environment)))))
-    if kind := environment.get("FS_TYPE"):
+        found.update(dict.fromkeys(_in(plain(_text(elements, used, layout or "")))))
+    if kind:
         found[_mkfs(kind)] = None
     return tuple(sorted(found))
 
@@ -47,8 +56,7 @@ def lacking(wanted: Iterable[str], path: Sequence[str] = SYSTEM_PATH) -> list[st
     return [f"{each} (package {PACKAGES[each]})" if each in PACKAGES else each for each in missing]
 
 
-def _text(elements: Elements, used: Iterable[str], environment: Mapping[str, str]) -> str:
-    said = environment.get("DIB_BLOCK_DEVICE_CONFIG", "")
+def _text(elements: Elements, used: Iterable[str], said: str) -> str:
     if said.startswith("file://"):
         return Path(said.removeprefix("file://")).read_text()
     if said:

@@ -44,11 +44,16 @@ def impossible(elements: Elements, used: Iterable[str], environment: Mapping[str
 def unread(elements: Elements, used: Iterable[str], variables: Iterable[str]) -> Iterator[str]:
     """Yield a sentence for each DIB_* variable that neither dib nor one of the elements reads."""
     used = tuple(used)
-    library = [path for path in (own_elements().parent / "lib").iterdir() if path.is_file()]
-    known = sorted({each for name in used for each in elements.exports(name) if each.startswith("DIB_")})
+    known: list[str] = []
     for variable in variables:
         if not variable.startswith("DIB_") or any(elements.hooks_mention(name, variable) for name in used):
             continue
-        if not any(mentions(path, variable) for path in library):
+        if not any(mentions(path, variable) for path in (own_elements().parent / "lib").iterdir() if path.is_file()):
+            known = known or _exported(elements, used)
             close = difflib.get_close_matches(variable, known, n=1)
             yield f"nothing reads {variable}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _exported(elements: Elements, used: Iterable[str]) -> list[str]:
+    """Return the DIB_* variables that the elements export."""
+    return sorted({each for name in used for each in elements.exports(name) if each.startswith("DIB_")})

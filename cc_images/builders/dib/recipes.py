@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from cc_images.builders import provenance
 from cc_images.builders.dib import command
-from cc_images.builders.dib.disk_layout import programs
+from cc_images.builders.dib.disk_layout import LAYOUT_VARIABLES, programs
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.builders.dib.layers import Inheritance, inherit, obstacle
 from cc_images.builders.dib.spec import DibSpec
@@ -57,6 +57,7 @@ class Recipes:
         self._variables: dict[str, dict[str, str]] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(stamp)
+        self._programs = functools.cache(functools.partial(programs, elements))
 
     def build(self, image: Image, arch: Arch) -> Resolved:
         """Return an image with its spec. Raises UserError for an element that is missing."""
@@ -67,7 +68,7 @@ class Recipes:
         spec = DibSpec(makes=Material.DISK, disk=image.disk, **self._common(image, arch))
         used = self._closure(spec.content, spec.disk, arch)
         self._require_left_out(image, used)
-        spec = replace(spec, programs=programs(self._elements, used, spec.environment))
+        spec = replace(spec, programs=self._programs(used, *map(spec.environment.get, LAYOUT_VARIABLES)))
         recipe = self._recipe(spec, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)

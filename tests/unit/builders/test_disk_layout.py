@@ -27,22 +27,22 @@ def elements() -> Elements:
 
 
 def test_dibs_own_layouts(elements: Elements) -> None:
-    assert disk_layout.programs(elements, ["block-device-efi", "vm"], {}) == ("mkfs.ext4", "mkfs.vfat", "sgdisk")
-    assert disk_layout.programs(elements, ["block-device-mbr"], {}) == ("mkfs.ext4",)
-    assert "pvcreate" in disk_layout.programs(elements, ["block-device-efi-lvm"], {})
+    assert disk_layout.programs(elements, ["block-device-efi", "vm"]) == ("mkfs.ext4", "mkfs.vfat", "sgdisk")
+    assert disk_layout.programs(elements, ["block-device-mbr"]) == ("mkfs.ext4",)
+    assert "pvcreate" in disk_layout.programs(elements, ["block-device-efi-lvm"])
 
 
 def test_a_layout_in_a_variable_wins(elements: Elements, tmp_path: Path) -> None:
     (tmp_path / "layout.yaml").write_text(XFS)
     wanted = ("mkfs.vfat", "mkfs.xfs", "sgdisk")
     for value in (XFS, f"file://{tmp_path / 'layout.yaml'}"):
-        assert disk_layout.programs(elements, ["block-device-efi"], {"DIB_BLOCK_DEVICE_CONFIG": value}) == wanted
-    assert disk_layout.programs(elements, ["block-device-mbr"], {"FS_TYPE": "btrfs"}) == ("mkfs.btrfs", "mkfs.ext4")
+        assert disk_layout.programs(elements, ["block-device-efi"], value) == wanted
+    assert disk_layout.programs(elements, ["block-device-mbr"], kind="btrfs") == ("mkfs.btrfs", "mkfs.ext4")
 
 
 @pytest.mark.parametrize("text", ["[", "- mkfs: 7", "- mkfs:", "7", "a: &a [*a]", "file:///nowhere"])
 def test_what_cannot_be_read_is_for_dib_to_say(elements: Elements, text: str) -> None:
-    disk_layout.programs(elements, [], {"DIB_BLOCK_DEVICE_CONFIG": text})
+    disk_layout.programs(elements, [], text)
 
 
 def test_what_is_missing_is_named_with_its_package() -> None:
