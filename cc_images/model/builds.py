@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cc_images.model.catalog import Arch, Format
 
@@ -66,6 +67,7 @@ class Build:
         return moment(self.version)
 
 
+@lru_cache(maxsize=4096)
 def moment(run: str) -> datetime:
     """Return when the run of this name began, in UTC. Raises ValueError for what is not a run's name."""
     return datetime.strptime(run[:16], VERSION_FORMAT).replace(tzinfo=UTC)

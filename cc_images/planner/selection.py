@@ -77,9 +77,9 @@ def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
             )
         tags = (*(each for each in tags if each != SCHEDULED), *config.scheduled)
     for tag in tags:
-        is_pattern = any(letter in tag for letter in "*?[")
-        fitting = [each for each, image in config.images.items() if is_pattern and not image.abstract]
-        fitting = fnmatch.filter(fitting, tag)
+        fitting: list[str] = []
+        if any(letter in tag for letter in "*?["):
+            fitting = fnmatch.filter([each for each, image in config.images.items() if not image.abstract], tag)
         found.update(dict.fromkeys(fitting or [tag]))
     return tuple(found)
 

@@ -47,7 +47,7 @@ class Blobs:
         """Return where the blob with this digest is, or would be. Raises ValueError for a text that is no digest."""
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"{digest!r} is no digest")
-        return self.root / "blobs" / "sha256" / digest[:2] / digest
+        return self.root.joinpath("blobs", "sha256", digest[:2], digest)
 
     def seal(self, staged: Path, *, sha512: bool = True) -> Blob:
         """Finish a file that lies on the store's file system: hash it, flush it, make it read-only.

@@ -41,7 +41,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cc_images.host import record_files
 from cc_images.host.files import clear_errors, point, write_json
@@ -65,12 +65,14 @@ class Store(RunFolders):
     def __init__(self, root: Path, stop: threading.Event | None = None) -> None:
         super().__init__(root, stop)
         self.blobs = Blobs(root)
+        self._read: dict[Path, tuple[tuple[int, int, int], Any]] = {}
+        """Records by their files as they were read: inode, size, and time of change in nanoseconds."""
 
     # -- builds -------------------------------------------------------------------------------------------------
 
     def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
         """Yield the recorded builds of an image whose blobs look intact, newest first; others are passed over."""
-        for path in _newest_first(self.root / "builds" / tag / arch):
+        for path in _newest_first(self.root.joinpath("builds", tag, arch)):
             build = self._recorded(path, record_files.load_build)
             if build is None or not build.outputs:
                 continue
@@ -80,7 +82,13 @@ class Store(RunFolders):
     def _recorded(self, path: Path, load: Callable[[Path], T]) -> T | None:
         """Return what a file records; None for one that is gone, of a newer format, or damaged: that is set aside."""
         try:
-            return load(path)
+            status = path.stat()
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            known = self._read.get(path)
+            if known is None or known[0] != stamp:
+                known = self._read[path] = (stamp, load(path))
+            found: T = known[1]
+            return found
         except record_files.Damaged as error:
             record_files.set_aside(path, self.root, str(error))
         except (OSError, record_files.Newer):
@@ -111,12 +119,14 @@ class Store(RunFolders):
     def current(self, tag: str, arch: Arch) -> str:
         """Return the version to which the human names of an image point; empty when there are none."""
         with suppress(OSError):
-            return (self.root / "builds" / tag / arch / "current").readlink().stem
+            return (self.root.joinpath("builds", tag, arch, "current")).readlink().stem
         return ""
 
     def recorded(self, tag: str, arch: Arch) -> str:
         """Return the version of the newest record of an image, whole or not; empty when there is none."""
-        return next((path.name.removesuffix(".json") for path in _newest_first(self.root / "builds" / tag / arch)), "")
+        return next(
+            (path.name.removesuffix(".json") for path in _newest_first(self.root.joinpath("builds", tag, arch))), ""
+        )
 
     def build(self, tag: str, arch: Arch, version: str) -> Build | None:
         """Return one build by its version."""
@@ -133,8 +143,8 @@ class Store(RunFolders):
     def record_path(self, made: Build | Layer) -> Path:
         """Return where the record of a build or layer is."""
         if isinstance(made, Build):
-            return self.root / "builds" / made.tag / made.arch / f"{made.version}.json"
-        return self.root / "layers" / made.tag / made.arch / f"{made.run}.json"
+            return self.root.joinpath("builds", made.tag, made.arch, f"{made.version}.json")
+        return self.root.joinpath("layers", made.tag, made.arch, f"{made.run}.json")
 
     def record(self, build: Build, details: Json, published_name: str) -> None:
         """Write or replace a build's record, then point the human names at its blobs."""
@@ -165,7 +175,7 @@ class Store(RunFolders):
 
     def layers(self, tag: str, arch: Arch) -> Iterator[Layer]:
         """Yield the recorded layers of an image whose blob looks intact, newest first; others are passed over."""
-        for path in _newest_first(self.root / "layers" / tag / arch):
+        for path in _newest_first(self.root.joinpath("layers", tag, arch)):
             layer = self._recorded(path, record_files.load_layer)
             if layer is not None and self.blobs.looks_intact(layer.digest, layer.size):
                 yield layer
