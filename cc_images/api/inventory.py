@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from cc_images.api.remains import Item, changed_at, half_written, run_folders, size_of, unlink
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.host import root
 from cc_images.host.files import clear_errors, tree_size, try_lock
@@ -31,28 +30,8 @@ NEWER = "a newer cc-images"
 """Who uses what this version cannot read."""
 
 
-HALF_WRITTEN = 600.0
-"""Seconds after which a file that is still being written belongs to a process that is gone."""
-
-
-_STAGED = re.compile(r"\..+\.[0-9]+(\.[0-9]+)?")
-"""How `files.write_json`, `files.point` and the page of a run call what they write: name, process, thread."""
-
-
 YOUNG = 3600.0
 """Seconds for which a blob that nothing names may still be on its way to its record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A holding, and what removes it and returns the bytes that frees.
-
-    With `collect` instead of `remove` that is done while the store is `collecting`, for many at a time.
-    """
-
-    holding: Holding
-    remove: Callable[[], int] = lambda: 0
-    collect: Callable[[Counter[str]], int] | None = None
 
 
 def inventory(store: Store, serving: Serving = MappingProxyType({})) -> list[Item]:
@@ -78,8 +57,8 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
             in_force = isinstance(made, Build) and made.version in serving.get((tag, arch), ())
             with suppress(FileNotFoundError):  # another process has just removed it
                 items.append(_item(store, kind, made, 0 if in_force else rank, using))
-        good = {store.record_path(made) for made in found}
-        for path in sorted({*folder.glob("2*.json")} - good):
+        records = {folder / name for name in os.listdir(folder) if name.startswith("2") and name.endswith(".json")}
+        for path in sorted(records - {store.record_path(made) for made in found}):
             if store.is_newer(path):
                 known = Holding(kind=kind, name=f"{tag} {arch}", version=path.stem, size=0, used=0, in_use=NEWER)
                 items.append(Item(known, lambda: 0))
@@ -95,52 +74,13 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
     return items + _indices(store) + _elements(store) + _loose(store, using) + half_written(store) + run_folders(store)
 
 
-def half_written(store: Store) -> list[Item]:
-    """Return half-written files of killed runs: a living run needs only a moment for one."""
-    places = ("", "builds/*/*/", "layers/*/*/", "boots/", "artifacts/", "runs/", "images/", "caches/*/", "indices/")
-    items: list[Item] = []
-    for path in (path for place in places for path in store.root.glob(f"{place}.*")):
-        if _STAGED.fullmatch(path.name) and time.time() - _written(path) > HALF_WRITTEN and not path.is_dir():
-            holding = Holding(kind=Kind.STRAY, name="half written", version=path.name, size=_size(path), used=0)
-            items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
-    return items
-
-
-def run_folders(store: Store) -> list[Item]:
-    """Return what runs have left to be read, the newest first."""
-    places = [*(store.root / "logs").glob("2*"), *(store.root / "runs").glob("2*")]
-    runs = sorted({path.name.removesuffix(".json").removesuffix(".html") for path in places}, reverse=True)
-    items: list[Item] = []
-    for rank, run in enumerate(runs):
-        files = _left_by(store, run)
-        size, used = sum(map(_size, files)), max(map(_changed, files), default=0.0)
-        in_use = "it is at work" if (store.root / "work" / run).is_dir() else ""
-        holding = Holding(kind=Kind.RUN, name="logs", version=run, size=size, used=used, rank=rank, in_use=in_use)
-        items.append(Item(holding, lambda run=run: _drop_run(store, run)))  # type: ignore[misc]
-    return items
-
-
-def _left_by(store: Store, run: str) -> list[Path]:
-    beside = [store.root / "runs" / f"{run}{ending}" for ending in (".json", ".html", "/events.jsonl")]
-    return [*(store.root / "logs" / run).glob("*"), *(path for path in beside if path.exists())]
-
-
-def _drop_run(store: Store, run: str) -> int:
-    files = _left_by(store, run)
-    freed = sum(map(_unlink, files))
-    for folder in ("logs", "runs"):
-        with suppress(OSError):  # somebody has put a folder there, or there is none
-            (store.root / folder / run).rmdir()
-    return freed
-
-
 def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[str, str]) -> Item:
     names = digests(made)
     holding = Holding(
         kind=kind,
         name=f"{made.tag} {made.arch}",
         version=made.version if isinstance(made, Build) else made.run,
-        size=sum(_size(store.blobs.path(digest)) for digest in names),
+        size=sum(size_of(store.blobs.path(digest)) for digest in names),
         used=store.record_path(made).stat().st_mtime,
         rank=rank,
         in_use=next((using[digest] for digest in names if digest in using), ""),
@@ -153,9 +93,9 @@ def _indices(store: Store) -> list[Item]:
     folder = store.root / "indices"
     if not folder.is_dir():
         return []
-    used = max(map(_changed, folder.glob("*")), default=0.0)
+    used = max(map(changed_at, folder.glob("*")), default=0.0)
     holding = Holding(kind=Kind.DOWNLOADS, name="package indices", size=tree_size(folder), used=used)
-    return [Item(holding, lambda: sum(map(_unlink, [*folder.glob("*")])))]
+    return [Item(holding, lambda: sum(map(unlink, [*folder.glob("*")])))]
 
 
 def _elements(store: Store) -> list[Item]:
@@ -196,25 +136,25 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
         if blob.name in named:
             continue
         note = store.root / "artifacts" / f"{blob.name}.json"
-        name, kind, used = blob.name, Kind.STRAY, _changed(blob)
+        name, kind, used = blob.name, Kind.STRAY, changed_at(blob)
         with suppress(OSError):
             if said := store.artifact_name(blob.name):
                 name, kind, used = said, Kind.ARTIFACT, note.stat().st_mtime
         if kind is Kind.STRAY and time.time() - used < YOUNG:
             continue
         holding = Holding(
-            kind=kind, name=name, version=blob.name, size=_size(blob), used=used, in_use=using.get(blob.name, "")
+            kind=kind, name=name, version=blob.name, size=size_of(blob), used=used, in_use=using.get(blob.name, "")
         )
         items.append(Item(holding, collect=partial(_drop, store, blob, note)))
     for path in sorted((store.root / "quarantine").glob("*")):
-        holding = Holding(kind=Kind.STRAY, name="quarantine", version=path.name, size=_size(path), used=0)
-        items.append(Item(holding, lambda path=path: _unlink(path)))  # type: ignore[misc]
+        holding = Holding(kind=Kind.STRAY, name="quarantine", version=path.name, size=size_of(path), used=0)
+        items.append(Item(holding, lambda path=path: unlink(path)))  # type: ignore[misc]
     return items + [_unfinished(store, folder) for folder in sorted((store.root / "partial").glob("*"))]
 
 
 def _unfinished(store: Store, folder: Path) -> Item:
     """Return an unfinished download; its artifact's lock tells whether a run goes on with it now."""
-    size = sum(_size(path) for path in folder.glob("*"))
+    size = sum(size_of(path) for path in folder.glob("*"))
     lock, in_use = store.lock_path(f"artifact {folder.name}"), ""
     if lock.exists():
         if (descriptor := try_lock(lock)) is None:
@@ -222,7 +162,7 @@ def _unfinished(store: Store, folder: Path) -> Item:
         else:
             os.close(descriptor)
     kind, name = Kind.STRAY, "unfinished download"
-    holding = Holding(kind=kind, name=name, version=folder.name, size=size, used=_changed(folder), in_use=in_use)
+    holding = Holding(kind=kind, name=name, version=folder.name, size=size, used=changed_at(folder), in_use=in_use)
     return Item(holding, lambda: _drop_unfinished(store, folder))
 
 
@@ -266,33 +206,6 @@ def _drop(store: Store, blob: Path, note: Path, names: Counter[str]) -> int:
 
 def _drop_unfinished(store: Store, folder: Path) -> int:
     with store.lock(f"artifact {folder.name}"):
-        size = sum(_size(path) for path in folder.glob("*"))
+        size = sum(size_of(path) for path in folder.glob("*"))
         shutil.rmtree(folder, ignore_errors=True)
         return size
-
-
-def _unlink(path: Path) -> int:
-    size = _size(path)
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # somebody has put a folder there
-        return 0
-    return size
-
-
-def _written(path: Path) -> float:
-    with suppress(OSError):
-        return path.lstat().st_mtime
-    return time.time()
-
-
-def _changed(path: Path) -> float:
-    with suppress(OSError):
-        return path.lstat().st_ctime
-    return time.time()
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.lstat().st_size
-    return 0

@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from cc_images.api.inventory import Serving, half_written, inventory, run_folders
+from cc_images.api.inventory import Serving, inventory
+from cc_images.api.remains import half_written, run_folders
 from cc_images.host.files import clear_errors
 from cc_images.model.builds import moment
 from cc_images.model.status import Holding
