@@ -466,7 +466,7 @@ def test_an_orphan_that_cannot_be_deleted_fails_no_push(tmp_path: Path, name: st
         outcome = put(site(), publication(tmp_path, name, b"new"))
         assert outcome.changed == changed
         assert len(outcome.notes) == 1
-        assert f"{orphan}) could not be removed" in outcome.notes[0]
+        assert f"{orphan}) cannot be removed" in outcome.notes[0]
     gateway.rule = lambda method, path, n: None
     put(site(), publication(tmp_path, name, b"new"))
     is_now(name, b"new", b"old")
