@@ -61,7 +61,8 @@ class DirectorySite(ImageFolder, Queries):
     def place(self) -> str:
         """Return the folder's path and inode; nothing for one without images, which may be new."""
         with suppress(OSError):
-            known = any(name.endswith(".json") for name in self._names())
+            with os.scandir(self._folder) as entries:
+                known = any(entry.name.endswith(".json") for entry in entries)
             return f"{self._folder.resolve()} {self._folder.stat().st_ino}" if known else ""
         return ""
 

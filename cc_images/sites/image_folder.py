@@ -44,8 +44,9 @@ class ImageFolder:
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return every file that concerns the name; a look without the lock never reads a file's bytes."""
         with self._translated():
-            staged = [entry for entry in map(self._staged, self._staged_files(name)) if entry is not None]
-            others = [self._entry(self._file(other)) for other in self._others(name)]
+            names = self._names()
+            staged = [entry for entry in map(self._staged, self._staged_files(name, names)) if entry is not None]
+            others = [self._entry(self._file(other)) for other in self._others(name, names)]
             found = [entry for entry in others if entry is not None and concerns(entry, name)]
             holder = self._holder(name, found)
             if holder is None:
@@ -69,10 +70,10 @@ class ImageFolder:
         twin = next((each for each in found if each.made and self._same_file(each.name, name)), None)
         return replace(twin, name=name) if twin is not None else entry
 
-    def _staged_files(self, name: str) -> list[Path]:
-        """Return the names of uploads, also of those of which only the description is left."""
+    def _staged_files(self, name: str, names: Sequence[str] | None = None) -> list[Path]:
+        """Return the names of uploads, also of those of which only the description is left; `names`: of all files."""
         ending = f".{self._suffix}.staged"
-        hidden = [path for path in self._names() if path.startswith(f".{name}.")]
+        hidden = [path for path in names or self._names() if path.startswith(f".{name}.")]
         files = {path.removesuffix(".json") for path in hidden if path.removesuffix(".json").endswith(ending)}
         return [self._folder / file for file in sorted(files) if self._belongs(self._folder / file, name)]
 
@@ -98,10 +99,9 @@ class ImageFolder:
             created=_written(file), target=name, run=run, replaces=said.get("replaces", ""),
         )  # fmt: skip
 
-    def _others(self, name: str) -> list[str]:
+    def _others(self, name: str, names: Sequence[str]) -> list[str]:
         ending = f".{self._suffix}"
-        return [each.removesuffix(ending) for each in self._names() if each.startswith(f"{name}-") and
-                each.endswith(ending)]  # fmt: skip
+        return [each.removesuffix(ending) for each in names if each.startswith(f"{name}-") and each.endswith(ending)]
 
     def _names(self) -> list[str]:
         try:
@@ -167,7 +167,9 @@ class ImageFolder:
         """Return the description that is true for the file of a name."""
         file = self._file(name)
         candidates = [self._sidecar(name), *(beside(staged) for staged in self._staged_files(name))]
-        candidates += [self._sidecar(other) for other in self._others(name) if self._same_file(other, name)]
+        candidates += [
+            self._sidecar(other) for other in self._others(name, self._names()) if self._same_file(other, name)
+        ]
         for sidecar in candidates:
             if self._fits(said := self._read(sidecar), file.stat(), file):
                 return {key: value for key, value in said.items() if key not in ("archives", "successor")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 
 from cc_images.host import record_files
@@ -20,11 +21,7 @@ class Published:
 
     def __init__(self, root: Path) -> None:
         self._path = root / "published.json"
-        self._puts: dict[tuple[str, str, str], Put] = {}
-        said = record_files.recalled(self._path, record_shapes.PublishedShape, root) or {"published": []}
-        for plain in said["published"]:
-            put = Put(**{each: plain[each] for each in record_shapes.PutShape.__struct_fields__ if each in plain})
-            self._puts[put.site, put.name, put.format] = put
+        self._puts = dict(_remembered(self._path, root, _stamp(self._path)))
 
     def all(self) -> list[Put]:
         """Return everything, by site, name and format."""
@@ -59,3 +56,23 @@ class Published:
             self._puts[put.site, put.name, put.format] = replace(put, since=since)
         said = {"published": [asdict(put) for put in self.all()]}
         write_json(self._path, record_files.encoded(record_shapes.PublishedShape, said, self._path))
+
+
+@lru_cache(maxsize=2)
+def _remembered(path: Path, root: Path, stamp: tuple[int, ...]) -> Mapping[tuple[str, str, str], Put]:
+    """Return what is in the file; each push asks, and the file is read once for as long as its stamp is the same."""
+    said = record_files.recalled(path, record_shapes.PublishedShape, root) or {"published": []}
+    puts = (
+        Put(**{each: plain[each] for each in record_shapes.PutShape.__struct_fields__ if each in plain})
+        for plain in said["published"]
+    )
+    return {(put.site, put.name, put.format): put for put in puts}
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what tells one state of a file from another; nothing for one that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns

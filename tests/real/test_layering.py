@@ -179,10 +179,13 @@ def test_the_same_request_twice_builds_once(family: Project) -> None:
 
 
 def test_two_processes_wait_for_each_other_per_image_only(family: Project) -> None:
-    assert family.run("-b", "cc-kid-a")[0] == 0
-    first = Watched(family.start("-b", "-f", "cc-kid-a", DIB_TINY_LINGER="120"))
+    assert family.run("-b", "cc-kid-b")[0] == 0
+    catalogue = family.folder / "images.yaml"
+    lasting = 'CC-Kid-A: {environment: {DIB_TINY_LINGER: "120"}, '
+    catalogue.write_text(catalogue.read_text().replace("CC-Kid-A: {", lasting))
+    first = Watched(family.start("-b", "cc-kid-a"))
     first.wait_for(r"^\[build cc-kid-a .* extra-data\.d")
-    code, output = family.run("-b", "cc-kid-b")
+    code, output = family.run("-b", "-f", "cc-kid-b")
     assert code == 0, output
     assert "waiting" not in output, output
     assert first.process.poll() is None, f"the second waited until the first was done:\n{output}"

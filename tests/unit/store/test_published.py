@@ -30,3 +30,12 @@ def test_what_an_older_version_remembered_goes_on(tmp_path: Path) -> None:
     Published(tmp_path).add(changed(since=9.0, seen=9.0))
     (put,) = Published(tmp_path).all()
     assert (put.since, put.seen, put.place) == (1.0, 9.0, "p")
+
+
+def test_a_memory_that_another_run_changed_is_read_again(tmp_path: Path) -> None:
+    Published(tmp_path).add(PUT)
+    assert len(Published(tmp_path).all()) == 1
+    Published(tmp_path).add(changed(format="raw"))
+    first, second = Published(tmp_path), Published(tmp_path)
+    first.add(changed(format="iso"))
+    assert [len(each.all()) for each in (first, second, Published(tmp_path))] == [3, 2, 3]
