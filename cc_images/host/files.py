@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
@@ -28,6 +29,15 @@ FAULTS = frozenset(
     | {errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
 )
 """Errors of a disk, or of a server behind a mount, that does not work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What the writer of a file knows of it already: its digests and its size in bytes."""
+
+    digest: str
+    sha512: str
+    size: int
 
 
 def write_json(path: Path, data: Json, staged: Path | None = None) -> None:

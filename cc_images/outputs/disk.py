@@ -1,25 +1,31 @@
 """Disk formats: one disk in, files in other formats out, with all cores that were booked.
 
-To add a format: a member of `catalog.Format`, and its line in OPTIONS; CONTRIBUTING.md has the rest.
+To add a format: a member of `catalog.Format`, and its line in WRITERS or OPTIONS; CONTRIBUTING.md has the rest.
 """
 
 from __future__ import annotations
 
+import errno
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment, process
+from cc_images.host.files import Written
 from cc_images.model.catalog import Format
+from cc_images.outputs import qcow2
+
+WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
+"""Writers of our own, from a raw disk: the same bytes from the same disk everywhere."""
 
 OPTIONS: Mapping[Format, tuple[str, ...]] = {
     Format.QCOW2: ("-O", "qcow2", "-c", "-o", "compression_type=zstd"),
     Format.QCOW2_ZLIB: ("-O", "qcow2", "-c", "-o", "compression_type=zlib"),
     Format.RAW: ("-O", "raw"),
 }
-"""The options of `qemu-img convert` for each format."""
+"""The options of `qemu-img convert` for each format; with one of WRITERS, for other disks than raw ones."""
 
 
 def convert(
@@ -31,11 +37,21 @@ def convert(
     log: BinaryIO,
     stop: threading.Event,
     source_format: Format = Format.RAW,
-) -> None:
-    """Write `source` to `target` in the wanted format. A raw disk that is wanted raw is moved, not copied."""
+) -> Written | None:
+    """Write `source` to `target` in the wanted format. A raw disk that is wanted raw is moved, not copied.
+
+    Return the digests of the file where its writer knows them.
+    """
     if source_format is Format.RAW and wanted is Format.RAW:
         source.rename(target)
-        return
+        return None
+    if source_format is Format.RAW and wanted in WRITERS:
+        try:
+            return WRITERS[wanted](source, target, cores=cores, stop=stop)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise _full(target) from error
+            raise
     argv = ["qemu-img", "convert", "-W", "-m", str(max(1, min(cores, 16))), "-f", source_format.suffix]
     try:
         process.run(
@@ -46,12 +62,17 @@ def convert(
         )
     except process.CommandFailed as error:
         if any("No space left on device" in line for line in error.tail):
-            raise CCImagesError(
-                f"no space left for {target.name}",
-                hint="free space in the store, or set CC_IMAGES_STORE to a larger file system",
-                reason=Reason.DISK_FULL,
-            ) from error
+            raise _full(target) from error
         raise
+    return None
+
+
+def _full(target: Path) -> CCImagesError:
+    return CCImagesError(
+        f"no space left for {target.name}",
+        hint="free space in the store, or set CC_IMAGES_STORE to a larger file system",
+        reason=Reason.DISK_FULL,
+    )
 
 
 def same(one: Path, one_format: Format, other: Path, other_format: Format, *, stop: threading.Event) -> bool:

@@ -89,7 +89,7 @@ def _sealed(wanted: list[Format], source: Source, workspace: Path, context: Task
     for each in sorted(wanted, key=lambda out: out is Format.RAW):
         context.step(f"to {each}")
         staged = workspace / f"staged.{each}"
-        disk.convert(
+        written = disk.convert(
             source.file,
             staged,
             each,
@@ -98,7 +98,7 @@ def _sealed(wanted: list[Format], source: Source, workspace: Path, context: Task
             stop=context.stop,
             source_format=source.format,
         )
-        sealed[each] = context.store.blobs.seal(staged)
+        sealed[each] = context.store.blobs.seal(staged, written=written)
     return sealed
 
 
