@@ -96,6 +96,8 @@ class Reason(StrEnum):
     """The host cannot make a sandbox."""
     NO_EMULATION = "no-emulation"
     """The host cannot run programs of an architecture."""
+    DISK_TOOLS = "disk-tools"
+    """The programs that write disks could not be fetched."""
     TWINS = "twins"
     """Native twins could not be made."""
     MOUNTED = "mounted"

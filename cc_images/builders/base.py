@@ -18,6 +18,7 @@ from cc_images.store.run_context import TaskContext
 
 BUILDERS: dict[str, str | Builder] = {
     "dib": "cc_images.builders.dib.builder:DIB",
+    "disk-tools": "cc_images.builders.dib.disk_tools_builder:DISK_TOOLS",
     "twins": "cc_images.builders.dib.twins_builder:TWINS",
 }
 """Builders by name: one of ours is loaded from its module when it is first needed."""

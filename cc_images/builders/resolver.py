@@ -22,7 +22,8 @@ from cc_images.store.records import Store
 class Resolved:
     """An image, or a layer, as its builder resolves it: the spec of its build, and the recipe behind the key.
 
-    `obstacle` says why it does not start from its parent's tree, `slow` why all its programs are emulated.
+    `obstacle` says why it does not start from its parent's tree, `slow` why all its programs are emulated, `by_dib` why
+    its disk is not put together here.
     """
 
     spec: BuildSpec
@@ -30,6 +31,7 @@ class Resolved:
     on_parent: bool = False
     obstacle: str = ""
     slow: str = ""
+    by_dib: str = ""
 
 
 class Known(Protocol):

@@ -198,6 +198,7 @@ def _image(section: Section) -> Image:
         scratch=section.number("scratch", 6, least=1),
         eol=section.day("eol"),
         layer=section.flag("layer", default=True),
+        assemble=section.flag("assemble", default=True),
         abstract=section.flag("abstract"),
         secrets=section.words("secrets"),
         network=section.text("network", _NETWORK, "host or private"),

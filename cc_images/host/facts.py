@@ -27,6 +27,8 @@ class HostFacts:
     """The sha256 of the program that runs an architecture's programs, or MISSING; empty for the machine's own."""
     no_twins: Mapping[Arch, str] = field(default_factory=dict)
     """Why programs of an architecture have no native twins here; empty when they may have."""
+    no_disk_tools: str = ""
+    """Why disks cannot be put together here; empty when they can."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """The sha256 or version of each tool that changes what builds result in, or MISSING."""
 

@@ -136,7 +136,7 @@ class Sandbox:
             "CC_IMAGES_TWINS": str(self.place(self.twins) if self.twins else ""),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": host_tool(name)
-            for name in ("mount", "umount", "losetup", "qemu-img", "tar", "chroot", "apt-get", "mmdebstrap")
+            for name in ("mount", "umount", "losetup", "qemu-img", "tar", "du", "chroot", "apt-get", "mmdebstrap")
         }
 
     def run(

@@ -191,6 +191,8 @@ class Image:
     """GiB that a build's scratch folder may need: below that much free memory it lies on disk."""
     eol: date | None = None
     layer: bool = True
+    assemble: bool = True
+    """Whether cc-images may put its disk together, where it can; else dib does."""
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
     network: str = ""

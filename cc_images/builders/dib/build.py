@@ -12,6 +12,7 @@ from typing import Any
 from cc_images.builders import provenance
 from cc_images.builders.base import BuildInputs, Built
 from cc_images.builders.dib import command, twins
+from cc_images.builders.dib.command import Made
 from cc_images.builders.dib.download_cache import Caches, Generation
 from cc_images.builders.dib.element_modes import copy_normal, is_normal
 from cc_images.builders.dib.elements import Elements, with_layout
@@ -57,7 +58,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
             **networked(spec.network, {**run.network, **spec.environment}),
             **_interpreter(spec, inputs),
         )
-        order = _command(spec, inputs, start, run, _placed(spec, artifacts, sandbox))
+        order = _command(spec, inputs, start, run, _placed(spec, artifacts, sandbox), _assembly(spec, inputs, sandbox))
         try:
             file, timings = command.build(order, sandbox, log=context.log, stop=run.stop, report=context.step)
         finally:
@@ -74,7 +75,12 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
 
 
 def _command(
-    spec: DibSpec, inputs: BuildInputs, start: Start, run: RunContext, placed: Mapping[str, str]
+    spec: DibSpec,
+    inputs: BuildInputs,
+    start: Start,
+    run: RunContext,
+    placed: Mapping[str, str],
+    assembly: Mapping[str, str],
 ) -> command.DibCommand:
     """Return the order to dib. A layer must not know what is not in its recipe, such as its name."""
     tree = spec.makes is Material.TREE
@@ -83,17 +89,18 @@ def _command(
         "CC_IMAGES_VERSION": inputs.version,
         "CC_IMAGES_KEY": spec.recipe_key,
     }
+    makes = Made.TREE if tree else Made.ASSEMBLED if spec.assembled else Made.DISK
     stated = provenance.completed(spec.environment, inputs.version, lambda: run.settings.origin)
     return command.DibCommand(
         arch=spec.arch,
         elements=(*spec.content, *spec.disk),
         folders=start.folders,
         packages=spec.packages,
-        environment={**run.network, **stated, **placed, **({} if tree else own)},
+        environment={**run.network, **stated, **placed, **({} if tree else own), **assembly},
         timeout=spec.timeout,
         offline=run.settings.offline,
         layer=start.file,
-        tree=tree,
+        makes=makes,
         secrets=spec.secrets,
     )
 
@@ -136,6 +143,23 @@ def _interpreter(spec: DibSpec, inputs: BuildInputs) -> dict[str, Any]:
     _, file = inputs.layers[spec.twins]
     folder = inputs.workspace / "twins"
     return {"interpreter": user_emulation.registration(spec.arch, twins.unpack(file, folder)), "twins": folder}
+
+
+def _assembly(spec: DibSpec, inputs: BuildInputs, sandbox: Sandbox) -> dict[str, str]:
+    """Return the variables of `toolbox/disk`, and unpack the disk's tools; nothing for what dib makes."""
+    if not spec.assembled:
+        return {}
+    _, file = inputs.layers[spec.disk_tools]
+    folder = inputs.workspace / "disk-tools"
+    twins.unpack_into(file, folder)
+    return {
+        "CC_IMAGES_DISK": "/tmp/.cc-images-disk",
+        "CC_IMAGES_TOOLS": str(sandbox.place(folder)),
+        # exported, so that hooks have what dib sets
+        "IMAGE_BLOCK_DEVICE": "",
+        "IMAGE_BLOCK_DEVICES": "",
+        "MKFS_OPTS": spec.environment.get("MKFS_OPTS", ""),
+    }
 
 
 def networked(wanted: str, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from msgspec import convert
 
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import command, element_path
+from cc_images.builders.dib import command, disk_tools, element_path
 from cc_images.builders.dib.build import build
 from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.elements import Elements, own_elements
@@ -77,7 +78,7 @@ class DibBuilder:
     """diskimage-builder; see `builders.base.ImageBuilder`."""
 
     def host_facts(self, arches: Collection[Arch]) -> HostFacts:
-        return facts.observe(arches, command.tools_here())
+        return replace(facts.observe(arches, command.tools_here()), no_disk_tools=disk_tools.why_not())
 
     def resolver(
         self,

@@ -12,6 +12,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,12 +48,26 @@ def version() -> str:
     return importlib.metadata.version("diskimage-builder")
 
 
+class Made(Enum):
+    """A result of dib: the type that it is asked for, the file's ending, and the elements that this takes."""
+
+    DISK = ("raw", "raw")
+    ASSEMBLED = ("tar", "raw", "cc-disk")
+    """A disk that is put together from the finished tree; see `toolbox/disk`."""
+    TREE = ("tar", "tar", "cc-tree")
+    """A root tree, as zstd tar."""
+
+    def __init__(self, kind: str, suffix: str, *elements: str) -> None:
+        self.kind = kind
+        self.suffix = suffix
+        self.elements = elements
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DibCommand:
     """An order to disk-image-create. `timeout` is in minutes; `offline` forbids dib to refresh its cache.
 
-    With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`. With `tree` the
-    result is a root tree as zstd tar and not a raw disk.
+    With `layer`, the tree in that file comes first, through the element `cc-layer` in one of `folders`.
     """
 
     arch: Arch
@@ -63,7 +78,7 @@ class DibCommand:
     timeout: int = 240
     offline: bool = False
     layer: Path | None = None
-    tree: bool = False
+    makes: Made = Made.DISK
     secrets: tuple[str, ...] = ()
     """Variables that are declared secrets."""
 
@@ -82,8 +97,7 @@ def build(
     """
     phases = Phases(report)
     name = sandbox.place(sandbox.out) / "disk"
-    kind, extra = ("tar", ["cc-tree"]) if order.tree else ("raw", [])
-    argv = ["disk-image-create", "-n", "-a", order.arch, "-t", kind, "--no-tmpfs", "-o", str(name)]
+    argv = ["disk-image-create", "-n", "-a", order.arch, "-t", order.makes.kind, "--no-tmpfs", "-o", str(name)]
     if order.offline:
         argv.append("--offline")
     if order.packages:
@@ -97,13 +111,14 @@ def build(
         "DIB_QUIET": "0",
         "SOURCE_DATE_EPOCH": str(EPOCH),
         "CC_IMAGES_OUT": str(name.parent),
-        "CC_IMAGES_TREE": str(name) if order.tree else "",
+        "CC_IMAGES_TREE": str(name) if order.makes is Made.TREE else "",
+        "CC_IMAGES_RAW": f"{name}.raw" if order.makes is Made.ASSEMBLED else "",
         "CC_IMAGES_LAYER": str(sandbox.place(order.layer) if order.layer else ""),
         **order.environment,
     }
     try:
         sandbox.run(
-            [*argv, *first, *order.elements, *extra, "cc-build"],
+            [*argv, *first, *order.elements, *order.makes.elements, "cc-build"],
             environment,
             log=log,
             timeout=order.timeout * MINUTE,
@@ -120,7 +135,7 @@ def build(
         ) from error
     except process.CommandFailed as error:
         raise explained(error, phases) from error
-    return left(sandbox.out / f"disk.{kind}"), phases.timings
+    return left(sandbox.out / f"disk.{order.makes.suffix}"), phases.timings
 
 
 def left(file: Path) -> Path:
@@ -157,8 +172,8 @@ def packages(out: Path) -> dict[str, str]:
 def tools(host: HostFacts, arch: Arch, tree: bool = False) -> dict[str, str]:
     """Return the tools that change what a build results in: dib's version, the others' digests.
 
-    `tree` leaves out what matters to disks only. For another architecture than the host's, its emulator is among them,
-    and what may stand in for the image's programs.
+    `tree` leaves out what matters to disks by dib only. For another architecture than the host's, its emulator is among
+    them, and what may stand in for the image's programs.
     """
     found = {name: host.tools[name] for name in ("diskimage-builder", *TREE_TOOLS, *(() if tree else DISK_TOOLS))}
     if host.is_foreign(arch):

@@ -35,18 +35,23 @@ LAYOUT_VARIABLES = ("DIB_BLOCK_DEVICE_CONFIG", "FS_TYPE")
 
 
 def programs(
-    elements: Elements, used: Iterable[str], layout: str | None = None, kind: str | None = None
+    elements: Elements, used: Iterable[str], said: str | None = None, kind: str | None = None
 ) -> tuple[str, ...]:
     """Return the programs that a build's layout takes; none where it cannot be read.
 
-    `layout` and `kind` are the values of LAYOUT_VARIABLES; without `layout` it is that of an element in use.
+    `said` and `kind` are the values of LAYOUT_VARIABLES; without `said` the layout is that of an element in use.
     """
     found: dict[str, None] = {}
     with suppress(OSError, ValueError, RecursionError):
-        found.update(dict.fromkeys(_in(plain(_text(elements, used, layout or "")))))
+        found.update(dict.fromkeys(_in(layout(elements, used, said))))
     if kind:
         found[_mkfs(kind)] = None
     return tuple(sorted(found))
+
+
+def layout(elements: Elements, used: Iterable[str], said: str | None = None) -> Any:
+    """Return a build's layout, as its YAML has it. Raises OSError, ValueError or RecursionError."""
+    return plain(_text(elements, used, said or ""))
 
 
 def lacking(wanted: Iterable[str], path: Sequence[str] = SYSTEM_PATH) -> list[str]:

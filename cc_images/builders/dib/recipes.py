@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cc_images.builders import provenance
-from cc_images.builders.dib import command
-from cc_images.builders.dib.disk_layout import LAYOUT_VARIABLES, programs
+from cc_images.builders.dib.disk_recipes import DiskRecipes
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.builders.dib.layers import Inheritance, inherit, obstacle
 from cc_images.builders.dib.spec import DibSpec
@@ -57,7 +56,7 @@ class Recipes:
         self._variables: dict[str, dict[str, str]] = {}
         self._inherited = functools.cache(lambda content: inherit(elements, content))
         self._stamps = functools.cache(stamp)
-        self._programs = functools.cache(functools.partial(programs, elements))
+        self._disks = DiskRecipes(config=config, elements=elements, host=host, made=self._made)
 
     def build(self, image: Image, arch: Arch) -> Resolved:
         """Return an image with its spec. Raises UserError for an element that is missing."""
@@ -68,7 +67,7 @@ class Recipes:
         spec = DibSpec(makes=Material.DISK, disk=image.disk, **self._common(image, arch))
         used = self._closure(spec.content, spec.disk, arch)
         self._require_left_out(image, used)
-        spec = replace(spec, programs=self._programs(used, *map(spec.environment.get, LAYOUT_VARIABLES)))
+        spec, by_dib = self._disks.decided(spec, image, used)
         recipe = self._recipe(spec, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)
@@ -78,6 +77,7 @@ class Recipes:
             on_parent=isinstance(below, Resolved),
             obstacle=below if isinstance(below, str) else "",
             slow=twin if isinstance(twin, str) else "",
+            by_dib=by_dib,
         )
 
     def layer(self, image: Image, arch: Arch) -> Resolved:
@@ -103,7 +103,7 @@ class Recipes:
         while True:
             spec = resolved.spec
             assert isinstance(spec, DibSpec)
-            found += [self._made[spec.twins]] if spec.twins else []
+            found += [self._made[key] for key in (spec.twins, spec.disk_tools) if key]
             if spec.base is None:
                 return found
             resolved = self._made[spec.base.recipe_key]
@@ -271,7 +271,7 @@ class Recipes:
             packages=spec.packages,
             artifacts=self._identities(image, spec.arch),
             files={variable: self._stamps(path) for variable, path in named.items()},
-            tools=command.tools(self._host, spec.arch, spec.makes is Material.TREE),
+            tools=self._disks.programs(spec),
             parent=_key(below),
             secrets=spec.secrets,
         )

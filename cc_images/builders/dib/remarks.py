@@ -29,6 +29,7 @@ def remarks(images: Images, config: Config, known: Known, host: HostFacts) -> It
     yield from _not_offered(images, known)
     yield from _slowly(images, host)
     yield from _lacking_programs(images)
+    yield from _by_dib(images)
 
 
 def _files_that_are_not_here(images: Images, config: Config) -> Iterable[str]:
@@ -96,6 +97,15 @@ def _lacking_programs(images: Images) -> list[str]:
         for image, _, each in images
         if (missing := lacking(each.spec.host_programs))
     ]
+
+
+def _by_dib(images: Images) -> list[str]:
+    """Say which disks are not put together here, and why; not those whose entry forbids it."""
+    found: dict[str, dict[str, None]] = {}
+    for image, _, each in images:
+        if image.assemble and each.by_dib:
+            found.setdefault(each.by_dib, {})[image.tag] = None
+    return [f"dib makes the disk of {', '.join(tags)}, different in each build: {why}" for why, tags in found.items()]
 
 
 def _slowly(images: Images, host: HostFacts) -> Iterable[str]:

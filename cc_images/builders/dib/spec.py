@@ -22,6 +22,10 @@ class DibSpec(BuildSpec):
     base: Base | None = None
     twins: str = ""
     """The recipe key of the twins of its programs, if its architecture is not this host's and they have any."""
+    assembled: bool = False
+    """Whether its disk is put together here, and not by dib on a loop device; see `assembly`."""
+    disk_tools: str = ""
+    """The recipe key of the programs that do that."""
     programs: tuple[str, ...] = ()
     """Programs of the host that the layout of its disk takes."""
     folders: tuple[str, ...] = ()
@@ -29,8 +33,8 @@ class DibSpec(BuildSpec):
 
     @property
     def relies_on(self) -> tuple[str, ...]:
-        """Its twins, and the tree that it starts from."""
-        return tuple(key for key in (self.twins, self.base.recipe_key if self.base else "") if key)
+        """Its twins, the disk's tools, and the tree that it starts from."""
+        return tuple(key for key in (self.twins, self.disk_tools, self.base.recipe_key if self.base else "") if key)
 
     @property
     def host_programs(self) -> tuple[str, ...]:
@@ -39,8 +43,8 @@ class DibSpec(BuildSpec):
 
     @property
     def needs_loop_devices(self) -> bool:
-        """Whether it makes a disk."""
-        return self.makes is Material.DISK
+        """Whether dib makes its disk."""
+        return self.makes is Material.DISK and not self.assembled
 
     @property
     def mirrors(self) -> tuple[str, ...]:
@@ -78,8 +82,33 @@ class TwinsSpec(BuildSpec):
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""
-        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
-        return BuildSpec.shown(self) | nothing | {"environment": redacted(self.environment)}
+        return BuildSpec.shown(self) | _NOTHING | {"environment": redacted(self.environment)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskToolsSpec(BuildSpec):
+    """The programs that write disks; `environment` says of which release they are, and from where."""
+
+    builder: str = "disk-tools"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def noun(self) -> str:
+        """The word for what is made in the ids of tasks."""
+        return "tools"
+
+    @property
+    def mirrors(self) -> tuple[str, ...]:
+        """The mirror that packages come from."""
+        return _mirrors(self.environment)
+
+    def shown(self) -> Json:
+        """Return the spec as plain data without secrets, with the names that plans have for every build."""
+        return BuildSpec.shown(self) | _NOTHING | {"environment": redacted(self.environment)}
+
+
+_NOTHING: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
+"""What plans show of every build, and programs have not."""
 
 
 def _mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:

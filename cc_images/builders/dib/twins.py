@@ -204,16 +204,21 @@ def make(
 
 def unpack(file: Path, folder: Path) -> Path:
     """Unpack twins into a folder, in which builds see them; return their interpreter."""
+    unpack_into(file, folder)
+    log = folder / "log"
+    log.touch()
+    log.chmod(0o666)  # programs note their start in it, as any user
+    return folder / "interpreter"
+
+
+def unpack_into(file: Path, folder: Path) -> None:
+    """Unpack programs that are kept as a layer into a folder, in which builds see them."""
     folder.mkdir(parents=True)
     tar = shutil.which("tar") or "tar"
     process.run(
         [tar, "--zstd", "--no-same-owner", "--same-permissions", "-C", str(folder), "-xf", str(file)], env=outside()
     )
     folder.chmod(0o755)
-    log = folder / "log"
-    log.touch()
-    log.chmod(0o666)  # programs note their start in it, as any user
-    return folder / "interpreter"
 
 
 def started(folder: Path) -> str:

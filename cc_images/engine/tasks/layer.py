@@ -81,7 +81,7 @@ def _stored(recipe_key: str, job: BuildJob, envelope: Envelope, context: TaskCon
     """
     wanted, store = envelope.layers[recipe_key], context.store
     for _ in range(2):
-        for layer in store.layers(wanted.tag, job.arch):
+        for layer in store.layers(wanted.tag, wanted.arch):
             stale = layer.run in wanted.known and layer.run != wanted.serves
             if layer.recipe_key != recipe_key or stale:
                 continue

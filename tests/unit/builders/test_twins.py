@@ -478,8 +478,9 @@ def test_twins_come_before_what_needs_them_and_once_a_release(tmp_path: Path, am
     mine, theirs = "twins debian-bookworm arm64", "twins debian-trixie arm64"
     assert [name for name in found if name.startswith("twins")] == [mine, theirs]
     assert found["layer cc-debian12 arm64"].needs == (mine,)
-    assert set(found["build cc-debian12 arm64"].needs) == {mine, "layer cc-debian12 arm64"}
-    assert set(found["build cc-debian12-cuda arm64"].needs) == {mine, "layer cc-debian12 arm64"}
+    disk = "tools disk-tools amd64"
+    assert set(found["build cc-debian12 arm64"].needs) == {mine, disk, "layer cc-debian12 arm64"}
+    assert set(found["build cc-debian12-cuda arm64"].needs) == {mine, disk, "layer cc-debian12 arm64"}
     assert theirs in found["layer cc-debian13 arm64"].needs
     job = found[mine].job
     assert isinstance(job, LayerJob)
