@@ -199,6 +199,8 @@ def encoded(shape: type[Shape], data: Mapping[str, Any], path: Path | None = Non
 def encoded_build(build: Build, path: Path | None = None) -> Json:
     """Return a build as its record has it."""
     plain = encoded(BuildShape, _named(asdict(build)), path)
+    if not build.again:
+        del plain["again"]
     if path is not None:
         with suppress(OSError, Damaged, Newer):
             before = load(path, BuildShape)["outputs"]

@@ -60,11 +60,18 @@ class Build:
     """How many packages it has."""
     boot: str = ""
     """The level that it reached in its newest boot test; empty when it was never tested."""
+    again: str = ""
+    """The newest run that made the same bytes again, and kept this version; empty if none has."""
 
     @property
     def created(self) -> datetime:
         """When the build's run began, in UTC: its version says so."""
         return moment(self.version)
+
+    @property
+    def last_made(self) -> datetime:
+        """When the newest run began that made these bytes, in UTC: how old what is in them can be."""
+        return moment(self.again or self.version)
 
 
 @lru_cache(maxsize=4096)

@@ -48,6 +48,7 @@ class BuildShape(Shape):
     upstream: dict[str, str] = {}
     packages: Count = 0
     boot: str = ""
+    again: str = ""
 
 
 class LayerShape(Shape):

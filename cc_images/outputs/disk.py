@@ -20,6 +20,9 @@ from cc_images.outputs import qcow2
 WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
 """Writers of our own, from a raw disk: the same bytes from the same disk everywhere."""
 
+EXACT = frozenset({Format.RAW, *WRITERS})
+"""Formats in which the same disk has the same bytes."""
+
 OPTIONS: Mapping[Format, tuple[str, ...]] = {
     Format.QCOW2: ("-O", "qcow2", "-c", "-o", "compression_type=zstd"),
     Format.QCOW2_ZLIB: ("-O", "qcow2", "-c", "-o", "compression_type=zlib"),

@@ -107,7 +107,7 @@ def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build |
         return None, "forced"
     if match is None:
         return None, _what_changed(state)
-    if old := too_old(match.created, state.unsure, request, now):
+    if old := too_old(match.last_made, state.unsure, request, now):
         return None, f"version {match.version} {old}"
     quiet = f"; {state.quiet}" if state.quiet else ""
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import hashlib
 import http.client
+import itertools
 import json
 import lzma
 import os
@@ -110,23 +111,27 @@ def offers(text: str) -> Offers:
 
 def is_later(version: str, than: str) -> bool:
     """Say whether a version is later than another one, by the rules of Debian's policy."""
-    return version != than and _order(version) > _order(than)
+    pairs = zip(_order(version), _order(than), strict=True)
+    parts = (both for one, other in pairs for both in itertools.zip_longest(one, other, fillvalue=END))
+    return next((part > its for part, its in parts if part != its), False)
 
 
-def _order(version: str) -> tuple[object, ...]:
+def _order(version: str) -> tuple[Parts, Parts, Parts]:
     """Return what orders a version: epoch, upstream version, revision."""
     epoch, _, rest = version.partition(":") if ":" in version else ("0", "", version)
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
-    return (int(epoch) if epoch.isdecimal() else 0, _parts(upstream), _parts(revision))
+    return ([([0], int(epoch) if epoch.isdecimal() else 0)], _parts(upstream), _parts(revision))
 
+
+Parts = list[tuple[list[int], int]]
 
 END: tuple[list[int], int] = ([0], 0)
-"""The part that stands for the end of a version; a number 0 without signs before it is no more."""
+"""The part that stands for all that a version has not; a number 0 without signs before it is no more."""
 
 
-def _parts(text: str) -> list[tuple[list[int], int]]:
+def _parts(text: str) -> Parts:
     """Return alternating parts without and with digits; letters sort before other signs, ~ before the end."""
-    found: list[tuple[list[int], int]] = []
+    found: Parts = []
     signs: list[int] = []
     for number, other in _PART.findall(text):
         if other:
@@ -136,9 +141,7 @@ def _parts(text: str) -> list[tuple[list[int], int]]:
             signs = []
     if signs:
         found.append(([*signs, 0], 0))
-    while found and found[-1] == END:  # "A0" and "A" are one version
-        found.pop()
-    return [*found, END]
+    return found
 
 
 def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str]:

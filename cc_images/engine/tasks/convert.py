@@ -17,7 +17,7 @@ from cc_images.outputs import disk
 from cc_images.store import notes
 from cc_images.store.blobs import Blob
 from cc_images.store.leases import image_lease
-from cc_images.store.notes import Evidence
+from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import RunContext, TaskContext
 
 JOB = ConvertJob
@@ -47,16 +47,21 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         raise gone(job.tag, job.version)
     source = _built(workspace) if before is None else _stored(before, run)
     sealed = _sealed(wanted, source, workspace, context)
-    outputs = dict(before.outputs) if before else {}
-    for each, blob in sealed.items():
-        outputs[each] = Output(
+    made = {
+        each: Output(
             format=each,
             digest=blob.digest,
             sha512=blob.sha512,
             size=blob.size,
             virtual_size=source.virtual_size,
         )
-    build, details = _recorded(job, before, outputs, run)
+        for each, blob in sealed.items()
+    }
+    build, details = _recorded(job, before, made, run)
+    again = before is None and build.version != job.version
+    if again:
+        sealed = {each: blob for each, blob in sealed.items() if blob.digest == build.outputs[each].digest}
+        notes.write(workspace / "joined.json", Joined(version=build.version))
     with store.lock("gc", shared=True):
         for blob in sealed.values():
             store.blobs.place(blob)
@@ -65,8 +70,9 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
     if before is None:
         remove(source.file.parent)  # the raw disk is of no more use, and others may want its room
-    size = sum(outputs[each].size for each in job.formats)
+    size = sum(build.outputs[each].size for each in job.formats)
     where = str(store.image_link(job.published_name, job.formats[0]))
+    where = f"rebuilt, identical: version {build.version} stays" if again else where
     peaks = {"disk": sum(blob.size for blob in sealed.values()) >> 20}
     return replace(result, size=size, where=where, version=build.version, peaks=peaks)
 
@@ -103,11 +109,14 @@ def _sealed(wanted: list[Format], source: Source, workspace: Path, context: Task
 
 
 def _recorded(
-    job: ConvertJob, before: Build | None, outputs: Mapping[Format, Output], run: RunContext
+    job: ConvertJob, before: Build | None, made: Mapping[Format, Output], run: RunContext
 ) -> tuple[Build, Json]:
-    """Return the build as it is to be recorded, and its details."""
+    """Return the build as it is to be recorded, and its details.
+
+    A new build of the same disk as the newest stored one is none: that one was made again, of these inputs.
+    """
     if before is not None:
-        return replace(before, outputs=outputs), run.store.details(before)
+        return replace(before, outputs={**before.outputs, **made}), run.store.details(before)
     evidence = notes.read(run.run.workspace(job.tag, job.arch) / "evidence.json", Evidence)
     details = run.details(evidence.recipe_key)
     build = Build(
@@ -117,8 +126,28 @@ def _recorded(
         version=job.version,
         recipe_key=evidence.recipe_key,
         key=key_of(details["recipe"] | {"upstream": dict(evidence.upstream)}),
-        outputs=outputs,
+        outputs=made,
         upstream=evidence.upstream,
         packages=len(evidence.packages),
     )
-    return build, details | {"timings": dict(evidence.timings), "packages": dict(evidence.packages)}
+    details = details | {"timings": dict(evidence.timings), "packages": dict(evidence.packages)}
+    newest = next(run.store.builds(job.tag, job.arch), None)
+    if newest is None or not _is_same(newest, made):
+        return build, details
+    kept = replace(
+        newest,
+        recipe_key=build.recipe_key,
+        key=build.key,
+        upstream=build.upstream,
+        outputs={**made, **newest.outputs},
+        again=job.version,
+    )
+    return kept, run.store.details(newest) | details
+
+
+def _is_same(build: Build, made: Mapping[Format, Output]) -> bool:
+    """Say whether a stored build has the disk that was made, by a format in which equal disks have equal bytes."""
+    return any(
+        each in disk.EXACT and each in build.outputs and build.outputs[each].digest == output.digest
+        for each, output in made.items()
+    )

@@ -1,0 +1,106 @@
+"""Conversions: a rebuild that comes to the same disk is no new version, and is recorded as made again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from cc_images.engine import worker
+from cc_images.engine.tasks.stored import version_of
+from cc_images.model.catalog import Arch, Format
+from cc_images.model.plan import ConvertJob, Result, Status, Task
+from cc_images.store.records import Store
+from cc_images.store.run_context import RunContext
+from cc_images.testing import FakeBuilder
+from tests.conftest import NOW
+from tests.support.context import envelope, run_context
+from tests.support.jobs import build_job
+
+OTHER = "f" * 64
+"""A recipe key besides `a`."""
+
+
+@pytest.fixture(autouse=True)
+def builder() -> FakeBuilder:
+    return FakeBuilder.registered("fake", upstream={"http://somewhere.invalid/InRelease": "one"})
+
+
+@contextmanager
+def run_of(store: Store, days: int) -> Iterator[RunContext]:
+    """Have a run on a later day."""
+    run = store.start_run(NOW + timedelta(days=days))
+    try:
+        yield run_context(store, run, "a", OTHER)
+    finally:
+        store.finish_run(run, shutil.rmtree)
+
+
+def made(store: Store, days: int, *formats: Format, recipe_key: str = "a") -> tuple[Result, str]:
+    """Build and convert an image on a day; return the conversion's result, and the version that later tasks take."""
+    with run_of(store, days) as context:
+        version = context.run.version
+        known = tuple(build.version for build in store.builds("cc-one", Arch.AMD64))
+        job = build_job(version=version, builder="fake", scratch=1, recipe_key=recipe_key, known=known)
+        conversion = ConvertJob(
+            name="CC-One",
+            published_name="CC-One",
+            tag="cc-one",
+            arch=Arch.AMD64,
+            version=version,
+            formats=formats or (Format.QCOW2,),
+        )
+        for task in (Task(id="build", job=job, reason=""), Task(id="convert", job=conversion, reason="")):
+            result = worker.perform(envelope(context, task.id, task.job).as_json(), context)
+            assert result.status is Status.DONE, result.error
+        return result, version_of(conversion, context)
+
+
+def test_the_same_disk_again_keeps_its_version(store: Store, builder: FakeBuilder) -> None:
+    first, version = made(store, 0)
+    builder.upstream = {"http://somewhere.invalid/InRelease": "two"}
+    again, taken = made(store, 1)
+    assert (again.version, taken) == (version, version)
+    assert again.where == f"rebuilt, identical: version {version} stays"
+    assert again.size == first.size
+    (build,) = store.builds("cc-one", Arch.AMD64)
+    assert (build.version, build.again[:8]) == (version, f"{NOW + timedelta(days=1):%Y%m%d}")
+    assert build.upstream == builder.upstream, "so the next plan finds that nothing has moved"
+    assert build.last_made - build.created == timedelta(days=1)
+
+
+def test_another_disk_is_a_new_version(store: Store, builder: FakeBuilder) -> None:
+    _, version = made(store, 0)
+    builder.content = b"x" * 4096
+    _, other = made(store, 1)
+    assert other > version
+    assert [build.version for build in store.builds("cc-one", Arch.AMD64)] == [other, version]
+    assert not next(store.builds("cc-one", Arch.AMD64)).again
+    builder.content = bytes(4096)
+    _, third = made(store, 2)
+    assert third > other, "an older build is not the newest again: what is in force would go back in time"
+
+
+def test_formats_that_are_asked_for_now_are_added(store: Store) -> None:
+    _, version = made(store, 0)
+    again, taken = made(store, 1, Format.QCOW2, Format.RAW)
+    assert taken == version
+    (build,) = store.builds("cc-one", Arch.AMD64)
+    assert set(build.outputs) == {Format.QCOW2, Format.RAW}
+    assert again.size == sum(output.size for output in build.outputs.values())
+
+
+def test_what_is_not_exact_says_nothing_of_the_disk(store: Store) -> None:
+    _, version = made(store, 0, Format.QCOW2_ZLIB)
+    _, other = made(store, 1, Format.QCOW2_ZLIB)
+    assert other > version
+
+
+def test_a_new_key_with_the_same_disk_serves_that_key(store: Store) -> None:
+    _, version = made(store, 0)
+    _, taken = made(store, 1, recipe_key=OTHER)
+    (build,) = store.builds("cc-one", Arch.AMD64)
+    assert (taken, build.recipe_key) == (version, OTHER)
