@@ -62,6 +62,8 @@ class Reason(StrEnum):
     """No stored build serves the present inputs."""
     GONE = "gone"
     """A version, layer or image was removed meanwhile."""
+    OTHER_INPUTS = "other-inputs"
+    """A stored build was made from other inputs than those of today."""
     DAMAGED = "damaged"
     """A stored file is not what its digest says."""
     NO_RESULT = "no-result"

@@ -79,7 +79,7 @@ def inspect(
     `against` is a version of the same tag, or a file. Raises UserError for what is neither.
     """
     inspector.require_host()
-    with _run(config, bench) as (store, run, stop):
+    with looking(config, bench) as (store, run, stop):
         one = _inspected(config, store, run, stop, what, arches, "")
         other = None
         if against:
@@ -97,9 +97,9 @@ def editions(
 
     What their records do not say is looked up inside. Raises UserError for versions that the store does not have.
     """
-    image, arch = _one(config, tag, arches)
+    image, arch = one_of(config, tag, arches)
     store = Store(config.store)
-    later, _ = _stored(store, image, arch, new)
+    later, _ = stored(store, image, arch, new)
     versions = [build.version for build in store.builds(image.tag, arch)]
     before = old or next((version for version in versions if version < later.version), "")
     if not before:
@@ -108,7 +108,7 @@ def editions(
             hint="a diff needs two versions; the next build makes one",
             reason=Reason.NEVER_BUILT,
         )
-    earlier, _ = _stored(store, image, arch, before)
+    earlier, _ = stored(store, image, arch, before)
     return _edition(config, store, image, earlier, bench), _edition(config, store, image, later, bench)
 
 
@@ -116,7 +116,7 @@ def _edition(config: Config, store: Store, image: Image, build: Build, bench: Be
     known = store.details(build).get("contents")
     if not known:
         inspector.require_host()
-        with _run(config, bench) as (_, run, stop):
+        with looking(config, bench) as (_, run, stop):
             found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
         inspector.require_system(found.facts)
         known = contents.contents(found.facts)
@@ -137,8 +137,8 @@ def _inspected(
     allowed: tuple[str, ...] = ()
     if what.lower() in config.images and not os.path.isfile(what):
         what = what.lower()
-        image, arch = _one(config, what, arches)
-        build, output = _stored(store, image, arch, version)
+        image, arch = one_of(config, what, arches)
+        build, output = stored(store, image, arch, version)
         path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
         admitted = inspector.admitted_keys(config.variables(image))
         allowed = image.allow
@@ -174,13 +174,13 @@ def boot(
 
     The guest has all cores of this host and its network. Its writes are lost.
     """
-    image, arch = _one(config, tag, arches)
+    image, arch = one_of(config, tag, arches)
     chosen = visit.firmware or image.boots_with(arch)[-1]
     if chosen not in image.boots_with(arch):
         raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
     guest.require(qemu.lacking(arch, (chosen,)))
-    with _run(config, bench) as (store, run, stop), _near(run) as near:
-        build, output = _stored(store, image, arch, "")
+    with looking(config, bench) as (store, run, stop), _near(run) as near:
+        build, output = stored(store, image, arch, "")
         builder = image_builder()
         resolver = builder.resolver(config, store, builder.host_facts([arch]), fetch=False)
         ((image, _),), _ = resolver.with_claims([Target(image, arch)])
@@ -235,14 +235,14 @@ def _reached(found: BootResult, level: Level) -> bool:
     return found.reached is not None and order.index(found.reached) >= order.index(level)
 
 
-def _one(config: Config, tag: str, arches: Sequence[Arch]) -> Target:
+def one_of(config: Config, tag: str, arches: Sequence[Arch]) -> Target:
     """Return the image and its one architecture: by default this host's own."""
     chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
     own = [each for each in chosen if each[1].machine == os.uname().machine]
     return (own or chosen)[0]
 
 
-def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build, Output]:
+def stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build, Output]:
     """Return a build and the output to look at: the smallest file, which is the compressed one."""
     builds = list(store.builds(image.tag, arch))
     wanted = store.in_force(image.tag, arch) if not version else None
@@ -258,7 +258,7 @@ def _stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build
 
 
 @contextmanager
-def _run(config: Config, bench: Bench | None) -> Iterator[tuple[Store, Run, threading.Event]]:
+def looking(config: Config, bench: Bench | None) -> Iterator[tuple[Store, Run, threading.Event]]:
     """Give a private folder in the store, which is gone afterwards, and an event that asks to stop."""
     bench, store = bench or Bench(), Store(config.store)
     clear_up(store)

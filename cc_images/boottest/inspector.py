@@ -22,7 +22,8 @@ from cc_images.host.root import require_root, require_tools
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
 
-PROGRAM = Path(__file__).parent / "inside" / "look.py"
+INSIDE = Path(__file__).parent / "inside"
+"""The programs that look into images."""
 
 TIMEOUT = 900.0
 """Seconds that a look may take: a large image, searched for secrets."""
@@ -45,16 +46,48 @@ def look(
     No file may have one of the `secrets`; `sought` names files and programs of which the facts shall tell.
     Raises UserError for a file that is no such image, or that refers to others.
     """
+    told = {"CC_IMAGES_SECRETS": json.dumps(list(secrets)), "CC_IMAGES_SOUGHT": json.dumps(dict(sought))}
+    return _run("look.py", image, workspace, told, guards=guards, log=log, stop=stop)
+
+
+def listed(
+    image: Path,
+    workspace: Path,
+    taken: Sequence[str] = (),
+    *,
+    guards: Path,
+    log: BinaryIO,
+    stop: threading.Event,
+) -> Json:
+    """Return a list of all that is in an image, with digests; see `inside/listing.py`. Raises what `look` raises.
+
+    The files `taken` are in `workspace/out` afterwards, by their numbers.
+    """
+    told = {"CC_IMAGES_TAKEN": json.dumps(list(taken))}
+    return _run("listing.py", image, workspace, told, guards=guards, log=log, stop=stop)
+
+
+def _run(
+    name: str,
+    image: Path,
+    workspace: Path,
+    told: Mapping[str, str],
+    *,
+    guards: Path,
+    log: BinaryIO,
+    stop: threading.Event,
+) -> Json:
+    """Run one of the programs on an image in a sandbox, and return what it has written."""
     image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
     disk_format = self_contained(image, stop)
     sandbox = Sandbox(
-        workspace=workspace, guards=guards, visible=(image, PROGRAM.parent), keeps="DAC_READ_SEARCH", network="none"
+        workspace=workspace, guards=guards, visible=(image, INSIDE), keeps="DAC_READ_SEARCH", network="none"
     )
     mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
-    program, *paths = (str(sandbox.place(each)) for each in (PROGRAM, image, mounts, result))
+    program, *paths = (str(sandbox.place(each)) for each in (INSIDE / name, image, mounts, result))
     sandbox.run(
         [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]],
-        {"CC_IMAGES_SECRETS": json.dumps(list(secrets)), "CC_IMAGES_SOUGHT": json.dumps(dict(sought))},
+        told,
         log=log,
         timeout=TIMEOUT,
         stop=stop,

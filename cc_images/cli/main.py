@@ -14,7 +14,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from cc_images.cli.parser import ALIASES, DESCRIPTIONS, EXAMPLES, EXIT_INPUT, VERBS, parser
+from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
+from cc_images.cli.parser import EXIT_INPUT, parser
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def run(argv: list[str]) -> int:
             "diff": views.diff,
             "completion": _completion,
             "inspect": commands.inspect,
+            "verify": commands.verify,
             "boot": commands.boot,
             "prune": commands.prune,
             "doctor": commands.doctor,

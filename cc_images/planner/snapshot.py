@@ -54,7 +54,7 @@ class Snapshot:
         """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
         found: list[Json] = []
         for each in self.image_states:
-            old = too_old(each.match.created, each.unsure, self.request, self.now) if each.match else ""
+            old = too_old(each.match.last_made, each.unsure, self.request, self.now) if each.match else ""
             found.append(
                 {
                     "image": each.label,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.cli.parser import VERBS, parser
+from cc_images.cli.help_texts import VERBS
+from cc_images.cli.parser import parser
 from cc_images.config.loader import load
 from cc_images.config.settings import read
 from tests.conftest import REPOSITORY, write_files

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cc_images.cli.completion import PLACES
-from cc_images.cli.parser import VERBS
+from cc_images.cli.help_texts import VERBS
 from tests.conftest import REPOSITORY, Cli
 
 

@@ -1,0 +1,65 @@
+"""The texts of the command line: verbs, what each is for, examples, and what ends the help."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # see `cli.parser`
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERBS = (
+    "list",
+    "show",
+    "status",
+    "plan",
+    "explain",
+    "report",
+    "diff",
+    "inspect",
+    "verify",
+    "boot",
+    "prune",
+    "doctor",
+    "new",
+    "completion",
+)
+
+DESCRIPTIONS = {
+    "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
+    "list": "Show the catalogue: newest builds, their age, and whether they are fresh.",
+    "show": "Show what an image is resolved to: elements, variables, packages, checks, and where each comes from.",
+    "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
+    "plan": "Show what a run would do and why; nothing is built or published.",
+    "explain": "Show which inputs of images differ from their newest builds.",
+    "status": "Show the state of images, what the store holds, and what was pushed where; --sites asks the sites.",
+    "report": "Show what a run did, by default the last one, and where its page is.",
+    "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
+    "completion": "Print or install shell completion of verbs, options and tags, and the man page.",
+    "inspect": "Show what is inside an image without booting it; exit code 3 when something must not be there.",
+    "verify": "Build a stored image again from its inputs, and say whether the bytes are the same; exit code 3 if not.",
+    "boot": "Boot the newest build of an image with access to the network; all that the machine writes is lost.",
+    "prune": "Prune the store to the newest builds of each image, and to a size.",
+    "doctor": "Check this host and the sites, and show leftovers of killed runs; --mend removes them.",
+}
+"""The purpose of each verb, in a sentence."""
+
+EXAMPLES = """\
+cc-images list                        what there is, and what is fresh
+cc-images plan -b -p cc-debian12      what a run would do, and why
+cc-images -b -p cc-debian12           build what changed, test, publish
+cc-images status                      how images stand, and where they are
+cc-images doctor                      whether this host can do all that
+"""
+
+ALIASES: Mapping[str, str] = {"build": "-b", "push": "-p", "help": "--help", "version": "--version"}
+"""The options behind first words that are no verbs."""
+
+EPILOG = """\
+verbs, which come first; `cc-images VERB --help` says what each takes:
+{verbs}
+
+files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
+third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
+~/.config/cc-images/settings.yaml and /etc/cc-images/settings.yaml set mirrors, the store and defaults of options.
+exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
+because another run is at work on these images (--if-busy leave); 130 interrupted.
+"""
