@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 from bench.plain import plain
 from tests.real.conftest import Project, host_mirrors
-from tests.real.trees import Tree, snapshot
+from tests.real.trees import Tree, partitions, snapshot
 
 
 def test_it_was_built_after_a_kill_in_the_boot_loader_beside_another(debian: Project) -> None:
@@ -31,6 +33,18 @@ EXPECTED = {
 """What may differ between a child made from its parent's layer and the same image made in one go, and why."""
 
 
+def test_it_is_built_again_elsewhere_with_the_same_bytes(debian: Project) -> None:
+    code, output = debian.run("-b", "cc-kid")
+    assert code == 0, output
+    elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec taskset -c 0 "$@"', "sh"]
+    words = [*elsewhere, sys.executable, "-m", "cc_images", "verify", "cc-kid"]
+    done = subprocess.run(words, cwd=debian.folder, env=debian.environment, capture_output=True, text=True)
+    assert "cc-kid amd64" in done.stdout
+    assert (done.returncode, ": identical\n" in done.stdout) == (0, True), done.stdout + done.stderr[-3000:]
+    assert "layer cc-debian12 amd64" in done.stderr, "nothing was reused"
+    debian.assert_no_leftovers()
+
+
 def test_a_child_is_what_plain_dib_builds_in_one_go(debian: Project, tmp_path: Path) -> None:
     code, output = debian.run("-b", "cc-kid")
     assert code == 0, output
@@ -50,6 +64,10 @@ def test_a_child_is_what_plain_dib_builds_in_one_go(debian: Project, tmp_path: P
     assert "  +rng-tools5 " in output
     assert "rsync" not in output, "the parent has it already"
     assert "  +serial-getty@ttyS1.service" in output
+    assert "dib makes the disk" not in output
+    mine, its = (partitions(each) for each in (debian.store / "images" / "CC-Kid.qcow2", tmp_path / "plain.qcow2"))
+    assert [each[:-1] for each in mine] == [each[:-1] for each in its], "names, types, places"
+    assert abs(mine[-1][-1] / its[-1][-1] - 1) < 0.05, "the size of the root"
     ours = snapshot(debian.store / "images" / "CC-Kid.qcow2", tmp_path)
     theirs = snapshot(tmp_path / "plain.qcow2", tmp_path)
     status = "var/lib/dpkg/status"

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ def snapshot(disk: Path, folder: Path) -> Tree:
     raw.unlink()
     tree: Tree = json.loads(said.stdout)
     return tree
+
+
+def partitions(disk: Path) -> list[tuple[str, str, int, int]]:
+    """Return name, type, start and size in sectors of each partition of a disk image."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "raw")
+        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+        said = json.loads(subprocess.run(["sfdisk", "-J", raw], check=True, capture_output=True).stdout)
+    return [
+        (each.get("name", ""), each["type"], each["start"], each["size"])
+        for each in said["partitiontable"]["partitions"]
+    ]
 
 
 def mounted(raw: str, place: str) -> None:

@@ -18,6 +18,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ else:  # a script
     import layout
 
 HERE = Path(__file__).parent
+CHUNK = 1 << 16
 BIOS = "boot/grub/i386-pc"
 """Where in a tree GRUB's images for BIOS are, if it was asked for them."""
 
@@ -154,37 +157,51 @@ def _without_extended(options: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _vfat(tools: Tools, raw: Path, partition: layout.Partition, made: layout.Filesystem, folder: Path | None) -> None:
-    sector = partition.start // layout.SECTOR
-    tools.run(
-        *("sbin/mkfs.fat", "--invariant", *made.options, "-i", made.uuid, "-n", made.label),
-        *(f"--offset={sector}", str(raw), str(partition.size // 1024)),
-    )
-    if folder is None:
-        return
-    image = f"{raw}@@{partition.start}"
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        inside = "::/" + os.path.relpath(place, folder).removeprefix(".").lstrip("/")
-        for names, words in ((folders, ("mmd",)), (sorted(files), ("mcopy", "-Q"))):
-            if not names:
-                continue
-            paths = [f"{inside.rstrip('/')}/{name}" for name in names]
-            sources = [] if words[0] == "mmd" else [os.path.join(place, name) for name in names]
-            targets = paths if words[0] == "mmd" else [inside]
-            tools.run("bin/mtools", "-c", *words, "-i", image, *sources, *targets, MTOOLS_SKIP_CHECK="1", MTOOLSRC="")
+    with _apart(raw, partition) as alone:  # mkfs.fat takes the size of the file for that of the disk
+        words = ("--invariant", *made.options, "-i", made.uuid, "-n", made.label)
+        tools.run("sbin/mkfs.fat", *words, str(alone))
+        if folder is None:
+            return
+        for place, folders, files in os.walk(folder):
+            folders.sort()
+            inside = "::/" + os.path.relpath(place, folder).removeprefix(".").lstrip("/")
+            if folders:
+                _mtools(tools, alone, "mmd", *(f"{inside.rstrip('/')}/{name}" for name in folders))
+            if files:
+                _mtools(tools, alone, "mcopy", "-Q", *(os.path.join(place, name) for name in sorted(files)), inside)
+
+
+def _mtools(tools: Tools, image: Path, command: str, *words: str) -> None:
+    tools.run("bin/mtools", "-c", command, "-i", str(image), *words, MTOOLS_SKIP_CHECK="1", MTOOLSRC="")
 
 
 def _swap(tools: Tools, raw: Path, partition: layout.Partition, made: layout.Filesystem, folder: Path | None) -> None:
-    """Make swap space: mkswap writes the first page alone."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    alone = raw.with_name("swap")
+    with _apart(raw, partition) as alone:
+        tools.run("sbin/mkswap", "-U", made.uuid, "-L", made.label, str(alone))
+
+
+@contextmanager
+def _apart(raw: Path, partition: layout.Partition) -> Iterator[Path]:
+    """Give a file of a partition's size, and copy what it holds into the partition afterwards."""
+    alone = raw.with_name(f"partition-{partition.start}")
     with alone.open("wb") as file:
         file.truncate(partition.size)
-    tools.run("sbin/mkswap", "-U", made.uuid, "-L", made.label, str(alone))
-    with raw.open("r+b") as file:
-        file.seek(partition.start)
-        file.write(alone.open("rb").read(page))
-    alone.unlink()
+    try:
+        yield alone
+        with alone.open("rb") as source, raw.open("r+b") as target:
+            position = 0
+            while position < partition.size:
+                try:
+                    position = os.lseek(source.fileno(), position, os.SEEK_DATA)
+                except OSError:  # nothing but a hole to the end
+                    break
+                chunk = os.pread(source.fileno(), CHUNK, position)
+                if chunk.count(0) < len(chunk):  # the disk stays sparse
+                    target.seek(partition.start + position)
+                    target.write(chunk)
+                position += len(chunk)
+    finally:
+        alone.unlink()
 
 
 KINDS: dict[str, Any] = {"ext2": _ext4, "ext3": _ext4, "ext4": _ext4, "vfat": _vfat, "swap": _swap}
