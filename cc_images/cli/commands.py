@@ -115,47 +115,6 @@ def inspect(options: argparse.Namespace) -> int:
     return EXIT_FAILED if one.problems and not other else 0
 
 
-def verify(options: argparse.Namespace) -> int:
-    """Build a stored image again and say whether it has the same bytes."""
-    import shutil
-    import subprocess
-
-    from cc_images.api.run import run
-    from cc_images.api.verify import verify
-    from cc_images.report import progress, verdict
-
-    shown = progress.display(
-        sys.stderr, quiet=False, verbose=False, events=False, told=sys.stderr,
-        term=os.environ.get("TERM", "dumb"), colours=not os.environ.get("NO_COLOR"),
-    )  # fmt: skip
-    extract = Path(options.extract) if options.extract else None
-    with bench() as mine:
-        try:
-            found = verify(
-                _config(),
-                options.what,
-                _arches(options),
-                lambda request, config: run(request, config, shown, stop=mine.stop, words=mine.words),
-                extract=extract,
-                bench=mine,
-            )
-        finally:
-            shown.close()
-    differing = found.comparison
-    said = {
-        "packages": found.packages,
-        "partitions": differing.regions if differing else (),
-        "files": [f"{path} {what}" for path, what in differing.files.items()] if differing else [],
-    }
-    if options.json:
-        text.say(text.as_json(verdict.as_json(found.title, found.identical, (found.digest, found.rebuilt), said)))
-    else:
-        text.say(verdict.shown(found.title, found.identical, found.digest, said, found.taken))
-        if found.taken and found.taken.exists() and shutil.which("diffoscope"):
-            subprocess.run(["diffoscope", "--text", "-", *(str(found.taken / name) for name in ("then", "now"))])
-    return 0 if found.identical else EXIT_FAILED
-
-
 def boot(options: argparse.Namespace) -> int:
     """Boot the newest build for a person."""
     from cc_images.api import inspect

@@ -107,7 +107,7 @@ def run(argv: list[str]) -> int:
 
     _listen(options.log_level if verb != "completion" else "warning")
     try:
-        from cc_images.cli import commands, views
+        from cc_images.cli import commands, proof, views
 
         does: dict[str, Callable[[argparse.Namespace], int]] = {
             "list": views.catalogue,
@@ -120,7 +120,9 @@ def run(argv: list[str]) -> int:
             "diff": views.diff,
             "completion": _completion,
             "inspect": commands.inspect,
-            "verify": commands.verify,
+            "verify": proof.verify,
+            "delta": proof.delta,
+            "fetch": proof.fetch,
             "boot": commands.boot,
             "prune": commands.prune,
             "doctor": commands.doctor,

@@ -187,6 +187,20 @@ def _verify(made: Parser) -> None:
     made.add_argument("--extract", default="", metavar="FOLDER", help="put files that differ there, of then and of now")
 
 
+def _delta(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    for name in ("old", "new"):
+        made.add_argument(name, metavar=name.upper(), help="an image of the catalogue, TAG@VERSION, or a file")
+
+
+def _fetch(made: Parser) -> None:
+    made.add_argument("source", metavar="URL", help="address or path of NAME.caibx in a site with `chunks: yes`")
+    made.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="file to write (default NAME.qcow2; a raw disk for *.raw)"
+    )
+    made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
+
+
 def _boot(made: Parser) -> None:
     _arch(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
@@ -220,6 +234,8 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "diff": _diff,
     "inspect": _inspect,
     "verify": _verify,
+    "delta": _delta,
+    "fetch": _fetch,
     "boot": _boot,
     "prune": _prune,
     "doctor": _doctor,

@@ -232,12 +232,15 @@ def _site(section: Section) -> Site:
         visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),
         stores=section.words("stores"),
+        chunks=section.flag("chunks"),
         keep=section.number("keep", -1, least=0),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
     if bool(site.cloud) == bool(site.directory):
         section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
+    if site.chunks and (not site.directory or site.formats):
+        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     if site.cloud and len(site.formats) > 1:

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.plain_text import clean
+from cc_images.model.stop import Stop
 
 GRACE = 15.0
 """Seconds that a command has to end after it was asked, before it is killed."""
@@ -81,7 +82,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     output: Output = SILENT,
     die_with_us: bool = True,
 ) -> str:
@@ -122,9 +123,7 @@ def run(
     return "\n".join(reading.tail)
 
 
-def _awaited(
-    process: subprocess.Popen[bytes], reading: _Output, timeout: float | None, stop: threading.Event | None
-) -> str:
+def _awaited(process: subprocess.Popen[bytes], reading: _Output, timeout: float | None, stop: Stop | None) -> str:
     """Read a command's output until its end; return why it was ended before, `stopped` or `expired`, or nothing."""
     assert process.stdout is not None
     assert process.stdin is not None

@@ -236,6 +236,8 @@ class Site:
     """Of published images; empty: that of the image which is replaced."""
     properties: Mapping[str, str] = field(default_factory=dict)
     stores: tuple[str, ...] = ()
+    chunks: bool = False
+    """Whether a folder keeps images as chunks, so that the next version costs what changed."""
     keep: int | None = None
 
 

@@ -198,6 +198,11 @@ class SidecarShape(Shape):
     modified: int = 0
     """The file's time of change in nanoseconds since 1970, when the description was written."""
     properties: dict[str, str] = {}
+    raw_sha256: str = ""
+    """Of an image that is kept as chunks: the digest and size of its raw disk, and of the index file."""
+    raw_size: Count = 0
+    index_sha512: str = ""
+    index_size: Count = 0
 
 
 class MemoryShape(Shape):

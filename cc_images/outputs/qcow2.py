@@ -31,6 +31,7 @@ import zstandard
 from cc_images.errors import Interrupted
 from cc_images.host import sparse
 from cc_images.host.files import Written
+from cc_images.model.stop import Stop
 
 BITS = 16
 CLUSTER = 1 << BITS
@@ -61,7 +62,7 @@ COUNTS = CLUSTER // 2
 _NOTHING = bytes(CLUSTER)
 
 
-def write(source: Path, target: Path, *, cores: int, stop: threading.Event) -> Written:
+def write(source: Path, target: Path, *, cores: int, stop: Stop) -> Written:
     """Write a raw disk as qcow2, and return the digests of the file. Raises Interrupted, and OSError for full disks."""
     size = source.stat().st_size
     with source.open("rb") as raw, target.open("wb") as file:
@@ -79,7 +80,7 @@ class _Cluster:
     compressed: bool
 
 
-def _compressed(raw: BinaryIO, size: int, cores: int, stop: threading.Event) -> Iterator[_Cluster]:
+def _compressed(raw: BinaryIO, size: int, cores: int, stop: Stop) -> Iterator[_Cluster]:
     """Yield the clusters of a disk that are not empty, in order, compressed on some cores."""
     local = threading.local()
 
@@ -205,7 +206,7 @@ def _big_endian(numbers: array[int]) -> bytes:
     return turned.tobytes()
 
 
-def _read_again(file: Path, stop: threading.Event) -> Written:
+def _read_again(file: Path, stop: Stop) -> Written:
     """Return the digests of a file that was just written, both at the same time; it is in memory still.
 
     They begin with the header, which is written last.

@@ -7,6 +7,7 @@
     queries    questions about one name
     remarks    what is not as cc-images has made it, for people
     directory  a folder
+    chunk_folder  a folder of chunks
     glance     a cloud, by image_api
 
 To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`;
@@ -25,8 +26,11 @@ __all__ = ["LOOK", "ImageSite", "open_site"]
 def open_site(site: Site, disk_format: Format, patience: Patience = ENOUGH) -> ImageSite:
     """Return the site as something to publish to in one format. Nothing is contacted before it is used."""
     if site.directory:
+        from cc_images.sites.chunk_folder import ChunkFolder
         from cc_images.sites.directory import DirectorySite
 
+        if site.chunks:
+            return ChunkFolder(site, disk_format)
         return DirectorySite(site, disk_format)
     from cc_images.sites.glance import GlanceSite
 

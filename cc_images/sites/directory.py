@@ -124,7 +124,7 @@ class DirectorySite(ImageFolder, Queries):
             return after(step)
 
     def _upload(self, step: Upload, publication: Publication, stop: Stop, report: Callable[[int], None]) -> Entry:
-        """Copy the file, flush it to disk, and hash what was written."""
+        """Fill a staged file, and describe it."""
         file = self._folder / f".{publication.name}.{publication.run}.{self._suffix}.staged"
         said = publication.details | {
             "id": step.id,
@@ -136,30 +136,32 @@ class DirectorySite(ImageFolder, Queries):
         }
         try:
             self._write(beside(file), said)
-            done = 0
-            with publication.path.open("rb") as source, file.open("wb") as target:
-                while chunk := source.read(CHUNK):
-                    if stop.is_set():
-                        raise Interrupted("the push was stopped")
-                    if chunk.count(0) < len(chunk):
-                        target.write(chunk)
-                    else:
-                        target.seek(len(chunk), os.SEEK_CUR)
-                    done += len(chunk)
-                    report(done)
-                target.truncate(done)
-                os.fchmod(target.fileno(), 0o644)  # the server of the folder may be another user
-                target.flush()
-                os.fsync(target.fileno())
-            with file.open("rb") as written:
-                sha512 = hashlib.file_digest(written, "sha512").hexdigest()
-            self._write(beside(file), said | {"sha512": sha512, "size": done, **note(file.stat())})
+            self._write(beside(file), said | self._fill(publication, file, stop, report) | note(file.stat()))
         except BaseException:
             self._discard(file, beside(file))
             raise
         entry = self._staged(file)
         assert entry is not None
         return entry
+
+    def _fill(self, publication: Publication, file: Path, stop: Stop, report: Callable[[int], None]) -> Json:
+        """Copy an image, flush it to disk, and return its size and the digest of what was written."""
+        done = 0
+        with publication.path.open("rb") as source, file.open("wb") as target:
+            while chunk := source.read(CHUNK):
+                if stop.is_set():
+                    raise Interrupted("the push was stopped")
+                if chunk.count(0) < len(chunk):
+                    target.write(chunk)
+                else:
+                    target.seek(len(chunk), os.SEEK_CUR)
+                done += len(chunk)
+                report(done)
+            target.truncate(done)
+            os.fchmod(target.fileno(), 0o644)  # the server of the folder may be another user
+        flushed(file)
+        with file.open("rb") as written:
+            return {"sha512": hashlib.file_digest(written, "sha512").hexdigest(), "size": done}
 
     def _archive(self, step: Archive) -> None:
         """Describe the archive name, then link the file to it; the old name stays until `publish` takes it."""
@@ -168,7 +170,7 @@ class DirectorySite(ImageFolder, Queries):
         self._still(entry)
         if os.path.lexists(link) and not self._same_file(name, entry.name):
             raise self._conflict(link)
-        said = self._described_as(entry.name) if entry.made else {"id": entry.id, "size": entry.size}
+        said = self._described_as(entry.name) if entry.made else {"id": entry.id, self._noted[1]: file.stat().st_size}
         said = {key: value for key, value in said.items() if key != "format" or entry.made}
         noted = said | {"name": name, "archives": entry.name, "successor": step.successor, **note(file.stat())}
         self._write(self._sidecar(name), noted)
@@ -235,6 +237,12 @@ class DirectorySite(ImageFolder, Queries):
         file = self._file(name)
         self._write(self._sidecar(name), said | note(file.stat()))
         return self._entry(file)
+
+
+def flushed(file: Path) -> None:
+    """Bring a file's bytes to disk."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _flocked(descriptor: int) -> bool:

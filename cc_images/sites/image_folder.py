@@ -32,10 +32,15 @@ from cc_images.sites.base import (
 class ImageFolder:
     """One folder, for files of one format."""
 
+    _suffix = ""
+    """The ending of its files, where it is not the format's."""
+    _noted = ("sha512", "size")
+    """The keys of a description that are about the file itself: digest and size."""
+
     def __init__(self, site: Site, disk_format: Format) -> None:
         self._folder = Path(site.directory).expanduser()
         self._name = site.name
-        self._suffix = disk_format.suffix
+        self._suffix = self._suffix or disk_format.suffix
         self._locked = False
         self._digests: dict[tuple[int, int, int], str] = {}
 
@@ -129,7 +134,7 @@ class ImageFolder:
             id=said.get("id") or f"inode-{status.st_ino}",
             name=name,
             sha512=said.get("sha512", ""),
-            size=status.st_size,
+            size=said.get("size") or status.st_size,
             created=_moment(said.get("published")) or datetime.fromtimestamp(status.st_mtime, UTC),
             properties=said.get("properties", {}),
             made="sha512" in said,
@@ -140,15 +145,16 @@ class ImageFolder:
 
     def _fits(self, said: Json, status: os.stat_result, file: Path, sidecar: Path | None = None) -> bool:
         """Say whether a description is that of a file: by its note of it, else by the bytes, and then it is noted."""
-        if said.get("size") != status.st_size or not ("sha512" in said or said.get("archives")):
+        digest, size = self._noted
+        if said.get(size) != status.st_size or not (digest in said or said.get("archives")):
             return False
         if note(status).items() <= said.items():
             return True
-        if "sha512" not in said:
+        if digest not in said:
             return False
         if not self._locked:
             return not said.get("inode")  # written by a version that made no note
-        fits = bool(self.hashed(file, status) == said["sha512"])
+        fits = bool(self.hashed(file, status) == said[digest])
         if fits and sidecar is not None:
             self._write(sidecar, said | note(status))
         return fits

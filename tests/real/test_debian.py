@@ -8,6 +8,8 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
 from bench.plain import plain
 from tests.real.conftest import Project, host_mirrors
 from tests.real.trees import Tree, partitions, snapshot
@@ -39,6 +41,8 @@ def test_it_is_built_again_elsewhere_with_the_same_bytes(debian: Project) -> Non
     elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec taskset -c 0 "$@"', "sh"]
     words = [*elsewhere, sys.executable, "-m", "cc_images", "verify", "cc-kid"]
     done = subprocess.run(words, cwd=debian.folder, env=debian.environment, capture_output=True, text=True)
+    if "packages: " in done.stdout:
+        pytest.skip(f"the archive has moved during the test: {done.stdout}")
     assert "cc-kid amd64" in done.stdout
     assert (done.returncode, ": identical\n" in done.stdout) == (0, True), done.stdout + done.stderr[-3000:]
     assert "layer cc-debian12 amd64" in done.stderr, "nothing was reused"
@@ -48,7 +52,8 @@ def test_it_is_built_again_elsewhere_with_the_same_bytes(debian: Project) -> Non
 def test_a_child_is_what_plain_dib_builds_in_one_go(debian: Project, tmp_path: Path) -> None:
     code, output = debian.run("-b", "cc-kid")
     assert code == 0, output
-    assert "layer" not in output, "the parent's tree was there"
+    assert "dib makes the disk" not in output
+    assert "layer" not in output or " → " in output, "the parent's tree was there, unless the archive has just moved"
     log = max((debian.store / "logs").glob("*/layer-cc-debian12-amd64.log")).read_text()
     assert log.count("update-initramfs: Generating") == 1, "not once per package that asks"
     plain(
@@ -64,7 +69,6 @@ def test_a_child_is_what_plain_dib_builds_in_one_go(debian: Project, tmp_path: P
     assert "  +rng-tools5 " in output
     assert "rsync" not in output, "the parent has it already"
     assert "  +serial-getty@ttyS1.service" in output
-    assert "dib makes the disk" not in output
     mine, its = (partitions(each) for each in (debian.store / "images" / "CC-Kid.qcow2", tmp_path / "plain.qcow2"))
     assert [each[:-1] for each in mine] == [each[:-1] for each in its], "names, types, places"
     assert abs(mine[-1][-1] / its[-1][-1] - 1) < 0.05, "the size of the root"
