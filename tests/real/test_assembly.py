@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import write_files
-from tests.real.conftest import Project
+from tests.real.conftest import Project, Watched
 
 LAYOUT = """\
 - local_loop: {name: image0}
@@ -136,3 +139,16 @@ def test_the_same_bytes_from_another_folder_on_one_core_by_another_host_name(fil
         other = (elsewhere.store / "images" / f"CC-Files.{ending}").resolve().name
         assert one == other, f"the digests of the {ending} files"
     assert raw.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_kill_while_the_disk_is_put_together_leaves_nothing(files: Project, number: signal.Signals) -> None:
+    moment = random.uniform(0, 2)
+    print(f"killed {moment:.2f} s after the last hooks began")
+    run = Watched(files.start("-b", "cc-files"))
+    run.wait_for(r"^\[build .* cleanup\.d", 120)
+    time.sleep(moment)
+    run.end(number)
+    files.assert_nothing_leaked()
+    built(files)
+    files.assert_no_leftovers()
