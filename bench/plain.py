@@ -56,7 +56,7 @@ def plain(
         "DIB_PYTHON_EXEC": sys.executable,
         **environment,
     }
-    argv = ["disk-image-create", "-a", arch, *options, "-o", str(sandbox.out / "image")]
+    argv = ["disk-image-create", "-a", arch, *options, "-o", str(sandbox.place(sandbox.out) / "image")]
     if packages:
         argv += ["-p", ",".join(packages)]
     with (workspace / "log").open("wb") as log:
