@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.boottest.inside.disk import as_raw, by_size, mount_others, mounted, table
+    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened
     from cc_images.boottest.inside.look import CHUNK, attributes, enter, is_on
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
-    from disk import as_raw, by_size, mount_others, mounted, table
+    from disk import by_size, mount_others, mounted, opened
     from look import CHUNK, attributes, enter, is_on
 
 Facts = dict[str, Any]
@@ -38,12 +38,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     taken = json.loads(os.environ.get("CC_IMAGES_TAKEN", "[]"))
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     out = os.open(os.path.dirname(result), os.O_RDONLY | os.O_DIRECTORY)
-    os.makedirs(folder)
-    raw = as_raw(Path(image), disk_format, Path(folder))
-    facts: Facts = {"disk": {"size": os.stat(raw).st_size, "table": "none"}}
-    place = Path(folder, "root")
-    place.mkdir()
-    partitions = table(raw, facts)
+    raw, place, partitions, facts = opened(image, disk_format, folder)
     facts["partitions"] = regions(raw, partitions)
     root = next((each for each in by_size(partitions) if mounted(raw, each, place, [])), None)
     if root is not None:

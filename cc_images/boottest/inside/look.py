@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.boottest.inside.disk import as_raw, by_size, mount_others, mounted, table
+    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
-    from disk import as_raw, by_size, mount_others, mounted, table
+    from disk import by_size, mount_others, mounted, opened
 
 Facts = dict[str, Any]
 
@@ -77,12 +77,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     secrets = [text.encode() for text in json.loads(os.environ.get("CC_IMAGES_SECRETS", "[]"))]
     sought = json.loads(os.environ.get("CC_IMAGES_SOUGHT", "{}"))
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.makedirs(folder)
-    raw = as_raw(Path(image), disk_format, Path(folder))
-    facts: Facts = {"disk": {"size": os.stat(raw).st_size, "table": "none"}}
-    place = Path(folder, "root")
-    place.mkdir()
-    partitions = table(raw, facts)
+    raw, place, partitions, facts = opened(image, disk_format, folder)
     troubles: list[str] = []
     root = next((each for each in by_size(partitions) if mounted(raw, each, place, troubles)), None)
     facts["partitions"] = [

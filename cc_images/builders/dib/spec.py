@@ -61,54 +61,44 @@ class DibSpec(BuildSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwinsSpec(BuildSpec):
-    """The programs of a release, unpacked for this host: twins of those in images of `arch`.
+class ProgramsSpec(BuildSpec):
+    """Programs of a distribution's release, unpacked for this host; `environment` says of which, and from where."""
 
-    `environment` says which release (`twins.Release`).
-    """
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mirrors(self) -> tuple[str, ...]:
+        """The mirror that packages come from."""
+        return _mirrors(self.environment)
+
+    def shown(self) -> Json:
+        """Return the spec as plain data without secrets, with the names that plans have for every build."""
+        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
+        return BuildSpec.shown(self) | nothing | {"environment": redacted(self.environment)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinsSpec(ProgramsSpec):
+    """Twins of the programs in images of `arch`; see `twins.Release`."""
 
     builder: str = "twins"
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:
         """The word for what is made in the ids of tasks."""
         return "twins"
 
-    @property
-    def mirrors(self) -> tuple[str, ...]:
-        """The mirror that packages come from."""
-        return _mirrors(self.environment)
-
-    def shown(self) -> Json:
-        """Return the spec as plain data without secrets, with the names that plans have for every build."""
-        return BuildSpec.shown(self) | _NOTHING | {"environment": redacted(self.environment)}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiskToolsSpec(BuildSpec):
-    """The programs that write disks; `environment` says of which release they are, and from where."""
+class DiskToolsSpec(ProgramsSpec):
+    """The programs that write disks."""
 
     builder: str = "disk-tools"
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:
         """The word for what is made in the ids of tasks."""
         return "tools"
-
-    @property
-    def mirrors(self) -> tuple[str, ...]:
-        """The mirror that packages come from."""
-        return _mirrors(self.environment)
-
-    def shown(self) -> Json:
-        """Return the spec as plain data without secrets, with the names that plans have for every build."""
-        return BuildSpec.shown(self) | _NOTHING | {"environment": redacted(self.environment)}
-
-
-_NOTHING: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
-"""What plans show of every build, and programs have not."""
 
 
 def _mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:
