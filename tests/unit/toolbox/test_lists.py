@@ -62,6 +62,8 @@ def names(tree: Path) -> set[str]:
 def test_signed_indices_are_kept_and_shown_with_their_times(tree: Path, empty: Path, tmp_path: Path) -> None:
     lists("keep", tree, tmp_path / "kept")
     lists("show", tmp_path / "kept", empty)
+    assert names(empty) == set(), "apt sees nothing before its update"
+    lists("use", root=empty)
     assert names(empty) == {f"{NAME}_InRelease", f"{NAME}_main_binary-amd64_Packages", ".cc-shown"}
     assert {path.stat().st_mtime for path in (tmp_path / "kept").iterdir()} == {1_700_000_000}
     assert lists("check", root=empty) == ""
@@ -73,6 +75,7 @@ def test_an_index_that_is_not_what_was_signed_is_fetched_again(tree: Path, empty
     with (tmp_path / "kept" / f"{NAME}_main_binary-amd64_Packages").open("ab") as file:
         file.write(b"\nPackage: evil\n")
     lists("show", tmp_path / "kept", empty)
+    lists("use", root=empty)
     said = lists("check", root=empty)
     assert "is not what its repository has signed" in said
     assert "apt-get -y update" in said
@@ -83,6 +86,7 @@ def test_an_index_of_no_signed_repository_is_not_believed(tree: Path, empty: Pat
     lists("keep", tree, tmp_path / "kept")
     (tmp_path / "kept" / f"{NAME}_InRelease").write_text("SHA512:\n 0 1 main/binary-amd64/Packages\n")
     lists("show", tmp_path / "kept", empty)
+    lists("use", root=empty)
     assert "apt-get -y update" in lists("check", root=empty)
 
 
@@ -90,6 +94,8 @@ def test_a_tree_keeps_its_own(tree: Path, tmp_path: Path) -> None:
     lists("keep", tree, tmp_path / "kept")
     before = names(tree)
     lists("show", tmp_path / "kept", tree)
+    lists("use", root=tree)
     assert names(tree) == before
+    assert not (tree / "var/lib/apt/cc-lists").exists()
     assert lists("check", root=tree) == ""
     lists("show", tmp_path / "nothing", tree)
