@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cc_images.boottest import acceleration, qemu
 from cc_images.builders.base import LEAST_FREE
-from cc_images.builders.dib import disk_layout, twins
+from cc_images.builders.dib import disk_layout, disk_tools, twins
 from cc_images.builders.dib.element_path import known_folders
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.config.loader import Config
@@ -61,6 +61,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield from _kernel()
     yield from _tools()
     yield _root()
+    yield disks()
     yield _network()
     yield from _layouts(config, store)
     yield from emulation(arches)
@@ -81,7 +82,10 @@ def _kernel() -> Iterator[Finding]:
         yield Finding(subject="kernel", state=State.LACK, text=release, remedy=remedy)
     else:
         yield Finding(subject="kernel", state=State.FINE, text=release)
-    for device, purpose in (("/dev/loop-control", "disks of builds"), ("/dev/fuse", "reading images and FAT")):
+    for device, purpose in (
+        ("/dev/loop-control", "reading images, and disks by dib"),
+        ("/dev/fuse", "reading images and FAT"),
+    ):
         there = os.path.exists(device)
         yield Finding(
             subject=device,
@@ -118,6 +122,16 @@ def _root() -> Finding:
         return Finding(subject="root and namespaces", state=State.LACK, text=error.message, remedy=remedy)
     text = "as root" if os.geteuid() == 0 else "through sudo"
     return Finding(subject="root and namespaces", state=State.FINE, text=text)
+
+
+def disks() -> Finding:
+    """Say who makes the disks of Debian and Ubuntu images here."""
+    if why := disk_tools.why_not():
+        text = f"dib makes all of them, on loop devices, and different in each build: {why}"
+        remedy = "install mmdebstrap and debian-archive-keyring"
+        return Finding(subject="disks of builds", state=State.SLOW, text=text, remedy=remedy)
+    text = "put together here, the same bytes each time, for Debian and Ubuntu"
+    return Finding(subject="disks of builds", state=State.FINE, text=text)
 
 
 def emulation(arches: list[Arch]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.api import doctor
 from cc_images.builders.dib import assembly, disk_tools, toolbox_parts
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.builders.dib.spec import DibSpec, DiskToolsSpec
@@ -85,6 +86,14 @@ def test_other_families_and_sectors_stay_with_dib(elements: Elements) -> None:
 def test_a_host_that_cannot_have_the_tools_says_why(tmp_path: Path) -> None:
     assert disk_tools.why_not(tmp_path / "keyring", "ppc64le") == "there are no disk tools for ppc64le"
     assert "debian-archive-keyring" in disk_tools.why_not(tmp_path / "keyring", "x86_64")
+
+
+def test_doctor_says_who_makes_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_tools, "why_not", lambda: "")
+    assert doctor.disks().state is doctor.State.FINE
+    monkeypatch.setattr(disk_tools, "why_not", lambda: "this host lacks mmdebstrap")
+    assert doctor.disks().state is doctor.State.SLOW
+    assert "different in each build: this host lacks mmdebstrap" in doctor.disks().text
 
 
 def test_parts_of_the_assembler_move_keys_of_disks_alone() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 from cc_images.builders.dib import command, toolbox_parts, twins
 from cc_images.host.sandbox import TOOLBOX
@@ -27,6 +28,16 @@ def test_every_change_of_the_toolbox_was_judged() -> None:
         f"{', '.join(changed)}: if images can come out different, raise the version in builders/dib/toolbox_parts.py; "
         "then run `python -m tests.unit.toolbox.test_toolbox_parts`"
     )
+
+
+def test_hooks_inside_an_image_mount_nothing() -> None:
+    inside = ("pre-install.d", "install.d", "post-install.d", "finalise.d")
+    elements = TOOLBOX / "elements"
+    hooks = [path for phase in inside for path in elements.glob(f"*/{phase}/*")]
+    called = [path for path in elements.glob("*/cc-*/*") if path.is_file() and path.parent.name == path.parts[-3]]
+    assert len(hooks) > 8
+    wrong = [path.name for path in (*hooks, *called) if re.search(r"^\s*u?mount ", path.read_text(), re.MULTILINE)]
+    assert wrong == [], "where programs have an interpreter of their own, they are in a user namespace"
 
 
 def test_the_versions_are_of_files_that_are_there() -> None:
