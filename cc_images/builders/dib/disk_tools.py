@@ -15,6 +15,7 @@ from pathlib import Path
 from cc_images.builders.dib import toolbox_parts
 from cc_images.builders.dib.spec import DiskToolsSpec
 from cc_images.builders.resolver import Resolved
+from cc_images.host import environment
 from cc_images.host.root import SYSTEM_PATH
 from cc_images.host.user_emulation import HERE
 from cc_images.model.catalog import Arch, Material
@@ -37,8 +38,14 @@ SCRATCH = 1
 """GiB that it takes."""
 
 
+SWITCH = "CC_IMAGES_ASSEMBLE"
+"""The variable of the user's that leaves all disks to dib, with the value `no`: for hosts without a mirror of Debian."""
+
+
 def why_not(keyring: Path = KEYRING, machine: str = HERE) -> str:
     """Return why this host cannot have them; empty when it can."""
+    if environment.variable(SWITCH).lower() in ("no", "0", "false", "off"):
+        return f"{SWITCH}=no"
     if not any(arch.machine == machine for arch in Arch):
         return f"there are no disk tools for {machine}"
     if shutil.which("mmdebstrap", path=":".join(SYSTEM_PATH)) is None:

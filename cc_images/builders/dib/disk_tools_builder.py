@@ -53,7 +53,7 @@ class DiskToolsBuilder:
             cause, hint = cause_of(tail)
             raise CCImagesError(
                 f"the programs that write disks cannot be had: {cause or without_secrets(error.message)}",
-                hint=f"{hint or 'read the log'}; `assemble: no` lets dib write an image's disk, different each time",
+                hint=f"{hint or 'read the log'}; {disk_tools.SWITCH}=no lets dib write all disks, different each time",
                 reason=Reason.DISK_TOOLS,
                 tail=tail,
             ) from error

@@ -83,9 +83,11 @@ def test_other_families_and_sectors_stay_with_dib(elements: Elements) -> None:
     assert why(elements, block="512") == ""
 
 
-def test_a_host_that_cannot_have_the_tools_says_why(tmp_path: Path) -> None:
+def test_a_host_that_cannot_have_the_tools_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert disk_tools.why_not(tmp_path / "keyring", "ppc64le") == "there are no disk tools for ppc64le"
     assert "debian-archive-keyring" in disk_tools.why_not(tmp_path / "keyring", "x86_64")
+    monkeypatch.setenv(disk_tools.SWITCH, "No")
+    assert disk_tools.why_not() == "CC_IMAGES_ASSEMBLE=no"
 
 
 def test_doctor_says_who_makes_disks(monkeypatch: pytest.MonkeyPatch) -> None:
