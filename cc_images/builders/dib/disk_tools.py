@@ -39,7 +39,7 @@ SCRATCH = 1
 
 
 SWITCH = "CC_IMAGES_ASSEMBLE"
-"""The variable of the user's that leaves all disks to dib, with the value `no`: for hosts without a mirror of Debian."""
+"""The variable of the user's that leaves all disks to dib, by `no`: for hosts that reach no mirror of Debian."""
 
 
 def why_not(keyring: Path = KEYRING, machine: str = HERE) -> str:
