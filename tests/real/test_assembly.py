@@ -104,6 +104,9 @@ def test_a_disk_with_five_partitions_holds_what_the_tree_held(files: Project, tm
     ]
     assert debugfs(raw, var, "cat /files/300").strip() == "300"
     assert "Mode:  0755" in debugfs(raw, root, "stat /var"), "the mount point is there, and empty"
+    top = debugfs(raw, var, "stat /")
+    assert "Mode:  02775" in top
+    assert re.search(r"Group: +12 ", top)
     one, hard = (re.search(r"Inode: (\d+)", debugfs(raw, root, f"stat /opt/files/{name}")) for name in ("one", "hard"))
     assert one is not None
     assert hard is not None

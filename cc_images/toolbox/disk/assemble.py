@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def plan(config: str, kib: int, tree: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
         shutil.copystat(place, folder)
+        os.chown(folder, place.stat().st_uid, place.stat().st_gid)
         for entry in sorted(place.iterdir()):
             shutil.move(str(entry), str(folder / entry.name))
         subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
@@ -133,7 +135,12 @@ class Tools:
 
 def _ext4(tools: Tools, raw: Path, partition: layout.Partition, made: layout.Filesystem, folder: Path | None) -> None:
     plain, extended = _without_extended(made.options)
-    extended += [f"offset={partition.start}", f"hash_seed={made.seed}", "root_owner=0:0", "nodiscard"]
+    owner, mode = "0:0", 0o755
+    if folder and made.mount_point != "/":  # a disk's own root is mkfs's, and all other folders are the tree's
+        status = folder.stat()
+        owner, mode = f"{status.st_uid}:{status.st_gid}", stat.S_IMODE(status.st_mode)
+    extended += [f"offset={partition.start}", f"hash_seed={made.seed}", f"root_owner={owner}", f"root_perms={mode:o}"]
+    extended.append("nodiscard")
     source = ["-d", str(folder)] if folder else []
     tools.run(
         *("sbin/mke2fs", "-q", "-F", "-t", made.kind, *plain, "-E", ",".join(extended)),
