@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.boottest.guest import SEEDS
-from cc_images.boottest.inside import look
+from cc_images.boottest.inside import system
 from cc_images.boottest.policy import boot_test_key
 from cc_images.config.loader import load
 from cc_images.errors import ConfigError
@@ -113,18 +113,18 @@ def test_cloud_inits_settings_are_read(form: str, monkeypatch: pytest.MonkeyPatc
         "/etc/cloud/cloud.cfg": "datasource_list: [Azure]\n" if sources else "",
         "/etc/cloud/cloud.cfg.d/9.cfg": text,
     }
-    monkeypatch.setattr(look, "names", lambda *patterns: ["etc/cloud/cloud.cfg.d/9.cfg"])
-    monkeypatch.setattr(look, "text", lambda path: files[path])
-    assert look.cloud_init() == {"user": user, "sources": sources}
+    monkeypatch.setattr(system, "names", lambda *patterns: ["etc/cloud/cloud.cfg.d/9.cfg"])
+    monkeypatch.setattr(system, "text", lambda path: files[path])
+    assert system.cloud_init() == {"user": user, "sources": sources}
 
 
 @pytest.mark.parametrize("line", ["\n", "datasource_list: [\n", " default_user: {\n", " default_user:\n", "\n- -"])
 def test_settings_that_never_end_are_read_once(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "names", lambda *patterns: [])
+    monkeypatch.setattr(system, "names", lambda *patterns: [])
     took = []
     for count in (2_000, 32_000):
-        monkeypatch.setattr(look, "text", lambda path, count=count: "datasource_list:\n" + line * count)
+        monkeypatch.setattr(system, "text", lambda path, count=count: "datasource_list:\n" + line * count)
         began = time.process_time()
-        look.cloud_init()
+        system.cloud_init()
         took.append(time.process_time() - began)
     assert took[1] < 100 * max(took[0], 0.001), "sixteen times as much takes 16 times as long, not 256 times"
