@@ -153,7 +153,7 @@ def bootstrap(folder: Path, release: twins.Release, packed: Path | None) -> dict
         twins=interpreter.parent if interpreter else None,
     )
     words = ["mmdebstrap", "--variant=essential", "--arch=arm64", f"--include={','.join(PACKAGES)}"]
-    words += [release.suite, str(box.out / "tree.tar"), *release.sources]
+    words += [release.suite, str(box.place(box.out) / "tree.tar"), *release.sources]
     with (folder / "log").open("wb") as log:
         box.run(words, {"SOURCE_DATE_EPOCH": "1700000000"}, log=log, timeout=1200, stop=threading.Event(),
                 on_line=lambda line: None)  # fmt: skip
