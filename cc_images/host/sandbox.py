@@ -36,10 +36,7 @@ NAMESERVER = "10.0.2.3"
 """The name server of a private network; see `toolbox/networks.py`."""
 
 NEUTRAL = Path("/cc-images")
-"""Where a sandbox shows what has an odd name, the workspace and the toolbox."""
-
-ALWAYS = 2
-"""How many of what it shows, the workspace and the toolbox first, it always shows there."""
+"""Where a sandbox shows what has an odd name."""
 
 _PLAIN = re.compile(r"[\w/.+@~-]+")
 
@@ -86,13 +83,11 @@ class Sandbox:
     def place(self, path: Path) -> Path:
         """Return where the command finds a path of the host: there, or under a plain name where it has an odd one.
 
-        dib and its hooks cannot cope with spaces, colons or quotes in the names of their own folders. The workspace and
-        the toolbox have the same name on every host, since dib notes them in images.
+        dib and its hooks cannot cope with spaces, colons or quotes in the names of their own folders.
         """
         for number, shown in enumerate((self.workspace, *self._read)):
             if path == shown or shown in path.parents:
-                plain = number >= ALWAYS and _PLAIN.fullmatch(str(shown))
-                return (shown if plain else NEUTRAL / str(number)) / path.relative_to(shown)
+                return (shown if _PLAIN.fullmatch(str(shown)) else NEUTRAL / str(number)) / path.relative_to(shown)
         return path
 
     @property
