@@ -121,6 +121,8 @@ def fetch(
     chunks.tool()
     if target.exists():
         raise UserError(f"{target} exists", hint="name another file with -o, or remove it")
+    if seed is not None and not seed.is_file():
+        raise UserError(f"{seed} is no file", hint="--seed names an older image", reason=Reason.MISSING_FILE)
     base, _, name = source.rpartition("/")
     if not name.endswith(f".{chunks.SUFFIX}"):
         raise UserError(f"{source} is no index of chunks", hint=f"its name ends in .{chunks.SUFFIX}")
@@ -139,10 +141,16 @@ def fetch(
     wanted = chunks.lacking(index, there)
     received = _fetch(wanted, f"{base or '.'}/{chunks.STORE}", there, stop, report)
     raw = work / "disk.raw"
-    chunks.extract(index, raw, there, stop=stop)
-    with raw.open("rb") as whole:
-        if hashlib.file_digest(whole, "sha256").hexdigest() != said["raw_sha256"]:
-            raise _damaged(source)
+    try:
+        chunks.extract(index, raw, there, stop=stop)
+        with raw.open("rb") as whole:
+            right = hashlib.file_digest(whole, "sha256").hexdigest() == said["raw_sha256"]
+    except process.CommandFailed as error:  # a chunk is not what its name says, and nobody knows which
+        shutil.rmtree(work)
+        raise _damaged(source) from error
+    if not right:
+        shutil.rmtree(work)
+        raise _damaged(source)
     reused = chunks.size(there, chunks.listed(index)) - received
     sha512 = _placed(raw, target, said, cores, stop)
     shutil.rmtree(work)

@@ -188,6 +188,19 @@ def test_a_fetch_that_is_stopped_keeps_what_came(tmp_path: Path, folder: Path, s
     assert len(list((tmp_path / ".got.fetch" / chunks.STORE).glob("????/*.cacnk"))) >= 10
 
 
+def test_a_damaged_chunk_is_found_and_does_not_stay(tmp_path: Path, folder: Path, site: ImageSite) -> None:
+    wanted = published(tmp_path, disk_of(tmp_path / "one", 1))
+    put(site, wanted)
+    chunk = next((folder / chunks.STORE).glob("????/*.cacnk"))
+    right = chunk.read_bytes()
+    chunk.chmod(0o644)
+    chunk.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    with pytest.raises(CCImagesError, match="is not what its description says"):
+        fetched(f"{folder}/CC-X.caibx", tmp_path / "got")
+    chunk.write_bytes(right)
+    assert fetched(f"{folder}/CC-X.caibx", tmp_path / "got") == wanted.sha512
+
+
 def test_what_is_no_image_of_chunks_is_refused(tmp_path: Path, folder: Path, site: ImageSite) -> None:
     put(site, published(tmp_path, disk_of(tmp_path / "one", 1)))
     index = folder / "CC-X.caibx"
@@ -195,6 +208,8 @@ def test_what_is_no_image_of_chunks_is_refused(tmp_path: Path, folder: Path, sit
         fetched(f"{folder}/CC-X.qcow2", tmp_path / "got")
     with pytest.raises(CCImagesError, match=r"CC-Y\.caibx\.json cannot be fetched: No such file"):
         fetched(f"{folder}/CC-Y.caibx", tmp_path / "got")
+    with pytest.raises(UserError, match="is no file"):
+        fetched(str(index), tmp_path / "got", tmp_path / "nothing")
     (tmp_path / "there").touch()
     with pytest.raises(UserError, match="there exists"):
         fetched(str(index), tmp_path / "there")
