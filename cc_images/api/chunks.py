@@ -126,13 +126,13 @@ def fetch(
     base, _, name = source.rpartition("/")
     if not name.endswith(f".{chunks.SUFFIX}"):
         raise UserError(f"{source} is no index of chunks", hint=f"its name ends in .{chunks.SUFFIX}")
-    work = target.with_name(f".{target.name}.fetch")
-    work.mkdir(parents=True, exist_ok=True)
     said = _description(_read(f"{source}.json"), source)
-    index, there = work / f"disk.{chunks.SUFFIX}", work / chunks.STORE
     content = _read(source)
     if hashlib.sha512(content).hexdigest() != said["index_sha512"]:
         raise _damaged(source)
+    work = target.with_name(f".{target.name}.fetch")
+    work.mkdir(parents=True, exist_ok=True)
+    index, there = work / f"disk.{chunks.SUFFIX}", work / chunks.STORE
     index.write_bytes(content)
     if seed is not None and not (work / "seeded").exists():
         chunks.make(_raw(seed, work / "seed.raw", stop), work / f"seed.{chunks.SUFFIX}", there, stop=stop)

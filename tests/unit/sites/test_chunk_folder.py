@@ -220,6 +220,7 @@ def test_what_is_no_image_of_chunks_is_refused(tmp_path: Path, folder: Path, sit
     (folder / "CC-X.caibx.json").write_text('{"sha512": 5}')
     with pytest.raises(UserError, match="does not describe an image that is kept as chunks"):
         fetched(str(index), tmp_path / "got")
+    assert not list(tmp_path.glob(".got*")), "nothing is left of what never began"
 
 
 def test_an_index_is_read_or_refused(tmp_path: Path) -> None:
