@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cc_images.api.inspect import Bench, looking, one_of, stored
+from cc_images.boottest import inspector
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
 from cc_images.host import chunks, environment, process
@@ -95,11 +96,11 @@ def _named(config: Config, store: Store, run: Run, what: str, arches: Sequence[A
 
 
 def _raw(file: Path, target: Path, stop: Stop) -> Path:
-    """Return an image as a raw file."""
-    with file.open("rb") as content:
-        if content.read(4) != b"QFI\xfb":
-            return file
-    argv = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(file.resolve()), str(target)]
+    """Return an image as a raw file. Raises UserError for one that refers to other files of this host."""
+    file = file.resolve()
+    if inspector.self_contained(file, stop) == "raw":
+        return file
+    argv = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(file), str(target)]
     process.run(argv, env=environment.plain(), stop=stop)
     return target
 

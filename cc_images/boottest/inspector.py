@@ -21,6 +21,7 @@ from cc_images.host import environment, process
 from cc_images.host.root import require_root, require_tools
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
+from cc_images.model.stop import Stop
 
 INSIDE = Path(__file__).parent / "inside"
 """The programs that look into images."""
@@ -114,7 +115,7 @@ def require_host() -> None:
     require_root()
 
 
-def self_contained(image: Path, stop: threading.Event) -> str:
+def self_contained(image: Path, stop: Stop) -> str:
     """Return the format of an image that refers to no other file: `qcow2` or `raw`."""
     try:
         with image.open("rb") as file:

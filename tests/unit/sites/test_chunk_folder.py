@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,6 +176,15 @@ def test_what_an_older_image_has_is_not_fetched(tmp_path: Path, folder: Path, si
     with served(folder) as address:
         assert fetched(f"{address}/CC-X.caibx", tmp_path / "got", old.path) == new.sha512
         assert 0 < Quiet.sent < 5
+
+
+def test_a_seed_that_refers_to_files_of_this_host_is_refused(tmp_path: Path, folder: Path, site: ImageSite) -> None:
+    put(site, published(tmp_path, disk_of(tmp_path / "one", 1)))
+    seed = tmp_path / "seed.qcow2"
+    backing = ["-b", "/etc/passwd", "-F", "raw"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(seed), "1M"], check=True)
+    with pytest.raises(UserError, match="refers to another file"):
+        fetched(f"{folder}/CC-X.caibx", tmp_path / "got", seed)
 
 
 def test_a_fetch_that_is_stopped_keeps_what_came(tmp_path: Path, folder: Path, site: ImageSite) -> None:
