@@ -120,8 +120,19 @@ def _root() -> Finding:
     except CCImagesError as error:
         remedy = error.hint or "allow mount and PID namespaces: in a container, run it privileged"
         return Finding(subject="root and namespaces", state=State.LACK, text=error.message, remedy=remedy)
-    text = "as root" if os.geteuid() == 0 else "through sudo"
-    return Finding(subject="root and namespaces", state=State.FINE, text=text)
+    return Finding(subject="root and namespaces", state=State.FINE, text=_way())
+
+
+def _way() -> str:
+    """Say how builds become root here, and what that cannot do."""
+    found = root.way()
+    if found is root.Way.NAMESPACE:
+        by_sudo = "" if root.way(hosts=True) is root.Way.ROOT else ", with sudo"
+        return f"in a user namespace, as an ordinary user; disks made by dib take the host's own root{by_sudo}"
+    if found is root.Way.SUDO:
+        why = root.why_no_namespace() or f"{root.SWITCH}={found}"
+        return f"through sudo, not in a user namespace: {why}"
+    return "as root"
 
 
 def disks() -> Finding:

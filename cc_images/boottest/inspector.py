@@ -7,6 +7,7 @@ other files of this host is refused: reading it would show what lies there.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, process
-from cc_images.host.root import require_root, require_tools
+from cc_images.host.root import SYSTEM_PATH, Way, remove, require_root, require_tools, way
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
@@ -28,6 +29,12 @@ INSIDE = Path(__file__).parent / "inside"
 
 TIMEOUT = 900.0
 """Seconds that a look may take: a large image, searched for secrets."""
+
+BY_FUSE = ("fuse2fs", "fusefat", "qemu-storage-daemon")
+"""What reads the file systems of Debian's and Ubuntu's images for an ordinary user."""
+
+HOSTS_ROOT = 3
+"""The exit code by which they ask for the host's own root; see `inside/disk.py`."""
 
 QCOW2 = b"QFI\xfb"
 
@@ -81,19 +88,26 @@ def _run(
     """Run one of the programs on an image in a sandbox, and return what it has written."""
     image = image.resolve()  # an absolute name is neither an option nor a protocol to QEMU's tools
     disk_format = self_contained(image, stop)
-    sandbox = Sandbox(
-        workspace=workspace, guards=guards, visible=(image, INSIDE), keeps="DAC_READ_SEARCH", network="none"
-    )
-    mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
-    program, *paths = (str(sandbox.place(each)) for each in (INSIDE / name, image, mounts, result))
-    sandbox.run(
-        [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]],
-        told,
-        log=log,
-        timeout=TIMEOUT,
-        stop=stop,
-        on_line=lambda line: None,
-    )
+    for hosts in (False, True):
+        sandbox = Sandbox(
+            workspace=workspace,
+            guards=guards,
+            visible=(image, INSIDE),
+            keeps="DAC_READ_SEARCH",
+            network="none",
+            hosts=hosts,
+        )
+        mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
+        program, *paths = (str(sandbox.place(each)) for each in (INSIDE / name, image, mounts, result))
+        words = [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]]
+        try:
+            sandbox.run(words, told, log=log, timeout=TIMEOUT, stop=stop, on_line=lambda line: None)
+            break
+        except process.CommandFailed as error:
+            if error.code != HOSTS_ROOT or not sandbox.rootless:
+                raise
+            require_root([f"a look into {image.name}"])
+            remove(workspace)
     facts: Json = _printable(json.loads(result.read_bytes().decode(errors="backslashreplace")))
     return facts
 
@@ -112,7 +126,9 @@ def _printable(value: Any) -> Any:
 def require_host() -> None:
     """Check, before anything runs, that this host can look into images. Raises CCImagesError or UserError."""
     require_tools({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
-    require_root()
+    lacks = [each for each in BY_FUSE if shutil.which(each, path=":".join(SYSTEM_PATH)) is None]
+    without = way() is Way.NAMESPACE and bool(lacks)
+    require_root([f"a look into images without {' and '.join(lacks)}"] if without else ())
 
 
 def self_contained(image: Path, stop: Stop) -> str:

@@ -15,8 +15,7 @@ from pathlib import Path
 from cc_images.errors import CCImagesError
 from cc_images.host import process
 from cc_images.host.files import try_lock
-from cc_images.host.root import as_root
-from cc_images.host.sandbox import PYTHON, TOOLBOX
+from cc_images.host.root import PYTHON, TOOLBOX, as_root
 
 USED = Path("/run/cc-images")
 """Where each interpreter that sandboxes have registered for the whole host has a file."""
@@ -31,6 +30,8 @@ class Leftover:
 
     what: str
     command: tuple[str, ...]
+    hosts: bool = True
+    """Whether that takes the host's own root."""
 
 
 def dead_runs(root: Path) -> list[Path]:
@@ -55,7 +56,9 @@ def find(folders: Sequence[Path]) -> list[Leftover]:
 def remove(leftover: Leftover) -> str:
     """Remove one; return what was done, or why it could not be."""
     try:
-        process.run([*as_root(), *leftover.command], env={"PATH": os.environ.get("PATH", os.defpath)}, timeout=30)
+        process.run(
+            [*as_root(leftover.hosts), *leftover.command], env={"PATH": os.environ.get("PATH", os.defpath)}, timeout=30
+        )
     except CCImagesError as error:
         return f"{leftover.what}: cannot be removed: {error.message}"
     return f"{leftover.what}: removed"
@@ -75,7 +78,8 @@ def _processes(marks: Sequence[str]) -> list[Leftover]:
             values = [f"{value}/" for name, _, value in (word.partition("=") for word in words) if name not in MOVING]
             if any(value.startswith(mark) for value in values for mark in marks):
                 name = (place / "comm").read_text().strip()
-                found.append(Leftover(what=f"process {place.name} ({name})", command=("kill", "-KILL", place.name)))
+                what, command = f"process {place.name} ({name})", ("kill", "-KILL", place.name)
+                found.append(Leftover(what=what, command=command, hosts=place.stat().st_uid == 0))
     return found
 
 
@@ -101,7 +105,7 @@ def _interpreters() -> list[Leftover]:
     said: list[str] = []
     try:
         process.run(
-            [*as_root(), *program, "left"],
+            [*as_root(hosts=True), *program, "left"],
             env={"PATH": os.environ.get("PATH", os.defpath)},
             output=process.Output(on_line=said.append),
         )

@@ -1,4 +1,8 @@
-"""Root on this host: how to become root, the tools of builds, and the removal of folders that were root's."""
+"""Root on this host: the ways to it, the tools of builds, and the removal of folders that were root's.
+
+An ordinary user is root in a user namespace of its own where the kernel lets it (`toolbox/rootless.py`), else through
+sudo. Loop devices are the host's: they take the host's own root.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,24 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.host import process
+from cc_images.host import environment, process
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
+TOOLBOX = Path(__file__).parent.parent / "toolbox"
+PYTHON = (sys.executable, "-I", "-B")
+"""The interpreter of the toolbox's programs: it ignores PYTHON* variables, and root leaves no compiled files there."""
+
+SWITCH = "CC_IMAGES_ROOT"
+"""The variable of the user's that names the way: `namespace`, or `sudo` for the host's own root."""
+
+CAP_SYS_ADMIN = 21
 
 TOOLS: Mapping[str, str] = {
     "setpriv": "util-linux",
@@ -32,18 +46,60 @@ TOOLS: Mapping[str, str] = {
 """Programs that a build needs on the host, and the Debian packages that have them."""
 
 
-def as_root() -> tuple[str, ...]:
-    """Return what stands before a command that needs root: nothing for root, `sudo -n --` for others."""
-    return () if os.geteuid() == 0 else ("sudo", "-n", "--")
+class Way(StrEnum):
+    """A way to root; the values are the words of `SWITCH`, and `root` for whoever is."""
+
+    ROOT = "root"
+    NAMESPACE = "namespace"
+    SUDO = "sudo"
 
 
-def require_host(tools: Mapping[str, str] | None = None) -> None:
+def way(hosts: bool = False) -> Way:
+    """Return how this user becomes root; `hosts` when it must be the host's own root."""
+    is_root = os.geteuid() == 0
+    outright = Way.ROOT if is_root else Way.SUDO
+    said = environment.variable(SWITCH).lower()
+    if said not in ("", *Way):
+        raise UserError(f"{SWITCH}={said} is no way to root", hint=f"unset it, or say {Way.NAMESPACE} or {Way.SUDO}")
+    if hosts or said == Way.SUDO or (is_root and said != Way.NAMESPACE and may_mount()):
+        return outright
+    return Way.NAMESPACE if said == Way.NAMESPACE or not why_no_namespace() else outright
+
+
+@functools.cache
+def why_no_namespace() -> str:
+    """Return why this user cannot be root in a namespace; empty where it can. The kernel is asked once."""
+    tried = subprocess.run(
+        [*_NAMESPACE, "--try"], env=outside(), capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    if tried.returncode == 0:
+        return ""
+    return (tried.stderr.strip().splitlines() or ["it is refused"])[-1].removeprefix("sandbox: ")
+
+
+_NAMESPACE = (*PYTHON, str(TOOLBOX / "rootless.py"))
+
+
+def may_mount() -> bool:
+    """Say whether this process has CAP_SYS_ADMIN, which root in a container may lack."""
+    effective = re.search(r"^CapEff:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return effective is None or bool(int(effective[1], 16) >> CAP_SYS_ADMIN & 1)
+
+
+def as_root(hosts: bool = False) -> tuple[str, ...]:
+    """Return what stands before a command that needs root, or with `hosts` the host's own root."""
+    return {Way.ROOT: (), Way.NAMESPACE: _NAMESPACE, Way.SUDO: ("sudo", "-n", "--")}[way(hosts)]
+
+
+def require_host(tools: Mapping[str, str] | None = None, hosts: Sequence[str] = ()) -> None:
     """Check, before anything runs, that sandboxes can be entered and that the tools of a build are here.
+
+    `hosts` names what takes the host's own root.
 
     Raises UserError for a refused sudo, and CCImagesError (reason `missing-tool`) naming every missing program.
     """
     require_tools(build_tools() if tools is None else tools)
-    require_root()
+    require_root(hosts)
 
 
 def build_tools(kernel_has_fat: bool | None = None) -> dict[str, str]:
@@ -64,20 +120,26 @@ def require_tools(tools: Mapping[str, str], path: Sequence[str] = SYSTEM_PATH) -
         )
 
 
-def require_root() -> None:
-    """Raise UserError when this user is not root and may not become it through sudo without a password."""
-    if os.geteuid() != 0:
-        _require_sudo()
+def require_root(hosts: Sequence[str] = ()) -> None:
+    """Raise UserError when there is no way to root, or none to the host's own for what `hosts` names."""
+    found = way(bool(hosts))
+    if found is Way.SUDO:
+        _require_sudo(hosts)
+    if found is Way.NAMESPACE and (why := why_no_namespace()):
+        raise UserError(f"{SWITCH}={found}, and there is no such namespace: {why}", hint=f"unset {SWITCH}")
 
 
-def _require_sudo() -> None:
+def _require_sudo(hosts: Sequence[str]) -> None:
     asked = None
     if shutil.which("sudo") is not None:
         asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if asked is None or asked.returncode != 0:
         said = asked.stderr.strip().splitlines()[-1:] if asked else ["sudo is not installed"]
+        what = f"{', '.join(hosts)} needs the host's own root" if hosts else "this needs root"
+        chosen = hosts or environment.variable(SWITCH)
+        lacks = "" if chosen else f"; there is no user namespace either: {why_no_namespace()}"
         raise UserError(
-            f"this needs root, and `sudo -n` was refused: {' '.join(said)}",
+            f"{what}, and `sudo -n` was refused: {' '.join(said)}{lacks}",
             hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
             reason=Reason.NO_ROOT,
         )
@@ -94,8 +156,12 @@ def remove(folder: Path) -> None:
             )
     command = ("rm", "-rf", "--one-file-system", "--", str(folder))
     subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if folder.exists() and way() is Way.NAMESPACE:  # files of subordinate ids
+        subprocess.run(
+            [*as_root(), *command], env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False
+        )
     if folder.exists():  # root's files
-        process.run([*as_root(), *command], env=outside())
+        process.run([*as_root(hosts=True), *command], env=outside())
 
 
 def _kernel_has_fat() -> bool:

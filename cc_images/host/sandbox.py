@@ -23,13 +23,10 @@ from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files
-from cc_images.host.root import SYSTEM_PATH, as_root, host_tool, outside
+from cc_images.host.root import PYTHON, SYSTEM_PATH, TOOLBOX, Way, as_root, host_tool, outside, way
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Json
 
-TOOLBOX = Path(__file__).parent.parent / "toolbox"
-PYTHON = (sys.executable, "-I", "-B")
-"""The interpreter of the toolbox's programs: it ignores PYTHON* variables, and root leaves no compiled files there."""
 FAILED_TO_ENTER = 125
 
 NAMESERVER = "10.0.2.3"
@@ -58,6 +55,8 @@ class Sandbox:
     """The program that gives a private network its way out."""
     keeps: str = ""
     """A capability that the command has although builds have not; see `toolbox/powers.py`."""
+    hosts: bool = False
+    """Whether the command must be the host's own root: it uses loop devices."""
     tmpfs_mib: int = 0
     cores: int = 1
     seeds: tuple[Path, ...] = ()
@@ -89,6 +88,11 @@ class Sandbox:
             if path == shown or shown in path.parents:
                 return (shown if _PLAIN.fullmatch(str(shown)) else NEUTRAL / str(number)) / path.relative_to(shown)
         return path
+
+    @property
+    def rootless(self) -> bool:
+        """Whether root in it is an ordinary user of the host."""
+        return way(self.hosts) is Way.NAMESPACE
 
     @property
     def _read(self) -> tuple[Path, ...]:
@@ -133,6 +137,7 @@ class Sandbox:
             "CC_IMAGES_BEGAN": str(int(time.time())),
             "CC_IMAGES_EMULATED": "yes" if self.interpreter else "",
             "CC_IMAGES_INTERPRETERS": "",
+            "CC_IMAGES_ROOTLESS": "yes" if self.rootless else "",
             "CC_IMAGES_TWINS": str(self.place(self.twins) if self.twins else ""),
         } | {
             f"CC_IMAGES_{name.upper().replace('-', '_')}": host_tool(name)
@@ -163,7 +168,7 @@ class Sandbox:
         spec.write_text(json.dumps(self._spec(argv, env)))
         try:
             process.run(
-                [*as_root(), *PYTHON, str(TOOLBOX / "enter.py"), str(spec)],
+                [*as_root(self.hosts), *PYTHON, str(TOOLBOX / "enter.py"), str(spec)],
                 env=outside(),
                 timeout=timeout,
                 stop=stop,
@@ -194,7 +199,7 @@ class Sandbox:
             "seeds": [str(self.place(each)) for each in self.seeds],
             "tmpfs_mib": self.tmpfs_mib,
             "interpreter": self.interpreter,
-            "owner": [os.getuid(), os.getgid()],
+            "owner": [0, 0] if self.rootless else [os.getuid(), os.getgid()],
         }
 
     def _shown(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import struct
 from collections.abc import Collection, Mapping
@@ -81,6 +82,13 @@ def _is_static(path: Path) -> bool:
 def is_foreign(arch: Arch) -> bool:
     """Say whether an architecture is another one than this host's."""
     return arch.machine != HERE
+
+
+@cache
+def has_private_registries() -> bool:
+    """Say whether a user namespace has a binfmt_misc of its own, as since Linux 6.7."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return release is not None and (int(release[1]), int(release[2])) >= (6, 7)
 
 
 def runs_programs(arch: Arch) -> bool:

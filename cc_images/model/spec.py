@@ -65,6 +65,11 @@ class BuildSpec:
         return False
 
     @property
+    def needs_hosts_root(self) -> bool:
+        """Whether an ordinary user's namespace does not do for it."""
+        return self.needs_loop_devices
+
+    @property
     def mirrors(self) -> tuple[str, ...]:
         """Addresses of package mirrors that the build will ask."""
         return ()

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__:
-    from cc_images.toolbox import kernel
+    from cc_images.toolbox import kernel, rootless
 else:  # a script, or beside one
     sys.path.insert(0, str(Path(__file__).parent))
     import kernel
+    import rootless
 
 REGISTRY = Path("/proc/sys/fs/binfmt_misc")
 USERS = Path("/run/cc-images")
@@ -88,7 +89,7 @@ def private(what: bytes) -> int | None:
     try:
         if os.read(ready, 1) == b"u":
             for identities in ("uid_map", "gid_map"):
-                Path(f"/proc/{keeper}/{identities}").write_text(f"0 0 {2**32 - 1}\n")
+                Path(f"/proc/{keeper}/{identities}").write_text(rootless.identity(identities) + "\n")
             os.write(go, b"g")
             if os.read(ready, 1) == b"r":
                 return os.open(f"/proc/{keeper}/ns/user", os.O_RDONLY)

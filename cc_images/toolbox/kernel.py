@@ -82,7 +82,11 @@ def read_only(path: str) -> None:
 
 def fit_for_roots(path: str) -> None:
     """Make the mount at `path` one in which a root tree can be built: writable, with device nodes and set-uid files."""
-    set_attributes(path, 0, unwanted=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+    wanted = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC
+    try:
+        set_attributes(path, 0, unwanted=wanted | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    except PermissionError:  # in a user namespace they may be locked, and root in it does without
+        set_attributes(path, 0, unwanted=wanted)
 
 
 def set_attributes(path: str, flags: int, wanted: int = 0, unwanted: int = 0) -> None:

@@ -163,7 +163,11 @@ def make_dev(nodes: dict[str, os.stat_result]) -> None:
     mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=0755")
     os.umask(0)
     for name, node in nodes.items():
-        os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, node.st_rdev)
+        try:
+            os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, node.st_rdev)
+        except PermissionError:  # a user namespace makes no nodes; it may show those of the host that it can use
+            if os.access(f"/dev/{name}", os.R_OK | os.W_OK):
+                bind(os.open(f"/dev/{name}", os.O_PATH), f"{dev}/{name}")
     for folder in ("pts", "shm", "mapper"):
         os.mkdir(f"{dev}/{folder}", 0o755)
     mount("devpts", f"{dev}/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")

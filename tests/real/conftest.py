@@ -72,6 +72,8 @@ class Project:
     environment: dict[str, str]
     boots: bool = False
     """Whether its images can pass a boot test; the tiny ones have neither kernel nor boot loader."""
+    through: tuple[str, ...] = ()
+    """The words of a program that becomes cc-images."""
 
     @property
     def store(self) -> Path:
@@ -93,7 +95,7 @@ class Project:
         In the background of a script, where tests may run, SIGINT is ignored, and cc-images respects that.
         """
         return subprocess.Popen(
-            ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", *words],
+            ["env", "--default-signal=INT,TERM,HUP", *self.through, sys.executable, "-m", *words],
             cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,

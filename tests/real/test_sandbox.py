@@ -22,7 +22,7 @@ from cc_images.host import network, process, root, sandbox
 from cc_images.host.sandbox import Sandbox
 from tests.support.leaks import loops, orphaned_loops
 
-sys.path.insert(0, str(sandbox.TOOLBOX))  # as the programs of the toolbox find each other
+sys.path.insert(0, str(root.TOOLBOX))  # as the programs of the toolbox find each other
 devices = importlib.import_module("devices")
 
 
@@ -38,7 +38,7 @@ def enter(tmp_path: Path, script: str, *visible: Path, timeout: float = 60, tmpf
 
 def test_root_leaves_no_files_among_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toolbox = tmp_path / "toolbox"
-    shutil.copytree(sandbox.TOOLBOX, toolbox, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root.TOOLBOX, toolbox, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(sandbox, "TOOLBOX", toolbox)
     enter(tmp_path, "true")
     assert not (toolbox / "__pycache__").exists()
@@ -53,7 +53,7 @@ def test_the_host_is_read_only_and_the_workspace_is_not(tmp_path: Path) -> None:
     echo result > %s/box/out/result
     echo $(id -u) $(ls /tmp)
     """
-    shown = [tmp_path, sandbox.TOOLBOX.resolve(), Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
+    shown = [tmp_path, root.TOOLBOX.resolve(), Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
     ways = {path.parts[2] for path in shown if path.is_relative_to("/tmp")}
     said = enter(tmp_path, script % tmp_path)[-1].split()
     assert (said[0], {*said[1:]}) == ("0", {"x", *ways}), "in /tmp are the touched file and ways to what is shown"
@@ -98,7 +98,7 @@ def test_a_build_that_makes_processes_without_end_is_bounded(tmp_path: Path, mon
     if not devices.groups("pids"):
         pytest.skip("the host has no control group for processes")
     toolbox = tmp_path / "toolbox"
-    shutil.copytree(sandbox.TOOLBOX, toolbox, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root.TOOLBOX, toolbox, ignore=shutil.ignore_patterns("__pycache__"))
     bounded = (toolbox / "devices.py").read_text().replace("PROCESSES = 16384", "PROCESSES = 60")
     (toolbox / "devices.py").write_text(bounded)
     monkeypatch.setattr(sandbox, "TOOLBOX", toolbox)

@@ -1,5 +1,7 @@
 """The disk under a look inside: its partitions, and their file systems mounted read-only.
 
+By the kernel, on loop devices; where root is an ordinary user of the host (the variable CC_IMAGES_ROOTLESS), by FUSE.
+
 Runs beside `look.py` with the standard library only; knows nothing of cc_images.
 """
 
@@ -14,6 +16,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,18 @@ MOUNT_OPTIONS = {
     "xfs": "norecovery,nouuid",
     "btrfs": "rescue=nologreplay",
 }
+BY_FUSE = {"ext2": "fuse2fs", "ext3": "fuse2fs", "ext4": "fuse2fs", "vfat": "fusefat"}
+ROOTLESS = bool(os.environ.get("CC_IMAGES_ROOTLESS"))
+PATIENCE = 20.0
+"""Seconds in which a FUSE export must be there."""
+
+HOSTS_ROOT = 3
+"""The exit code that asks for the host's own root: without it this image cannot be read."""
+
 LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
+SUPERBLOCK = 1024
+"""Where it is in ext2 to ext4; of it s_blocks_count_lo, s_blocks_count_hi and s_overhead_clusters are read."""
+
 READ_ONLY, AUTOCLEAR = 1, 4
 SECTOR = 512
 
@@ -50,22 +64,31 @@ def as_raw(image: Path, disk_format: str, folder: Path) -> str:
     shown.touch()
     file = {"driver": "file", "node-name": "file", "read-only": True, "filename": str(image)}
     disk = {"driver": disk_format, "node-name": "disk", "read-only": True, "file": "file", "backing": None}
-    export = {"type": "fuse", "id": "fuse", "node-name": "disk", "mountpoint": str(shown), "writable": False}
-    options = ["--blockdev", json.dumps(file), "--blockdev", json.dumps(disk), "--export", json.dumps(export)]
-    if shutil.which("qemu-storage-daemon"):
-        server = subprocess.Popen(["qemu-storage-daemon", *options], stdin=subprocess.DEVNULL, stdout=sys.stderr)
-        deadline = time.monotonic() + 20
-        while server.poll() is None and time.monotonic() < deadline:
-            if os.path.ismount(shown):
-                return str(shown)
-            time.sleep(0.01)
-        server.kill()
+    if exported([file, disk], shown):
+        return str(shown)
     print("no FUSE: the disk is converted", file=sys.stderr)
     converted = folder / "disk.raw"
     subprocess.run(
         ["qemu-img", "convert", "-f", disk_format, "-O", "raw", image, converted], check=True, stdout=sys.stderr
     )
     return str(converted)
+
+
+def exported(nodes: list[dict[str, Any]], shown: Path) -> bool:
+    """Show the last of QEMU's block nodes as a file, by FUSE, as long as the sandbox lives; say whether it is there."""
+    if not shutil.which("qemu-storage-daemon"):
+        return False
+    export = {"type": "fuse", "id": "fuse", "node-name": "disk", "mountpoint": str(shown), "writable": False}
+    options = [word for node in nodes for word in ("--blockdev", json.dumps(node))]
+    command = ["qemu-storage-daemon", *options, "--export", json.dumps(export)]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    deadline = time.monotonic() + PATIENCE
+    while server.poll() is None and time.monotonic() < deadline:
+        if os.path.ismount(shown):
+            return True
+        time.sleep(0.01)
+    server.kill()
+    return False
 
 
 def table(raw: str, facts: Facts) -> list[dict[str, Any]]:
@@ -107,10 +130,7 @@ def by_size(partitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def mounted(raw: str, partition: dict[str, Any], place: Path, troubles: list[str]) -> bool:
     """Mount a partition read-only at `place` if it is a root file system, and say so; note why it cannot be mounted."""
-    kind = partition["kind"]
-    device = attached(raw, partition["start"], partition["size"])
-    command = ["mount", "-t", kind, "-o", f"ro,nosuid,nodev,noexec,{MOUNT_OPTIONS[kind]}", device, str(place)]
-    said = subprocess.run(command, capture_output=True, text=True)
+    said = show(raw, partition, str(place))
     if said.returncode != 0:
         troubles.append(" ".join((said.stderr or said.stdout).split()).replace(str(place), "the root"))
         return False
@@ -187,22 +207,37 @@ def names_partition(spec: str, partition: dict[str, Any]) -> bool:
 def show_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> None:
     """Mount a file system read-only at a folder of the tree, which no link leads out of. Raises OSError."""
     folder = inner(place, point)
-    device = attached(raw, partition["start"], partition["size"])
-    options = MOUNT_OPTIONS.get(partition["kind"], "")
-    command = [
-        "mount",
-        "-t",
-        partition["kind"],
-        "-o",
-        f"ro,nosuid,nodev,noexec{options and ','}{options}",
-        device,
-        folder,
-    ]
-    said = subprocess.run(command, capture_output=True, text=True)
-    if said.returncode != 0 and partition["kind"] == "vfat" and shutil.which("fusefat"):
-        said = subprocess.run(["fusefat", "-o", "ro,allow_other", device, folder], capture_output=True, text=True)
+    said = show(raw, partition, folder)
     if said.returncode != 0:
         raise OSError(0, " ".join((said.stderr or said.stdout).split())[-200:].replace(folder, point) or "mount failed")
+
+
+def show(raw: str, partition: dict[str, Any], folder: str) -> subprocess.CompletedProcess[str]:
+    """Try to mount a file system read-only at a folder."""
+    kind = partition["kind"]
+    if ROOTLESS and not shutil.which(BY_FUSE.get(kind, "")):
+        raise SystemExit(HOSTS_ROOT)
+    device = attached(raw, partition["start"], partition["size"])
+    options = ",".join(filter(None, ("ro,nosuid,nodev,noexec", MOUNT_OPTIONS.get(kind, ""))))
+    by_kernel = ["mount", "-t", kind, "-o", options, device, folder]
+    by_fuse = [BY_FUSE.get(kind, ""), "-o", "ro,allow_other", device, folder]
+    said = subprocess.run(by_fuse if ROOTLESS else by_kernel, capture_output=True, text=True)
+    if said.returncode != 0 and not ROOTLESS and kind == "vfat" and shutil.which("fusefat"):
+        said = subprocess.run(by_fuse, capture_output=True, text=True)
+    return said
+
+
+def room(raw: str, partition: dict[str, Any], place: Path) -> tuple[int, int]:
+    """Return the size of a mounted file system and what is used of it, in bytes, as the kernel counts."""
+    inside = os.statvfs(place)
+    size, free = inside.f_blocks * inside.f_frsize, inside.f_bfree * inside.f_frsize
+    if ROOTLESS and partition["kind"].startswith("ext"):  # fuse2fs takes less for the file system's own than the kernel
+        with open(raw, "rb") as file:
+            file.seek(partition["start"] + SUPERBLOCK)
+            block = file.read(1024)
+        low, high, own = (struct.unpack_from("<I", block, place)[0] for place in (4, 0x150, 0x248))
+        size = (low + (high << 32) - own) * inside.f_frsize if own else size
+    return size, size - free
 
 
 def inner(place: Path, path: str) -> str:
@@ -215,7 +250,18 @@ def inner(place: Path, path: str) -> str:
 
 
 def attached(raw: str, start: int, size: int) -> str:
-    """Attach a part of a file to a read-only loop device that goes away with this process and its mounts."""
+    """Attach a part of a file to a read-only loop device that goes away with this process and its mounts.
+
+    Without the host's own root it is a file that shows the part.
+    """
+    if ROOTLESS:
+        shown = Path(tempfile.mkdtemp(), "partition")
+        shown.touch()
+        file = {"driver": "file", "node-name": "file", "read-only": True, "filename": raw}
+        window = {"driver": "raw", "node-name": "disk", "read-only": True, "file": "file"}
+        if exported([file, window | {"offset": start, "size": size}], shown):
+            return str(shown)
+        raise SystemExit(HOSTS_ROOT)
     backing = os.open(raw, os.O_RDONLY)
     control = os.open("/dev/loop-control", os.O_RDWR)
     # struct loop_config with its loop_info64, see linux/loop.h: offset, size limit and flags are set

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cc_images.boottest.inside import system
-    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened
+    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened, room
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
     import system
-    from disk import by_size, mount_others, mounted, opened
+    from disk import by_size, mount_others, mounted, opened, room
 
 Facts = dict[str, Any]
 
@@ -88,12 +88,12 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
         os.write(kept, json.dumps(facts).encode())
     else:
         facts["mounted"], facts["unread"] = mount_others(raw, partitions, root, place)
-        inside = os.statvfs(place)
+        size, used = room(raw, root, place)
         facts["root"] = {
             "partition": root["number"],
             "kind": root["kind"],
-            "size": inside.f_blocks * inside.f_frsize,
-            "used": (inside.f_blocks - inside.f_bfree) * inside.f_frsize,
+            "size": size,
+            "used": used,
         }
         enter(place)
         try:

@@ -21,8 +21,8 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.errors import CCImagesError
 from cc_images.host import network, user_emulation
 from cc_images.host.named_files import named_files
-from cc_images.host.root import remove
-from cc_images.host.sandbox import TOOLBOX, Sandbox
+from cc_images.host.root import TOOLBOX, remove
+from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Material
 from cc_images.model.recipe import merged
 from cc_images.model.spec import BuildSpec
@@ -52,6 +52,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
             guards=run.run.work / "guards",
             visible=(*start.folders, *((start.file,) if start.file else ())),
             behind=(*named_files(spec.environment).values(), *artifacts.values(), *_behind(start, spec)),
+            hosts=spec.needs_hosts_root,
             tmpfs_mib=context.tmpfs_mib,
             cores=run.settings.cores,
             seeds=tuple(each.path for each in found),

@@ -64,6 +64,8 @@ _TELLING = re.compile(
 )
 """Signs of a line that says why something went wrong; a line without one only happens to be the last."""
 
+_HOSTS_ROOT = re.compile(r"Operation not permitted|takes the host's own root|must be superuser")
+
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         r"NO_PUBKEY|no public key|public key is not available|is not signed",
@@ -150,7 +152,7 @@ class Phases:
         return self.current.partition(".d/")[0] in ON_DISK
 
 
-def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
+def explained(error: process.CommandFailed, phases: Phases, rootless: bool = False) -> CCImagesError:
     """Return the failure of a dib run in words: the hook, its cause, and what to do."""
     where = phases.where
     cause, hint = cause_of(phases.said)
@@ -178,6 +180,8 @@ def explained(error: process.CommandFailed, phases: Phases) -> CCImagesError:
         else:
             reason = Reason.DISK_FULL
             hint = "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
+    if rootless and not hint and any(_HOSTS_ROOT.search(line) for line in phases.said):
+        hint = "a user namespace makes no nodes and mounts no disks; CC_IMAGES_ROOT=sudo builds as the host's root"
     around = f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
     return CCImagesError(f"dib failed in {where}: {cause}", hint=hint or around, reason=reason, tail=tail or [cause])
 

@@ -22,8 +22,8 @@ from cc_images.builders.dib.layers import LAYER_ELEMENT
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files
 from cc_images.host.facts import MISSING, HostFacts
-from cc_images.host.root import SYSTEM_PATH
-from cc_images.host.sandbox import TOOLBOX, Sandbox
+from cc_images.host.root import SYSTEM_PATH, TOOLBOX
+from cc_images.host.sandbox import Sandbox
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Arch
 from cc_images.model.redaction import secret_values
@@ -134,7 +134,7 @@ def build(
             tail=error.tail,
         ) from error
     except process.CommandFailed as error:
-        raise explained(error, phases) from error
+        raise explained(error, phases, sandbox.rootless) from error
     return left(sandbox.out / f"disk.{order.makes.suffix}"), phases.timings
 
 

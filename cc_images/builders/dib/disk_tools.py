@@ -29,6 +29,9 @@ SUITE = "trixie"
 
 PACKAGES = ("dosfstools", "e2fsprogs", "fdisk", "mtools", "util-linux")
 
+PROGRAMS = "2"
+"""The version of what is kept of them, in their own key alone: since 2 debugfs, too."""
+
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 TIMEOUT = 30
@@ -75,7 +78,7 @@ def resolved(mirror: str, machine: str) -> Resolved:
         packages=PACKAGES,
         artifacts={},
         files={},
-        tools=identity(),
+        tools={**identity(), "programs": PROGRAMS},
     )
     return Resolved(spec=replace(spec, recipe_key=recipe.recipe_key), recipe=recipe)
 

@@ -11,7 +11,8 @@ from cc_images.builders.dib.build_log import cause_of
 from cc_images.builders.dib.spec import DiskToolsSpec
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
-from cc_images.host.sandbox import TOOLBOX, Sandbox
+from cc_images.host.root import TOOLBOX
+from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Json
 from cc_images.model.redaction import without_secrets
 from cc_images.model.spec import BuildSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cc_images.host import user_emulation
 from cc_images.model.catalog import Json, Material
 from cc_images.model.redaction import redacted
 from cc_images.model.spec import Base, BuildSpec
@@ -45,6 +46,12 @@ class DibSpec(BuildSpec):
     def needs_loop_devices(self) -> bool:
         """Whether dib makes its disk."""
         return self.makes is Material.DISK and not self.assembled
+
+    @property
+    def needs_hosts_root(self) -> bool:
+        """Whether it makes loop devices, or registers an interpreter for the whole host."""
+        shared = user_emulation.is_foreign(self.arch) and not (self.twins and user_emulation.has_private_registries())
+        return self.needs_loop_devices or shared
 
     @property
     def mirrors(self) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from cc_images.builders.dib.build_log import cause_of
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment as environment_of_host
 from cc_images.host import process
-from cc_images.host.root import outside
-from cc_images.host.sandbox import TOOLBOX, Sandbox
+from cc_images.host.root import TOOLBOX, outside
+from cc_images.host.sandbox import Sandbox
 from cc_images.host.user_emulation import TWINS_ON, USER_EMULATORS
 from cc_images.model.catalog import Arch
 from cc_images.model.redaction import without_secrets

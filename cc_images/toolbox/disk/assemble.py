@@ -26,12 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
+    from cc_images.toolbox import nodes
     from cc_images.toolbox.disk import boot, epoch, layout
 else:  # a script
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
     import boot
     import epoch
     import layout
+    import nodes
 
 HERE = Path(__file__).parent
 CHUNK = 1 << 16
@@ -111,8 +113,8 @@ class Tools:
     folder: Path
     time: int
 
-    def run(self, program: str, *words: str, text: str = "", **variables: str) -> None:
-        """Run a program, and end with what it said when it fails."""
+    def run(self, program: str, *words: str, text: str = "", **variables: str) -> str:
+        """Run a program and return what it said; end with that when it fails."""
         (loader,) = self.folder.glob("usr/lib/*-linux-gnu*/ld-linux-*.so.*")
         libraries = loader.parent
         env = {
@@ -131,6 +133,7 @@ class Tools:
             raise SystemExit(
                 f"{Path(program).name} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
             )
+        return done.stdout
 
 
 def _ext4(tools: Tools, raw: Path, partition: layout.Partition, made: layout.Filesystem, folder: Path | None) -> None:
@@ -146,6 +149,32 @@ def _ext4(tools: Tools, raw: Path, partition: layout.Partition, made: layout.Fil
         *("sbin/mke2fs", "-q", "-F", "-t", made.kind, *plain, "-E", ",".join(extended)),
         *("-L", made.label, "-U", made.uuid, *source, str(raw), f"{partition.size // 1024}k"),
     )
+    if folder and (names := nodes.in_place(folder)):
+        _nodes(tools, f"{raw}?offset={partition.start}", names)
+
+
+def _nodes(tools: Tools, place: str, names: list[str]) -> None:
+    """Make device nodes of the files that stand for them, with the bytes that mke2fs writes for a node.
+
+    An inode's numbers and an entry's kind are changed where they are: taking the entry out leaves a gap of its size.
+    """
+    before, orders = _devices(tools, place), []
+    for name in names:
+        (inode, mode), (major, minor) = before[name], nodes.NODES[name]
+        orders += [f"sif <{inode}> mode 0{stat.S_IFCHR | stat.S_IMODE(mode):o}", f"sif <{inode}> flags 0"]
+        numbers = {"0": major << 8 | minor} | dict.fromkeys([*map(str, range(1, 12)), "IND", "DIND", "TIND"], 0)
+        orders += [f"sif <{inode}> block[{block}] {number}" for block, number in numbers.items()]
+        orders += [f"unlink /dev/{name}", f"ln <{inode}> /dev/{name}"]
+    tools.run("sbin/debugfs", "-w", "-f", "-", place, text="\n".join([*orders, ""]))
+    made = _devices(tools, place)
+    if any(name not in made or not stat.S_ISCHR(made[name][1]) for name in names):
+        raise SystemExit(f"debugfs has not made the nodes of /dev: there are {made}")
+
+
+def _devices(tools: Tools, place: str) -> dict[str, tuple[str, int]]:
+    """Return the inodes and modes of what is in /dev of a file system, by name."""
+    listed = (line.split("/") for line in tools.run("sbin/debugfs", "-R", "ls -p /dev", place).splitlines())
+    return {words[5]: (words[1], int(words[2], 8)) for words in listed if len(words) > 6}
 
 
 def _without_extended(options: tuple[str, ...]) -> tuple[list[str], list[str]]:

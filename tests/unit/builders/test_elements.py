@@ -13,7 +13,7 @@ import pytest
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.config.loader import packaged
 from cc_images.errors import UserError
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 
 FOLDERS = (packaged("elements"), own_elements())
 

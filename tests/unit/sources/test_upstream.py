@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 from cc_images.sources import upstream
 
 ONE_LINE = """\

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 from cc_images.toolbox.disk import boot, epoch, layout, measure
 
 EFI: list[dict[str, Any]] = [

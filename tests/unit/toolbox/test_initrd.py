@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 
 INITRD = TOOLBOX / "elements/cc-build/cc-build/initrd"
 

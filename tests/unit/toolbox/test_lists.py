@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 
 PROGRAM = TOOLBOX / "elements/cc-build/cc-build/lists"
 NAME = "mirror_debian_dists_bookworm"

@@ -10,7 +10,7 @@ import json
 import re
 
 from cc_images.builders.dib import command, toolbox_parts, twins
-from cc_images.host.sandbox import TOOLBOX
+from cc_images.host.root import TOOLBOX
 from tests.conftest import GOLDEN
 
 RECORDED = GOLDEN / "toolbox.json"
