@@ -142,6 +142,9 @@ def test_the_same_bytes_from_another_folder_on_one_core_by_another_host_name(fil
         other = (elsewhere.store / "images" / f"CC-Files.{ending}").resolve().name
         assert one == other, f"the digests of the {ending} files"
     assert raw.exists()
+    code, output = files.run("verify", "cc-files")
+    assert (code, ": identical\n" in output) == (0, True), output
+    assert "tools disk-tools amd64" in output, "nothing was reused"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
