@@ -93,6 +93,7 @@ class DetailsShape(Shape):
     sources: dict[str, str] = {}
     timings: dict[str, float] = {}
     packages: dict[str, str] = {}
+    writers: dict[str, str] = {}
     contents: ContentsShape | UnsetType = UNSET
     boot: dict[str, Any] | UnsetType = UNSET
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,9 @@ from cc_images.outputs import qcow2
 WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
 """Writers of our own, from a raw disk: the same bytes from the same disk everywhere."""
 
+WRITER_NAMES: Mapping[Format, str] = {Format.QCOW2: qcow2.WRITER}
+"""What records say of who wrote a file, of those writers that take a seed."""
+
 EXACT = frozenset({Format.RAW, *WRITERS})
 """Formats in which the same disk has the same bytes."""
 
@@ -31,34 +35,45 @@ OPTIONS: Mapping[Format, tuple[str, ...]] = {
 """The options of `qemu-img convert` for each format; with one of WRITERS, for other disks than raw ones."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A disk that outputs are made from."""
+
+    file: Path
+    format: Format
+    virtual_size: int
+    seed: Path | None = None
+    """A file in the wanted format, by the same of WRITER_NAMES, of which a writer may take what has not changed."""
+
+
 def convert(
-    source: Path,
+    source: Source,
     target: Path,
     wanted: Format,
     *,
     cores: int,
     log: BinaryIO,
     stop: threading.Event,
-    source_format: Format = Format.RAW,
 ) -> Written | None:
     """Write `source` to `target` in the wanted format. A raw disk that is wanted raw is moved, not copied.
 
     Return the digests of the file where its writer knows them.
     """
-    if source_format is Format.RAW and wanted is Format.RAW:
-        source.rename(target)
+    is_raw = source.format is Format.RAW
+    if is_raw and wanted is Format.RAW:
+        source.file.rename(target)
         return None
-    if source_format is Format.RAW and wanted in WRITERS:
+    if is_raw and wanted in WRITERS:
         try:
-            return WRITERS[wanted](source, target, cores=cores, stop=stop)
+            return WRITERS[wanted](source.file, target, cores=cores, stop=stop, seed=source.seed)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise _full(target) from error
             raise
-    argv = ["qemu-img", "convert", "-W", "-m", str(max(1, min(cores, 16))), "-f", source_format.suffix]
+    argv = ["qemu-img", "convert", "-W", "-m", str(max(1, min(cores, 16))), "-f", source.format.suffix]
     try:
         process.run(
-            [*argv, *OPTIONS[wanted], str(source), str(target)],
+            [*argv, *OPTIONS[wanted], str(source.file), str(target)],
             env=environment.plain(),
             output=process.Output(log=log),
             stop=stop,

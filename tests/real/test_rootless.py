@@ -126,7 +126,7 @@ def test_what_a_namespace_left_is_removed_although_its_owners_are_nobody_here(ow
     for path in (dead / "scratch" / "theirs" / "file", dead / "scratch" / "theirs"):
         shutil.chown(path, 700041, 700041)
         path.chmod(0o700)
-    _, output = owned.run("doctor")
+    _, output = owned.run("doctor", "--mend")
     assert "run 20260101T000000Z: removed its folder" in output
     assert not dead.exists()
 

@@ -214,9 +214,9 @@ def walk(secrets: list[bytes], mounted_at: list[str], found: Facts, programs: li
     found["executables"] = dict.fromkeys(programs, "")
     devices = {os.stat(each).st_dev for each in ("/", *mounted_at)}
     for folder, folders, files in os.walk("/"):
-        folders[:] = [name for name in folders if is_on(os.path.join(folder, name), devices)]
+        folders[:] = [name for name in sorted(folders) if is_on(os.path.join(folder, name), devices)]
         top = "/" + "/".join(folder.split("/")[1:3])
-        for name in files:
+        for name in sorted(files):  # of several names of a file the first one counts, whatever order a kernel has
             path = os.path.join(folder, name)
             if name in found["executables"]:
                 found["executables"][name] = path

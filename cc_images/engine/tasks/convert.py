@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.engine.envelope import Envelope
@@ -14,6 +15,7 @@ from cc_images.model.catalog import Format, Json
 from cc_images.model.plan import ConvertJob, Result, Status
 from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
+from cc_images.outputs.disk import Source
 from cc_images.store import notes
 from cc_images.store.blobs import Blob
 from cc_images.store.leases import image_lease
@@ -21,15 +23,6 @@ from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import RunContext, TaskContext
 
 JOB = ConvertJob
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A disk that outputs are made from."""
-
-    file: Path
-    format: Format
-    virtual_size: int
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
@@ -46,7 +39,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if before is None and job.version != run.run.version:
         raise gone(job.tag, job.version)
     source = _built(workspace) if before is None else _stored(before, run)
-    sealed = _sealed(wanted, source, workspace, context)
+    sealed = _sealed(job, wanted, source, workspace, context)
     made = {
         each: Output(
             format=each,
@@ -89,23 +82,38 @@ def _stored(build: Build, run: RunContext) -> Source:
     return Source(file=intact(output, run), format=output.format, virtual_size=output.virtual_size)
 
 
-def _sealed(wanted: list[Format], source: Source, workspace: Path, context: TaskContext) -> Mapping[Format, Blob]:
+def _sealed(
+    job: ConvertJob, wanted: list[Format], source: Source, workspace: Path, context: TaskContext
+) -> Mapping[Format, Blob]:
     """Make a file in each format; raw comes last, since a raw disk is moved and not copied."""
     sealed: dict[Format, Blob] = {}
     for each in sorted(wanted, key=lambda out: out is Format.RAW):
         context.step(f"to {each}")
         staged = workspace / f"staged.{each}"
+        seed = _seed(job, each, context.run) if source.format is Format.RAW else None
         written = disk.convert(
-            source.file,
+            replace(source, seed=seed),
             staged,
             each,
             cores=context.run.settings.cores,
             log=context.log,
             stop=context.stop,
-            source_format=source.format,
         )
         sealed[each] = context.store.blobs.seal(staged, written=written)
     return sealed
+
+
+def _seed(job: ConvertJob, wanted: Format, run: RunContext) -> Path | None:
+    """Return the newest stored file of an image in a format, if the writer of now has written it; it is not read."""
+    newest = next(run.store.builds(job.tag, job.arch), None)
+    output = newest.outputs.get(wanted) if newest is not None else None
+    if newest is None or output is None or wanted not in disk.WRITER_NAMES:
+        return None
+    if run.store.details(newest).get("writers", {}).get(wanted) != disk.WRITER_NAMES[wanted]:
+        return None
+    with suppress(FileNotFoundError):
+        return run.run.use(run.store.blobs.path(output.digest))
+    return None
 
 
 def _recorded(
@@ -130,7 +138,11 @@ def _recorded(
         upstream=evidence.upstream,
         packages=len(evidence.packages),
     )
-    details = details | {"timings": dict(evidence.timings), "packages": dict(evidence.packages)}
+    details = details | {
+        "timings": dict(evidence.timings),
+        "packages": dict(evidence.packages),
+        "writers": {each: disk.WRITER_NAMES[each] for each in made if each in disk.WRITER_NAMES},
+    }
     newest = next(run.store.builds(job.tag, job.arch), None)
     if newest is None or not _is_same(newest, made):
         return build, details

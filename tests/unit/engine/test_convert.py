@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from cc_images.engine import worker
 from cc_images.engine.tasks.stored import version_of
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import ConvertJob, Result, Status, Task
+from cc_images.outputs import disk
 from cc_images.store.records import Store
 from cc_images.store.run_context import RunContext
 from cc_images.testing import FakeBuilder
@@ -104,3 +107,26 @@ def test_a_new_key_with_the_same_disk_serves_that_key(store: Store) -> None:
     _, taken = made(store, 1, recipe_key=OTHER)
     (build,) = store.builds("cc-one", Arch.AMD64)
     assert (taken, build.recipe_key) == (version, OTHER)
+
+
+def test_the_newest_file_is_the_seed_if_the_writer_of_now_wrote_it(
+    store: Store, builder: FakeBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[Path | None] = []
+
+    def convert(source: disk.Source, *words: Any, **how: Any) -> Any:
+        seeds.append(source.seed)
+        return real(source, *words, **how)
+
+    real = disk.convert
+    monkeypatch.setattr(disk, "convert", convert)
+    made(store, 0)
+    builder.content = b"x" * 4096
+    made(store, 1)
+    first, second = seeds
+    assert first is None
+    assert second is not None
+    builder.content = b"y" * 4096
+    monkeypatch.setattr(disk, "WRITER_NAMES", {Format.QCOW2: "a writer to come"})
+    made(store, 2)
+    assert seeds[2] is None, "frames of another writer may differ"
