@@ -20,7 +20,8 @@ from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json, Material
 from cc_images.model.spec import BuildSpec
 from cc_images.model.stop import Stop
-from cc_images.sites.base import Act, Delete, Describe, Entry, Publication, Upload, after, concerns, staged_name
+from cc_images.sites.base import Act, Delete, Describe, Publication, Upload, after
+from cc_images.sites.entry import Entry, concerns, staged_name
 from cc_images.sites.queries import Queries
 from cc_images.store.run_context import TaskContext
 

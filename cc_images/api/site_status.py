@@ -20,8 +20,9 @@ from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Snapshot
 from cc_images.sites import LOOK, open_site, reconcile
-from cc_images.sites.base import Entry, ImageSite
+from cc_images.sites.base import ImageSite
 from cc_images.sites.cloud import Patience
+from cc_images.sites.entry import Entry
 from cc_images.sites.publish import recover
 from cc_images.sites.remarks import disorder, remarks
 from cc_images.sites.steps import End

@@ -7,24 +7,16 @@ carries its own record (its marks), so that any host can tell whose it is and wh
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Protocol
 
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
-
-ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
-"""The ending of an archive name after the image's name: the day of its creation, and a number from the second on."""
-
-MARK = 32
-"""Characters of a digest that name a successor."""
+from cc_images.sites.entry import ARCHIVED, Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,55 +43,6 @@ class Publication:
             return ""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """An image as a site has it, with the marks that cc-images has left on it.
-
-    `made` says that cc-images made it. While it is staged, `target` is the name that it shall have. From its upload on,
-    `replaces` is the id of the image that had the name then. Once published, `turn` counts the publications before it
-    that its push knew: two with one turn knew nothing of each other.
-    Once archived, `archives` is the name that it had, and `successor` the beginning of the digest that replaced it; one
-    that was given its name back keeps the latter.
-    """
-
-    id: str
-    name: str
-    sha512: str
-    """The digest by `algorithm`; empty where the site does not know it."""
-    size: int
-    created: datetime
-    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
-    algorithm: str = "sha512"
-    status: str = "active"
-    """One of Glance's; `active` and `deactivated` have all their bytes."""
-    disk_format: str = ""
-    hidden: bool = False
-    protected: bool = False
-    visibility: str = ""
-    tags: frozenset[str] = frozenset()
-    """Those that people gave it."""
-    made: bool = False
-    made_for: str = ""
-    """The name that it was made for, where the site keeps that apart from its marks."""
-    run: str = ""
-    target: str = ""
-    replaces: str = ""
-    turn: int = 0
-    archives: str = ""
-    successor: str = ""
-    intended: str = ""
-    """On staged ones: the visibility that they shall have."""
-    displaced: str = ""
-    """The digest of an image of ours that a person has replaced by this one."""
-    lent: bool = False
-    """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether it has all its bytes."""
-        return self.status in ("active", "deactivated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,42 +193,3 @@ class ImageSite(Protocol):
 
     def archived(self, name: str) -> list[Entry]:
         """Return the archived versions of a name that cc-images made, newest first."""
-
-
-def staged_name(name: str, run: str) -> str:
-    """Return the temporary name of an image."""
-    return f"{name}.{run}.staged"
-
-
-def mark(digest: str) -> str:
-    """Return how a successor is marked."""
-    return digest[:MARK]
-
-
-def archive_names(entry: Entry) -> Iterator[str]:
-    """Return the archive names that an image may get, the first one first: by the day of its creation (UTC)."""
-    base = f"{entry.name}-{entry.created:%Y%m%d}"
-    yield base
-    yield from (f"{base}.{number}" for number in count(1))
-
-
-def has_archive_name(entry: Entry, name: str) -> bool:
-    """Say whether an image has an archive name of this name, for the day on which it was created."""
-    rest = entry.name.removeprefix(name)
-    return rest != entry.name and bool(ARCHIVED.fullmatch(rest)) and rest[1:9] == f"{entry.created:%Y%m%d}"
-
-
-def is_archived(entry: Entry, name: str) -> bool:
-    """Say whether cc-images archived an image, and nobody has given it another name since."""
-    return entry.made and entry.archives == name and has_archive_name(entry, name)
-
-
-def has_staged_name(entry: Entry, name: str) -> bool:
-    """Say whether an image has the name of an upload for this name."""
-    return entry.name.startswith(f"{name}.") and entry.name.endswith(".staged")
-
-
-def concerns(entry: Entry, name: str) -> bool:
-    """Say whether an image has a name, an archive name or a temporary name of it, or a mark for it."""
-    marked = name in (entry.target, entry.archives, entry.made_for)
-    return marked or entry.name == name or has_archive_name(entry, name) or has_staged_name(entry, name)

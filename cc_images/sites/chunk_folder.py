@@ -16,8 +16,9 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import chunks, environment, process
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
-from cc_images.sites.base import Entry, Publication
+from cc_images.sites.base import Publication
 from cc_images.sites.directory import DirectorySite, flushed
+from cc_images.sites.entry import Entry
 
 SCRATCH = ".chunking"
 """A folder in the site's for the raw disk while it is chunked."""

@@ -26,19 +26,8 @@ from cc_images.errors import Interrupted
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
-from cc_images.sites.base import (
-    Act,
-    Archive,
-    Delete,
-    Describe,
-    Entry,
-    Publication,
-    Publish,
-    Restore,
-    Settle,
-    Upload,
-    after,
-)
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publication, Publish, Restore, Settle, Upload, after
+from cc_images.sites.entry import Entry
 from cc_images.sites.image_folder import ImageFolder, beside, note, stem
 from cc_images.sites.queries import Queries
 from cc_images.store.blobs import CHUNK

@@ -22,18 +22,15 @@ from cc_images.sites.base import (
     Broken,
     Delete,
     Describe,
-    Entry,
     Publication,
     Publish,
     Restore,
     Settle,
     Upload,
     after,
-    archive_names,
-    concerns,
-    staged_name,
 )
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
+from cc_images.sites.entry import Entry, archive_names, concerns, staged_name
 from cc_images.sites.image_api import NAME, OURS, Body, ImageApi, marked, tags, typed
 from cc_images.sites.queries import Queries
 

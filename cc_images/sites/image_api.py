@@ -21,8 +21,8 @@ from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.catalog import Json, Site
 from cc_images.model.properties import CORE
 from cc_images.model.stop import Stop
-from cc_images.sites.base import Entry
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
+from cc_images.sites.entry import Entry
 from cc_images.store.blobs import CHUNK
 
 OURS = "cc-images"

@@ -21,12 +21,7 @@ from cc_images.host import record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
 from cc_images.model.catalog import Format, Json, Site
-from cc_images.sites.base import (
-    Entry,
-    concerns,
-    mark,
-    staged_name,
-)
+from cc_images.sites.entry import Entry, concerns, mark, staged_name
 
 
 class ImageFolder:

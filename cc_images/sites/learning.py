@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.sites.base import (
-    Act,
-    Archive,
-    Delete,
-    Describe,
-    Entry,
-    Publish,
-    Restore,
-    Settle,
-    Upload,
-)
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Settle, Upload
+from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, WAITS, Failure
 from cc_images.sites.view import (
     Memory,

@@ -24,8 +24,9 @@ from datetime import timedelta
 
 from cc_images.model.stop import Stop
 from cc_images.sites import view as views
-from cc_images.sites.base import Entry, ImageSite, Publication
+from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import PAUSE
+from cc_images.sites.entry import Entry
 from cc_images.sites.push import PERSEVERANCE, Never, Push
 from cc_images.sites.view import Memory, View, Wish
 

@@ -13,8 +13,9 @@ from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.stop import Stop
 from cc_images.sites import learning, reconcile
-from cc_images.sites.base import Act, Archive, Broken, Delete, Entry, ImageSite, Publication, Restore, Upload
+from cc_images.sites.base import Act, Archive, Broken, Delete, ImageSite, Publication, Restore, Upload
 from cc_images.sites.cloud import PAUSE
+from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Wait
 from cc_images.sites.view import Memory, Wish
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cc_images.sites.base import Entry
+from cc_images.sites.entry import Entry
 from cc_images.sites.view import Memory, View, Wish
 
 

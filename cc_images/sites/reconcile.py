@@ -10,18 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cc_images.errors import Reason
-from cc_images.sites.base import (
-    Act,
-    Archive,
-    Delete,
-    Describe,
-    Entry,
-    Publish,
-    Restore,
-    Settle,
-    Upload,
-    mark,
-)
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Settle, Upload
+from cc_images.sites.entry import Entry, mark
 from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Wait
 from cc_images.sites.view import (
     FOREIGN,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.sites.base import Entry, has_archive_name
+from cc_images.sites.entry import Entry, has_archive_name
 from cc_images.sites.view import View
 
 

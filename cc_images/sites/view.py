@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from cc_images.model.catalog import Json
-from cc_images.sites.base import (
+from cc_images.sites.entry import (
     Entry,
     archive_names,
     has_archive_name,

@@ -13,19 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cc_images.sites.base import (
-    Act,
-    Archive,
-    Delete,
-    Describe,
-    Entry,
-    Publish,
-    Restore,
-    Upload,
-    after,
-    has_archive_name,
-    staged_name,
-)
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Upload, after
+from cc_images.sites.entry import Entry, has_archive_name, staged_name
 from cc_images.sites.learning import begin, learn, looked, waited
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End, Failure, Look, Wait

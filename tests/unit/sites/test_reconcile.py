@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cc_images.sites import reconcile
-from cc_images.sites.base import Archive, Entry, Publish, Upload
+from cc_images.sites.base import Archive, Publish, Upload
+from cc_images.sites.entry import Entry
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End
 from cc_images.sites.view import Memory, View, Wish

@@ -18,9 +18,10 @@ import pytest
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.catalog import Format, Site
 from cc_images.sites import open_site
-from cc_images.sites.base import Entry, ImageSite, Publication
+from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience
 from cc_images.sites.directory import DirectorySite
+from cc_images.sites.entry import Entry
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import Outcome, Terms, publish, recover
 
