@@ -64,7 +64,7 @@ def site_status(request: Request, config: Config) -> list[SiteStatus]:
         questions = [(image.published_name(arch), out) for image, arch in chosen
                      for out in formats_for(site, image, arch)]  # fmt: skip
         try:
-            seen = _observed(site, questions)
+            seen = observed(site, questions)
         except CCImagesError as error:
             return [SiteStatus(site=site.name, name=name, error=error.message) for name, _ in questions]
         return [_standing(site, name, seen[name, out], published.last(site.name, name, out)) for name, out in questions]
@@ -88,7 +88,7 @@ def _standing(site: Site, name: str, seen: Sequence[Entry], last: Put | None) ->
     )
 
 
-def _observed(
+def observed(
     site: Site, questions: Sequence[tuple[str, Format]], patience: Patience = LOOK
 ) -> dict[tuple[str, Format], list[Entry]]:
     """Return what a site has of each name; names and formats that it keeps together are asked for together."""
@@ -141,7 +141,7 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
         questions = list(dict.fromkeys((image.published_name(arch), out) for image, arch in chosen
                                        for out in formats_for(site, image, arch)))  # fmt: skip
         try:
-            seen = _observed(site, questions)
+            seen = observed(site, questions)
             doubtful = [each for each in questions if not _in_order(each[0], seen[each])]
             for name, out in doubtful:
                 with store.lock(f"push {site.cloud or site.name} {name}"):
@@ -171,7 +171,7 @@ def preview(outlook: Snapshot, store: Store) -> tuple[list[str], bool]:
     for site in outlook.sites:
         questions = [(job.name, job.format) for _, job in pushes if job.site == site.name]
         try:
-            seen[site.name] = _observed(site, questions) if questions else {}
+            seen[site.name] = observed(site, questions) if questions else {}
         except CCImagesError as error:
             troubles[site.name], answered = error.message, False
     sites = {site.name: site for site in outlook.sites}

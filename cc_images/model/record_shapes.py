@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -182,30 +181,6 @@ class JournalShape(Shape):
     counts: dict[str, int] = {}
 
 
-class SidecarShape(Shape):
-    """`<Name>.json` beside an image in a folder that is a site, whose own `format` is the disk's."""
-
-    id: str = ""
-    name: str = ""
-    sha512: str = ""
-    size: Count = 0
-    run: str = ""
-    replaces: str = ""
-    archives: str = ""
-    turn: Count = 0
-    successor: str = ""
-    published: datetime | UnsetType = UNSET
-    inode: Count = 0
-    modified: int = 0
-    """The file's time of change in nanoseconds since 1970, when the description was written."""
-    properties: dict[str, str] = {}
-    raw_sha256: str = ""
-    """Of an image that is kept as chunks: the digest and size of its raw disk, and of the index file."""
-    raw_size: Count = 0
-    index_sha512: str = ""
-    index_size: Count = 0
-
-
 class MemoryShape(Shape):
     """A file of which each entry is looked at by itself: history, upstream, accelerators."""
 
@@ -219,26 +194,6 @@ class PageShape(Shape):
     since: float
     looked: float
     host: str
-
-
-class PutShape(Shape):
-    """One entry of `published.json`; see `status.Put`."""
-
-    site: str
-    name: str
-    tag: str
-    arch: str
-    version: str
-    since: float
-    seen: float
-    place: str = ""
-    format: str = ""
-
-
-class PublishedShape(Shape):
-    """`published.json`."""
-
-    published: list[PutShape]
 
 
 class SeenShape(Shape):

@@ -28,6 +28,18 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A version that is not to be published, since when (seconds since 1970) and why; or one that is again."""
+
+    tag: str
+    arch: str
+    version: str
+    since: float
+    why: str = ""
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageStatus:
     """How one image stands for one architecture. `fresh` is None when nobody can say; `why` has phrases for that."""
 
@@ -38,6 +50,8 @@ class ImageStatus:
     why: tuple[str, ...] = ()
     put: Mapping[str, Put] = field(default_factory=dict)
     """The newest knowledge of each site, by site."""
+    held: Hold | None = None
+    """The hold on its newest build."""
 
     @property
     def state(self) -> str:
@@ -60,6 +74,7 @@ class ImageStatus:
             "boot": self.newest.boot if self.newest else "",
             "fresh": self.fresh,
             "why": list(self.why),
+            "held": self.held.why if self.held else None,
             "sites": {site: {"version": put.version, "since": put.since} for site, put in self.put.items()},
         }
 

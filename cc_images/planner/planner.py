@@ -7,7 +7,7 @@ arrives as ImageState and LayerState.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from cc_images.errors import UserError
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Image, Level, Site, Source
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Request, Task
+from cc_images.model.status import Hold
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
 from cc_images.sites.targets import formats_for, own_properties
 
@@ -39,6 +40,8 @@ class ImageState:
     """A note that repositories have changed since `match`, and nothing that it has; empty when they have not."""
     changed: tuple[str, ...] = ()
     """The inputs that differ from the newest build's, one short phrase each."""
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    """Holds and releases of its versions."""
 
     @property
     def label(self) -> str:
@@ -65,14 +68,18 @@ def make_plan(
     Raises UserError when the request pushes and no site takes any of the images.
     """
     tasks: dict[str, Task] = {}
+    taken = False
     made: dict[tuple[str, Arch], str] = {}
     forced = {(each.image.tag, each.arch) for each in image_states} if request.force and request.build else set()
     layer_tasks = LayerTasks(layer_states=layer_states, forced=forced, request=request, version=version, now=now)
     for state in image_states:
         image, arch = state.image, state.arch
         pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image, arch)]
+        taken = taken or bool(pushes)
         wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
         stored, reason = _stored(request, state, now)
+        if is_held(state, stored, request):
+            pushes = []
         if stored is None:
             replaces = request.force and request.build
             layers = layer_tasks.layers(state.job)
@@ -86,10 +93,10 @@ def make_plan(
             boot = _boot(state, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
             steps.append(boot)
             needs = (boot.id,)
-        insist = request.force or bool(request.version)
+        insist = request.force or bool(request.version) or _is_released(state, stored)
         steps += [_push(state, site, out, stored.version if stored else version, needs, insist) for site, out in pushes]
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
-    if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
+    if request.push and not taken:
         raise UserError(
             "no site takes any of the images",
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
@@ -111,6 +118,18 @@ def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build |
         return None, f"version {match.version} {old}"
     quiet = f"; {state.quiet}" if state.quiet else ""
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
+
+
+def is_held(state: ImageState, stored: Build | None, request: Request) -> bool:
+    """Say whether the stored build that serves is held; a person who names it, or forces it, publishes it."""
+    hold = state.holds.get(stored.version) if stored is not None else None
+    return hold is not None and not (hold.released or request.force or request.version)
+
+
+def _is_released(state: ImageState, stored: Build | None) -> bool:
+    """Say whether the build was held once: then the site may remember that it was rolled back."""
+    hold = state.holds.get(stored.version) if stored is not None else None
+    return hold is not None and hold.released
 
 
 def _what_changed(state: ImageState) -> str:

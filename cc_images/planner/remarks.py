@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cc_images.model.plan import UNTESTED, Request
-from cc_images.planner.planner import ImageState
+from cc_images.planner.planner import ImageState, is_held
 from cc_images.store.records import Store
 
 
 def untested(request: Request) -> list[str]:
     """Warn that the images are pushed without a boot test."""
     return [UNTESTED] if request.push and not request.boot_test else []
+
+
+def held(image_states: Iterable[ImageState], request: Request) -> list[str]:
+    """Say which versions are not pushed because people hold them."""
+    told: list[str] = []
+    for each in image_states if request.push else ():
+        serves = each.match if request.build else each.newest
+        if serves is not None and is_held(each, serves, request):
+            hold = each.holds[serves.version]
+            release = f"`cc-images release {each.image.tag} {serves.version}`"
+            told.append(f"version {serves.version} of {each.label} is held ({hold.why}), and not pushed; {release}")
+    return told
 
 
 def damaged(image_states: Iterable[ImageState], store: Store) -> list[str]:

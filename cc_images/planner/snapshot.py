@@ -25,6 +25,7 @@ from cc_images.planner.in_force import changes, to_push
 from cc_images.planner.layers import LayerState, too_old
 from cc_images.planner.planner import ImageState, make_plan
 from cc_images.planner.selection import select, sites_of
+from cc_images.store.holds import Holds
 from cc_images.store.records import Store
 
 LISTED = 5
@@ -108,7 +109,9 @@ def look(
         stored = [to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
             image_states, unclaimed = _of_stored(chosen, stored, resolver)
+            image_states = _with_holds(image_states, store)
             told = [*unclaimed, *remarks.untested(request), *remarks.damaged(image_states, store)]
+            told += remarks.held(image_states, request)
             return Snapshot(
                 request=request,
                 image_states=image_states,
@@ -127,7 +130,9 @@ def look(
     world.ask(offline, stop)
     recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
     image_states = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
+    image_states = _with_holds(image_states, store)
     told = [*remarks.untested(request), *resolver.remarks(resolved, world), *remarks.damaged(image_states, store)]
+    told += remarks.held(image_states, request)
     resolver.close()
     return Snapshot(
         request=request,
@@ -164,6 +169,12 @@ def _of_stored(
         for (image, arch), build in zip(chosen, stored, strict=True)
     )
     return states, unclaimed
+
+
+def _with_holds(image_states: Iterable[ImageState], store: Store) -> tuple[ImageState, ...]:
+    """Return the states with what people hold."""
+    holds = Holds(store)
+    return tuple(replace(each, holds=holds.of(each.image.tag, each.arch)) for each in image_states)
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:

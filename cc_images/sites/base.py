@@ -16,7 +16,7 @@ from typing import Protocol
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
-from cc_images.sites.entry import ARCHIVED, Entry
+from cc_images.sites.entry import ARCHIVED, Entry, staged_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,25 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Give an archived image a temporary name and the marks of an upload: it is to have its name again."""
+
+    entry: Entry
+    target: str
+    run: str
+    replaces: str
+    visibility: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """Give a recalled image an archive name again."""
+
+    entry: Entry
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
     """Take the marks of a staged or archived image from one that has its name."""
 
@@ -108,10 +127,10 @@ class Broken(CCImagesError):
     """An upload that ended before all bytes had left: the site cannot have them, however long one waits."""
 
 
-Act = Upload | Archive | Publish | Restore | Settle | Describe | Delete
+Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Delete
 
 
-def after(step: Archive | Publish | Restore | Settle) -> Entry:
+def after(step: Archive | Publish | Restore | Recall | Return | Settle) -> Entry:
     """Return an image as it is after a step that changes its name or marks."""
     entry = step.entry
     match step:
@@ -132,12 +151,18 @@ def after(step: Archive | Publish | Restore | Settle) -> Entry:
                 visibility=entry.intended or entry.visibility,
                 intended="",
                 replaces=before.id if before is not None else "",
+                successor="",
                 tags=entry.tags | given,
                 protected=entry.protected or lent,
                 lent=lent,
             )
         case Restore():
             return replace(entry, name=step.name, archives="", protected=entry.protected or entry.lent)
+        case Recall():
+            return replace(entry, name=staged_name(step.target, step.run), target=step.target, run=step.run,
+                           replaces=step.replaces, intended=step.visibility, archives="", recalled=True)  # fmt: skip
+        case Return():
+            return replace(entry, name=step.name, target="", intended="", archives=entry.target)
         case Settle():
             return replace(entry, target="", archives="", successor="", intended="",
                            visibility=entry.intended or entry.visibility)  # fmt: skip

@@ -26,7 +26,20 @@ from cc_images.errors import Interrupted
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publication, Publish, Restore, Settle, Upload, after
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Delete,
+    Describe,
+    Publication,
+    Publish,
+    Recall,
+    Restore,
+    Return,
+    Settle,
+    Upload,
+    after,
+)
 from cc_images.sites.entry import Entry
 from cc_images.sites.image_folder import ImageFolder, beside, note, stem
 from cc_images.sites.queries import Queries
@@ -100,6 +113,10 @@ class DirectorySite(ImageFolder, Queries):
                     self._publish(step)
                 case Restore():
                     self._restore(step)
+                case Recall():
+                    self._recall(step)
+                case Return():
+                    self._return(step)
                 case Settle(entry=entry):
                     self._settle(entry)
                 case Describe(entry=entry):
@@ -171,7 +188,7 @@ class DirectorySite(ImageFolder, Queries):
         name, before, file = step.entry.target, step.before, self._staged_file(step.entry)
         if self._file(name).exists() and (before is None or not self._same_file(before.name, name)):
             raise self._conflict(self._file(name))
-        marks = {"turn": step.turn, "replaces": before.id if before is not None else ""}
+        marks = {"turn": step.turn, "replaces": before.id if before is not None else "", "successor": ""}
         self._write(beside(file), self._read(beside(file)) | marks)
         file.rename(self._file(name))
         beside(file).rename(self._sidecar(name))
@@ -191,6 +208,35 @@ class DirectorySite(ImageFolder, Queries):
             self._discard(sidecar, file)
         else:
             raise self._conflict(kept)
+
+    def _recall(self, step: Recall) -> None:
+        """Describe the temporary name, then give it to the archived file."""
+        entry = step.entry
+        self._still(entry)
+        for staged in self._staged_files(step.target):  # of a push that was killed before the file had the name
+            if not staged.exists() and self._read(beside(staged)).get("id") == entry.id:
+                self._discard(beside(staged))
+        file = self._folder / f".{step.target}.{step.run}.{self._suffix}.staged"
+        said = self._read(self._sidecar(entry.name)) | {
+            "name": step.target,
+            "run": step.run,
+            "replaces": step.replaces,
+            "archives": "",
+            "recalled": True,
+        }
+        self._write(beside(file), said)
+        self._file(entry.name).rename(file)
+        self._discard(self._sidecar(entry.name))
+
+    def _return(self, step: Return) -> None:
+        """Describe the archive name, then give it to the file."""
+        file, link = self._staged_file(step.entry), self._file(step.name)
+        if os.path.lexists(link):
+            raise self._conflict(link)
+        said = self._read(beside(file)) | {"name": step.name, "archives": step.entry.target}
+        self._write(self._sidecar(step.name), said)
+        file.rename(link)
+        self._discard(beside(file))
 
     def _settle(self, entry: Entry) -> None:
         """Give the file that has its name the description that goes with that."""

@@ -55,6 +55,8 @@ class Entry:
     """On staged ones: the visibility that they shall have."""
     displaced: str = ""
     """The digest of an image of ours that a person has replaced by this one."""
+    recalled: bool = False
+    """Whether it came back from the archive: on a staged one, that it goes there again if it does not get the name."""
     lent: bool = False
     """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
 

@@ -24,7 +24,9 @@ from cc_images.sites.base import (
     Describe,
     Publication,
     Publish,
+    Recall,
     Restore,
+    Return,
     Settle,
     Upload,
     after,
@@ -112,7 +114,7 @@ class GlanceSite(ImageApi, Queries):
             case Upload():
                 assert publication is not None
                 return self._upload(step, publication, Body(publication.path, publication.size, stop, report))
-            case Archive() | Publish() | Restore() | Settle():
+            case Archive() | Publish() | Restore() | Recall() | Return() | Settle():
                 return self._change(step.entry, after(step))
             case Describe():
                 assert publication is not None

@@ -230,6 +230,7 @@ def entry(image: Mapping[str, Any]) -> Entry:
         archives=marks.get("archives", ""),
         successor=marks.get("successor", ""),
         intended=marks.get("visibility", ""),
+        recalled="recalled" in marks,
         lent="lent_protection" in marks,
     )
 
@@ -251,6 +252,7 @@ def tags(of: Entry) -> list[str]:
         archives=of.archives,
         successor=of.successor,
         visibility=of.intended,
+        recalled="yes" if of.recalled else "",
         lent_protection="yes" if of.lent else "",
     )
     return sorted({*of.tags, *marks})

@@ -19,7 +19,7 @@ from cc_images import clock
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import record_files
 from cc_images.host.files import write_json
-from cc_images.model import record_shapes
+from cc_images.model import site_shapes
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.sites.entry import Entry, concerns, mark, staged_name
 
@@ -92,6 +92,8 @@ class ImageFolder:
         if made is not None and made.made:
             return replace(made, target=name, run=run)
         holder = self._file(name)
+        if not file.exists() and said.get("recalled"):
+            return None  # it is in the archive still
         if not file.exists() and holder.exists() and self._fits(said, holder.stat(), holder):
             return None
         return Entry(
@@ -135,6 +137,7 @@ class ImageFolder:
             made="sha512" in said,
             made_for=said.get("name", ""),
             turn=said.get("turn", 0),
+            recalled=said.get("recalled", False),
             **{each: said.get(each, "") for each in ("run", "replaces", "archives", "successor")},
         )
 
@@ -200,7 +203,7 @@ class ImageFolder:
 
     def _read(self, sidecar: Path) -> Json:
         with suppress(OSError, ValueError, record_files.Newer):
-            return record_files.load(sidecar, record_shapes.SidecarShape)
+            return record_files.load(sidecar, site_shapes.SidecarShape)
         return {}
 
     def _conflict(self, file: Path) -> CCImagesError:

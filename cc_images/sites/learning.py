@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Settle, Upload
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Upload
 from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, WAITS, Failure
 from cc_images.sites.view import (
@@ -20,6 +20,8 @@ def begin(memory: Memory, step: Act) -> Memory:
     match step:
         case Upload():
             return replace(memory, mine=step.id, sent=memory.sent + 1, waits=0)
+        case Recall():
+            return replace(memory, mine=step.entry.id)
         case Archive() if step.successor and not memory.swapped:
             return replace(memory, vacant=True, archived=step.name)
         case Publish() | Restore():
@@ -37,27 +39,36 @@ def learn(
     after = (*(entry for entry in seen if entry.id != gone), *([answer] if answer is not None else []))
     failures = memory.failures if isinstance(step, Archive) else 0
     memory = replace(memory, failures=failures, vacant=memory.vacant and not View(wish, after, memory).holders)
+    if said := _in_order(View(wish, seen, memory), step):
+        memory = replace(memory, done=(*memory.done, said))
     match step:
-        case Upload():
+        case Upload() | Recall() | Restore():
             memory = replace(memory, fresh=False)
-        case Publish() if step.entry.id == memory.mine:
-            memory = replace(memory, fresh=False, swapped=True, changed=True)
         case Publish():
-            memory = replace(
-                memory, fresh=False, done=(*memory.done, f"finished the publication of run {step.entry.run}")
-            )
-        case Restore():
-            memory = replace(memory, fresh=False, done=(*memory.done, f"gave {step.entry.name} its name back"))
+            own = step.entry.id == memory.mine
+            memory = replace(memory, fresh=False, swapped=memory.swapped or own, changed=memory.changed or own)
         case Describe() | Settle():
             memory = replace(memory, changed=True)
-        case Archive() if memory.swapped:
-            memory = replace(memory, done=(*memory.done, f"archived {step.name}, which had the name too"))
         case Delete() if step.entry.archives:
             memory = replace(memory, removed=(*memory.removed, step.entry.name))
-        case Delete() if step.entry.id != memory.mine:
-            run = View(wish, seen, memory).run_of(step.entry)
-            memory = replace(memory, done=(*memory.done, f"removed the upload of run {run or '?'}"))
     return after, memory
+
+
+def _in_order(view: View, step: Act) -> str:
+    """Return which thing that others left a step has put in order, as a phrase; empty for a push's own work."""
+    own = not isinstance(step, Upload) and step.entry.id == view.memory.mine
+    match step:
+        case Publish() if not own:
+            return f"finished the publication of run {step.entry.run}"
+        case Restore():
+            return f"gave {step.entry.name} its name back"
+        case Return() if not own:
+            return f"archived {step.name} again, which run {step.entry.run} had recalled"
+        case Archive() if view.memory.swapped:
+            return f"archived {step.name}, which had the name too"
+        case Delete() if not (own or step.entry.archives):
+            return f"removed the upload of run {view.run_of(step.entry) or '?'}"
+    return ""
 
 
 def looked(wish: Wish, seen: Sequence[Entry], memory: Memory) -> Memory:

@@ -112,6 +112,44 @@ def publish(
     )
 
 
+def roll_back(
+    site: ImageSite,
+    name: str,
+    target: Entry,
+    run: str,
+    terms: Terms = Terms(),
+    *,
+    stop: Stop,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Give an archived image its name back; the one that has it is archived. No bytes are sent.
+
+    By the rules of a publication: undone when it fails, finished or undone by the next push or `recover` when it is
+    killed. Raises CCImagesError when somebody else changes the name at the same time.
+    """
+    push = Push(site, name, None, stop=stop, report=lambda done: None, say=say)
+    push.pause, push.perseverance = terms.pause, terms.perseverance
+    with site.exclusive(stop):
+        push.wish = replace(
+            push.wish,
+            wanted=True,
+            digests=frozenset({target.sha512}),
+            size=target.size,
+            recalls=target.id,
+            run=run,
+            insist=True,
+            ours=terms.ours,
+        )
+        push.run()
+    memory = push.memory
+    return Outcome(
+        changed=memory.changed,
+        address=site.address(name),
+        archived=memory.archived,
+        notes=(*memory.done, *push.notes),
+    )
+
+
 def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run: True) -> list[str]:
     """Put in order what killed runs left of a publication; return what was done or cannot be, a phrase each.
 

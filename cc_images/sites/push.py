@@ -226,7 +226,8 @@ class Push:
 
     def _say_what_is_lost(self, step: Archive) -> None:
         """Note properties of the image that is replaced which the new one has not: a person may have set them."""
-        assert self._publication is not None
+        if self._publication is None:
+            return
         known = {*self._publication.properties, *NOT_LOST}
         lost = sorted(f"{name}={value}" for name, value in step.entry.properties.items() if name not in known)
         if lost and step.entry.made:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cc_images.errors import Reason
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Settle, Upload
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Upload
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Wait
 from cc_images.sites.view import (
@@ -86,21 +86,21 @@ def a_failed_push_takes_its_image_away(view: View) -> Step | None:
     if not view.memory.undoing:
         return None
     mine = view.mine
-    if mine is None or mine not in view.staged or not view.may(Delete, mine):
+    if mine is None or mine not in view.staged or not _may_go(view, mine):
         return End()
     unfilled = not view.holders and view.predecessor(mine) is not None
-    return End() if unfilled else Delete(entry=mine)
+    return End() if unfilled else _away(view, mine)
 
 
 def what_dead_runs_left_is_removed(view: View) -> Step | None:
-    """Remove uploads of dead runs; leave when a young one of another host may be alive."""
+    """Remove uploads of dead runs, and archive what they recalled; leave when a young one may be another host's."""
     if view.memory.sent:
         return None
     for staged in view.staged:
-        if not view.may(Delete, staged):
+        if staged.id == view.memory.mine or not _may_go(view, staged):
             continue
         if view.is_dead(staged):
-            return Delete(entry=staged)
+            return _away(view, staged)
         if (view.holders or not staged.complete) and staged.status not in ("deleted", "pending_delete"):
             return _busy(view, staged)
     return None
@@ -140,6 +140,19 @@ def a_change_by_hand_stands(view: View) -> Step | None:
     return End(note=note, same=False) if kept else None
 
 
+def a_rollback_stands(view: View) -> Step | None:
+    """Keep an image that came back from the archive when the wanted build is one that it was brought back for."""
+    wish, holder = view.wish, view.holder
+    if wish.insist or wish.recalls or view.memory.sent or holder is None or not holder.recalled:
+        return None
+    for entry in view.archived:
+        version = version_of(entry.properties) == version_of(wish.properties)
+        if view.same(entry) and version and entry.created > holder.created:
+            note = "it was rolled back here: kept until there is a newer build; --force publishes over it"
+            return End(note=note, same=False)
+    return None
+
+
 def a_swap_is_looked_at(view: View) -> Step | None:
     """Look before a swap, because an upload takes hours, and after it, because another host may have done the same."""
     return None if view.memory.fresh else Look()
@@ -152,11 +165,12 @@ def what_has_the_bytes_is_described(view: View) -> Step | None:
         return None
     if view.wish.insist and (holder.hidden or holder.status != "active") and not view.memory.swapped:
         return None
-    if mine in view.staged and mine is not None and view.may(Delete, mine):
-        return Delete(entry=mine)
+    if mine in view.staged and mine is not None and _may_go(view, mine):
+        return _away(view, mine)
     visibility = view.wish.visibility or holder.visibility
     differs = any(holder.properties.get(name) != value for name, value in view.wish.properties.items())
-    if (differs or visibility != holder.visibility) and view.may(Describe, holder):
+    differs = (differs or visibility != holder.visibility) and not view.wish.recalls
+    if differs and view.may(Describe, holder):
         return Describe(entry=holder, visibility=visibility)
     for entry in surplus(view.archived, view.wish.keep):
         if view.may(Delete, entry):
@@ -164,6 +178,24 @@ def what_has_the_bytes_is_described(view: View) -> Step | None:
     how = "deactivated" if holder.status != "active" else "hidden" if holder.hidden else ""
     note = f"somebody has {how} it: kept until there is a newer build; --force publishes over it"
     return End(note=note if how else "")
+
+
+def an_archived_version_is_recalled(view: View) -> Step | None:
+    """Bring the wanted image back from the archive, in place of an upload."""
+    wish, mine, holder = view.wish, view.mine, view.holder
+    if not wish.recalls or mine in view.staged:
+        return None
+    entry = next((each for each in view.archived if each.id == wish.recalls), None)
+    if entry is None or not view.may(Recall, entry):
+        return End(
+            message=f"the archived image {wish.recalls} of {wish.name} was changed by somebody else",
+            hint="see who else publishes this image, then roll back again",
+            reason=Reason.CONFLICT,
+            temporary=True,
+        )
+    visibility = wish.visibility or (holder.visibility if holder is not None else entry.visibility)
+    replaces = holder.id if holder is not None else ""
+    return Recall(entry=entry, target=wish.name, run=wish.run, replaces=replaces, visibility=visibility)
 
 
 def the_file_is_sent(view: View) -> Step | None:
@@ -217,8 +249,10 @@ RULES: tuple[Callable[[View], Step | None], ...] = (
     what_dead_runs_left_is_removed,
     a_name_given_by_hand_is_settled,
     order_alone_was_wanted,
+    a_rollback_stands,
     a_change_by_hand_stands,
     what_has_the_bytes_is_described,
+    an_archived_version_is_recalled,
     the_file_is_sent,
     the_old_one_is_archived,
     the_new_one_gets_the_name,
@@ -239,7 +273,15 @@ def decide(
     return End()
 
 
-# -- what a push knows after a step ------------------------------------------------------------------------------------
+def _away(view: View, staged: Entry) -> Step:
+    """Return the step that takes a staged image away: an upload is removed, a recalled version is archived again."""
+    if staged.recalled:
+        return Return(entry=staged, name=view.free_name(staged))
+    return Delete(entry=staged)
+
+
+def _may_go(view: View, staged: Entry) -> bool:
+    return view.may(Return if staged.recalled else Delete, staged)
 
 
 def _busy(view: View, staged: Entry) -> End:

@@ -6,8 +6,9 @@ Owns the values that decisions are made from, and the facts that follow from the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from cc_images.model.catalog import Json
@@ -42,6 +43,10 @@ class Wish:
     keep: int | None = None
     insist: bool = False
     """Whether to publish over a change that a person made."""
+    recalls: str = ""
+    """The id of an archived image that is to have the name again, in place of an upload."""
+    run: str = ""
+    """The run that recalls it."""
     before: bool = False
     """Whether this store's last publication here was this very build."""
     now: datetime = datetime.min
@@ -112,7 +117,7 @@ class View:
 
     def is_dead(self, staged: Entry) -> bool:
         """Say whether the run of an upload is dead for certain: one of this store's, or one of long ago."""
-        return self.wish.ours(self.run_of(staged)) or self.wish.now - staged.created >= FOREIGN
+        return self.wish.ours(self.run_of(staged)) or self.wish.now - begun(staged) >= FOREIGN
 
     def same(self, entry: Entry) -> bool:
         """Say whether an image has the wanted bytes, in the wanted format."""
@@ -132,6 +137,8 @@ class View:
         """Return the image that was archived to make room for a staged one, which proves that the vacancy is ours."""
         for entry in self.seen:
             ours = is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != ""
+            # one that came back from the archive has replaced another one long ago, too
+            ours = ours and not (staged.recalled and entry.turn < staged.turn)
             if ours or (entry.id == staged.replaces and has_archive_name(entry, self.wish.name)):
                 return entry
         return None
@@ -150,6 +157,14 @@ def surplus(archived: Sequence[Entry], keep: int | None, newer: int = 0) -> list
     `newer` counts versions that will have been archived until then.
     """
     return [] if keep is None else [entry for entry in archived[max(keep - newer, 0) :] if not entry.protected]
+
+
+def begun(staged: Entry) -> datetime:
+    """Return when the push of a staged image began; the name of a run begins with that."""
+    if staged.recalled:
+        with suppress(ValueError):
+            return datetime.strptime(staged.run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return staged.created
 
 
 def age(entry: Entry) -> tuple[datetime, int, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cc_images.host import record_files
 from cc_images.host.files import write_json
-from cc_images.model import record_shapes
+from cc_images.model import site_shapes
 from cc_images.model.status import Put
 
 
@@ -55,15 +55,15 @@ class Published:
             since = before.since if before is not None and before.version == put.version else put.since
             self._puts[put.site, put.name, put.format] = replace(put, since=since)
         said = {"published": [asdict(put) for put in self.all()]}
-        write_json(self._path, record_files.encoded(record_shapes.PublishedShape, said, self._path))
+        write_json(self._path, record_files.encoded(site_shapes.PublishedShape, said, self._path))
 
 
 @lru_cache(maxsize=2)
 def _remembered(path: Path, root: Path, stamp: tuple[int, ...]) -> Mapping[tuple[str, str, str], Put]:
     """Return what is in the file; each push asks, and the file is read once for as long as its stamp is the same."""
-    said = record_files.recalled(path, record_shapes.PublishedShape, root) or {"published": []}
+    said = record_files.recalled(path, site_shapes.PublishedShape, root) or {"published": []}
     puts = (
-        Put(**{each: plain[each] for each in record_shapes.PutShape.__struct_fields__ if each in plain})
+        Put(**{each: plain[each] for each in site_shapes.PutShape.__struct_fields__ if each in plain})
         for plain in said["published"]
     )
     return {(put.site, put.name, put.format): put for put in puts}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.worlds import Host, beginning, explore
+from tests.support.worlds import BACK, Host, beginning, explore
 from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
+
+ROLLS_BACK = Host("A", (BACK,))
 
 DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "one host, three faults": ((A,), {"faults": 3, "deeds": 1, "kills": 1}),
@@ -14,6 +16,10 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "two hosts and a fault": ((A, B), {"faults": 1, "deeds": 0, "kills": 0}),
     "two hosts and a person": ((A, B), {"faults": 0, "deeds": 1, "kills": 0}),
     "two hosts, a fault and a kill": ((A, B), {"faults": 1, "deeds": 0, "kills": 1}),
+    "a rollback, three faults": ((ROLLS_BACK,), {"faults": 3, "deeds": 1, "kills": 1}),
+    "a rollback between two nights": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 1, "kills": 1}),
+    "a push beside a rollback": ((A, Host("B", (BACK, "b"))), {"faults": 1, "deeds": 0, "kills": 1}),
+    "two rollbacks and a person": ((ROLLS_BACK, Host("B", (BACK,))), {"faults": 0, "deeds": 1, "kills": 0}),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
 }
 

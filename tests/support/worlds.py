@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Restore, Upload, after
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Upload, after
 from cc_images.sites.entry import Entry, has_archive_name, staged_name
 from cc_images.sites.learning import begin, learn, looked, waited
 from cc_images.sites.reconcile import RULES, Step, decide
@@ -30,7 +30,7 @@ SIZE = 1
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host that pushes what it has built: `nights` says which contents, one a push."""
+    """A host that pushes what it has built: `nights` says which contents, one a push, or BACK for a rollback."""
 
     name: str
     nights: tuple[str, ...]
@@ -44,10 +44,16 @@ class Host:
     """What people had touched when it last looked."""
     at_start: frozenset[tuple[str, int]] = frozenset()
     """What they had touched when its push began."""
+    held_at_start: frozenset[str] = frozenset()
+    """What had been rolled back when its push began."""
+    published_at_start: str = ""
+    """What was published last when its push began."""
     last: str = ""
     """What it has published last, as its own store remembers."""
     ended: str = ""
     """How its last push ended."""
+    target: Entry | None = None
+    """The archived image that its rollback is to bring back."""
 
     @property
     def run(self) -> str:
@@ -73,9 +79,14 @@ class State:
     """Whether a person gave the name to a second image."""
     published: str = ""
     """The content that cc-images published last, whoever did."""
+    held: frozenset[str] = frozenset()
+    """Contents that a rollback has replaced, and none has brought back."""
     calm: bool = True
     """Whether no host was killed, or left by an error, since a push ended well."""
 
+
+BACK = "back"
+"""A night on which a host rolls back."""
 
 Rules = Sequence[Callable[[View], Step | None]]
 
@@ -87,6 +98,18 @@ class Broken(AssertionError):
 def wish(host: Host, now: datetime = START) -> Wish:
     """Return what a host wants tonight."""
     content = host.nights[0]
+    if content == BACK:
+        assert host.target is not None
+        return Wish(
+            name=NAME,
+            digests=frozenset({host.target.sha512}),
+            size=SIZE,
+            recalls=host.target.id,
+            run=host.run,
+            insist=True,
+            now=now,
+            ours=lambda run: run.startswith(host.name),
+        )
     return Wish(
         name=NAME,
         digests=frozenset({content}),
@@ -147,7 +170,14 @@ def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, t
             number = host.number + 1
             run = f"{host.name}{number}"
             begun = replace(host, running=True, number=number, at_start=state.touched,
+                            published_at_start=state.published, held_at_start=state.held,
                             memory=Memory(ids=(f"{run}a", f"{run}b")))  # fmt: skip
+            if host.nights[0] == BACK:
+                if (target := back_to(state.images)) is None:
+                    quiet = replace(host, nights=host.nights[1:], number=number, ended="nothing to bring back")
+                    yield "finds nothing to bring back", (state, quiet)
+                    return
+                begun = replace(begun, target=target)
             yield f"begins to push {host.nights[0]} and looks", (state, _looks(state, begun, rules))
             if state.faults:
                 quiet = replace(host, nights=host.nights[1:], number=number, ended="away")
@@ -155,7 +185,7 @@ def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, t
         return
     assert host.step is not None
     if state.kills:
-        dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed")
+        dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed", target=None)
         yield "is killed", (replace(state, kills=state.kills - 1, calm=False), dead)
     match host.step:
         case End():
@@ -194,10 +224,11 @@ def _decides(host: Host, rules: Rules) -> Host:
 def _ends(state: State, host: Host, end: End) -> tuple[State, Host]:
     failed = host.memory.undoing or bool(end.reason)
     kept = not end.same
-    last = host.last if failed or kept else host.nights[0]
+    content = wanted(host)
+    last = host.last if failed or kept else content
     ended = "failed" if failed else "kept" if kept else "well"
     done = replace(host, running=False, step=None, nights=host.nights[1:], last=last, ended=ended,
-                   memory=Memory(), seen=())  # fmt: skip
+                   memory=Memory(), seen=(), target=None)  # fmt: skip
     if (
         ended == "well"
         and state.calm
@@ -213,8 +244,21 @@ def _check_order(state: State, host: Host) -> None:
     names = holders(state)
     if len(names) > 1:
         raise Broken(f"{len(names)} images have the name after a push that has ended well")
-    if len(state.hosts) == 1 and host.touched == state.touched and not (names and names[0].sha512 == host.nights[0]):
+    if len(state.hosts) == 1 and host.touched == state.touched and not (names and names[0].sha512 == wanted(host)):
         raise Broken("a push has ended well, and its image has not the name")
+
+
+def wanted(host: Host) -> str:
+    """Return the content that a host wants to have the name."""
+    return host.target.sha512 if host.target is not None else host.nights[0]
+
+
+def back_to(images: Sequence[Entry]) -> Entry | None:
+    """Return the image that a rollback brings back: the newest archived one that is older than the one in force."""
+    view = View(Wish(name=NAME, wanted=False), images, Memory())
+    holder = view.holder
+    older = [each for each in view.archived if holder is not None and each.created < holder.created]
+    return older[0] if older else None
 
 
 def _acts(state: State, host: Host, step: Act, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
@@ -244,7 +288,7 @@ def _acts(state: State, host: Host, step: Act, rules: Rules) -> Iterator[tuple[s
         yield f"{label}: other bytes arrived", learns(replace(bad, faults=worse.faults), Failure(temporary=False))
     elif state.kills:
         # a call that is still on its way when its host dies
-        dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed")
+        dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed", target=None)
         yield f"{label}: killed after it", (replace(effect, kills=state.kills - 1, calm=False), dead)
 
 
@@ -253,7 +297,7 @@ def _label(step: Act) -> str:
     match step:
         case Upload():
             return f"{kind} {step.id}"
-        case Archive() | Restore():
+        case Archive() | Restore() | Return():
             return f"{kind} {step.entry.id} as {step.name}"
     return f"{kind} {step.entry.id}"
 
@@ -273,6 +317,9 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
         return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
     if now is None:
         return state, Failure(temporary=False)
+    mine = isinstance(step, Publish) and step.entry.id == host.memory.mine
+    if mine and now.sha512 in state.held & host.held_at_start and host.target is None and not state.meddled:
+        raise Broken(f"{_label(step)}: a version that was rolled back comes back by itself")
     told = now if isinstance(step, Describe) else after(step)
     # Glance changes what it is told to change; the rest is as people have made it meanwhile
     name = told.name if told.name != step.entry.name else now.name
@@ -281,7 +328,11 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
     published = merged.sha512 if isinstance(step, Publish | Restore) else state.published
     if isinstance(step, Archive) and step.entry.sha512 == published:
         published = step.successor
-    return replace(state, images=images, published=published), merged
+    held = state.held
+    if isinstance(step, Publish) and merged.recalled:
+        newer = (entry for entry in images if entry.created > merged.created and not entry.target)
+        held = held - {merged.sha512} | {entry.sha512 for entry in newer}
+    return replace(state, images=images, published=published, held=held), merged
 
 
 def _check_person(state: State, host: Host, step: Act, now: Entry | None) -> State:
@@ -298,9 +349,10 @@ def _check_person(state: State, host: Host, step: Act, now: Entry | None) -> Sta
     if isinstance(step, Delete) and now.name == step.entry.name and not (now.archives and by_us):
         raise Broken(f"{_label(step)} removes what a person has touched")
     staged = bool(now.target) and now.name == staged_name(NAME, now.run)
-    if isinstance(step, Archive | Restore | Publish) and not (now.name == NAME or by_us or staged):
+    if isinstance(step, Archive | Restore | Publish | Recall | Return) and not (now.name == NAME or by_us or staged):
         raise Broken(f"{_label(step)} moves what a person has moved")
-    if isinstance(step, Archive) and host.nights[0] == state.published and deed in host.at_start and now.name == NAME:
+    again = host.nights[0] == state.published == host.published_at_start
+    if isinstance(step, Archive) and again and deed in host.at_start and now.name == NAME:
         raise Broken(f"{_label(step)} undoes what a person did, without a newer build")
     return state
 
@@ -366,9 +418,9 @@ def settle(state: State, host_number: int = 0, rules: Rules = RULES) -> None:
     Raises Broken with what is wrong.
     """
     host = state.hosts[host_number]
-    content = (host.nights or ("final",))[0]
+    content = next((each for each in host.nights if each != BACK), "final")
     for _ in range(2):
-        state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False), rules)
+        state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False, target=None), rules)
     names = holders(state)
     if len(names) > 1:
         touched = {deed[0] for deed in state.touched}
@@ -381,7 +433,7 @@ def settle(state: State, host_number: int = 0, rules: Rules = RULES) -> None:
     if end.reason:
         raise Broken(f"two pushes later the site is not in order: {end.message or end.reason}")
     if not end.same or end.note:
-        if not state.meddled:
+        if not state.meddled and content not in state.held:
             raise Broken(f"something is kept for a person that none did: {end.note}")
         return
     if [entry.sha512 for entry in names] != [content]:
@@ -400,7 +452,7 @@ def _undisturbed(state: State, host: Host, rules: Rules) -> tuple[State, Host, E
         step = decide(wish(host, LATER), seen, memory, rules)
         if isinstance(step, End):
             failed = memory.undoing or bool(step.reason)
-            last = host.nights[0] if not failed and step.same else host.last
+            last = wanted(host) if not failed and step.same else host.last
             return state, replace(host, last=last), step
         if isinstance(step, Look | Wait):
             seen, memory = state.images, looked(wish(host, LATER), state.images, waited(memory))

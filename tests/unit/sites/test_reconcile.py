@@ -18,7 +18,7 @@ from cc_images.sites.entry import Entry
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End
 from cc_images.sites.view import Memory, View, Wish
-from tests.support.worlds import NAME, SIZE, START, Broken, Host, beginning, explore, image, wander
+from tests.support.worlds import BACK, NAME, SIZE, START, Broken, Host, beginning, explore, image, wander
 
 A, B = Host("A", ("a",)), Host("B", ("b",))
 A_TWICE = Host("A", ("a", "a"))
@@ -31,6 +31,11 @@ SHALLOW: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "one host that publishes first": ((A,), {"faults": 2, "deeds": 1, "kills": 1, "first": True}),
     "one host, two nights": ((A_TWICE,), {"faults": 1, "deeds": 0, "kills": 1}),
     "a person between two nights": ((A_TWICE,), {"faults": 0, "deeds": 2, "kills": 0}),
+    "a rollback": ((Host("A", (BACK,)),), {"faults": 2, "deeds": 1, "kills": 1}),
+    "a rollback and the nights after it": ((Host("A", (BACK, "v1", "a")),), {"faults": 1, "deeds": 0, "kills": 1}),
+    "a bad night, a rollback, the same again": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 0, "kills": 0}),
+    "a push beside a rollback": ((A, Host("B", (BACK,))), {"faults": 0, "deeds": 0, "kills": 1}),
+    "two rollbacks": ((Host("A", (BACK,)), Host("B", (BACK, "v1"))), {"faults": 0, "deeds": 0, "kills": 1}),
     "two hosts": ((A, B), {"faults": 0, "deeds": 0, "kills": 1}),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 0, "first": True}),
 }
@@ -48,6 +53,7 @@ def chances(seed: int) -> tuple[random.Random, tuple[Host, ...], Budget]:
     chance = random.Random(seed)
     mine = tuple(f"a{night}" for night in range(chance.randrange(1, 4)) for _ in range(chance.randrange(1, 3)))
     other = tuple(f"b{night}" for night in range(chance.randrange(0, 3)))
+    mine, other = (tuple(BACK if chance.random() < 0.2 else night for night in nights) for nights in (mine, other))
     budget = {"faults": chance.randrange(6), "deeds": chance.randrange(5), "kills": chance.randrange(3)}
     return chance, (Host("A", mine), Host("B", other)), budget | {"first": chance.random() < 0.2}
 
@@ -70,6 +76,11 @@ PLANTED: dict[Callable[[View], Step | None], tuple[tuple[Host, ...], Budget, str
     reconcile.a_change_by_hand_stands: ((A_TWICE,), {"faults": 0, "deeds": 2, "kills": 0}, "undoes what a person did"),
     reconcile.what_dead_runs_left_is_removed: ((A,), {"faults": 0, "deeds": 0, "kills": 1}, "staged is left"),
     reconcile.a_vacancy_of_ours_is_filled: ((A_TWICE,), {"faults": 0, "deeds": 0, "kills": 1}, "not filled first"),
+    reconcile.a_rollback_stands: (
+        (Host("A", (BACK, "v1")),),
+        {"faults": 0, "deeds": 0, "kills": 0},
+        "comes back by itself",
+    ),
     reconcile.a_swap_is_looked_at: ((A,), {"faults": 0, "deeds": 1, "kills": 0}, "2 images have the name"),
 }
 

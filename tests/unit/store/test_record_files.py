@@ -15,7 +15,7 @@ import pytest
 from cc_images.api import removal
 from cc_images.api.inventory import inventory
 from cc_images.host import record_files
-from cc_images.model import record_shapes
+from cc_images.model import record_shapes, site_shapes
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch
 from cc_images.sources import upstream
@@ -54,7 +54,7 @@ def test_builds_and_layers_of_all_formats_are_read_and_written_in_the_newest(tmp
     ("name", "shape"),
     [("details", record_shapes.DetailsShape), ("pass", record_shapes.PassShape),
      ("artifact", record_shapes.ArtifactShape), ("journal", record_shapes.JournalShape),
-     ("published", record_shapes.PublishedShape), ("booked", record_shapes.PageShape),
+     ("published", site_shapes.PublishedShape), ("booked", record_shapes.PageShape),
      ("accelerators", record_shapes.MemoryShape)],
 )  # fmt: skip
 def test_other_records_of_all_formats_are_read(name: str, shape: type[record_shapes.Shape], number: int) -> None:
@@ -79,7 +79,7 @@ def test_memories_of_all_formats_are_read(tmp_path: Path, number: int) -> None:
 
 
 def test_the_description_beside_a_published_image_is_read_whatever_its_own_format_says() -> None:
-    said = record_files.load(GOLDEN / "sidecar-1.json", record_shapes.SidecarShape)
+    said = record_files.load(GOLDEN / "sidecar-1.json", site_shapes.SidecarShape)
     assert (said["format"], said["turn"]) == ("qcow2", 3)
 
 

@@ -1,0 +1,71 @@
+"""Shapes of what is recorded about sites: descriptions beside images, publications, and holds; see `record_shapes`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import UNSET, UnsetType, field
+
+from cc_images.model.record_shapes import Count, Shape
+
+
+class SidecarShape(Shape):
+    """`<Name>.json` beside an image in a folder that is a site, whose own `format` is the disk's."""
+
+    id: str = ""
+    name: str = ""
+    sha512: str = ""
+    size: Count = 0
+    run: str = ""
+    replaces: str = ""
+    archives: str = ""
+    turn: Count = 0
+    successor: str = ""
+    recalled: bool = False
+    published: datetime | UnsetType = UNSET
+    inode: Count = 0
+    modified: int = 0
+    """The file's time of change in nanoseconds since 1970, when the description was written."""
+    properties: dict[str, str] = field(default_factory=dict)
+    raw_sha256: str = ""
+    """Of an image that is kept as chunks: the digest and size of its raw disk, and of the index file."""
+    raw_size: Count = 0
+    index_sha512: str = ""
+    index_size: Count = 0
+
+
+class PutShape(Shape):
+    """One entry of `published.json`; see `status.Put`."""
+
+    site: str
+    name: str
+    tag: str
+    arch: str
+    version: str
+    since: float
+    seen: float
+    place: str = ""
+    format: str = ""
+
+
+class PublishedShape(Shape):
+    """`published.json`."""
+
+    published: list[PutShape]
+
+
+class HoldShape(Shape):
+    """One entry of `holds.json`; see `status.Hold`."""
+
+    tag: str
+    arch: str
+    version: str
+    since: float
+    why: str = ""
+    released: bool = False
+
+
+class HoldsShape(Shape):
+    """`holds.json`."""
+
+    holds: list[HoldShape]
