@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cc_images import clock
 from cc_images.api.open_run import OpenRun, opened
@@ -15,10 +15,10 @@ from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import clear_errors
-from cc_images.model.catalog import Arch, Format, Site
+from cc_images.model.catalog import Arch, Site
 from cc_images.model.plan import Request
 from cc_images.model.run import IfBusy, State
-from cc_images.model.status import Hold, Put
+from cc_images.model.status import Hold, Put, Rollback
 from cc_images.planner.selection import select, sites_of
 from cc_images.sites import open_site
 from cc_images.sites.publish import Terms, roll_back
@@ -30,24 +30,6 @@ from cc_images.store.published import Published
 from cc_images.store.records import Store
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollback:
-    """One image on one site: its version before and after, or the `error` for which it stays as it is."""
-
-    site: str
-    name: str
-    tag: str
-    arch: Arch
-    format: Format
-    before: str = ""
-    after: str = ""
-    archived: str = ""
-    """The name that the replaced image has now."""
-    done: bool = False
-    note: str = ""
-    error: str = ""
 
 
 def rollback(

@@ -5,17 +5,20 @@ Fresh means that a run would build nothing, as far as is known here: elements, s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from cc_images import clock
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
+from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
-from cc_images.model.status import ImageStatus
+from cc_images.model.status import Hold, ImageStatus
 from cc_images.model.target import Target
 from cc_images.planner.selection import expanded, select
 from cc_images.planner.snapshot import look
+from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.records import Store
 
@@ -37,7 +40,7 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
     if named := tuple(tag for tag in tags if tag != "all"):
         select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
     reasons = _reasons(chosen, config, store, now)
-    published = Published(store.root).by_image()
+    published, holds = Published(store.root).by_image(), Holds(store)
     standings: list[ImageStatus] = []
     for image, arch in chosen:
         said = reasons.get((image.tag, arch), {})
@@ -53,9 +56,15 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
                 fresh=fresh if newest else False,
                 why=tuple(why) if newest else (),
                 put=published.get((image.tag, arch), {}),
+                held=_held(holds.of(image.tag, arch), newest),
             )
         )
     return standings
+
+
+def _held(holds: Mapping[str, Hold], newest: Build | None) -> Hold | None:
+    hold = holds.get(newest.version) if newest is not None else None
+    return hold if hold is not None and not hold.released else None
 
 
 def serving(config: Config, store: Store, now: datetime) -> dict[tuple[str, Arch], list[str]]:

@@ -107,7 +107,7 @@ def run(argv: list[str]) -> int:
 
     _listen(options.log_level if verb != "completion" else "warning")
     try:
-        from cc_images.cli import commands, proof, views
+        from cc_images.cli import commands, operations, proof, views
 
         does: dict[str, Callable[[argparse.Namespace], int]] = {
             "list": views.catalogue,
@@ -124,6 +124,9 @@ def run(argv: list[str]) -> int:
             "delta": proof.delta,
             "fetch": proof.fetch,
             "boot": commands.boot,
+            "rollback": operations.rollback,
+            "hold": operations.hold,
+            "release": operations.release,
             "prune": commands.prune,
             "doctor": commands.doctor,
         }

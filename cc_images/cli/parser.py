@@ -209,6 +209,29 @@ def _boot(made: Parser) -> None:
     made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
 
 
+def _rollback(made: Parser) -> None:
+    _arch(made, "amd64 or arm64 (default: all that the sites have)")
+    _site(made, "this site only (default: all)")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
+    made.add_argument(
+        "--to", default="", metavar="VERSION",
+        help="the version to bring back (default: the newest archived one that is older than the one in force)",
+    )  # fmt: skip
+    made.add_argument("--why", default="", metavar="TEXT", help="why, for those who read `list` and `status`")
+    made.add_argument("--dry-run", action="store_true", help="show what would get the name, and change nothing")
+
+
+def _hold(made: Parser) -> None:
+    _release(made)
+    made.add_argument("--why", required=True, metavar="TEXT", help="why, for those who read `list` and `status`")
+
+
+def _release(made: Parser) -> None:
+    _arch(made, "amd64 or arm64 (default: all that have the version)")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("version", metavar="VERSION", help="a version in the store, or on a site")
+
+
 def _prune(made: Parser) -> None:
     made.add_argument(
         "--keep", type=at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
@@ -237,6 +260,9 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "delta": _delta,
     "fetch": _fetch,
     "boot": _boot,
+    "rollback": _rollback,
+    "hold": _hold,
+    "release": _release,
     "prune": _prune,
     "doctor": _doctor,
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Arch, Image, Json
+from cc_images.model.catalog import Arch, Format, Image, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,24 @@ class Hold:
     since: float
     why: str = ""
     released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """One image on one site: its version before and after, or the `error` for which it stays as it is."""
+
+    site: str
+    name: str
+    tag: str
+    arch: Arch
+    format: Format
+    before: str = ""
+    after: str = ""
+    archived: str = ""
+    """The name that the replaced image has now."""
+    done: bool = False
+    note: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from cc_images.model.catalog import Image, Json
 from cc_images.model.plan import Plan, Result, Status
-from cc_images.model.status import Holding, ImageStatus, Kind
+from cc_images.model.status import Hold, Holding, ImageStatus, Kind, Rollback
 from cc_images.report.units import age, aligned, clipped, duration, size
 
 TAIL = 15
@@ -91,7 +91,7 @@ def catalogue(found: Sequence[ImageStatus], now: datetime) -> list[str]:
                 (", ".join(image.depends) or "-") if first else "",
                 each.newest.version if each.newest else "-",
                 age(now - each.newest.created) if each.newest else "-",
-                each.state,
+                f"{each.state}, held" if each.held else each.state,
                 end_of_life(image, now) if first else "",
                 "bare metal only" if image.baremetal_only and first else "",
             )
@@ -121,6 +121,7 @@ def standing(found: Sequence[ImageStatus], now: datetime) -> list[str]:
         )
         ended = each.image.eol is not None and each.image.eol < now.date()
         why = [*each.why, *([f"past its end of life ({each.image.eol})"] if ended else [])]
+        why += [f"version {each.held.version} is held: {each.held.why}"] if each.held else []
         more = textwrap.wrap(", ".join(why), WIDTH - 8, break_on_hyphens=False, break_long_words=False)
         lines += [f"  {each.image.tag} {each.arch}:", *(f"    {line}" for line in more)] if why else []
     return [*aligned(table), *lines, ""]
@@ -134,6 +135,24 @@ def _on_site(standing: ImageStatus, site: str) -> str:
 def standings(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
     return aligned([("site", "image", "version", "created", ""), *(row[:5] for row in rows)])
+
+
+def rollbacks(found: Sequence[Rollback], *, dry_run: bool) -> list[str]:
+    """Return what became of each image of a rollback, or would become, a row each."""
+    table: list[Sequence[str]] = [("site", "image", "before", "after", "")]
+    for each in found:
+        did = "would be rolled back" if dry_run and each.before != each.after else "rolled back" if each.done else ""
+        old = f"the old one is {each.archived} now" if each.archived else ""
+        said = "; ".join(part for part in (did, old, each.note, f"FAILED: {each.error}" if each.error else "") if part)
+        table.append((each.site, each.name, each.before or "-", each.after or "-", said))
+    return aligned(table)
+
+
+def hold(each: Hold) -> str:
+    """Return a hold, or a release, in a line."""
+    if each.released:
+        return f"{each.tag} {each.arch} {each.version} is released: the next push publishes it, if it is in force"
+    return f"{each.tag} {each.arch} {each.version} is held: {each.why}"
 
 
 def accounts(images: Sequence[Json]) -> list[str]:

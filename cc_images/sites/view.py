@@ -135,13 +135,15 @@ class View:
 
     def predecessor(self, staged: Entry) -> Entry | None:
         """Return the image that was archived to make room for a staged one, which proves that the vacancy is ours."""
+        since = next((entry.turn for entry in self.seen if entry.id == staged.replaces), 0)
+        found: list[Entry] = []
         for entry in self.seen:
-            ours = is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != ""
-            # one that came back from the archive has replaced another one long ago, too
-            ours = ours and not (staged.recalled and entry.turn < staged.turn)
-            if ours or (entry.id == staged.replaces and has_archive_name(entry, self.wish.name)):
+            if entry.id == staged.replaces and has_archive_name(entry, self.wish.name):
                 return entry
-        return None
+            # the same bytes may have replaced others long ago, before they were archived or replaced themselves
+            if is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != "":
+                found += [entry] if entry.turn >= since else []
+        return max(found, key=lambda entry: (entry.turn, *age(entry)), default=None)
 
     def is_staged(self, entry: Entry) -> bool:
         """Say whether an image is an upload for this name that still has its temporary name."""

@@ -157,6 +157,17 @@ def test_an_older_build_that_serves_again_is_published() -> None:
     assert isinstance(decide(WISH, [OLD, archived], MEMORY), Upload)
 
 
+def test_the_same_bytes_again_take_the_place_of_the_image_before_them_not_of_one_long_ago() -> None:
+    long_ago = image("x", f"{NAME}-20260101", 1, archives=NAME, successor="new", turn=1)
+    between = image("new", f"{NAME}-20260101.1", 2, archives=NAME, successor="y", turn=2)
+    before = image("y", f"{NAME}-20260101.2", 3, archives=NAME, successor="new", turn=3)
+    again = image("new", f"{NAME}.r.staged", 4, run="r", target=NAME, replaces=before.id)
+    view = View(WISH, [long_ago, between, before, again], MEMORY)
+    assert view.predecessor(again) is before
+    withdrawn = replace(before, name="kept", archives="", successor="")
+    assert View(WISH, [long_ago, between, withdrawn, again], MEMORY).predecessor(again) is None, "a person's vacancy"
+
+
 @pytest.mark.parametrize("status", ["queued", "saving"])
 def test_an_orphan_that_lost_its_marks_is_known_by_its_name(status: str) -> None:
     orphan = image("", f"{NAME}.r7.staged", 3, made=False, made_for="", run="", status=status, visibility="private")

@@ -1,0 +1,75 @@
+"""The verbs of an operator's day after a publication: `rollback`, `hold` and `release`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cc_images.cli.signals import stopped_by_signals
+from cc_images.config.loader import Config, load
+from cc_images.model.catalog import Arch
+from cc_images.model.plan import Request
+from cc_images.report import text
+
+if TYPE_CHECKING:
+    from cc_images.model.status import Hold
+
+EXIT_FAILED = 3
+
+
+def _config() -> Config:
+    return load(os.environ, Path.cwd())
+
+
+def _request(options: argparse.Namespace, sites: tuple[str, ...] = ()) -> Request:
+    return Request(tags=(options.tag,), arches=tuple(Arch(word) for word in options.architecture), sites=sites)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Give an archived version its name back, on all sites or on those named."""
+    from cc_images.api.rollback import rollback
+
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        found = rollback(
+            _request(options, tuple(options.site)),
+            _config(),
+            to=options.to,
+            why=options.why,
+            dry_run=options.dry_run,
+            stop=stop,
+            words=sys.argv[1:],
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if options.json:
+        keys = ("site", "name", "tag", "arch", "format", "before", "after", "archived", "done", "note", "error")
+        text.say(text.as_json([{key: getattr(each, key) for key in keys} for each in found]))
+    else:
+        text.say("\n".join(text.rollbacks(found, dry_run=options.dry_run)))
+    return EXIT_FAILED if any(each.error for each in found) else 0
+
+
+def hold(options: argparse.Namespace) -> int:
+    """Hold a version: it is not pushed until it is released."""
+    return _hold(options, why=options.why, release=False)
+
+
+def release(options: argparse.Namespace) -> int:
+    """Release a version that is held."""
+    return _hold(options, why="", release=True)
+
+
+def _hold(options: argparse.Namespace, *, why: str, release: bool) -> int:
+    from cc_images.api.rollback import hold
+
+    noted = hold(_request(options), _config(), options.version, why=why, release=release)
+    text.say(text.as_json([_plain(each) for each in noted]) if options.json else "\n".join(map(text.hold, noted)))
+    return 0
+
+
+def _plain(each: Hold) -> dict[str, object]:
+    return {"tag": each.tag, "arch": each.arch, "version": each.version, "why": each.why, "released": each.released}

@@ -1,0 +1,140 @@
+"""Rollbacks and holds from the command line: two folders as sites, builds that the store has."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cc_images.model.builds import Build, Output
+from cc_images.model.catalog import Arch, Format
+from cc_images.store.holds import Holds
+from cc_images.store.records import Store
+from tests.conftest import Cli, write_files
+
+VERSIONS = ("20261101T000000Z", "20261102T000000Z", "20261103T000000Z")
+OLD, BEFORE, BAD = VERSIONS
+
+
+def add(store: Store, version: str) -> None:
+    """Put a build into the store, whose image is its version."""
+    staged = store.root / "staged"
+    staged.write_text(version)
+    blob = store.blobs.add(staged)
+    output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+    build = Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=version, recipe_key="a", key="k",
+                  outputs={Format.QCOW2: output})  # fmt: skip
+    store.record(build, {}, "CC-X")
+
+
+@pytest.fixture
+def published(cli: Cli, tmp_path: Path) -> Cli:
+    """Return the command line in a project whose three versions were published to both of its sites."""
+    write_files(
+        tmp_path,
+        images="CC-X: {elements: [debian-minimal], disk: []}\nCC-Y: {elements: [debian-minimal], disk: []}\n",
+        sites="one: {directory: one, is_baremetal: true}\ntwo: {directory: two, is_baremetal: true}\n",
+    )
+    store = Store(tmp_path / "store")
+    store.root.mkdir()
+    for version in VERSIONS:
+        add(store, version)
+        done = cli("-q", "-p", "--no-boot-test", "cc-x")
+        assert done.returncode == 0, done.stdout + done.stderr
+        time.sleep(1.01)  # images are told apart by the second
+    return cli
+
+
+def names(tmp_path: Path, site: str = "one") -> str:
+    """Return the version that has the name."""
+    return (tmp_path / site / "CC-X.qcow2").read_text()
+
+
+def test_a_bad_version_is_rolled_back_held_and_released(published: Cli, tmp_path: Path) -> None:
+    shown = published("rollback", "cc-x", "--dry-run")
+    assert shown.returncode == 0
+    assert shown.stdout.count("would be rolled back") == 2
+    assert names(tmp_path) == BAD, "nothing was changed"
+
+    done = published("rollback", "cc-x", "--why", "no network on c6420", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["site"], row["before"], row["after"], row["done"]) for row in rows] == [
+        ("one", BAD, BEFORE, True),
+        ("two", BAD, BEFORE, True),
+    ]
+    assert (names(tmp_path), names(tmp_path, "two")) == (BEFORE, BEFORE)
+
+    pushed = published("-p", "--no-boot-test", "cc-x")
+    assert pushed.returncode == 0
+    assert f"version {BAD} of cc-x amd64 is held (no network on c6420), and not pushed" in pushed.stdout
+    assert names(tmp_path) == BEFORE
+    assert "held" in published("list", "cc-x").stdout
+    assert f"version {BAD} is held: no network on c6420" in published("status", "cc-x").stdout
+    assert f"two {BEFORE}" in published("status", "cc-x").stdout, "and the store remembers where what is"
+
+    released = published("release", "cc-x", BAD)
+    assert released.returncode == 0
+    again = published("-q", "-p", "--no-boot-test", "cc-x")
+    assert again.returncode == 0, again.stderr
+    assert (names(tmp_path), names(tmp_path, "two")) == (BAD, BAD)
+    assert published("release", "cc-x", BAD).returncode == 2, "it is not held any more"
+
+
+def test_a_site_and_a_version_may_be_named(published: Cli, tmp_path: Path) -> None:
+    done = published("rollback", "cc-x", "--to", OLD, "-s", "two")
+    assert done.returncode == 0, done.stderr
+    assert (names(tmp_path), names(tmp_path, "two")) == (BAD, OLD)
+    same = published("rollback", "cc-x", "--to", OLD, "-s", "two")
+    assert (same.returncode, "it has the name already" in same.stdout) == (0, True)
+    wrong = published("rollback", "cc-x", "--to", "20200101T000000Z")
+    assert wrong.returncode == 3
+    assert f"FAILED: no archived version 20200101T000000Z is there; archived: {BEFORE}, {OLD}" in wrong.stdout
+    forward = published("rollback", "cc-x", "--to", BAD)
+    assert forward.returncode == 0
+    assert (names(tmp_path), names(tmp_path, "two")) == (BAD, BAD)
+    holds = Holds(Store(tmp_path / "store")).of("cc-x", Arch.AMD64)
+    assert holds[BAD].released, "it has the name again"
+    assert not holds[OLD].released
+
+
+def test_a_newer_build_is_published_in_spite_of_a_hold(published: Cli, tmp_path: Path) -> None:
+    assert published("rollback", "cc-x").returncode == 0
+    add(Store(tmp_path / "store"), "20261104T000000Z")
+    done = published("-q", "-p", "--no-boot-test", "cc-x")
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == "20261104T000000Z"
+
+
+def test_a_version_is_held_before_it_was_published(published: Cli, tmp_path: Path) -> None:
+    add(Store(tmp_path / "store"), "20261104T000000Z")
+    assert published("hold", "cc-x", "20261104T000000Z", "--why", "the freeze").returncode == 0
+    assert published("-q", "-p", "--no-boot-test", "cc-x").returncode == 0
+    assert names(tmp_path) == BAD
+    forced = published("-q", "-p", "--no-boot-test", "--version", "20261104T000000Z", "cc-x")
+    assert forced.returncode == 0, "a person who names a version means it"
+    assert names(tmp_path) == "20261104T000000Z"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rollback", "cc-z"), "there is no image cc-z"),
+        (("rollback", "cc-x", "-s", "three"), "three"),
+        (("hold", "cc-x", "20200101T000000Z", "--why", "x"), "is not in the store"),
+        (("release", "cc-x", BAD), "is not held"),
+        (("hold", "cc-x", BAD), "--why"),
+    ],
+)
+def test_what_is_not_there_is_said(published: Cli, words: tuple[str, ...], said: str) -> None:
+    done = published(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_an_image_that_no_site_has_says_so(published: Cli) -> None:
+    done = published("rollback", "cc-y")
+    assert done.returncode == 3
+    assert "FAILED: no image has the name" in done.stdout
