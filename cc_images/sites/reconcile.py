@@ -173,7 +173,7 @@ def what_has_the_bytes_is_described(view: View) -> Step | None:
     if differs and view.may(Describe, holder):
         return Describe(entry=holder, visibility=visibility)
     for entry in surplus(view.archived, view.wish.keep):
-        if view.may(Delete, entry):
+        if view.may(Delete, entry) and entry.turn <= holder.turn:  # else two hosts disagree, and it tells who is right
             return Delete(entry=entry)
     how = "deactivated" if holder.status != "active" else "hidden" if holder.hidden else ""
     note = f"somebody has {how} it: kept until there is a newer build; --force publishes over it"

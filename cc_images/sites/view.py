@@ -154,11 +154,15 @@ class View:
 
 
 def surplus(archived: Sequence[Entry], keep: int | None, newer: int = 0) -> list[Entry]:
-    """Return the archived versions that retention removes: all but the newest `keep`, protected ones never.
+    """Return the archived versions that retention removes: all but `keep`, protected ones never.
 
-    `newer` counts versions that will have been archived until then.
+    Those that had the name last stay: after a rollback that is the good one, although the bad one is younger. `newer`
+    counts versions that will have been archived until then.
     """
-    return [] if keep is None else [entry for entry in archived[max(keep - newer, 0) :] if not entry.protected]
+    if keep is None:
+        return []
+    latest = sorted(archived, key=lambda entry: (entry.turn, *age(entry)), reverse=True)
+    return [entry for entry in latest[max(keep - newer, 0) :] if not entry.protected]
 
 
 def begun(staged: Entry) -> datetime:
@@ -192,10 +196,23 @@ def supersedes(winner: Entry, loser: Entry, view: View) -> bool:
     """
     if winner is loser or not (published_by_us(winner) and published_by_us(loser)):
         return False
-    if winner.replaces == loser.id or (loser.successor and not winner.successor):
+    if replaced(winner, loser, view) or (loser.successor and not winner.successor):
         return True
     unknown = loser.turn and any(each.turn == loser.turn and each is not loser for each in publications(view))
     return bool(unknown) and (winner.turn, *age(winner)) > (loser.turn, *age(loser))
+
+
+def replaced(winner: Entry, loser: Entry, view: View) -> bool:
+    """Say whether an image replaced another one, or one that did, as far as they are there."""
+    known = {entry.id: entry for entry in view.seen}
+    passed: set[str] = set()
+    at: Entry | None = winner
+    while at is not None and at.replaces and at.id not in passed:
+        passed.add(at.id)
+        if at.replaces == loser.id:
+            return True
+        at = known.get(at.replaces)
+    return False
 
 
 def publications(view: View) -> list[Entry]:

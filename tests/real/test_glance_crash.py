@@ -101,3 +101,54 @@ def test_every_call_can_be_the_last(
     with capsys.disabled():
         print("\nkilled                                  the site between the two runs")
         print("\n".join(table))
+
+
+def test_every_call_of_a_rollback_can_be_the_last(
+    tmp_path: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
+    write_files(
+        tmp_path,
+        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
+        sites="metal: {cloud: metal, is_baremetal: true, visibility: private}",
+    )
+    store = Store(tmp_path / "store")
+    environment = clean_environment(tmp_path) | {
+        "OS_CLIENT_CONFIG_FILE": str(bed.clouds),
+        "KILLER_COUNT": str(tmp_path / "count"),
+    }
+    good, bad = "20260101T000000Z", "20260102T000000Z"
+
+    def run(*words: str, at: int = 0, when: str = "before") -> int:
+        return forked(killer.main, (str(at), when, *words), tmp_path, environment).returncode
+
+    def push() -> int:
+        return run("-q", "-p", "--no-boot-test", "cc-crash")
+
+    clear()
+    digests = []
+    for version in (good, bad):
+        digests.append(add_build(store, version))
+        assert push() == 0
+    assert run("rollback", "cc-crash", "--to", good) == 0
+    calls = (tmp_path / "count").read_text().splitlines()
+    table = []
+    for at, call in enumerate(calls, 1):
+        for when in ("before", "after") if at == 1 else ("after",):
+            assert run("rollback", "cc-crash", "--to", bad) == 0
+            (store.root / "holds.json").unlink(missing_ok=True)
+            assert run("rollback", "cc-crash", "--to", good, at=at, when=when) == 137
+            between = images(NAME)
+            assert push() == 0, f"{when} {at} {call}"
+            after = {name: state.split()[-1] for name, state in images(NAME).items()}
+            assert len(after) == 2, f"{when} {at} {call}: {after}"
+            assert sorted(after.values()) == sorted(digests), "nothing is lost"
+            assert not [name for name in after if name.endswith(".staged")]
+            shown = ", ".join(
+                f"{name.removeprefix(NAME) or 'name'} {state.split()[0]}" for name, state in between.items()
+            )
+            table.append(f"{when:6} {at:2} {re.sub('[0-9a-f-]{36}', 'ID', call):28} {shown or 'nothing'}")
+    clear()
+    with capsys.disabled():
+        print("\nkilled in a rollback                    the site between the two runs")
+        print("\n".join(table))

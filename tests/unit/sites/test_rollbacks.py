@@ -120,6 +120,14 @@ def test_an_archived_version_has_the_name_again_and_the_bad_one_stays_away(folde
     assert files(folder)["CC-X.qcow2"] == b"v4"
 
 
+def test_retention_keeps_the_good_version_not_the_younger_bad_one(folder: Path, tmp_path: Path) -> None:
+    back(site_at(folder))
+    terms = Terms(pause=0.01, keep=1)
+    outcome = publish(site_at(folder), published(tmp_path, b"v4"), terms, stop=threading.Event())
+    assert len(outcome.removed) == 2
+    assert sorted(files(folder).values()) == [b"v2", b"v4"]
+
+
 def test_a_person_may_publish_over_a_rollback(folder: Path, tmp_path: Path) -> None:
     back(site_at(folder))
     assert put(site_at(folder), published(tmp_path, b"v3"), insist=True).changed
