@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from msgspec import convert
 
@@ -20,7 +20,7 @@ from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json, Material
 from cc_images.model.spec import BuildSpec
 from cc_images.model.stop import Stop
-from cc_images.sites.base import Act, Delete, Describe, Publication, Upload, after
+from cc_images.sites.base import Act, Delete, Publication, Upload, after
 from cc_images.sites.entry import Entry, concerns, staged_name
 from cc_images.sites.queries import Queries
 from cc_images.store.run_context import TaskContext
@@ -118,10 +118,6 @@ class FakeSite(Queries):
                 assert publication is not None
                 made = self._uploaded(step, publication)
                 report(publication.size)
-            case Describe(entry=entry, visibility=visibility):
-                assert publication is not None
-                properties = {**entry.properties, **publication.properties}
-                made = replace(entry, properties=properties, visibility=visibility or entry.visibility)
             case _:
                 made = after(step)
         self.images[made.id] = made

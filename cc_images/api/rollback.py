@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from cc_images import clock
+from cc_images.api.inspect import Bench
 from cc_images.api.open_run import OpenRun, opened
 from cc_images.api.site_status import AT_ONCE, observed
 from cc_images.config.loader import Config
@@ -39,8 +40,7 @@ def rollback(
     to: str = "",
     why: str = "",
     dry_run: bool = False,
-    stop: threading.Event,
-    words: Sequence[str] = (),
+    bench: Bench,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Rollback]:
     """Give archived versions of the request's images their names back, on its sites.
@@ -66,9 +66,9 @@ def rollback(
     if dry_run or not any(choice.target for _, _, choice in looked):
         return [_told(each, choice) for _, each, choice in looked]
     images = {(each.tag, each.arch) for _, each, choice in looked if choice.target is not None}
-    with opened(config, Observer(), words=words, stop=stop) as this:
-        this.take_turn(images, IfBusy.SHARE, stop)
-        done = [_carried_out(site, each, choice, this, stop, say) for site, each, choice in looked]
+    with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
+        this.take_turn(images, IfBusy.SHARE, bench.stop)
+        done = [_carried_out(site, each, choice, this, bench.stop, say) for site, each, choice in looked]
         good = not any(each.error for each in done)
         this.journal.note(state=State.OK if good else State.FAILED, seconds=this.seconds)
         _remember(store, done, why)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cc_images.cli.signals import stopped_by_signals
+from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
 from cc_images.model.catalog import Arch
 from cc_images.model.plan import Request
@@ -33,16 +32,14 @@ def rollback(options: argparse.Namespace) -> int:
     """Give an archived version its name back, on all sites or on those named."""
     from cc_images.api.rollback import rollback
 
-    stop = threading.Event()
-    with stopped_by_signals(stop):
+    with bench() as mine:
         found = rollback(
             _request(options, tuple(options.site)),
             _config(),
             to=options.to,
             why=options.why,
             dry_run=options.dry_run,
-            stop=stop,
-            words=sys.argv[1:],
+            bench=mine,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     if options.json:

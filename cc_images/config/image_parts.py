@@ -83,6 +83,17 @@ def checks_of(section: Section) -> Checks:
     return found
 
 
+def tags_of(section: Section) -> tuple[str, ...]:
+    """Read the key `tags`: those of images on clouds, whose limit is 255 characters."""
+    tags = section.words("tags")
+    for tag in tags:
+        if not tag or len(tag) > 255 or tag.partition(":")[0] == "cc-images":
+            section.problem(
+                "tags", f"{tag[:40]!r} is no tag for people: 1 to 255 characters, and none of cc-images' own"
+            )
+    return tags
+
+
 def check_properties(section: Section, properties: Mapping[str, str]) -> None:
     """Report properties that clouds would not understand."""
     for name, value in properties.items():

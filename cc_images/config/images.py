@@ -10,7 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config.image_parts import NAME, artifact_of, check_properties, checks_of, contract_of, firmware_of
+from cc_images.config.image_parts import (
+    NAME,
+    artifact_of,
+    check_properties,
+    checks_of,
+    contract_of,
+    firmware_of,
+    tags_of,
+)
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import (
@@ -192,6 +200,7 @@ def _image(section: Section) -> Image:
         artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=section.choices("formats", Format) or (Format.QCOW2,),
         properties=section.mapping("properties", NAME, "a property's name"),
+        tags=tags_of(section),
         checks=checks_of(section.child("checks")),
         firmware=section.choices("firmware", Firmware),
         timeout=section.number("timeout", 240, least=1),

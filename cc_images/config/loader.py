@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.config.image_parts import NAME, check_properties
+from cc_images.config.image_parts import NAME, check_properties, tags_of
 from cc_images.config.images import MACHINES, OURS, content, images
 from cc_images.config.settings import NETWORK, Settings, read
 from cc_images.config.variables import expanded
@@ -231,6 +231,9 @@ def _site(section: Section) -> Site:
         formats=section.choices("formats", Format),
         visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),
+        tags=tags_of(section),
+        members=section.words("members"),
+        carry=section.flag("carry", default=True),
         stores=section.words("stores"),
         chunks=section.flag("chunks"),
         keep=section.number("keep", -1, least=0),
@@ -249,7 +252,9 @@ def _site(section: Section) -> Site:
     if len(set(suffixes)) < len(suffixes):
         section.problem("formats", "two of them have the same file ending")
     check_properties(section, site.properties)
-    for key in ("visibility", "stores"):
+    if site.members and site.visibility not in ("", "shared"):
+        section.problem("members", f"are those of shared images; visibility is {site.visibility}")
+    for key in ("visibility", "stores", "tags", "members"):
         if site.directory and getattr(site, key):
             section.unused(key, "only clouds have it")
     section.ignore("image_container", "images are published to Glance or a folder")

@@ -184,6 +184,8 @@ class Image:
     artifacts: Mapping[str, Download] = field(default_factory=dict)
     formats: tuple[Format, ...] = (Format.QCOW2,)
     properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    """Tags of the image on clouds."""
     checks: Checks = field(default_factory=dict)
     firmware: tuple[Firmware, ...] = (Firmware.UEFI,)
     timeout: int = 240
@@ -235,6 +237,12 @@ class Site:
     visibility: str = ""
     """Of published images; empty: that of the image which is replaced."""
     properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    """Of published images, besides their own."""
+    members: tuple[str, ...] = ()
+    """Ids of projects with which published images are shared."""
+    carry: bool = True
+    """Whether a new version gets what others have put on the image that it replaces."""
     stores: tuple[str, ...] = ()
     chunks: bool = False
     """Whether a folder keeps images as chunks, so that the next version costs what changed."""

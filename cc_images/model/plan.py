@@ -176,6 +176,8 @@ class PushJob:
     format: Format
     site: str
     properties: Mapping[str, str]
+    image_tags: tuple[str, ...] = ()
+    """Tags that the image has on the site."""
     test_key: str = ""
     """The boot test that it should have passed."""
     insist: bool = False

@@ -237,6 +237,7 @@ def _push(state: ImageState, site: Site, out: Format, version: str, needs: tuple
             format=out,
             site=site.name,
             properties=own_properties(image, arch, site),
+            image_tags=tuple(dict.fromkeys((*image.tags, *site.tags))) if site.cloud else (),
             test_key=boot_test_key(image, arch),
             insist=insist,
         ),

@@ -108,16 +108,13 @@ def look(
         resolver = images.resolver(config, store, host, fetch=False)
         stored = [to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
-            image_states, unclaimed = _of_stored(chosen, stored, resolver)
-            image_states = _with_holds(image_states, store)
-            told = [*unclaimed, *remarks.untested(request), *remarks.damaged(image_states, store)]
-            told += remarks.held(image_states, request)
+            image_states, unclaimed = _of_stored(chosen, stored, resolver, store)
             return Snapshot(
                 request=request,
                 image_states=image_states,
                 layer_states={},
                 sites=sites_of(request, config),
-                notes=(*config.notes, *notes, *told),
+                notes=(*config.notes, *notes, *unclaimed, *_told(image_states, request, store)),
                 now=now,
                 passes=_passes(image_states, store),
             )
@@ -129,17 +126,16 @@ def look(
     world = _world(store, (each for _, _, each in resolved), layers.values())
     world.ask(offline, stop)
     recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
-    image_states = tuple(_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved)
-    image_states = _with_holds(image_states, store)
-    told = [*remarks.untested(request), *resolver.remarks(resolved, world), *remarks.damaged(image_states, store)]
-    told += remarks.held(image_states, request)
+    states = [_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved]
+    image_states = _with_holds(states, store)
+    told = [*_told(image_states, request, store), *resolver.remarks(resolved, world), *world.notes()]
     resolver.close()
     return Snapshot(
         request=request,
         image_states=image_states,
         layer_states={key: _layer_state(layer, world) for key, layer in layers.items()},
         sites=sites_of(request, config),
-        notes=(*config.notes, *notes, *told, *world.notes()),
+        notes=(*config.notes, *notes, *told),
         now=now,
         left_out=left_out,
         passes=_passes(image_states, store),
@@ -160,7 +156,7 @@ def _world(store: Store, images: Iterable[Resolved], layers: Iterable[Resolved])
 
 
 def _of_stored(
-    chosen: Sequence[Target], stored: Sequence[Build | None], resolver: Resolver
+    chosen: Sequence[Target], stored: Sequence[Build | None], resolver: Resolver, store: Store
 ) -> tuple[tuple[ImageState, ...], list[str]]:
     """Return the states of images of which stored builds are pushed: nothing has to be built."""
     chosen, unclaimed = resolver.with_claims(chosen)
@@ -168,7 +164,15 @@ def _of_stored(
         ImageState(image=image, arch=arch, job=_nothing_to_build(image, arch), match=None, newest=build)
         for (image, arch), build in zip(chosen, stored, strict=True)
     )
-    return states, unclaimed
+    return _with_holds(states, store), unclaimed
+
+
+def _told(image_states: Sequence[ImageState], request: Request, store: Store) -> list[str]:
+    return [
+        *remarks.untested(request),
+        *remarks.damaged(image_states, store),
+        *remarks.held(image_states, request),
+    ]
 
 
 def _with_holds(image_states: Iterable[ImageState], store: Store) -> tuple[ImageState, ...]:

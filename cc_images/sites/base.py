@@ -16,6 +16,7 @@ from typing import Protocol
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
+from cc_images.sites.carrying import set_by_others
 from cc_images.sites.entry import ARCHIVED, Entry, staged_name
 
 
@@ -67,11 +68,15 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """Give a staged image its name and intended visibility, and what people did to the image before it."""
+    """Give a staged image its name and intended visibility, and with `carry` what others did to the image before it."""
 
     entry: Entry
     before: Entry | None
     turn: int
+    carry: bool = True
+    hides: bool = True
+    """Whether it is hidden if the image before it was."""
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +115,18 @@ class Settle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Describe:
-    """Give a published image the wanted properties, and a visibility."""
+    """Give an image of ours other properties, tags, or another visibility: what differs in `wanted`."""
 
     entry: Entry
-    visibility: str
+    wanted: Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Share an image with a project."""
+
+    entry: Entry
+    project: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +140,10 @@ class Broken(CCImagesError):
     """An upload that ended before all bytes had left: the site cannot have them, however long one waits."""
 
 
-Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Delete
+Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Share | Delete
 
 
-def after(step: Archive | Publish | Restore | Recall | Return | Settle) -> Entry:
+def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describe | Share) -> Entry:
     """Return an image as it is after a step that changes its name or marks."""
     entry = step.entry
     match step:
@@ -141,23 +154,32 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle) -> Entry
             return replace(entry, name=step.name, target="", archives=archives, protected=protected,
                            successor=step.successor if entry.made else "")  # fmt: skip
         case Publish(before=before):
-            given = before.tags if before is not None else frozenset()
+            carried = before if step.carry else None
+            given = carried.tags if carried is not None else frozenset()
+            visibility = entry.intended or entry.visibility
             lent = before is not None and (before.protected or before.lent) and not entry.protected
             return replace(
                 entry,
                 name=entry.target,
                 target="",
                 turn=step.turn,
-                visibility=entry.intended or entry.visibility,
+                visibility=visibility,
                 intended="",
+                properties={**(set_by_others(carried) if carried is not None else {}), **entry.properties},
+                hidden=entry.hidden or (step.hides and carried is not None and carried.hidden),
+                owes=carried is not None and carried.visibility == visibility == "shared",
                 replaces=before.id if before is not None else "",
                 successor="",
-                tags=entry.tags | given,
+                tags=entry.tags | given | step.tags,
                 protected=entry.protected or lent,
                 lent=lent,
             )
         case Restore():
             return replace(entry, name=step.name, archives="", protected=entry.protected or entry.lent)
+        case Describe():
+            return step.wanted
+        case Share():
+            return entry
         case Recall():
             return replace(entry, name=staged_name(step.target, step.run), target=step.target, run=step.run,
                            replaces=step.replaces, intended=step.visibility, archives="", recalled=True)  # fmt: skip
@@ -179,6 +201,12 @@ class ImageSite(Protocol):
 
     vacates: bool
     """Whether a name has no image between two steps of a swap."""
+
+    shares: bool
+    """Whether images are shared with projects one by one."""
+
+    def members(self, entry: Entry) -> frozenset[str]:
+        """Return the projects that an image is shared with; none where `shares` is false, as with `Queries`."""
 
     def place(self) -> str:
         """Return what tells this site from another one that may have its name later: a project, a folder."""

@@ -17,9 +17,10 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cc_images import clock
 from cc_images.errors import Interrupted
@@ -37,6 +38,7 @@ from cc_images.sites.base import (
     Restore,
     Return,
     Settle,
+    Share,
     Upload,
     after,
 )
@@ -107,27 +109,30 @@ class DirectorySite(ImageFolder, Queries):
                 case Upload():
                     assert publication is not None
                     return self._upload(step, publication, stop, report)
-                case Archive():
-                    self._archive(step)
-                case Publish():
-                    self._publish(step)
-                case Restore():
-                    self._restore(step)
-                case Recall():
-                    self._recall(step)
-                case Return():
-                    self._return(step)
-                case Settle(entry=entry):
-                    self._settle(entry)
                 case Describe(entry=entry):
-                    assert publication is not None
-                    said = self._described_as(entry.name)
-                    said |= publication.details | {"run": publication.run, "properties": dict(publication.properties)}
+                    said = self._described_as(entry.name) | {"properties": dict(step.wanted.properties)}
+                    if publication is not None:
+                        said |= publication.details | {"run": publication.run}
                     return self._describe(entry.name, said)
+                case Share(entry=entry):  # only sites with `shares` are asked
+                    return entry
                 case Delete(entry=entry):
                     self._delete(entry)
                     return None
+            self._renames[type(step)](step)
             return after(step)
+
+    @property
+    def _renames(self) -> Mapping[type, Callable[[Any], None]]:
+        """Return what carries out the steps that change names and marks."""
+        return {
+            Archive: self._archive,
+            Publish: self._publish,
+            Restore: self._restore,
+            Recall: self._recall,
+            Return: self._return,
+            Settle: self._settle,
+        }
 
     def _upload(self, step: Upload, publication: Publication, stop: Stop, report: Callable[[int], None]) -> Entry:
         """Fill a staged file, and describe it."""
@@ -188,7 +193,8 @@ class DirectorySite(ImageFolder, Queries):
         name, before, file = step.entry.target, step.before, self._staged_file(step.entry)
         if self._file(name).exists() and (before is None or not self._same_file(before.name, name)):
             raise self._conflict(self._file(name))
-        marks = {"turn": step.turn, "replaces": before.id if before is not None else "", "successor": ""}
+        told = after(step)
+        marks = {"turn": step.turn, "replaces": told.replaces, "successor": "", "properties": dict(told.properties)}
         self._write(beside(file), self._read(beside(file)) | marks)
         file.rename(self._file(name))
         beside(file).rename(self._sidecar(name))
@@ -238,8 +244,9 @@ class DirectorySite(ImageFolder, Queries):
         file.rename(link)
         self._discard(beside(file))
 
-    def _settle(self, entry: Entry) -> None:
+    def _settle(self, step: Settle) -> None:
         """Give the file that has its name the description that goes with that."""
+        entry = step.entry
         if entry.archives:
             said = self._described_as(entry.name) | {"name": entry.name}
             self._write(self._sidecar(entry.name), said | note(self._file(entry.name).stat()))

@@ -57,6 +57,8 @@ class Entry:
     """The digest of an image of ours that a person has replaced by this one."""
     recalled: bool = False
     """Whether it came back from the archive: on a staged one, that it goes there again if it does not get the name."""
+    owes: bool = False
+    """Whether it is to be shared yet with those that the image before it was shared with."""
     lent: bool = False
     """Whether it is protected, or was until it was archived, only because the image that it replaced was."""
 

@@ -28,6 +28,7 @@ from cc_images.sites.base import (
     Restore,
     Return,
     Settle,
+    Share,
     Upload,
     after,
 )
@@ -40,6 +41,10 @@ CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
 
 
+FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden"}
+"""Fields of Glance's that steps change, and what they are called in `Entry`."""
+
+
 class GlanceSite(ImageApi, Queries):
     """One cloud, for images of one disk format."""
 
@@ -50,6 +55,7 @@ class GlanceSite(ImageApi, Queries):
         self.disk_format = disk_format.suffix
         self.vacates = True
         self.visibility = site.visibility
+        self.shares = True
 
     def place(self) -> str:
         """Return the project's id."""
@@ -104,6 +110,11 @@ class GlanceSite(ImageApi, Queries):
     def _hidden(self, name: str) -> list[Entry]:
         return [entry for entry in self.listed(os_hidden="true") if concerns(entry, name)]
 
+    def members(self, entry: Entry) -> frozenset[str]:
+        """Return the projects that an image is shared with."""
+        said = self.call("GET", f"/images/{entry.id}/members", read=lambda answer: answer["members"])
+        return frozenset(str(each["member_id"]) for each in said)
+
     # -- act --------------------------------------------------------------------------------------------------------
 
     def act(
@@ -114,32 +125,29 @@ class GlanceSite(ImageApi, Queries):
             case Upload():
                 assert publication is not None
                 return self._upload(step, publication, Body(publication.path, publication.size, stop, report))
-            case Archive() | Publish() | Restore() | Recall() | Return() | Settle():
+            case Share(entry=entry, project=project):
+                self.call("POST", f"/images/{entry.id}/members", tries=1, json={"member": project}, fine=(200, 409))
+                return entry
+            case Archive() | Publish() | Restore() | Recall() | Return() | Settle() | Describe():
                 return self._change(step.entry, after(step))
-            case Describe():
-                assert publication is not None
-                return self._describe(step, publication)
             case Delete(entry=entry):
                 self._delete(entry)
         return None
 
     def _change(self, entry: Entry, wanted: Entry) -> Entry:
-        """Change name, marks, visibility and protection together: Glance makes all changes of a call or none."""
+        """Change all that differs together: Glance makes all changes of a call or none."""
         changes: Json = {"tags": tags(wanted)}
-        if wanted.name != entry.name:
-            changes["name"] = wanted.name
-        if wanted.visibility != entry.visibility:
-            changes["visibility"] = wanted.visibility
-        if wanted.protected != entry.protected:
-            changes["protected"] = wanted.protected
-        return self.patch(entry.id, changes)
-
-    def _describe(self, step: Describe, publication: Publication) -> Entry:
-        """Set properties and visibility; properties that nobody asks for any more stay."""
-        changes = typed(publication.properties)
-        if step.visibility and step.visibility != step.entry.visibility:
-            changes["visibility"] = step.visibility
-        return self.patch(step.entry.id, changes, known={*step.entry.properties, "visibility"})
+        for name, field in {
+            "name": "name",
+            "visibility": "visibility",
+            "protected": "protected",
+            "os_hidden": "hidden",
+        }.items():
+            if getattr(wanted, field) != getattr(entry, field):
+                changes[name] = getattr(wanted, field)
+        own = {name: value for name, value in wanted.properties.items() if entry.properties.get(name) != value}
+        gone = entry.properties.keys() - wanted.properties.keys()
+        return self.patch(entry.id, changes | typed(own), new=own.keys() - entry.properties.keys(), gone=gone)
 
     def _upload(self, step: Upload, publication: Publication, body: Body) -> Entry | None:
         """Create the image, unless it is there, and send the bytes."""
@@ -212,7 +220,7 @@ class GlanceSite(ImageApi, Queries):
                 hint="see who else works with this image",
                 reason=Reason.CONFLICT,
             )
-        self.call("DELETE", f"/images/{entry.id}", tries=1, missing_is_fine=True, timeout=None)
+        self.call("DELETE", f"/images/{entry.id}", tries=1, fine=(404,), timeout=None)
 
 
 def _any(names: Sequence[str]) -> str:

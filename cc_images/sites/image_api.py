@@ -12,7 +12,7 @@ Measured against Glance 33, openstacksdk 4, and different from the SDK's own ima
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,16 +68,19 @@ class ImageApi:
     def get(self, image_id: str) -> Entry | None:
         """Return an image; None if there is none of this id."""
         found: Entry | None = self.call(
-            "GET", f"/images/{image_id}", missing_is_fine=True, read=lambda answer: entry(answer) if answer else None
+            "GET", f"/images/{image_id}", fine=(404,), read=lambda answer: entry(answer) if answer else None
         )
         return found
 
-    def patch(self, image_id: str, changes: Mapping[str, object], known: Container[str] | None = None) -> Entry:
-        """Change what an image has, in one call, once; of properties, `known` are those that it has already."""
-        body = [
-            {"op": "replace" if known is None or name in known else "add", "path": f"/{name}", "value": value}
+    def patch(
+        self, image_id: str, changes: Mapping[str, object], new: Container[str] = (), gone: Iterable[str] = ()
+    ) -> Entry:
+        """Change what an image has, in one call, once: `new` are properties that it has not, `gone` are removed."""
+        body: list[Json] = [
+            {"op": "add" if name in new else "replace", "path": f"/{name}", "value": value}
             for name, value in changes.items()
         ]
+        body += [{"op": "remove", "path": f"/{name}"} for name in sorted(gone)]
         headers = {"Content-Type": PATCH_TYPE}
         changed: Entry = self.call("PATCH", f"/images/{image_id}", tries=1, json=body, headers=headers, read=entry)
         return changed
@@ -92,7 +95,7 @@ class ImageApi:
         path: str,
         *,
         tries: int = 0,
-        missing_is_fine: bool = False,
+        fine: tuple[int, ...] = (),
         timeout: tuple[float, float] | None = None,
         read: Callable[[Any], Any] = lambda answer: answer,
         **arguments: Any,
@@ -115,7 +118,7 @@ class ImageApi:
                 headers=headers,
                 **arguments,
             )
-            return self._checked(answer, method, missing_is_fine, read)
+            return self._checked(answer, method, fine, read)
 
         return self.cloud.repeated(call, tries)
 
@@ -138,9 +141,9 @@ class ImageApi:
             self._base = f"{found.rstrip('/').removesuffix('/v2')}/v2"
         return self._base
 
-    def _checked(self, answer: Any, method: str, missing_is_fine: bool, read: Callable[[Any], Any]) -> Any:
+    def _checked(self, answer: Any, method: str, fine: tuple[int, ...], read: Callable[[Any], Any]) -> Any:
         status = answer.status_code
-        if status == 404 and missing_is_fine:
+        if status in fine:
             return read({})
         if status in EXPECTED[method]:
             try:
@@ -231,6 +234,7 @@ def entry(image: Mapping[str, Any]) -> Entry:
         successor=marks.get("successor", ""),
         intended=marks.get("visibility", ""),
         recalled="recalled" in marks,
+        owes="owes_members" in marks,
         lent="lent_protection" in marks,
     )
 
@@ -253,6 +257,7 @@ def tags(of: Entry) -> list[str]:
         successor=of.successor,
         visibility=of.intended,
         recalled="yes" if of.recalled else "",
+        owes_members="yes" if of.owes else "",
         lent_protection="yes" if of.lent else "",
     )
     return sorted({*of.tags, *marks})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Upload
+from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Share, Upload
 from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, WAITS, Failure
 from cc_images.sites.view import (
@@ -47,6 +47,9 @@ def learn(
         case Publish():
             own = step.entry.id == memory.mine
             memory = replace(memory, fresh=False, swapped=memory.swapped or own, changed=memory.changed or own)
+        case Share():
+            known = dict(memory.members).get(step.entry.id, frozenset())
+            memory = replace(told_members(memory, step.entry, known | {step.project}), changed=True)
         case Describe() | Settle():
             memory = replace(memory, changed=True)
         case Delete() if step.entry.archives:
@@ -87,6 +90,13 @@ def waited(memory: Memory) -> Memory:
     return replace(memory, waits=memory.waits + 1)
 
 
+def told_members(memory: Memory, entry: Entry, projects: frozenset[str] | None) -> Memory:
+    """Return what a push knows after it has asked for an image's members; None: the site did not say."""
+    if projects is None:
+        return replace(memory, refused=memory.refused | {("Members", entry.id)})
+    return replace(memory, members=(*(each for each in memory.members if each[0] != entry.id), (entry.id, projects)))
+
+
 def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     """Return what a push knows after a failure.
 
@@ -94,7 +104,9 @@ def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     often, or for as long as the name is vacant; an upload has a limit of its own.
     """
     refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
-    if isinstance(step, Delete):
+    if isinstance(step, Share):
+        return replace(memory, refused=memory.refused | {("Share", f"{step.entry.id} {step.project}")})
+    if isinstance(step, Delete) or (isinstance(step, Describe) and step.entry.archives):
         return replace(memory, refused=refused)
     memory = replace(memory, failures=memory.failures + 1)
     again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant

@@ -62,6 +62,11 @@ class Terms:
     """Whether it overwrites a person's changes."""
     before: bool = False
     """Whether this store's last publication there was this very build."""
+    tags: frozenset[str] = frozenset()
+    members: frozenset[str] = frozenset()
+    """Projects that it is shared with, besides those that its predecessor is shared with."""
+    carry: bool = True
+    """Whether it gets what others have put on the image that it replaces."""
     pause: float = PAUSE
     """Seconds before a step is tried again; each further pause is twice as long."""
     perseverance: timedelta = PERSEVERANCE
@@ -98,6 +103,9 @@ def publish(
             ours=terms.ours,
             insist=terms.insist,
             before=terms.before,
+            tags=terms.tags,
+            members=terms.members,
+            carry=terms.carry,
         )
         end = push.run()
     memory = push.memory
@@ -139,6 +147,7 @@ def roll_back(
             run=run,
             insist=True,
             ours=terms.ours,
+            carry=terms.carry,
         )
         push.run()
     memory = push.memory

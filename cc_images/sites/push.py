@@ -13,10 +13,11 @@ from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.stop import Stop
 from cc_images.sites import learning, reconcile
-from cc_images.sites.base import Act, Archive, Broken, Delete, ImageSite, Publication, Restore, Upload
+from cc_images.sites.base import Act, Archive, Broken, Delete, ImageSite, Publication, Restore, Share, Upload
+from cc_images.sites.carrying import EACH_ITS_OWN, set_by_others, set_by_us
 from cc_images.sites.cloud import PAUSE
 from cc_images.sites.entry import Entry
-from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Wait
+from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Members, Wait
 from cc_images.sites.view import Memory, Wish
 
 _log = logging.getLogger(__name__)
@@ -27,10 +28,6 @@ PERSEVERANCE = timedelta(hours=6)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries, at most."""
-
-
-NOT_LOST = ("min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot")
-"""Properties that every new image of ours sets itself, or that a site gives it."""
 
 
 class Push:
@@ -53,6 +50,7 @@ class Push:
             wanted=False,
             disk_format=site.disk_format,
             visibility=site.visibility,
+            shares=site.shares,
             now=clock.now(),
         )
         self.memory = Memory(ids=tuple(str(uuid.uuid4()) for _ in range(UPLOADS)))
@@ -75,6 +73,8 @@ class Push:
                     return self._ended(step)
                 case Look():
                     self._look(whole=False)
+                case Members():
+                    self._ask_members(step)
                 case Wait():
                     self._pause(self.memory.waits)
                     self.memory = learning.waited(self.memory)
@@ -117,6 +117,9 @@ class Push:
             self._seen, self.memory = learning.learn(self.wish, self._seen, self.memory, step, failed)
             if isinstance(step, Delete):
                 self._could_not_remove(step, error)
+                return
+            if isinstance(step, Share):
+                self.notes.append(f"it is not shared with {step.project}: {error.message}")
                 return
             if self._error is None or not self.memory.undoing:
                 self._error = error
@@ -166,6 +169,15 @@ class Push:
         self._say(said)
         _log.warning("%s", said)
         return now - self._vacant_since < self.perseverance.total_seconds()
+
+    def _ask_members(self, step: Members) -> None:
+        """Ask with whom an image is shared; a site that does not say is no reason to fail."""
+        projects: frozenset[str] | None = None
+        try:
+            projects = self._site.members(step.entry)
+        except CCImagesError as error:
+            self.notes.append(f"nobody can say with whom {step.entry.id} is shared: {error.message}")
+        self.memory = learning.told_members(self.memory, step.entry, projects)
 
     def _filled(self) -> None:
         if not self.memory.vacant:
@@ -228,7 +240,8 @@ class Push:
         """Note properties of the image that is replaced which the new one has not: a person may have set them."""
         if self._publication is None:
             return
-        known = {*self._publication.properties, *NOT_LOST}
+        carried = set_by_others(step.entry) if self.wish.carry else {}
+        known = {*self._publication.properties, *EACH_ITS_OWN, *set_by_us(step.entry), *carried}
         lost = sorted(f"{name}={value}" for name, value in step.entry.properties.items() if name not in known)
         if lost and step.entry.made:
             self.notes.append(f"{step.name} has {', '.join(lost)}, and the new image has not")

@@ -11,6 +11,12 @@ from cc_images.sites.view import Memory, View, Wish
 class Queries:
     """Queries that a site gets for its `observe`."""
 
+    shares = False
+
+    def members(self, entry: Entry) -> frozenset[str]:
+        """Return the projects that an image is shared with: none."""
+        return frozenset()
+
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images that concern the name."""
         raise NotImplementedError

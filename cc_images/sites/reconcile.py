@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cc_images.errors import Reason
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Upload
+from cc_images.sites.base import Act, Archive, Delete, Publish, Restore, Settle, Upload
 from cc_images.sites.entry import Entry, mark
-from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Wait
+from cc_images.sites.following import (
+    it_is_described,
+    its_members_follow,
+    its_tags_leave_the_old_one,
+    what_has_the_bytes,
+)
+from cc_images.sites.recalling import a_rollback_stands, an_archived_version_is_recalled, away, may_go
+from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Members, Wait
 from cc_images.sites.view import (
     FOREIGN,
     Memory,
@@ -25,7 +32,7 @@ from cc_images.sites.view import (
     was_last,
 )
 
-Step = Act | Look | Wait | End
+Step = Act | Look | Wait | Members | End
 
 
 # -- the rules, in their order -----------------------------------------------------------------------------------------
@@ -73,7 +80,7 @@ def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
             continue
         undone = staged.id == view.memory.mine and view.memory.undoing
         if staged.complete and not undone and view.may(Publish, staged):
-            return Publish(entry=staged, before=before, turn=next_turn(view))
+            return _published(view, staged, before)
         if staged.id != view.memory.mine and not view.is_dead(staged):
             return _busy(view, staged)
         if view.may(Restore, before):
@@ -86,10 +93,10 @@ def a_failed_push_takes_its_image_away(view: View) -> Step | None:
     if not view.memory.undoing:
         return None
     mine = view.mine
-    if mine is None or mine not in view.staged or not _may_go(view, mine):
+    if mine is None or mine not in view.staged or not may_go(view, mine):
         return End()
     unfilled = not view.holders and view.predecessor(mine) is not None
-    return End() if unfilled else _away(view, mine)
+    return End() if unfilled else away(view, mine)
 
 
 def what_dead_runs_left_is_removed(view: View) -> Step | None:
@@ -97,10 +104,10 @@ def what_dead_runs_left_is_removed(view: View) -> Step | None:
     if view.memory.sent:
         return None
     for staged in view.staged:
-        if staged.id == view.memory.mine or not _may_go(view, staged):
+        if staged.id == view.memory.mine or not may_go(view, staged):
             continue
         if view.is_dead(staged):
-            return _away(view, staged)
+            return away(view, staged)
         if (view.holders or not staged.complete) and staged.status not in ("deleted", "pending_delete"):
             return _busy(view, staged)
     return None
@@ -140,62 +147,30 @@ def a_change_by_hand_stands(view: View) -> Step | None:
     return End(note=note, same=False) if kept else None
 
 
-def a_rollback_stands(view: View) -> Step | None:
-    """Keep an image that came back from the archive when the wanted build is one that it was brought back for."""
-    wish, holder = view.wish, view.holder
-    if wish.insist or wish.recalls or view.memory.sent or holder is None or not holder.recalled:
-        return None
-    for entry in view.archived:
-        version = version_of(entry.properties) == version_of(wish.properties)
-        if view.same(entry) and version and entry.created > holder.created:
-            note = "it was rolled back here: kept until there is a newer build; --force publishes over it"
-            return End(note=note, same=False)
-    return None
-
-
 def a_swap_is_looked_at(view: View) -> Step | None:
     """Look before a swap, because an upload takes hours, and after it, because another host may have done the same."""
     return None if view.memory.fresh else Look()
 
 
-def what_has_the_bytes_is_described(view: View) -> Step | None:
-    """Give an image with the wanted bytes its properties and visibility; then remove superseded versions."""
-    holder, mine = view.holder, view.mine
-    if holder is None or not view.same(holder):
+def another_upload_goes(view: View) -> Step | None:
+    """Take away a staged image of this push when the wanted bytes have the name already."""
+    mine = view.mine
+    if what_has_the_bytes(view) is None or mine is None or mine not in view.staged or not may_go(view, mine):
         return None
-    if view.wish.insist and (holder.hidden or holder.status != "active") and not view.memory.swapped:
+    return away(view, mine)
+
+
+def superseded_versions_go(view: View) -> Step | None:
+    """Remove what retention does not keep, and end: the wanted image has the name."""
+    holder = what_has_the_bytes(view)
+    if holder is None:
         return None
-    if mine in view.staged and mine is not None and _may_go(view, mine):
-        return _away(view, mine)
-    visibility = view.wish.visibility or holder.visibility
-    differs = any(holder.properties.get(name) != value for name, value in view.wish.properties.items())
-    differs = (differs or visibility != holder.visibility) and not view.wish.recalls
-    if differs and view.may(Describe, holder):
-        return Describe(entry=holder, visibility=visibility)
     for entry in surplus(view.archived, view.wish.keep):
         if view.may(Delete, entry) and entry.turn <= holder.turn:  # else two hosts disagree, and it tells who is right
             return Delete(entry=entry)
-    how = "deactivated" if holder.status != "active" else "hidden" if holder.hidden else ""
-    note = f"somebody has {how} it: kept until there is a newer build; --force publishes over it"
-    return End(note=note if how else "")
-
-
-def an_archived_version_is_recalled(view: View) -> Step | None:
-    """Bring the wanted image back from the archive, in place of an upload."""
-    wish, mine, holder = view.wish, view.mine, view.holder
-    if not wish.recalls or mine in view.staged:
-        return None
-    entry = next((each for each in view.archived if each.id == wish.recalls), None)
-    if entry is None or not view.may(Recall, entry):
-        return End(
-            message=f"the archived image {wish.recalls} of {wish.name} was changed by somebody else",
-            hint="see who else publishes this image, then roll back again",
-            reason=Reason.CONFLICT,
-            temporary=True,
-        )
-    visibility = wish.visibility or (holder.visibility if holder is not None else entry.visibility)
-    replaces = holder.id if holder is not None else ""
-    return Recall(entry=entry, target=wish.name, run=wish.run, replaces=replaces, visibility=visibility)
+    if holder.status != "active":
+        return End(note="somebody has deactivated it: kept until there is a newer build; --force publishes over it")
+    return End(note="somebody has hidden it, and it stays hidden; --force publishes over it" if holder.hidden else "")
 
 
 def the_file_is_sent(view: View) -> Step | None:
@@ -237,7 +212,7 @@ def the_new_one_gets_the_name(view: View) -> Step | None:
     """Give the upload the name, which no image has."""
     if view.holders or view.mine is None or not view.may(Publish, view.mine):
         return None
-    return Publish(entry=view.mine, before=view.predecessor(view.mine), turn=next_turn(view))
+    return _published(view, view.mine, view.predecessor(view.mine))
 
 
 RULES: tuple[Callable[[View], Step | None], ...] = (
@@ -251,7 +226,11 @@ RULES: tuple[Callable[[View], Step | None], ...] = (
     order_alone_was_wanted,
     a_rollback_stands,
     a_change_by_hand_stands,
-    what_has_the_bytes_is_described,
+    another_upload_goes,
+    it_is_described,
+    its_tags_leave_the_old_one,
+    its_members_follow,
+    superseded_versions_go,
     an_archived_version_is_recalled,
     the_file_is_sent,
     the_old_one_is_archived,
@@ -273,15 +252,11 @@ def decide(
     return End()
 
 
-def _away(view: View, staged: Entry) -> Step:
-    """Return the step that takes a staged image away: an upload is removed, a recalled version is archived again."""
-    if staged.recalled:
-        return Return(entry=staged, name=view.free_name(staged))
-    return Delete(entry=staged)
-
-
-def _may_go(view: View, staged: Entry) -> bool:
-    return view.may(Return if staged.recalled else Delete, staged)
+def _published(view: View, staged: Entry, before: Entry | None) -> Publish:
+    wish = view.wish
+    return Publish(
+        entry=staged, before=before, turn=next_turn(view), carry=wish.carry, hides=not wish.insist, tags=wish.tags
+    )
 
 
 def _busy(view: View, staged: Entry) -> End:

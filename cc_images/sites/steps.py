@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cc_images.errors import Reason
+from cc_images.sites.entry import Entry
 
 UPLOADS = 2
 """How often a file is sent."""
@@ -26,6 +27,13 @@ class Look:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Let the site finish storing, then observe again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """Ask which projects an image is shared with."""
+
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,13 @@ class Wish:
     """As the site's entry demands; empty: as the image that is replaced."""
     first_visibility: str = ""
     keep: int | None = None
+    tags: frozenset[str] = frozenset()
+    members: frozenset[str] = frozenset()
+    """Projects that the image is to be shared with."""
+    shares: bool = False
+    """Whether the site shares images with projects one by one."""
+    carry: bool = True
+    """Whether the image gets what others have put on the one that it replaces."""
     insist: bool = False
     """Whether to publish over a change that a person made."""
     recalls: str = ""
@@ -74,6 +81,8 @@ class Memory:
     removed: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     """Things that it put in order, a phrase each."""
+    members: tuple[tuple[str, frozenset[str]], ...] = ()
+    """The projects that images are shared with, by the images' ids, as far as it was asked."""
     refused: frozenset[tuple[str, str]] = frozenset()
     """Steps that the site refuses, by kind and image."""
     failures: int = 0

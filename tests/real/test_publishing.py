@@ -333,7 +333,7 @@ def test_protection_and_tags_go_on_to_the_next_image_and_the_rest_is_said(tmp_pa
     put(site(), publication(tmp_path, name, b"v1"))
     (first,) = site().find(name)
     site().patch(first.id, {"protected": True})
-    site().patch(first.id, {"hw_vif_multiqueue_enabled": "true"}, known=())
+    site().patch(first.id, {"hw_vif_multiqueue_enabled": "true"}, new={"hw_vif_multiqueue_enabled"})
     outcome = put(site(), publication(tmp_path, name, b"v2"), keep=0)
     assert outcome.notes == (f"{name}-{today()} has hw_vif_multiqueue_enabled=true, and the new image has not",)
     assert site().find(name)[0].protected
@@ -594,7 +594,7 @@ def test_pushes_while_somebody_lists_and_deletes(tmp_path: Path, name: str) -> N
             seen.append(sum(entry.complete for entry in found))
             for entry in there.listed(tag=f"cc-images:archives={name}")[:1]:
                 with suppress(CCImagesError):  # a busy database leaves some half deleted
-                    there.call("DELETE", f"/images/{entry.id}", missing_is_fine=True)
+                    there.call("DELETE", f"/images/{entry.id}", fine=(404,))
 
     def push(host: str) -> None:
         for night in range(6):

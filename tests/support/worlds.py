@@ -17,7 +17,7 @@ from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall
 from cc_images.sites.entry import Entry, has_archive_name, staged_name
 from cc_images.sites.learning import begin, learn, looked, waited
 from cc_images.sites.reconcile import RULES, Step, decide
-from cc_images.sites.steps import End, Failure, Look, Wait
+from cc_images.sites.steps import End, Failure, Look, Members, Wait
 from cc_images.sites.view import Memory, View, Wish
 
 NAME = "N"
@@ -184,6 +184,7 @@ def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, t
                 yield "finds the site away", (replace(state, faults=state.faults - 1), quiet)
         return
     assert host.step is not None
+    assert not isinstance(host.step, Members), "this site shares nothing"
     if state.kills:
         dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed", target=None)
         yield "is killed", (replace(state, kills=state.kills - 1, calm=False), dead)
@@ -323,7 +324,8 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
     told = now if isinstance(step, Describe) else after(step)
     # Glance changes what it is told to change; the rest is as people have made it meanwhile
     name = told.name if told.name != step.entry.name else now.name
-    merged = replace(told, name=name, hidden=now.hidden, status=now.status)
+    hidden = told.hidden if told.hidden != step.entry.hidden else now.hidden
+    merged = replace(told, name=name, hidden=hidden, status=now.status)
     images = tuple(merged if entry.id == merged.id else entry for entry in state.images)
     published = merged.sha512 if isinstance(step, Publish | Restore) else state.published
     if isinstance(step, Archive) and step.entry.sha512 == published:
@@ -457,6 +459,7 @@ def _undisturbed(state: State, host: Host, rules: Rules) -> tuple[State, Host, E
         if isinstance(step, Look | Wait):
             seen, memory = state.images, looked(wish(host, LATER), state.images, waited(memory))
             continue
+        assert not isinstance(step, Members)
         host = replace(host, memory=memory, seen=seen)
         state, answer = _effect(state, host, step)
         seen, memory = learn(wish(host, LATER), seen, begin(memory, step), step, answer)

@@ -13,6 +13,7 @@ from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
+from cc_images.sites.carrying import listed
 from cc_images.sites.publish import Outcome, Terms, publish
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
@@ -39,6 +40,9 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
                     keep=at.keep,
                     ours=context.store.knows,
                     insist=job.insist,
+                    tags=frozenset(job.image_tags),
+                    members=frozenset(at.members),
+                    carry=at.carry,
                     before=_was_last(job, build.version, site.place(), context),
                 ),
                 stop=context.stop,
@@ -71,13 +75,15 @@ def _publication(job: PushJob, build: Build, output: Output, context: TaskContex
         path=context.run.run.use(context.store.blobs.path(output.digest)),
         sha512=output.sha512,
         size=output.size,
-        properties={
-            "min_disk": str(-(-output.virtual_size // GIB)),
-            **job.properties,
-            "build-version": build.version,
-            "build-key": build.key,
-            "build-boot": Level.CHECKS if passed else build.boot or "not tested",
-        },
+        properties=listed(
+            {
+                "min_disk": str(-(-output.virtual_size // GIB)),
+                **job.properties,
+                "build-version": build.version,
+                "build-key": build.key,
+                "build-boot": Level.CHECKS if passed else build.boot or "not tested",
+            }
+        ),
         run=context.run.run.name,
         details={
             "version": build.version,

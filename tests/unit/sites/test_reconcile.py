@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cc_images.sites import reconcile
+from cc_images.sites import recalling, reconcile
 from cc_images.sites.base import Archive, Publish, Upload
 from cc_images.sites.entry import Entry
 from cc_images.sites.reconcile import RULES, Step, decide
@@ -76,7 +76,7 @@ PLANTED: dict[Callable[[View], Step | None], tuple[tuple[Host, ...], Budget, str
     reconcile.a_change_by_hand_stands: ((A_TWICE,), {"faults": 0, "deeds": 2, "kills": 0}, "undoes what a person did"),
     reconcile.what_dead_runs_left_is_removed: ((A,), {"faults": 0, "deeds": 0, "kills": 1}, "staged is left"),
     reconcile.a_vacancy_of_ours_is_filled: ((A_TWICE,), {"faults": 0, "deeds": 0, "kills": 1}, "not filled first"),
-    reconcile.a_rollback_stands: (
+    recalling.a_rollback_stands: (
         (Host("A", (BACK, "v1")),),
         {"faults": 0, "deeds": 0, "kills": 0},
         "comes back by itself",
