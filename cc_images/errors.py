@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """The disk or memory of the host is full."""
     DISK_FAULT = "disk-fault"
     """The disk of the store reports errors."""
+    STORE_UNREADABLE = "store-unreadable"
+    """A record of the store cannot be read, or was written by a newer cc-images."""
     STORE_UNWRITABLE = "store-unwritable"
     """The store cannot be written to by this user."""
     READ_ONLY = "read-only"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,12 +18,13 @@ from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Site
 from cc_images.model.plan import Request
+from cc_images.model.redaction import without_secrets
 from cc_images.model.run import IfBusy, State
 from cc_images.model.status import Hold, Put, Rollback
 from cc_images.planner.selection import select, sites_of
 from cc_images.sites import open_site
 from cc_images.sites.publish import Terms, roll_back
-from cc_images.sites.rollbacks import Choice, choose
+from cc_images.sites.rollbacks import Choice, Goal, choose
 from cc_images.sites.targets import formats_for
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.store.holds import Holds
@@ -45,12 +46,43 @@ def rollback(
 ) -> list[Rollback]:
     """Give archived versions of the request's images their names back, on its sites.
 
-    `to` is a version; without it the newest that is older than the one in force and not held. What is replaced is held:
-    no scheduled run publishes it again. With `dry_run` nothing is changed.
+    `to` is a version. Without it the newest version in force on these sites goes, wherever it is, and the newest one
+    that is older and not held comes back. A younger version that is replaced by an older one is held, before any site
+    is changed: no run publishes it again by itself. With `dry_run` nothing is changed.
 
-    Raises UserError for names that nothing has, and CCImagesError when the store cannot be written to.
+    Raises UserError for names that nothing has, and CCImagesError when the store cannot be written to: then no site was
+    changed.
     """
-    store, holds = Store(config.store), Holds(Store(config.store))
+    store, reason = Store(config.store), readable(why, "--why")
+    looked = _looked(_places(request, config, store), to, store)
+    bad = _newest_in_force(looked) if not to else {}
+    aims = {each.label: Goal(version=to, bad=bad.get(each.label, ""), held=_held(store, each)) for _, each, _ in looked}
+    if dry_run:
+        return [_told(each, choose(view, aims[each.label])) if view else _told(each, choice_of(error))
+                for _, each, (view, error) in looked]  # fmt: skip
+    rows: list[Rollback] = []
+    images = {(each.tag, each.arch) for _, each, _ in looked}
+    with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
+        this.take_turn(images, IfBusy.SHARE, bench.stop)
+        _hold_first(store, looked, aims, reason)
+        for site, each, (_, error) in looked:
+            row = _carried_out(site, each, aims[each.label], this, bench.stop, say)
+            rows.append(replace(row, error=error or row.error) if row.error else row)
+        failed = any(row.error for row in rows)
+        state = State.INTERRUPTED if bench.stop.is_set() else State.FAILED if failed else State.OK
+        this.journal.note(state=state, seconds=this.seconds)
+    if this.refused is not None and not rows:
+        raise this.refused
+    return rows
+
+
+Place = tuple[Site, Rollback]
+Looked = tuple[Site, Rollback, tuple[View | None, str]]
+"""A place with what its site has there, or why that is not known."""
+
+
+def _places(request: Request, config: Config, store: Store) -> list[Place]:
+    """Return each image on each site. Raises UserError when no site takes any."""
     chosen, _ = select(request, config, clock.now().date())
     places = [
         (site, Rollback(site=site.name, name=image.published_name(arch), tag=image.tag, arch=arch, format=out))
@@ -60,96 +92,118 @@ def rollback(
     ]
     if not places:
         raise UserError("no site takes any of the images", hint="name others with -s", reason=Reason.UNKNOWN_SITE)
-    looked = _looked(places, lambda place: choose_for(place[1], place[0], to, holds))
-    if not request.arches:  # not every site has every architecture
-        looked = [each for each in looked if not each[2].empty] or looked
-    if dry_run or not any(choice.target for _, _, choice in looked):
-        return [_told(each, choice) for _, each, choice in looked]
-    images = {(each.tag, each.arch) for _, each, choice in looked if choice.target is not None}
-    with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
-        this.take_turn(images, IfBusy.SHARE, bench.stop)
-        done = [_carried_out(site, each, choice, this, bench.stop, say) for site, each, choice in looked]
-        good = not any(each.error for each in done)
-        this.journal.note(state=State.OK if good else State.FAILED, seconds=this.seconds)
-        _remember(store, done, why)
-    if this.refused is not None:
-        raise this.refused
-    return done
+    return places
 
 
-def choose_for(each: Rollback, site: Site, to: str, holds: Holds) -> Choice:
-    """Ask a site which image would get the name. Raises CCImagesError when it cannot be asked."""
-    seen = observed(site, [(each.name, each.format)])[each.name, each.format]
-    held = {hold.version for hold in holds.of(each.tag, each.arch).values() if not hold.released}
-    return choose(View(Wish(name=each.name, wanted=False), seen, Memory()), to, held)
+def _looked(places: Sequence[Place], to: str, store: Store) -> list[Looked]:
+    """Ask all sites at once. An image that a site has never had is left out, unless that is so of all."""
+    published = Published(store.root)
 
-
-def _looked(
-    places: Sequence[tuple[Site, Rollback]], look: Callable[[tuple[Site, Rollback]], Choice]
-) -> list[tuple[Site, Rollback, Choice]]:
-    """Ask all sites at once; one that cannot be asked has no image to bring back."""
-
-    def ask(place: tuple[Site, Rollback]) -> tuple[Site, Rollback, Choice]:
+    def ask(place: Place) -> Looked:
+        site, each = place
         try:
-            return (*place, look(place))
+            seen = observed(site, [(each.name, each.format)])[each.name, each.format]
         except CCImagesError as error:
-            return (*place, Choice(why=error.message))
+            return site, each, (None, error.message)
+        last = published.last(site.name, each.name, each.format)
+        if not seen and last is not None:
+            return site, each, (None, f"the site has no image of this name, and version {last.version} was put there")
+        return site, each, (View(Wish(name=each.name, wanted=False), seen, Memory()), "")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(ask, places))
+        looked = list(pool.map(ask, places))
+    return [each for each in looked if each[2][0] is None or each[2][0].seen] or looked
+
+
+def _newest_in_force(looked: Sequence[Looked]) -> dict[str, str]:
+    """Return for each image the newest version that has its name on one of the sites: the one that is to go."""
+    found: dict[str, str] = {}
+    for _, each, (view, _) in looked:
+        if view is not None and view.holder is not None:
+            found[each.label] = max(found.get(each.label, ""), version_of(view.holder.properties))
+    return found
+
+
+def _held(store: Store, each: Rollback) -> set[str]:
+    return {hold.version for hold in Holds(store).of(each.tag, each.arch).values() if not hold.released}
+
+
+def _hold_first(store: Store, looked: Sequence[Looked], aims: Mapping[str, Goal], why: str) -> None:
+    """Hold what is to be replaced by something older. Raises CCImagesError when that cannot be written."""
+    noted: dict[tuple[str, str, str], Hold] = {}
+    now = clock.now().timestamp()
+    for _, each, (view, _) in looked:
+        choice = choose(view, aims[each.label]) if view is not None else choice_of("")
+        if choice.back and choice.before:
+            said = why or f"rolled back to {choice.after}"
+            hold = Hold(tag=each.tag, arch=each.arch, version=choice.before, since=now, why=said)
+            noted[each.tag, each.arch, choice.before] = hold
+    if noted:
+        Holds(store).put(*noted.values())
 
 
 def _told(each: Rollback, choice: Choice) -> Rollback:
     """Return what would become of an image."""
-    before = version_of(choice.holder.properties) if choice.holder is not None else ""
-    after = version_of(choice.target.properties) if choice.target is not None else before
-    note = "it has the name already" if choice.already else ""
-    return replace(each, before=before, after=after, note=note, error=choice.why)
+    return replace(each, before=choice.before, after=choice.after, note=choice.note, error=choice.why)
 
 
 def _carried_out(
-    site: Site, each: Rollback, choice: Choice, this: OpenRun, stop: threading.Event, say: Callable[[str], None]
+    site: Site, each: Rollback, goal: Goal, this: OpenRun, stop: threading.Event, say: Callable[[str], None]
 ) -> Rollback:
-    told = _told(each, choice)
-    if choice.target is None:
-        return told
+    """Roll one image back on one site; return what became of it, also when that failed."""
+    if stop.is_set():
+        return replace(each, error="not begun: interrupted")
+    found: list[Choice] = []
+
+    def pick(view: View) -> Choice:
+        choice = choose(view, goal)
+        if choice.target is not None and choice.back and choice.before not in _held(this.store, each):
+            hint = "look at it, then roll back again"
+            said = f"version {choice.before} was published meanwhile: {hint}"
+            choice = Choice(holder=choice.holder, why=said)
+        found.append(choice)
+        return choice
+
     try:
         with this.store.lock(f"push {site.cloud or site.name} {each.name}", stop=stop):
             at = open_site(site, each.format)
-            outcome = roll_back(
-                at, each.name, choice.target, this.run.name, Terms(ours=this.store.knows), stop=stop, say=say
-            )
+            terms = Terms(ours=this.store.knows, carry=site.carry)
+            choice, outcome = roll_back(at, each.name, pick, this.run.name, terms, stop=stop, say=say)
             place = at.place()
     except CCImagesError as error:
         _log.warning("%s", error.message)
-        return replace(told, after=told.before, error=error.message)
-    _log.info("%s: %s: %s has the name again", site.name, each.name, told.after)
-    now = clock.now().timestamp()
-    put = Put(site=site.name, name=each.name, tag=each.tag, arch=each.arch, version=told.after, since=now, seen=now,
-              place=place, format=each.format)  # fmt: skip
-    with this.store.lock("books"), clear_errors(this.store.root):
-        Published(this.store.root).add(put)
-    return replace(told, done=True, archived=outcome.archived, note="; ".join(outcome.notes))
+        told = _told(each, found[-1]) if found else each
+        return replace(told, after=_now(site, each) or told.before, error=error.message)
+    told = _told(each, choice)
+    done = replace(told, done=choice.target is not None, archived=outcome.archived)
+    notes = [told.note, *outcome.notes]
+    if done.done:
+        _log.info("%s: %s: %s has the name again", site.name, each.name, told.after)
+        notes += _remembered(site, done, place, this.store)
+    return replace(done, note="; ".join(filter(None, notes)))
 
 
-def _remember(store: Store, done: Sequence[Rollback], why: str) -> None:
-    """Hold the versions that were replaced, and release those that have the name again."""
+def _now(site: Site, each: Rollback) -> str:
+    """Return the version that has the name after a failure, as far as the site says."""
+    try:
+        seen = observed(site, [(each.name, each.format)])[each.name, each.format]
+    except CCImagesError:
+        return ""
+    holder = View(Wish(name=each.name, wanted=False), seen, Memory()).holder
+    return version_of(holder.properties) if holder is not None else ""
+
+
+def _remembered(site: Site, done: Rollback, place: str, store: Store) -> list[str]:
+    """Note in the store what the site has now; return why that could not be."""
     now = clock.now().timestamp()
-    changed: dict[tuple[str, str, str], Hold] = {}
-    for each in done:
-        if not each.done:
-            continue
-        reason = why or f"rolled back to {each.after}"
-        if each.before:
-            changed[each.tag, each.arch, each.before] = Hold(
-                tag=each.tag, arch=each.arch, version=each.before, since=now, why=reason
-            )
-        if each.after in Holds(store).of(each.tag, each.arch):
-            changed[each.tag, each.arch, each.after] = Hold(
-                tag=each.tag, arch=each.arch, version=each.after, since=now, released=True
-            )
-    if changed:
-        Holds(store).put(*changed.values())
+    put = Put(site=site.name, name=done.name, tag=done.tag, arch=done.arch, version=done.after, since=now, seen=now,
+              place=place, format=done.format)  # fmt: skip
+    try:
+        with store.lock("books"), clear_errors(store.root):
+            Published(store.root).add(put)
+    except CCImagesError as error:
+        return [f"the store does not know it: {error.message}"]
+    return [f"it is held: `cc-images release {done.tag} {done.after}`"] if done.after in _held(store, done) else []
 
 
 # -- holds -------------------------------------------------------------------------------------------------------------
@@ -158,9 +212,11 @@ def _remember(store: Store, done: Sequence[Rollback], why: str) -> None:
 def hold(request: Request, config: Config, version: str, *, why: str, release: bool = False) -> list[Hold]:
     """Hold a version of an image, or release it; return what was noted, one for each architecture that has it.
 
-    Raises UserError for a version that the store does not know, and one that is not held.
+    Raises UserError for a version that the store does not know, one that is not held, and a reason that says nothing.
     """
-    store = Store(config.store)
+    store, why = Store(config.store), readable(why, "--why")
+    if not (release or why):
+        raise UserError("--why says nothing", hint="say why the version is held, for those who read it")
     holds = Holds(store)
     chosen, _ = select(request, config, clock.now().date())
     known = [each for each in chosen if _knows(store, holds, each.image.tag, each.arch, version, release)]
@@ -184,3 +240,15 @@ def _knows(store: Store, holds: Holds, tag: str, arch: Arch, version: str, relea
         return on_hold is not None and not on_hold.released
     published = any((put.tag, put.arch, put.version) == (tag, arch, version) for put in Published(store.root).all())
     return on_hold is not None or published or any(build.version == version for build in store.builds(tag, arch))
+
+
+def readable(text: str, option: str) -> str:
+    """Return what a person has typed, in one line and without secrets. Raises UserError for what cannot be printed."""
+    if not text.isprintable():
+        raise UserError(f"{option} has characters that cannot be printed", hint="one line of plain text, in UTF-8")
+    return without_secrets(text.strip())
+
+
+def choice_of(error: str) -> Choice:
+    """Return the choice on a site that could not be asked."""
+    return Choice(why=error)

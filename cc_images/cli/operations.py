@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cc_images.model.status import Hold
 
 EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
 
 
 def _config() -> Config:
@@ -47,6 +48,8 @@ def rollback(options: argparse.Namespace) -> int:
         text.say(text.as_json([{key: getattr(each, key) for key in keys} for each in found]))
     else:
         text.say("\n".join(text.rollbacks(found, dry_run=options.dry_run)))
+    if mine.stop.is_set():
+        return EXIT_INTERRUPTED
     return EXIT_FAILED if any(each.error for each in found) else 0
 
 

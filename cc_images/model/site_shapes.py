@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from msgspec import UNSET, UnsetType, field
 
@@ -68,4 +69,5 @@ class HoldShape(Shape):
 class HoldsShape(Shape):
     """`holds.json`."""
 
-    holds: list[HoldShape]
+    holds: list[Any]
+    """Entries of HoldShape; one that is none does not spoil the others."""

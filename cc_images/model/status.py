@@ -56,6 +56,11 @@ class Rollback:
     note: str = ""
     error: str = ""
 
+    @property
+    def label(self) -> str:
+        """The image in the ids of tasks."""
+        return f"{self.tag} {self.arch}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageStatus:

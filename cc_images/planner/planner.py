@@ -68,18 +68,14 @@ def make_plan(
     Raises UserError when the request pushes and no site takes any of the images.
     """
     tasks: dict[str, Task] = {}
-    taken = False
     made: dict[tuple[str, Arch], str] = {}
     forced = {(each.image.tag, each.arch) for each in image_states} if request.force and request.build else set()
     layer_tasks = LayerTasks(layer_states=layer_states, forced=forced, request=request, version=version, now=now)
     for state in image_states:
         image, arch = state.image, state.arch
         pushes = [(site, out) for site in (sites if request.push else ()) for out in formats_for(site, image, arch)]
-        taken = taken or bool(pushes)
         wanted = tuple(dict.fromkeys((*image.formats, *(out for _, out in pushes))))
         stored, reason = _stored(request, state, now)
-        if is_held(state, stored, request):
-            pushes = []
         if stored is None:
             replaces = request.force and request.build
             layers = layer_tasks.layers(state.job)
@@ -89,14 +85,16 @@ def make_plan(
             steps = [_cached(state, reason)] if request.build else []
             steps += _complete(state, stored, wanted)
         needs = tuple(task.id for task in steps if isinstance(task.job, ConvertJob))
-        if pushes and request.boot_test:
+        held = is_held(state, stored, request)
+        if pushes and request.boot_test and not held:
             boot = _boot(state, stored, tuple(dict.fromkeys(out for _, out in pushes)), version, needs, passes)
             steps.append(boot)
             needs = (boot.id,)
-        insist = request.force or bool(request.version) or _is_released(state, stored)
-        steps += [_push(state, site, out, stored.version if stored else version, needs, insist) for site, out in pushes]
+        insist = request.force or bool(request.version)
+        serves = stored.version if stored else version
+        steps += [_push(state, site, out, serves, needs, insist, held) for site, out in pushes]
         tasks.update((task.id, task) for task in steps if task.id not in tasks)
-    if request.push and not taken:
+    if request.push and not any(isinstance(task.job, PushJob) for task in tasks.values()):
         raise UserError(
             "no site takes any of the images",
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
@@ -124,12 +122,6 @@ def is_held(state: ImageState, stored: Build | None, request: Request) -> bool:
     """Say whether the stored build that serves is held; a person who names it, or forces it, publishes it."""
     hold = state.holds.get(stored.version) if stored is not None else None
     return hold is not None and not (hold.released or request.force or request.version)
-
-
-def _is_released(state: ImageState, stored: Build | None) -> bool:
-    """Say whether the build was held once: then the site may remember that it was rolled back."""
-    hold = state.holds.get(stored.version) if stored is not None else None
-    return hold is not None and hold.released
 
 
 def _what_changed(state: ImageState) -> str:
@@ -224,7 +216,9 @@ def _boot(
     )
 
 
-def _push(state: ImageState, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool) -> Task:
+def _push(
+    state: ImageState, site: Site, out: Format, version: str, needs: tuple[str, ...], insist: bool, held: bool
+) -> Task:
     image, arch = state.image, state.arch
     several = len(formats_for(site, image, arch)) > 1
     return Task(
@@ -241,7 +235,7 @@ def _push(state: ImageState, site: Site, out: Format, version: str, needs: tuple
             test_key=boot_test_key(image, arch),
             insist=insist,
         ),
-        reason=f"version {version}",
+        reason=f"version {version} is held: an interrupted push is put in order" if held else f"version {version}",
         needs=needs,
         lane=site.name,
     )

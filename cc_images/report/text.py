@@ -144,8 +144,14 @@ def rollbacks(found: Sequence[Rollback], *, dry_run: bool) -> list[str]:
         did = "would be rolled back" if dry_run and each.before != each.after else "rolled back" if each.done else ""
         old = f"the old one is {each.archived} now" if each.archived else ""
         said = "; ".join(part for part in (did, old, each.note, f"FAILED: {each.error}" if each.error else "") if part)
-        table.append((each.site, each.name, each.before or "-", each.after or "-", said))
+        row = (each.site, each.name, each.before or "-", each.after or "-", said)
+        table.append([printable(cell) for cell in row])
     return aligned(table)
+
+
+def printable(said: str) -> str:
+    """Return a text of others' as it may be printed in a line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in said)
 
 
 def hold(each: Hold) -> str:

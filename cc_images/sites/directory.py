@@ -271,7 +271,7 @@ class DirectorySite(ImageFolder, Queries):
 
     def _staged_file(self, entry: Entry) -> Path:
         for file in self._staged_files(entry.target):
-            if (self._read(beside(file)).get("id") or file.name) == entry.id:
+            if entry.id in (self._read(beside(file)).get("id"), file.name):
                 return file
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), entry.name)
 

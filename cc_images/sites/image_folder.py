@@ -74,7 +74,8 @@ class ImageFolder:
         """Return the names of uploads, also of those of which only the description is left; `names`: of all files."""
         ending = f".{self._suffix}.staged"
         hidden = [path for path in names or self._names() if path.startswith(f".{name}.")]
-        files = {path.removesuffix(".json") for path in hidden if path.removesuffix(".json").endswith(ending)}
+        described = {path.removesuffix(".new").removesuffix(".json") for path in hidden}
+        files = {path for path in described if path.endswith(ending)}
         return [self._folder / file for file in sorted(files) if self._belongs(self._folder / file, name)]
 
     def _belongs(self, staged: Path, name: str) -> bool:
@@ -92,12 +93,12 @@ class ImageFolder:
         if made is not None and made.made:
             return replace(made, target=name, run=run)
         holder = self._file(name)
-        if not file.exists() and said.get("recalled"):
-            return None  # it is in the archive still
-        if not file.exists() and holder.exists() and self._fits(said, holder.stat(), holder):
+        recalled = not file.exists() and said.get("recalled", False)  # it is in the archive still
+        if not (file.exists() or recalled) and holder.exists() and self._fits(said, holder.stat(), holder):
             return None
         return Entry(
-            id=said.get("id") or file.name, name=staged_name(name, run), sha512="", size=0, status="queued", made=True,
+            id=(said.get("id") if not recalled else "") or file.name,
+            name=staged_name(name, run), sha512="", size=0, status="queued", made=True,
             created=_written(file), target=name, run=run, replaces=said.get("replaces", ""),
         )  # fmt: skip
 

@@ -28,6 +28,7 @@ from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import PAUSE
 from cc_images.sites.entry import Entry
 from cc_images.sites.push import PERSEVERANCE, Never, Push
+from cc_images.sites.rollbacks import Choice
 from cc_images.sites.view import Memory, View, Wish
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Terms:
     """Whether it overwrites a person's changes."""
     before: bool = False
     """Whether this store's last publication there was this very build."""
+    released: bool = False
+    """Whether a person has released the build after a rollback."""
     tags: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     """Projects that it is shared with, besides those that its predecessor is shared with."""
@@ -103,6 +106,7 @@ def publish(
             ours=terms.ours,
             insist=terms.insist,
             before=terms.before,
+            released=terms.released,
             tags=terms.tags,
             members=terms.members,
             carry=terms.carry,
@@ -123,21 +127,29 @@ def publish(
 def roll_back(
     site: ImageSite,
     name: str,
-    target: Entry,
+    pick: Callable[[View], Choice],
     run: str,
     terms: Terms = Terms(),
     *,
     stop: Stop,
     say: Callable[[str], None] = lambda text: None,
-) -> Outcome:
+) -> tuple[Choice, Outcome]:
     """Give an archived image its name back; the one that has it is archived. No bytes are sent.
 
-    By the rules of a publication: undone when it fails, finished or undone by the next push or `recover` when it is
-    killed. Raises CCImagesError when somebody else changes the name at the same time.
+    Earlier publications that were interrupted are put in order first. Then `pick` chooses among what is there, while
+    others are kept away as far as the site can do that. By the rules of a publication: undone when it fails, finished
+    or undone by the next push or `recover` when it is killed. Raises CCImagesError when somebody else changes the name
+    at the same time.
     """
     push = Push(site, name, None, stop=stop, report=lambda done: None, say=say)
     push.pause, push.perseverance = terms.pause, terms.perseverance
     with site.exclusive(stop):
+        push.wish = replace(push.wish, ours=terms.ours)
+        push.run()
+        choice = pick(View(Wish(name=name, wanted=False), site.observe(name), Memory()))
+        if (target := choice.target) is None:
+            return choice, Outcome(changed=False, address=site.address(name), notes=(*push.memory.done, *push.notes))
+        push.memory = Memory(done=push.memory.done)
         push.wish = replace(
             push.wish,
             wanted=True,
@@ -146,12 +158,11 @@ def roll_back(
             recalls=target.id,
             run=run,
             insist=True,
-            ours=terms.ours,
             carry=terms.carry,
         )
         push.run()
     memory = push.memory
-    return Outcome(
+    return choice, Outcome(
         changed=memory.changed,
         address=site.address(name),
         archived=memory.archived,

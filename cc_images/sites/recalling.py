@@ -12,7 +12,7 @@ from cc_images.sites.view import View, version_of
 def a_rollback_stands(view: View) -> End | None:
     """Keep an image that came back from the archive when the wanted build is one that it was brought back for."""
     wish, holder = view.wish, view.holder
-    if wish.insist or wish.recalls or view.memory.sent or holder is None or not holder.recalled:
+    if wish.insist or wish.released or wish.recalls or view.memory.sent or holder is None or not holder.recalled:
         return None
     for entry in view.archived:
         version = version_of(entry.properties) == version_of(wish.properties)

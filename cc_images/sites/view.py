@@ -54,6 +54,8 @@ class Wish:
     """The id of an archived image that is to have the name again, in place of an upload."""
     run: str = ""
     """The run that recalls it."""
+    released: bool = False
+    """Whether a person has released the wanted build after a rollback."""
     before: bool = False
     """Whether this store's last publication here was this very build."""
     now: datetime = datetime.min

@@ -11,10 +11,12 @@ from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Level
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
+from cc_images.model.status import Hold
 from cc_images.sites import open_site
-from cc_images.sites.base import Publication
+from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import listed
-from cc_images.sites.publish import Outcome, Terms, publish
+from cc_images.sites.publish import Outcome, Terms, publish, recover
+from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
 
@@ -32,6 +34,9 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     publication = _publication(job, build, output, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
+        hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
+        if hold is not None and not (hold.released or job.insist):
+            return replace(result, status=Status.CACHED, where=_held(site, job, hold, context))
         try:
             outcome = publish(
                 site,
@@ -43,6 +48,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
                     tags=frozenset(job.image_tags),
                     members=frozenset(at.members),
                     carry=at.carry,
+                    released=hold is not None,
                     before=_was_last(job, build.version, site.place(), context),
                 ),
                 stop=context.stop,
@@ -65,6 +71,16 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         place=place,
         peaks={"disk": output.size >> 20} if at.directory and outcome.changed else {},
     )
+
+
+def _held(site: ImageSite, job: PushJob, hold: Hold, context: TaskContext) -> str:
+    """Put in order what an interrupted push or rollback has left; say why nothing else was done."""
+    try:
+        with site.exclusive(context.stop):
+            order = recover(site, job.name, context.store.knows)
+    except CCImagesError as error:
+        order = [error.message]
+    return "; ".join([f"{site.address(job.name)}: version {hold.version} is held ({hold.why})", *order])
 
 
 def _publication(job: PushJob, build: Build, output: Output, context: TaskContext) -> Publication:

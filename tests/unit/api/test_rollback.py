@@ -96,8 +96,9 @@ def test_a_site_and_a_version_may_be_named(published: Cli, tmp_path: Path) -> No
     assert forward.returncode == 0
     assert (names(tmp_path), names(tmp_path, "two")) == (BAD, BAD)
     holds = Holds(Store(tmp_path / "store")).of("cc-x", Arch.AMD64)
-    assert holds[BAD].released, "it has the name again"
-    assert not holds[OLD].released
+    assert not holds[BAD].released, "that is for a person to say"
+    assert OLD not in holds, "it was replaced by a younger one"
+    assert f"it is held: `cc-images release cc-x {BAD}`" in forward.stdout
 
 
 def test_a_newer_build_is_published_in_spite_of_a_hold(published: Cli, tmp_path: Path) -> None:
@@ -137,4 +138,101 @@ def test_what_is_not_there_is_said(published: Cli, words: tuple[str, ...], said:
 def test_an_image_that_no_site_has_says_so(published: Cli) -> None:
     done = published("rollback", "cc-y")
     assert done.returncode == 3
-    assert "FAILED: no image has the name" in done.stdout
+    assert done.stdout.count("FAILED: the site has no image of this name") == 2
+
+
+def test_a_version_that_was_published_twice_is_rolled_back_too(published: Cli, tmp_path: Path) -> None:
+    assert published("rollback", "cc-x").returncode == 0
+    assert published("release", "cc-x", BAD).returncode == 0
+    assert published("-q", "-p", "--no-boot-test", "cc-x").returncode == 0
+    assert names(tmp_path) == BAD
+    done = published("rollback", "cc-x", "--why", "bad after all")
+    assert done.returncode == 0
+    assert names(tmp_path) == BEFORE
+    assert not Holds(Store(tmp_path / "store")).of("cc-x", Arch.AMD64)[BAD].released
+
+
+def test_a_release_lets_peoples_changes_stand(published: Cli, tmp_path: Path) -> None:
+    for words in (("rollback", "cc-x"), ("release", "cc-x", BAD), ("-q", "-p", "--no-boot-test", "cc-x")):
+        assert published(*words).returncode == 0
+    (tmp_path / "one" / "CC-X.qcow2").rename(tmp_path / "one" / "bad.qcow2")
+    (tmp_path / "one" / "CC-X.qcow2").write_text("a person's")
+    pushed = published("-p", "--no-boot-test", "cc-x")
+    assert "kept until there is a newer build" in pushed.stdout
+    assert names(tmp_path) == "a person's"
+
+
+def test_the_rest_of_a_rollback_that_failed_at_one_site_is_done_again(published: Cli, tmp_path: Path) -> None:
+    assert published("rollback", "cc-x", "-s", "one").returncode == 0
+    done = published("rollback", "cc-x")
+    assert done.returncode == 0
+    assert (names(tmp_path), names(tmp_path, "two")) == (BEFORE, BEFORE), "and not one version more"
+    assert f"it does not have {BAD}, which is the newest in force" in done.stdout
+
+
+def test_a_folder_that_is_not_mounted_is_no_site_without_images(published: Cli, tmp_path: Path) -> None:
+    (tmp_path / "two").rename(tmp_path / "away")
+    (tmp_path / "two").mkdir()
+    done = published("rollback", "cc-x")
+    assert done.returncode == 3
+    assert f"and version {BAD} was put there" in done.stdout
+    assert names(tmp_path) == BEFORE
+
+
+@pytest.mark.parametrize("why", ["caf\udce9", "two\nlines", "\x1b[31mred"])
+def test_a_reason_that_cannot_be_printed_is_refused_and_no_hold_is_lost(
+    published: Cli, tmp_path: Path, why: str
+) -> None:
+    assert published("hold", "cc-x", OLD, "--why", "good").returncode == 0
+    for words in (("hold", "cc-x", BEFORE, "--why", why), ("rollback", "cc-x", "--why", why)):
+        done = published(*words)
+        assert done.returncode == 2
+        assert "--why has characters that cannot be printed" in done.stderr
+    assert published("hold", "cc-x", BEFORE, "--why", " ").returncode == 2
+    assert [*Holds(Store(tmp_path / "store")).of("cc-x", Arch.AMD64)] == [OLD]
+
+
+def test_a_secret_in_a_reason_is_not_kept(published: Cli) -> None:
+    done = published("hold", "cc-x", OLD, "--why", "see https://me:secret@host.invalid/x")
+    assert "secret" not in done.stdout
+    assert "host.invalid" in done.stdout
+
+
+def test_nothing_is_changed_when_the_hold_cannot_be_written(published: Cli, tmp_path: Path) -> None:
+    (tmp_path / "store" / "locks" / "holds").mkdir()
+    done = published("rollback", "cc-x")
+    assert done.returncode not in (0, 1), done.stderr
+    assert (names(tmp_path), names(tmp_path, "two")) == (BAD, BAD)
+
+
+def test_holds_of_a_newer_version_stop_what_would_overlook_them(published: Cli, tmp_path: Path) -> None:
+    assert published("hold", "cc-x", BAD, "--why", "no network").returncode == 0
+    file = tmp_path / "store" / "holds.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps(said | {"format": 2}))
+    for words in (("-p", "--no-boot-test", "cc-x"), ("hold", "cc-x", OLD, "--why", "x")):
+        done = published(*words)
+        assert (done.returncode, "nobody knows what is held" in done.stdout + done.stderr) == (3, True)
+    assert json.loads(file.read_text())["format"] == 2
+    file.write_text(json.dumps(said | {"holds": [*said["holds"], {"tag": "cc-y", "since": "yesterday"}]}))
+    assert "is held" in published("plan", "-p", "cc-x").stdout, "a damaged entry spoils no other"
+
+
+def test_what_a_killed_rollback_left_is_put_in_order_although_the_version_is_held(
+    published: Cli, tmp_path: Path
+) -> None:
+    assert published("hold", "cc-x", BAD, "--why", "bad").returncode == 0
+    archived = next(path for path in (tmp_path / "one").glob("CC-X-*.json") if BEFORE in path.read_text())
+    said = json.loads(archived.read_text())
+    run = "20260101T000000Z-gone"
+    staged = tmp_path / "one" / f".CC-X.{run}.qcow2.staged"
+    marks = {"name": "CC-X", "run": run, "archives": "", "recalled": True}
+    staged.with_name(f"{staged.name}.json").write_text(json.dumps(said | marks))
+    archived.with_suffix(".qcow2").rename(staged)
+    archived.unlink()
+    pushed = published("-p", "--no-boot-test", "cc-x")
+    assert pushed.returncode == 0, pushed.stderr
+    assert "is held (bad)" in pushed.stdout
+    assert not [path.name for path in (tmp_path / "one").glob(".*")]
+    assert published("rollback", "cc-x", "-s", "one").returncode == 0
+    assert names(tmp_path) == BEFORE

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish, recover, roll_back
-from cc_images.sites.rollbacks import Choice, choose
+from cc_images.sites.rollbacks import Choice, Goal, choose
 from cc_images.sites.view import Memory, View, Wish
 from cc_images.testing import FakeSite
 from tests.support.worlds import NAME, image
@@ -40,6 +41,7 @@ BAD = version("v3", f"{NAME}-20260101.2", 3, successor="v2")
     [
         ([OLD, MIDDLE, HOLDER], "", (), MIDDLE),
         ([OLD, MIDDLE, HOLDER], "", ("v1",), OLD),
+        ([OLD, replace(HOLDER, id="again", name=f"{NAME}-20260101.3", archives=NAME), HOLDER], "", (), OLD),
         ([OLD, HOLDER, BAD], "", (), OLD),
         ([OLD, HOLDER, BAD], "v3", (), BAD),
         ([OLD, MIDDLE, HOLDER], "v0", (), OLD),
@@ -53,7 +55,7 @@ BAD = version("v3", f"{NAME}-20260101.2", 3, successor="v2")
     ],
 )  # fmt: skip
 def test_the_version_that_gets_the_name(seen: Sequence[Entry], to: str, held: Sequence[str], expected: object) -> None:
-    found = choose(View(Wish(name=NAME, wanted=False), seen, Memory()), to, held)
+    found = choose(View(Wish(name=NAME, wanted=False), seen, Memory()), Goal(version=to, held=held))
     if isinstance(expected, Entry):
         assert found.target is expected
     else:
@@ -62,8 +64,11 @@ def test_the_version_that_gets_the_name(seen: Sequence[Entry], to: str, held: Se
 
 
 def test_the_version_that_has_the_name_already() -> None:
-    assert choose(View(Wish(name=NAME), [OLD, HOLDER], Memory()), "v2") == Choice(holder=HOLDER, already=True)
-    assert choose(View(Wish(name=NAME), [], Memory()), "v2").empty
+    found = choose(View(Wish(name=NAME), [OLD, HOLDER], Memory()), Goal(version="v2"))
+    assert found == Choice(holder=HOLDER, note="it has the name already")
+    assert choose(View(Wish(name=NAME), [], Memory()), Goal(version="v2")).empty
+    elsewhere = choose(View(Wish(name=NAME), [OLD, HOLDER], Memory()), Goal(bad="v3"))
+    assert (elsewhere.target, elsewhere.note) == (None, "it does not have v3, which is the newest in force")
 
 
 # -- in a folder, with faults ------------------------------------------------------------------------------------------
@@ -76,8 +81,11 @@ def put(site: ImageSite, wanted: Publication, *, insist: bool = False) -> Outcom
 
 
 def back(site: ImageSite, to: bytes = b"v2", run: str = "r9") -> Outcome:
-    (target,) = (each for each in site.archived("CC-X") if each.properties["build-version"] == to.decode())
-    return roll_back(site, "CC-X", target, run, Terms(pause=0.01), stop=threading.Event())
+    goal = Goal(version=to.decode())
+    _, outcome = roll_back(
+        site, "CC-X", lambda view: choose(view, goal), run, Terms(pause=0.01), stop=threading.Event()
+    )
+    return outcome
 
 
 def published(tmp_path: Path, content: bytes) -> Publication:
@@ -153,8 +161,7 @@ def test_every_step_of_a_rollback_can_fail_or_be_the_last(
     put(site_at(folder), published(tmp_path, b"v3"))
     between = holder(folder)
     assert between in (b"v2", b"v3")
-    with suppress(ValueError):  # it has the name already
-        back(site_at(folder), run="r10")
+    back(site_at(folder), run="r10")
     assert holder(folder) == b"v2"
     assert recover(site_at(folder), "CC-X") == []
 
@@ -166,5 +173,5 @@ def test_an_image_that_somebody_took_meanwhile_is_not_recalled(tmp_path: Path) -
     (target,) = site.archived("CC-X")
     del site.images[target.id]
     with pytest.raises(CCImagesError, match="was changed by somebody else") as caught:
-        roll_back(site, "CC-X", target, "r9", Terms(pause=0.01), stop=threading.Event())
+        roll_back(site, "CC-X", lambda view: Choice(target=target), "r9", Terms(pause=0.01), stop=threading.Event())
     assert caught.value.reason is Reason.CONFLICT
