@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cc_images.boottest import acceleration, qemu
+from cc_images.boottest import acceleration, inspector, qemu
 from cc_images.builders.base import LEAST_FREE
 from cc_images.builders.dib import disk_layout, disk_tools, twins
 from cc_images.builders.dib.element_path import known_folders
@@ -61,6 +61,8 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield from _kernel()
     yield from _tools()
     yield _root()
+    if (found := looks()) is not None:
+        yield found
     yield disks()
     yield _network()
     yield from _layouts(config, store)
@@ -123,12 +125,25 @@ def _root() -> Finding:
     return Finding(subject="root and namespaces", state=State.FINE, text=_way())
 
 
+def looks() -> Finding | None:
+    """Say whether an ordinary user can look into images here; None for whoever is root."""
+    if root.way() is not root.Way.NAMESPACE:
+        return None
+    lacks = [*inspector.lacking(), *([] if os.access("/dev/fuse", os.R_OK | os.W_OK) else ["a /dev/fuse open for all"])]
+    if not lacks:
+        return Finding(subject="looks into images", state=State.FINE, text="by FUSE, for ext file systems and FAT")
+    text = f"take the host's own root, without {' and '.join(lacks)}"
+    remedy = "install the packages fuse2fs, fusefat and qemu-system-common (docs/rootless.md)"
+    return Finding(subject="looks into images", state=State.SLOW, text=text, remedy=remedy)
+
+
 def _way() -> str:
     """Say how builds become root here, and what that cannot do."""
     found = root.way()
     if found is root.Way.NAMESPACE:
         by_sudo = "" if root.way(hosts=True) is root.Way.ROOT else ", with sudo"
-        return f"in a user namespace, as an ordinary user; disks made by dib take the host's own root{by_sudo}"
+        whose = "as an ordinary user" if os.geteuid() else "as root, who is no less root in it"
+        return f"in a user namespace, {whose}; disks made by dib take the host's own root{by_sudo}"
     if found is root.Way.SUDO:
         why = root.why_no_namespace() or f"{root.SWITCH}={found}"
         return f"through sudo, not in a user namespace: {why}"
@@ -220,7 +235,7 @@ def _network() -> Finding:
     text = (
         "private, through slirp4netns"
         if network.program()
-        else "the host's; with the package slirp4netns builds get private ones"
+        else "the host's; with the package slirp4netns and /dev/net/tun builds get private ones"
     )
     return Finding(subject="network of builds", state=State.FINE, text=text)
 

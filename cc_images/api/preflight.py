@@ -50,7 +50,8 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
     """
     jobs = [task.job for task in plan.tasks if not task.cached]
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
-        root.require_host(hosts=sorted({job.tag for job in builds if job.spec.needs_hosts_root}))
+        hosts = {f"{job.tag} ({job.spec.why_hosts_root})" for job in builds if job.spec.needs_hosts_root}
+        root.require_host(hosts=sorted(hosts))
         user_emulation.require_programs({job.arch for job in builds})
         if not loop_control.exists() and any(job.spec.needs_loop_devices for job in builds):
             raise CCImagesError(

@@ -84,13 +84,13 @@ def compared(old: Json, new: Json) -> list[str]:
     files = ["files of /etc, /opt and /usr/local that are no package's, or not as it brought them"]
     return [
         *("system", "packages", "accounts", "enabled units", "files with special rights", "sizes of folders"),
-        *(files if "files" in old and "files" in new else []),
+        *(files if old.get("files") is not None and new.get("files") is not None else []),
     ]
 
 
 def _altered(old: Json, new: Json) -> list[str]:
     """Return which files came, went and changed, where both say it."""
-    if "files" not in old or "files" not in new:
+    if old.get("files") is None or new.get("files") is None:
         return []
     before, after = old["files"], new["files"]
     both = sorted(before.keys() & after.keys())

@@ -123,12 +123,17 @@ def _printable(value: Any) -> Any:
     return value
 
 
+def lacking() -> list[str]:
+    """Return the programs that this host lacks for looks by an ordinary user."""
+    return [each for each in BY_FUSE if shutil.which(each, path=":".join(SYSTEM_PATH)) is None]
+
+
 def require_host() -> None:
     """Check, before anything runs, that this host can look into images. Raises CCImagesError or UserError."""
     require_tools({"setpriv": "util-linux", "sfdisk": "fdisk (util-linux)", "qemu-img": "qemu-utils"})
-    lacks = [each for each in BY_FUSE if shutil.which(each, path=":".join(SYSTEM_PATH)) is None]
+    lacks = lacking()
     without = way() is Way.NAMESPACE and bool(lacks)
-    require_root([f"a look into images without {' and '.join(lacks)}"] if without else ())
+    require_root([f"without {' and '.join(lacks)} a look into an image"] if without else ())
 
 
 def self_contained(image: Path, stop: Stop) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.host import environment, process
+from cc_images.host import environment
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -59,7 +60,7 @@ def way(hosts: bool = False) -> Way:
     is_root = os.geteuid() == 0
     outright = Way.ROOT if is_root else Way.SUDO
     said = environment.variable(SWITCH).lower()
-    if said not in ("", *Way):
+    if said not in ("", Way.NAMESPACE, Way.SUDO):
         raise UserError(f"{SWITCH}={said} is no way to root", hint=f"unset it, or say {Way.NAMESPACE} or {Way.SUDO}")
     if hosts or said == Way.SUDO or (is_root and said != Way.NAMESPACE and may_mount()):
         return outright
@@ -123,10 +124,19 @@ def require_tools(tools: Mapping[str, str], path: Sequence[str] = SYSTEM_PATH) -
 def require_root(hosts: Sequence[str] = ()) -> None:
     """Raise UserError when there is no way to root, or none to the host's own for what `hosts` names."""
     found = way(bool(hosts))
+    if hosts and found is Way.ROOT and not may_mount():
+        raise UserError(
+            f"{', '.join(hosts)} needs the host's own root, and root here may not mount",
+            hint="in a container, give it CAP_SYS_ADMIN; docs/rootless.md",
+            reason=Reason.NO_ROOT,
+        )
     if found is Way.SUDO:
         _require_sudo(hosts)
     if found is Way.NAMESPACE and (why := why_no_namespace()):
-        raise UserError(f"{SWITCH}={found}, and there is no such namespace: {why}", hint=f"unset {SWITCH}")
+        raise UserError(
+            f"{SWITCH}={found}, and there is no such namespace: {why}",
+            hint=f"docs/rootless.md says what a host must have; else unset {SWITCH}",
+        )
 
 
 def _require_sudo(hosts: Sequence[str]) -> None:
@@ -138,9 +148,10 @@ def _require_sudo(hosts: Sequence[str]) -> None:
         what = f"{', '.join(hosts)} needs the host's own root" if hosts else "this needs root"
         chosen = hosts or environment.variable(SWITCH)
         lacks = "" if chosen else f"; there is no user namespace either: {why_no_namespace()}"
+        mend = "" if chosen else "let this user make user namespaces (docs/rootless.md), or "
         raise UserError(
             f"{what}, and `sudo -n` was refused: {' '.join(said)}{lacks}",
-            hint="run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
+            hint=f"{mend}run as root, or run `sudo -v` first, or allow this user to use sudo without a password",
             reason=Reason.NO_ROOT,
         )
 
@@ -156,12 +167,15 @@ def remove(folder: Path) -> None:
             )
     command = ("rm", "-rf", "--one-file-system", "--", str(folder))
     subprocess.run(command, env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    if folder.exists() and way() is Way.NAMESPACE:  # files of subordinate ids
-        subprocess.run(
-            [*as_root(), *command], env=outside(), capture_output=True, stdin=subprocess.DEVNULL, check=False
+    for before in (_NAMESPACE, as_root(hosts=True)):  # files of subordinate ids, and root's
+        if folder.exists():
+            subprocess.run([*before, *command], env=outside(), capture_output=True, stdin=subprocess.DEVNULL)
+    if folder.exists():
+        raise CCImagesError(
+            f"cannot remove {folder}: it has files of other users",
+            hint=f"remove it as root: sudo rm -rf {shlex.quote(str(folder))}",
+            reason=Reason.NO_ROOT,
         )
-    if folder.exists():  # root's files
-        process.run([*as_root(hosts=True), *command], env=outside())
 
 
 def _kernel_has_fat() -> bool:

@@ -70,6 +70,11 @@ class BuildSpec:
         return self.needs_loop_devices
 
     @property
+    def why_hosts_root(self) -> str:
+        """Why it takes the host's own root."""
+        return "dib makes its disk" if self.needs_loop_devices else "the host has to run its programs"
+
+    @property
     def mirrors(self) -> tuple[str, ...]:
         """Addresses of package mirrors that the build will ask."""
         return ()

@@ -195,6 +195,8 @@ class RunFolders:
                     wait_for_guards(work)
                     remove(work)
                     reaped.append(work.name)
+                except CCImagesError as error:  # one that this user cannot remove keeps nobody from working
+                    _log.warning("%s; %s", error.message, error.hint)
                 finally:
                     os.close(lock)
         return reaped

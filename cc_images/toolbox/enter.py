@@ -45,6 +45,7 @@ def inside(spec: dict[str, Any]) -> int:
     namespace: int | None = spec["namespace"]
     scratch, out = spec["inside"] + "/scratch", spec["inside"] + "/out"
     kernel.end_with_parent()
+    kernel.forget_keys()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
     connect(spec["network"], spec["line"])
     view.make(spec)

@@ -17,6 +17,8 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 163
 MS_RDONLY, MS_REMOUNT, MS_MOVE, MNT_DETACH = 1, 32, 8192, 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 PR_SET_PDEATHSIG = 1
+SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}
+KEYCTL_JOIN_SESSION_KEYRING = 1
 SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
@@ -68,6 +70,12 @@ def change_root(new: str) -> None:
         os.chdir("/")
     os.rmdir("/.old")
     mount("none", "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
+
+
+def forget_keys() -> None:
+    """Leave the keys of the user's session (keyrings(7)): have a session keyring of this process's own, empty."""
+    if (number := SYS_KEYCTL.get(os.uname().machine)) is not None:
+        libc.syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None)  # ENOSYS: a kernel without keys
 
 
 def keep_mounts_private() -> None:

@@ -11,11 +11,13 @@ library only; knows nothing of cc_images.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -37,7 +39,9 @@ FOLDERS = ("pts", "shm")
 
 BLOCK = 512
 CHUNK = 1 << 20
-REGULAR, CHARACTER, EXTENDED = b"0", b"3", b"x"
+REGULAR, CHARACTER, BLOCK_DEVICE, EXTENDED = b"0", b"3", b"4", b"x"
+WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
+"""Links, nodes, folders and pipes; what else there is, GNU's long names too, has data."""
 
 
 def make(tree: Path) -> None:
@@ -63,7 +67,8 @@ def in_place(tree: Path) -> list[str]:
     return found
 
 
-COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd",
+              b"\x5d\x00\x00": "xz", b"LZIP": "lzip"}  # fmt: skip
 """What compresses archives, by what such files begin with."""
 
 COMPRESSION = re.compile(r"--(?:gzip|gunzip|ungzip|bzip2|xz|zstd|lzma|lzip|auto-compress|use-compress-program=.*)")
@@ -77,25 +82,41 @@ def unpack(tar: str, words: list[str]) -> int:
     if not (archive and unpacks):
         return subprocess.run([tar, *words]).returncode
     with sys.stdin.buffer if archive == "-" else open(archive, "rb") as file:
-        begins = b"" if archive == "-" else os.pread(file.fileno(), 6, 0)
+        begins = file.peek(6)[:6] if isinstance(file, io.BufferedReader) else b""
         program = next((name for magic, name in COMPRESSED.items() if begins.startswith(magic)), "")
-        source = subprocess.Popen([program, "-dc"], stdin=file, stdout=subprocess.PIPE) if program else None
+        source = None
+        if program:  # what was looked at has left the descriptor
+            source = subprocess.Popen([program, "-dc"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            threading.Thread(target=fed, args=(file, source.stdin), daemon=True).start()
         target = subprocess.Popen([tar, *others, "-f", "-"], stdin=subprocess.PIPE)
         plain = source.stdout if source is not None else file
         assert plain is not None
         assert target.stdin is not None
-        with suppress(BrokenPipeError), target.stdin:  # tar says why it has ended
-            convert(plain, target.stdin, packs=False)
+        try:
+            with suppress(BrokenPipeError), target.stdin:  # tar says why it has ended
+                convert(plain, target.stdin, packs=False)
+        except ValueError:
+            target.kill()  # it would say that the archive ends too early
+            raise
         failed = source is not None and source.wait() != 0
         return target.wait() or int(failed)
+
+
+def fed(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy what is left of a stream, and close the other one."""
+    with suppress(OSError), target:
+        while chunk := source.read(CHUNK):
+            target.write(chunk)
 
 
 def parsed(words: list[str]) -> tuple[str, list[str], bool]:
     """Return the archive that tar's words name, the words without it and its compression, and whether they unpack."""
     archive, others, unpacks, rest = "", [], False, iter(words)
     for number, word in enumerate(rest):
-        if word.startswith("--file="):
-            archive = word.partition("=")[2]
+        if word.startswith("--file=") or word == "--file":
+            archive = word.partition("=")[2] or next(rest, "")
+        elif word == "--use-compress-program":
+            next(rest, "")
         elif word.startswith("--") or word == "-" or not (word.startswith("-") or number == 0):
             unpacks |= word in ("--extract", "--get")
             others += [] if COMPRESSION.fullmatch(word) else [word]
@@ -128,7 +149,7 @@ def convert(source: IO[bytes], target: IO[bytes], packs: bool) -> None:
             size = int(said[1]) if said else None
             target.write(records)
         else:
-            copy(source, target, -(-told // BLOCK) * BLOCK if kind in (REGULAR, b"\0", b"g") else 0)
+            copy(source, target, 0 if kind in WITHOUT_DATA else -(-told // BLOCK) * BLOCK)
     target.flush()
 
 
@@ -139,8 +160,8 @@ def changed(block: bytes, kind: bytes, size: int, packs: bool) -> bytes:
     known = NODES.get(found[1]) if found and not block[345:500].strip(b"\0") else None
     if packs and kind == REGULAR and size == 0 and known is not None:
         return header(block, CHARACTER, *known)
-    if not packs and kind == CHARACTER:
-        if known != (number(block[329:337]), number(block[337:345])):
+    if not packs and kind in (CHARACTER, BLOCK_DEVICE):
+        if kind == BLOCK_DEVICE or known != (number(block[329:337]), number(block[337:345])):
             raise ValueError(f"{place} is a device node, which takes the host's own root to make")
         return header(block, REGULAR, 0, 0)
     return block

@@ -12,6 +12,7 @@ library only; knows nothing of cc_images.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -30,15 +31,24 @@ ENOUGH = 65536
 """How many subordinate ids images take: `nobody` is 65534."""
 
 
+LACKS = 2
+MISSING = "newuidmap and newgidmap are missing (package uidmap)"
+REFUSED = "the kernel, or newuidmap, does not let this user map its subordinate ids"
+
+
 def enter() -> None:
     """Become root of a new user namespace. Raises OSError with what is missing."""
     helper, done = _mapper(*_maps())
-    kernel.unshare(kernel.CLONE_NEWUSER)
+    try:
+        kernel.unshare(kernel.CLONE_NEWUSER)
+    except OSError as error:
+        allowed = "this host allows no more user namespaces (user.max_user_namespaces)"
+        raise OSError(0, allowed if error.errno == errno.ENOSPC else f"user namespaces are refused: {error}") from error
     os.write(done, b"u")
     os.close(done)
     _, status = os.waitpid(helper, 0)
     if status:
-        raise OSError(0, "the kernel, or newuidmap, does not let this user map its subordinate ids")
+        raise OSError(0, MISSING if os.waitstatus_to_exitcode(status) == LACKS else REFUSED)
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -62,12 +72,15 @@ def identity(kind: str) -> str:
 
 def subordinate(file: str) -> int:
     """Return the first of this user's subordinate ids. Raises OSError when there are too few of them."""
-    name = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError as error:
+        raise OSError(0, f"user {os.getuid()} has no name, which newuidmap wants") from error
     for line in Path(file).read_text().splitlines() if os.path.exists(file) else []:
         owner, first, count = [*line.split(":"), "0", "0"][:3]
         if owner in (name, str(os.getuid())) and first.isdigit() and count.isdigit() and int(count) >= ENOUGH:
             return int(first)
-    raise OSError(0, f"{name} has no {ENOUGH} subordinate ids in {file}")
+    raise OSError(0, f"{name} has no {ENOUGH} subordinate ids in one line of {file}")
 
 
 def _mapper(users: str, groups: str) -> tuple[int, int]:
@@ -88,6 +101,8 @@ def _mapper(users: str, groups: str) -> tuple[int, int]:
                 else:
                     subprocess.run([program, str(process), *wanted.split()], check=True, stdin=subprocess.DEVNULL)
             code = 0
+    except FileNotFoundError:
+        code = LACKS
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"sandbox: {error}", file=sys.stderr, flush=True)
     os._exit(code)

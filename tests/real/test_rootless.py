@@ -82,8 +82,8 @@ def test_root_without_the_right_to_mount_does_it_in_a_namespace(owned: Project) 
 def test_what_takes_the_hosts_own_root_says_so_before_anything_runs(owned: Project) -> None:
     code, output = owned.run("-b", "cc-by-dib")
     assert code == 2, output
-    assert "cc-by-dib needs the host's own root, and `sudo -n` was refused" in output
-    assert "what to do: run as root" in output
+    assert "cc-by-dib (dib makes its disk) needs the host's own root, and `sudo -n` was refused" in output
+    assert "run as root" in output
     code, output = owned.run("-b", "cc-files", CC_IMAGES_ROOT="sudo")
     assert code == 2, output
     assert "this needs root, and `sudo -n` was refused" in output
@@ -95,7 +95,7 @@ def test_an_element_that_makes_a_device_node_fails_with_advice(owned: Project) -
     code, output = owned.run("-b", "cc-files")
     assert code == 3, output
     assert "dib failed in finalise.d/60-files: mknod: device: Operation not permitted" in output
-    assert "what to do: a user namespace makes no nodes" in output
+    assert "what to do: a user namespace has no nodes" in output
     owned.assert_no_leftovers()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 Facts = dict[str, Any]
 
 MOUNT_OPTIONS = {
-    "ext2": "noload,errors=continue",
+    "ext2": "errors=continue",
     "ext3": "noload,errors=continue",
     "ext4": "noload,errors=continue",
     "xfs": "norecovery,nouuid",
@@ -40,7 +40,10 @@ HOSTS_ROOT = 3
 
 LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
 SUPERBLOCK = 1024
-"""Where it is in ext2 to ext4; of it s_blocks_count_lo, s_blocks_count_hi and s_overhead_clusters are read."""
+"""Where it is in ext2 to ext4; its fields are in the kernel's Documentation/filesystems/ext4/super.rst."""
+
+RECOVER = 4
+"""The incompatible feature of a file system that was in use."""
 
 READ_ONLY, AUTOCLEAR = 1, 4
 SECTOR = 512
@@ -215,7 +218,7 @@ def show_at(raw: str, partition: dict[str, Any], place: Path, point: str) -> Non
 def show(raw: str, partition: dict[str, Any], folder: str) -> subprocess.CompletedProcess[str]:
     """Try to mount a file system read-only at a folder."""
     kind = partition["kind"]
-    if ROOTLESS and not shutil.which(BY_FUSE.get(kind, "")):
+    if ROOTLESS and (not shutil.which(BY_FUSE.get(kind, "")) or needs_recovery(raw, partition)):
         raise SystemExit(HOSTS_ROOT)
     device = attached(raw, partition["start"], partition["size"])
     options = ",".join(filter(None, ("ro,nosuid,nodev,noexec", MOUNT_OPTIONS.get(kind, ""))))
@@ -227,15 +230,26 @@ def show(raw: str, partition: dict[str, Any], folder: str) -> subprocess.Complet
     return said
 
 
+def superblock(raw: str, partition: dict[str, Any], *places: int) -> list[int]:
+    """Return fields of an ext file system's superblock, each of 32 bits, by their places."""
+    with open(raw, "rb") as file:
+        file.seek(partition["start"] + SUPERBLOCK)
+        block = file.read(1024).ljust(1024, b"\0")
+    return [struct.unpack_from("<I", block, place)[0] for place in places]
+
+
+def needs_recovery(raw: str, partition: dict[str, Any]) -> bool:
+    """Say whether a journal is to be replayed yet, as after a copy of a running system's disk: fuse2fs refuses it."""
+    return partition["kind"].startswith("ext") and bool(superblock(raw, partition, 0x60)[0] & RECOVER)
+
+
 def room(raw: str, partition: dict[str, Any], place: Path) -> tuple[int, int]:
     """Return the size of a mounted file system and what is used of it, in bytes, as the kernel counts."""
     inside = os.statvfs(place)
     size, free = inside.f_blocks * inside.f_frsize, inside.f_bfree * inside.f_frsize
     if ROOTLESS and partition["kind"].startswith("ext"):  # fuse2fs takes less for the file system's own than the kernel
-        with open(raw, "rb") as file:
-            file.seek(partition["start"] + SUPERBLOCK)
-            block = file.read(1024)
-        low, high, own = (struct.unpack_from("<I", block, place)[0] for place in (4, 0x150, 0x248))
+        low, high, own, bits, cluster = superblock(raw, partition, 4, 0x150, 0x248, 0x18, 0x1C)
+        own <<= max(cluster - bits, 0)
         size = (low + (high << 32) - own) * inside.f_frsize if own else size
     return size, size - free
 

@@ -29,6 +29,9 @@ else:  # a script has no package
 
 Facts = dict[str, Any]
 
+INLINE = "system.data"
+"""What fuse2fs shows of a file whose content lies in its inode."""
+
 MOST_TAKEN = 1 << 26
 """Bytes of one file that are taken out."""
 
@@ -97,6 +100,14 @@ def entries(mounted_at: list[str]) -> Iterator[tuple[str, Facts]]:
         folders[:] = sorted(name for name in folders if is_on(os.path.join(folder, name), devices))
 
 
+def attribute(path: str, name: str) -> str:
+    """Return an attribute in hexadecimal digits; FUSE shows that there are access lists, and not what is in them."""
+    try:
+        return os.getxattr(path, name, follow_symlinks=False).hex()
+    except OSError:
+        return "unreadable"
+
+
 def entry(path: str, status: os.stat_result) -> Facts:
     """Return what is compared of one path."""
     said: Facts = {
@@ -105,7 +116,7 @@ def entry(path: str, status: os.stat_result) -> Facts:
         "time": status.st_mtime_ns,
     }
     if names := attributes(path):
-        values = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(names)}
+        values = {name: attribute(path, name) for name in sorted(names) if name != INLINE}
         said["attributes"] = " ".join(f"{name}={value}" for name, value in values.items())
     if stat.S_ISREG(status.st_mode):
         digest = hashlib.sha256()

@@ -64,7 +64,9 @@ _TELLING = re.compile(
 )
 """Signs of a line that says why something went wrong; a line without one only happens to be the last."""
 
-_HOSTS_ROOT = re.compile(r"Operation not permitted|takes the host's own root|must be superuser")
+_HOSTS_ROOT = re.compile(
+    r"Operation not permitted|takes the host's own root|must be superuser|chown: .*Invalid argument"
+)
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (
@@ -181,7 +183,7 @@ def explained(error: process.CommandFailed, phases: Phases, rootless: bool = Fal
             reason = Reason.DISK_FULL
             hint = "free space in the store and memory on the host, or set CC_IMAGES_STORE to a larger file system"
     if rootless and not hint and any(_HOSTS_ROOT.search(line) for line in phases.said):
-        hint = "a user namespace makes no nodes and mounts no disks; CC_IMAGES_ROOT=sudo builds as the host's root"
+        hint = "a user namespace has no nodes, disks and ids above 65536; CC_IMAGES_ROOT=sudo builds as the host's root"
     around = f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
     return CCImagesError(f"dib failed in {where}: {cause}", hint=hint or around, reason=reason, tail=tail or [cause])
 

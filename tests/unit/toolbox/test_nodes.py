@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -65,11 +66,41 @@ def test_archives_name_their_entries_in_two_ways(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "numbers"), [("./dev/sda", (8, 0)), ("./dev/null", (1, 5)), ("./srv/chroot/dev/null", (1, 3))]
+    ("name", "kind", "numbers"),
+    [
+        ("./dev/tty9", tarfile.CHRTYPE, (4, 9)),
+        ("./dev/null", tarfile.CHRTYPE, (1, 5)),
+        ("./srv/chroot/dev/null", tarfile.CHRTYPE, (1, 3)),
+        ("./dev/sda", tarfile.BLKTYPE, (8, 0)),
+    ],
 )
-def test_a_node_that_is_not_known_is_refused(name: str, numbers: tuple[int, int]) -> None:
+def test_a_node_that_is_not_known_is_refused(name: str, kind: bytes, numbers: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=f"{name} is a device node, which takes the host's own root"):
-        converted(archive((name, tarfile.CHRTYPE, numbers, b"")), packs=False)
+        converted(archive((name, kind, numbers, b"")), packs=False)
+
+
+def test_gnu_archives_with_long_names_are_read(tmp_path: Path) -> None:
+    deep = tmp_path / "r" / ("a" * 90) / ("b" * 90)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("x" * 1000)
+    (deep / "link").symlink_to("c" * 150)
+    subprocess.run(["tar", "--format=gnu", "-C", tmp_path / "r", "-cf", tmp_path / "a.tar", "."], check=True)
+    whole = (tmp_path / "a.tar").read_bytes()
+    assert converted(whole, packs=False) == whole
+
+
+@pytest.mark.parametrize("options", [["-z"], ["--xz"], ["--lzma"], []])
+def test_what_comes_by_a_pipe_may_be_compressed(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "a.tar").write_bytes(archive(*TREE))
+    packed = tmp_path / "packed"
+    program = {"-z": ["gzip"], "--xz": ["xz"], "--lzma": ["xz", "--format=lzma"]}.get("".join(options), ["cat"])
+    with (tmp_path / "a.tar").open("rb") as plain, packed.open("wb") as target:
+        subprocess.run([*program, *(["-c"] if options else [])], stdin=plain, stdout=target, check=True)
+    words = [sys.executable, nodes.__file__, "unpack", "tar", "--directory", str(tmp_path / "t"), "--extract", *options]
+    with packed.open("rb") as source:
+        subprocess.run([*words, "--no-same-owner", "--file", "-"], stdin=source, check=True)
+    assert nodes.in_place(tmp_path / "t") == ["console", "null"]
 
 
 @pytest.mark.parametrize(
