@@ -166,7 +166,10 @@ try mount -o remount,rw /etc
 try mount -o remount,rw /proc/sys
 for each in /usr /etc "$NAMED"; do try touch "$each/cc-attack"; done
 try sh -c 'echo more >> "$NAMED/file"'
-try "$CC_IMAGES_PYTHON" -c 'import ctypes as c, sys; sys.exit(c.CDLL(None).syscall(248, b"user", b"x", b"y", 1, -3) < 0)'
+key() { "$CC_IMAGES_PYTHON" -c '
+import ctypes, sys
+sys.exit(ctypes.CDLL(None).syscall(248, b"user", b"x", b"y", 1, -3) < 0)'; }
+try key
 mknod $HOME/disk b $MAJOR $MINOR
 try dd if=$HOME/disk of=/dev/null count=1
 mknod $HOME/mem c 1 1
