@@ -123,6 +123,7 @@ def run(argv: list[str]) -> int:
             "verify": proof.verify,
             "delta": proof.delta,
             "fetch": proof.fetch,
+            "sbom": proof.sbom,
             "boot": commands.boot,
             "rollback": operations.rollback,
             "hold": operations.hold,

@@ -201,6 +201,14 @@ def _fetch(made: Parser) -> None:
     made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
 
 
+def _sbom(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--version", default="", metavar="VERSION", help="a stored version (default: the one in force)")
+    made.add_argument("--format", choices=("cyclonedx", "spdx"), default="cyclonedx", help="(default cyclonedx)")
+    made.add_argument("-o", "--output", default="", metavar="FILE", help="file to write (default: standard output)")
+
+
 def _boot(made: Parser) -> None:
     _arch(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
@@ -213,10 +221,7 @@ def _rollback(made: Parser) -> None:
     _arch(made, "amd64 or arm64 (default: all that the sites have)")
     _site(made, "this site only (default: all)")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
-    made.add_argument(
-        "--to", default="", metavar="VERSION",
-        help="the version to bring back (default: the newest archived one that is older than the one in force)",
-    )  # fmt: skip
+    made.add_argument("--to", default="", metavar="VERSION", help="what to bring back (default: the newest older one)")
     made.add_argument("--why", default="", metavar="TEXT", help="why, for those who read `list` and `status`")
     made.add_argument("--dry-run", action="store_true", help="show what would get the name, and change nothing")
 
@@ -259,6 +264,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "verify": _verify,
     "delta": _delta,
     "fetch": _fetch,
+    "sbom": _sbom,
     "boot": _boot,
     "rollback": _rollback,
     "hold": _hold,

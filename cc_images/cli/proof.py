@@ -1,4 +1,4 @@
-"""The verbs about the bytes of images: `verify`, `delta` and `fetch`, each from its options to its exit code."""
+"""The verbs about the bytes of images: `verify`, `delta`, `fetch` and `sbom`, each from options to exit code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
+from cc_images.errors import UserError
 from cc_images.model.catalog import Arch
 from cc_images.report import text
 from cc_images.report.units import size
@@ -105,4 +106,20 @@ def fetch(options: argparse.Namespace) -> int:
     else:
         here = f"{size(found.received)} received, {size(found.reused)} were here"
         text.say(f"{found.file}: {here}\n  sha512 {found.sha512}")
+    return 0
+
+
+def sbom(options: argparse.Namespace) -> int:
+    """Print what an image consists of."""
+    from cc_images.api.sbom import bill
+    from cc_images.report import bills
+
+    written = bills.document(bill(_config(), options.tag, _arches(options), options.version), options.format)
+    if options.output:
+        try:
+            Path(options.output).write_text(written + "\n")
+        except OSError as error:
+            raise UserError(f"{options.output}: {error.strerror}", hint="name a file that can be written") from error
+    else:
+        text.say(written)
     return 0
