@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from cc_images.api.site_status import leftovers, site_status
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
 from cc_images.model.plan import Request
-from cc_images.sites.base import Archive
+from cc_images.sites.base import Archive, Publication
+from cc_images.sites.carrying import listed
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish, recover, surplus
 from cc_images.store.records import Store
@@ -613,3 +615,31 @@ def test_pushes_while_somebody_lists_and_deletes(tmp_path: Path, name: str) -> N
     put(site(), publication(tmp_path, name, b"last"), keep=0)
     whole = {which for which, state in images(name).items() if state.startswith(("active", "queued", "saving"))}
     assert whole == {name}
+
+
+def test_what_others_have_put_on_an_image_follows_its_name(tmp_path: Path, name: str, bed: TestBed) -> None:
+    """Members are ids of projects, which Glance does not check."""
+
+    def sent(content: bytes, **properties: str) -> Publication:
+        plain = publication(tmp_path, name, content, **properties)
+        return replace(plain, properties=listed(plain.properties))
+
+    first, second = "1" * 32, "2" * 32
+    put(site(visibility="shared"), sent(b"v1", hw_rng_model="virtio"), tags=frozenset({"amphora"}))
+    (before,) = site().find(name)
+    site().patch(before.id, {"trait:CUSTOM_X": "required"}, new={"trait:CUSTOM_X"})
+    site().call("POST", f"/images/{before.id}/members", json={"member": first}, fine=(200,))
+    outcome = put(site(visibility="shared"), sent(b"v2"), tags=frozenset({"amphora"}), members=frozenset({second}))
+    assert outcome.notes == ()
+    (now,) = site().find(name)
+    assert now.properties["trait:CUSTOM_X"] == "required"
+    assert "hw_rng_model" not in now.properties
+    assert (now.tags, now.owes, now.visibility) == (frozenset({"amphora"}), False, "shared")
+    assert site().members(now) == {first, second}
+    (old,) = site().archived(name)
+    assert (set(old.tags), set(site().members(old))) == (set(), {first}), "who looks for the tag finds one image"
+    again = put(site(visibility="shared"), sent(b"v2", os_version="12"), members=frozenset({second}))
+    assert again.changed, "properties alone"
+    assert site().find(name)[0].properties["os_version"] == "12"
+    assert put(site(visibility="shared"), sent(b"v2"), members=frozenset({second})).changed
+    assert "os_version" not in site().find(name)[0].properties, "configured no more, and it was ours"
