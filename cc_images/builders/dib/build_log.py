@@ -64,6 +64,12 @@ _TELLING = re.compile(
 )
 """Signs of a line that says why something went wrong; a line without one only happens to be the last."""
 
+_PASSING = re.compile(
+    r"Temporary failure resolving|Connection (?:timed out|refused|reset)|Network is unreachable|Hash Sum mismatch"
+    r"|File has unexpected size|[Mm]irror sync in progress|\b(?:502|503|504) +[A-Z]|\b429 +Too Many"
+)
+"""Causes that are gone after a while: the network, or a mirror in the middle of an update."""
+
 _HOSTS_ROOT = re.compile(
     r"Operation not permitted|takes the host's own root|must be superuser|chown: .*Invalid argument"
 )
@@ -185,7 +191,9 @@ def explained(error: process.CommandFailed, phases: Phases, rootless: bool = Fal
     if rootless and not hint and any(_HOSTS_ROOT.search(line) for line in phases.said):
         hint = "a user namespace has no nodes, disks and ids above 65536; CC_IMAGES_ROOT=sudo builds as the host's root"
     around = f"read the log around {phases.current}" if phases.current and phases.current in where else "read the log"
-    return CCImagesError(f"dib failed in {where}: {cause}", hint=hint or around, reason=reason, tail=tail or [cause])
+    passing = reason is Reason.DIB and bool(_PASSING.search(cause))
+    message = f"dib failed in {where}: {cause}"
+    return CCImagesError(message, hint=hint or around, reason=reason, tail=tail or [cause], temporary=passing)
 
 
 def cause_of(said: Iterable[str]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cc_images.builders.base import LEAST_FREE, BuildInputs, Built, builder
 from cc_images.engine.envelope import Envelope
-from cc_images.errors import CCImagesError, Reason
+from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.root import remove
 from cc_images.model.builds import Layer
 from cc_images.model.plan import BuildJob, LayerJob, Result, Status
@@ -18,6 +18,9 @@ from cc_images.sources.changes import has_moved
 from cc_images.store.run_context import TaskContext
 
 JOB = LayerJob
+
+PAUSES = (30.0, 120.0)
+"""Seconds before a build that failed for a passing reason is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +68,27 @@ def made(job: LayerJob, envelope: Envelope, context: TaskContext) -> tuple[Layer
 
 
 def run_builder(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path) -> Built:
+    """Run a spec's builder; one that failed for a passing reason is run again, twice at most, after longer waits."""
+    for seconds in PAUSES:
+        try:
+            return _built(job, envelope, context, workspace)
+        except CCImagesError as error:
+            if not (error.temporary and error.reason is Reason.DIB):
+                raise
+            said = f"{error.message}; again in {seconds:.0f} s"
+            _log.warning("%s: %s", context.task, said)
+            context.log.write(f"{said}\n".encode())
+            context.step(f"failed for a passing reason; again in {seconds:.0f} s")
+            if context.stop.wait(seconds):
+                raise Interrupted from error
+    return _built(job, envelope, context, workspace)
+
+
+def _built(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path) -> Built:
     """Run a spec's builder with the layers and downloads that the spec names, in a workspace that is emptied first."""
     _require_room(context)
     layers = {key: _stored(key, job, envelope, context) for key in job.spec.relies_on}
-    remove(workspace)  # of an attempt before this one, whose layer was damaged
+    remove(workspace)  # of an attempt before this one
     downloads = {name: Path(context.run.fetched(each).path) for name, each in job.spec.artifacts.items()}
     inputs = BuildInputs(version=job.version, workspace=workspace, layers=layers, downloads=downloads)
     return builder(job.spec.builder).build(job.spec, inputs, context)

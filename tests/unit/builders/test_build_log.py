@@ -121,3 +121,23 @@ def test_a_long_line_costs_its_length() -> None:
         phases.feed(line)
     assert time.process_time() - began < 1, "LONGEST characters are looked at, not a million"
     assert all(len(each) <= LONGEST for each in phases.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "passing"),
+    [
+        ("E: Failed to fetch http://m.invalid/x  Temporary failure resolving 'm.invalid'", True),
+        ("E: Failed to fetch http://m.invalid/x  Could not connect to m.invalid:80, Connection timed out", True),
+        ("E: Failed to fetch http://m.invalid/x  File has unexpected size (1 != 2). Mirror sync in progress?", True),
+        ("E: Failed to fetch http://m.invalid/x  503  Service Unavailable", True),
+        ("E: Failed to fetch http://m.invalid/x  404  Not Found", False),
+        ("E: Failed to fetch http://m.invalid/x  Could not resolve 'm.invalid'", False),
+        ("E: Unable to locate package vmi", False),
+        ("cp: error writing '/x': No space left on device", False),
+    ],
+)
+def test_what_passes_is_told_from_what_does_not(said: str, passing: bool) -> None:
+    phases = Phases()
+    for line in ("dib-run-parts Running /tmp/x/hooks/install.d/50-x", said):
+        phases.feed(line)
+    assert explained(process.CommandFailed("disk-image-create", 1, [said]), phases).temporary is passing

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cc_images.builders.base import decoded
+from cc_images.builders.base import BuildInputs, Built, decoded
 from cc_images.builders.dib.build import downloads
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.engine import worker
@@ -24,9 +24,10 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import try_lock
 from cc_images.model.catalog import Arch, Download, Format, Site
 from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
+from cc_images.model.spec import BuildSpec
 from cc_images.store.leases import Leases
 from cc_images.store.records import Store
-from cc_images.store.run_context import RunContext
+from cc_images.store.run_context import RunContext, TaskContext
 from cc_images.store.workspace import Run
 from cc_images.testing import FakeBuilder
 from tests.conftest import NOW
@@ -220,3 +221,56 @@ def test_the_engine_runs_real_tasks_in_other_processes(store: Store, run: Run, t
     ]
     assert (tmp_path / "site" / "CC-One.raw").read_bytes() == bytes(4096)
     assert Leases(store.root).held(LEASE, run), "the run holds what a task in another process has leased"
+
+
+class Flaky(FakeBuilder):
+    """A builder that fails some times before it succeeds."""
+
+    def __init__(self, failures: list[CCImagesError]) -> None:
+        super().__init__()
+        self.failures = failures
+        self.tries = 0
+
+    def build(self, spec: BuildSpec, inputs: BuildInputs, context: TaskContext) -> Built:
+        self.tries += 1
+        if self.failures:
+            (inputs.workspace / "half").mkdir(parents=True)  # a second attempt would fail on it
+            raise self.failures.pop(0)
+        return super().build(spec, inputs, context)
+
+
+PASSING = CCImagesError("dib failed: Connection timed out", hint="h", reason=Reason.DIB, temporary=True)
+LASTING = CCImagesError("dib failed: no such package", hint="h", reason=Reason.DIB)
+
+
+@pytest.mark.parametrize(
+    ("failures", "tries", "status"),
+    [
+        ([PASSING], 2, Status.DONE),
+        ([PASSING, PASSING], 3, Status.DONE),
+        ([PASSING, PASSING, PASSING], 3, Status.FAILED),
+        ([LASTING], 1, Status.FAILED),
+        ([PASSING, LASTING], 2, Status.FAILED),
+    ],
+)
+def test_a_build_that_failed_for_a_passing_reason_is_tried_again(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch, failures: list[CCImagesError], tries: int, status: Status
+) -> None:
+    flaky = Flaky([*failures])
+    monkeypatch.setattr("cc_images.engine.tasks.layer.builder", lambda name: flaky)
+    context, waited = run_context(store, run, "a"), list[float]()
+    monkeypatch.setattr(context.stop, "wait", waited.append)
+    result = done(context, build(run))
+    assert (flaky.tries, result.status) == (tries, status)
+    assert waited == [30.0, 120.0][: tries - 1]
+    log = next(run.logs.glob("build*.log")).read_text()
+    assert log.count("; again in ") == tries - 1
+
+
+def test_a_stop_ends_the_wait_before_another_try(store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    flaky = Flaky([PASSING])
+    monkeypatch.setattr("cc_images.engine.tasks.layer.builder", lambda name: flaky)
+    context = run_context(store, run, "a")
+    context.stop.set()
+    assert done(context, build(run)).status is Status.INTERRUPTED
+    assert flaky.tries == 1
