@@ -23,6 +23,7 @@ VERBS = (
     "rollback",
     "hold",
     "release",
+    "catalogue-page",
     "prune",
     "doctor",
     "new",
@@ -49,6 +50,7 @@ DESCRIPTIONS = {
     "rollback": "Give an archived version of an image its name back on sites, and hold the version that had it.",
     "hold": "Keep a version from being pushed; a newer build is pushed as ever.",
     "release": "Let a version that is held be pushed again.",
+    "catalogue-page": "Write a page, its data and a feed of news for the people who use the images.",
     "prune": "Prune the store to the newest builds of each image, and to a size.",
     "doctor": "Check this host and the sites, and show leftovers of killed runs; --mend removes them.",
 }

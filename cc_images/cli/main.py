@@ -128,6 +128,7 @@ def run(argv: list[str]) -> int:
             "rollback": operations.rollback,
             "hold": operations.hold,
             "release": operations.release,
+            "catalogue-page": operations.catalogue_page,
             "prune": commands.prune,
             "doctor": commands.doctor,
         }

@@ -1,4 +1,4 @@
-"""The verbs of an operator's day after a publication: `rollback`, `hold` and `release`."""
+"""The verbs after a publication: `rollback`, `hold`, `release`, and `catalogue-page`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_images import clock
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
+from cc_images.errors import UserError
 from cc_images.model.catalog import Arch
 from cc_images.model.plan import Request
 from cc_images.report import text
@@ -73,3 +75,28 @@ def _hold(options: argparse.Namespace, *, why: str, release: bool) -> int:
 
 def _plain(each: Hold) -> dict[str, object]:
     return {"tag": each.tag, "arch": each.arch, "version": each.version, "why": each.why, "released": each.released}
+
+
+def catalogue_page(options: argparse.Namespace) -> int:
+    """Write the page for the people who use the images."""
+    from cc_images.api.offers import offers
+    from cc_images.api.page import write_file
+    from cc_images.report import offer_pages
+
+    found, folder = offers(_config()), Path(options.folder)
+    written = {
+        "index.html": offer_pages.page(found, options.title, clock.now().date()),
+        "catalogue.json": offer_pages.as_json(found),
+        "feed.atom": offer_pages.feed(found, options.title),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in written.items():
+            write_file(folder / name, content)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}", hint="name a folder of yours") from error
+    if options.json:
+        text.say(text.as_json({"folder": str(folder), "files": list(written), "images": len(found)}))
+    else:
+        text.say(f"{folder / 'index.html'}: {len(found)} images")
+    return 0

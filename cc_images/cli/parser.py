@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 
+from cc_images.cli.formatter import Formatter
 from cc_images.cli.help_texts import DESCRIPTIONS, EPILOG, VERBS
 from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
 
@@ -14,28 +15,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 EXIT_INPUT = 2
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help as wide as the terminal, which is asked once: argparse asks for each argument, and imports shutil for it."""
-
-    columns = 0
-
-    def __init__(self, prog: str) -> None:
-        if not Formatter.columns:
-            Formatter.columns = _columns()
-        super().__init__(prog, width=Formatter.columns - 2)
-
-
-def _columns() -> int:
-    """Return the columns of the terminal, by COLUMNS where it is set; 80 where there is none."""
-    said = os.environ.get("COLUMNS", "")
-    if said.isdecimal() and int(said):
-        return int(said)
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80
 
 
 class Parser(argparse.ArgumentParser):
@@ -237,6 +216,11 @@ def _release(made: Parser) -> None:
     made.add_argument("version", metavar="VERSION", help="a version in the store, or on a site")
 
 
+def _catalogue_page(made: Parser) -> None:
+    made.add_argument("folder", metavar="FOLDER", help="where index.html, catalogue.json and feed.atom are written")
+    made.add_argument("--title", default="Images", metavar="TEXT", help="the page's heading (default: Images)")
+
+
 def _prune(made: Parser) -> None:
     made.add_argument(
         "--keep", type=at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
@@ -269,6 +253,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "rollback": _rollback,
     "hold": _hold,
     "release": _release,
+    "catalogue-page": _catalogue_page,
     "prune": _prune,
     "doctor": _doctor,
 }

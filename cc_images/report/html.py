@@ -30,7 +30,7 @@ def page(told: Json) -> str:
     run, state = told["run"], told["state"]
     body = [
         f"<header><h1>Run <span class=mono>{escape(run)}</span></h1>",
-        f"{_badge(state, STATES.get(state, 'warn'))}</header>",
+        f"{badge(state, STATES.get(state, 'warn'))}</header>",
         f"<p class=lead>{escape(summary(told))}</p>",
         _numbers(told),
         *_failures(told),
@@ -39,6 +39,11 @@ def page(told: Json) -> str:
         *_nothing_done(told),
         _footer(told),
     ]
+    return document(f"cc-images {run}: {state}", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """Return a page that has its style inside and asks for nothing."""
     style = Path(__file__).with_name("page.css").read_text()
     return "\n".join(
         [
@@ -47,7 +52,7 @@ def page(told: Json) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<link rel="icon" href="data:,">',
-            f"<title>cc-images {escape(run)}: {escape(state)}</title>",
+            f"<title>{escape(title)}</title>",
             f"<style>\n{style}</style></head>",
             "<body><main>",
             *body,
@@ -158,7 +163,7 @@ def _axis(whole: float) -> str:
 def _image(told: Json) -> str:
     verdict = ("built", "path") if told["built"] else ("unchanged", "")
     heading = f"<header><h2>{escape(told['image'])} <span class=badge>{escape(told['arch'])}</span></h2>"
-    heading += _badge("failed", "bad") if not told["ok"] else _badge(*verdict)
+    heading += badge("failed", "bad") if not told["ok"] else badge(*verdict)
     heading += _boot_badge(told.get("boot")) + "</header>"
     if "size" not in told:
         return f"<article>{heading}<p>There is no version of it.</p></article>"
@@ -167,7 +172,7 @@ def _image(told: Json) -> str:
     rows.append(("packages", str(told["packages"])))
     parts = [
         f"<article>{heading}<div class=columns><div>",
-        _table((), [[f"<b>{escape(name)}</b>", escape(value)] for name, value in rows]),
+        table((), [[f"<b>{escape(name)}</b>", escape(value)] for name, value in rows]),
         *_sites(told["sites"]),
         "</div><div>",
         *_boot(told.get("boot")),
@@ -188,17 +193,17 @@ def _grown(now: int, before: int | None) -> str:
 
 def _sites(sites: Sequence[Json]) -> list[str]:
     rows = [
-        [escape(each["site"]), _badge(each["status"], RESULTS.get(each["status"], "warn")),
+        [escape(each["site"]), badge(each["status"], RESULTS.get(each["status"], "warn")),
          escape(each["error"] or each["where"])]
         for each in sites
     ]  # fmt: skip
-    return ["<h3>Sites</h3>", _table(("site", "", "where"), rows)] if rows else []
+    return ["<h3>Sites</h3>", table(("site", "", "where"), rows)] if rows else []
 
 
 def _boot_badge(boot: Json | None) -> str:
     if not boot:
-        return _badge("not boot-tested", "warn")
-    return _badge(f"boots: {boot['level']}", "good") if boot["passed"] else _badge(f"boot: {boot['failed']}", "bad")
+        return badge("not boot-tested", "warn")
+    return badge(f"boots: {boot['level']}", "good") if boot["passed"] else badge(f"boot: {boot['failed']}", "bad")
 
 
 def _boot(boot: Json | None) -> list[str]:
@@ -209,7 +214,7 @@ def _boot(boot: Json | None) -> list[str]:
     rows = [
         [escape(level), *(_seconds(each["levels"].get(level)) for each in boot["boots"].values())] for level in levels
     ]
-    return ["<h3>Boot levels, seconds from power-on</h3>", _table(("", *boot["boots"]), rows)]
+    return ["<h3>Boot levels, seconds from power-on</h3>", table(("", *boot["boots"]), rows)]
 
 
 def _seconds(at: float | None) -> str:
@@ -279,11 +284,13 @@ def _footer(told: Json) -> str:
     return f"<footer>Began {escape(told.get('began', '?'))}, with <code>{escape(words)}</code></footer>"
 
 
-def _badge(text: str, colour: str = "") -> str:
+def badge(text: str, colour: str = "") -> str:
+    """Return a word in a coloured field: `good`, `bad`, `warn`, `path` or none."""
     return f'<span class="badge {colour}">{escape(text)}</span>'
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are HTML already."""
     """Return a table; the cells are HTML already, the headings are not."""
     head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)

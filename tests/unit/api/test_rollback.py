@@ -236,3 +236,21 @@ def test_what_a_killed_rollback_left_is_put_in_order_although_the_version_is_hel
     assert not [path.name for path in (tmp_path / "one").glob(".*")]
     assert published("rollback", "cc-x", "-s", "one").returncode == 0
     assert names(tmp_path) == BEFORE
+
+
+def test_the_page_for_users_shows_what_is_in_force(published: Cli, tmp_path: Path) -> None:
+    assert published("rollback", "cc-x", "-s", "one", "--why", "no network").returncode == 0
+    done = published("catalogue-page", "page", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 1
+    (image,) = json.loads((tmp_path / "page" / "catalogue.json").read_text())["images"]
+    assert {each["site"]: each["version"] for each in image["places"]} == {"one": BEFORE, "two": BAD}
+    assert [(each["version"], each["held"]) for each in image["releases"]] == [
+        (BAD, "no network"),
+        (BEFORE, ""),
+        (OLD, ""),
+    ]
+    assert BEFORE in (tmp_path / "page" / "index.html").read_text()
+    assert (tmp_path / "page" / "feed.atom").exists()
+    wrong = published("catalogue-page", "one/CC-X.qcow2")
+    assert (wrong.returncode, "name a folder of yours" in wrong.stderr) == (2, True)

@@ -1,0 +1,94 @@
+"""Offers: what this store has published and remembers, for the people who use the images. No site is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from cc_images.config.loader import Config
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Image
+from cc_images.model.offer import Offer, Place, Release
+from cc_images.model.status import Hold
+from cc_images.report import release_notes
+from cc_images.report.release_notes import Edition
+from cc_images.store.holds import Holds
+from cc_images.store.published import Published
+from cc_images.store.records import Store
+
+RELEASES = 5
+"""Versions of each image that are shown."""
+
+
+def offers(config: Config) -> list[Offer]:
+    """Return what is published, in the catalogue's order. Raises CCImagesError when the store cannot be read."""
+    store = Store(config.store)
+    published, holds = Published(store.root).by_image(), Holds(store)
+    clouds = {site.name for site in config.sites if site.cloud}
+    known = {site.name for site in config.sites}
+    found: list[Offer] = []
+    for image in config.images.values():
+        for arch in image.arches:
+            puts = [put for put in published.get((image.tag, arch), {}).values() if put.site in known]
+            if image.abstract or not puts:
+                continue
+            places = [
+                Place(site=put.site, name=put.name, version=put.version, since=datetime.fromtimestamp(put.since, UTC),
+                      cloud=put.site in clouds)
+                for put in sorted(puts, key=lambda put: put.site)
+            ]  # fmt: skip
+            newest = max(put.version for put in puts)
+            builds = [build for build in store.builds(image.tag, arch) if build.version <= newest][: RELEASES + 1]
+            releases = _releases(builds, store, holds.of(image.tag, arch))
+            found.append(
+                Offer(
+                    name=image.published_name(arch),
+                    tag=image.tag,
+                    arch=arch,
+                    system=_system(image),
+                    places=places,
+                    releases=releases[:RELEASES],
+                    builds_on=image.depends[0] if image.depends else "",
+                    eol=image.eol,
+                )
+            )
+    return found
+
+
+def _system(image: Image) -> str:
+    said = (image.provenance.get(each, "") for each in ("distro", "release", "variant"))
+    return " ".join(filter(None, said))
+
+
+def _releases(builds: list[Build], store: Store, holds: Mapping[str, Hold]) -> list[Release]:
+    """Return versions with what changed from each to the next; of the oldest nothing is known."""
+    editions = [_edition(build, store) for build in builds]
+    changes = {
+        new.version: (old.version, release_notes.sections(release_notes.compare(old, new)))
+        for new, old in pairwise(editions)
+    }
+    found: list[Release] = []
+    for build in builds:
+        before, said = changes.get(build.version, ("", []))
+        hold = holds.get(build.version)
+        found.append(
+            Release(
+                version=build.version,
+                created=build.created,
+                packages=build.packages,
+                boot=build.boot,
+                files=[(str(form), output.size, output.digest) for form, output in build.outputs.items()],
+                before=before,
+                changes=said,
+                held=hold.why if hold is not None and not hold.released else "",
+            )
+        )
+    return found
+
+
+def _edition(build: Build, store: Store) -> Edition:
+    details = store.details(build)
+    known = details.get("contents") or {"packages": details.get("packages", {})}
+    size = min(output.size for output in build.outputs.values())
+    return Edition(name=build.name, arch=build.arch, version=build.version, size=size, contents=known)
