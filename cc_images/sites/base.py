@@ -16,7 +16,6 @@ from typing import Protocol
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
-from cc_images.sites.carrying import set_by_others
 from cc_images.sites.entry import ARCHIVED, Entry, staged_name
 
 
@@ -165,7 +164,6 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
                 turn=step.turn,
                 visibility=visibility,
                 intended="",
-                properties={**(set_by_others(carried) if carried is not None else {}), **entry.properties},
                 hidden=entry.hidden or (step.hides and carried is not None and carried.hidden),
                 owes=carried is not None and carried.visibility == visibility == "shared",
                 replaces=before.id if before is not None else "",

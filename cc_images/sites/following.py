@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cc_images.sites.base import Describe, Share
-from cc_images.sites.carrying import described
+from cc_images.sites.carrying import described, set_by_others
 from cc_images.sites.entry import Entry, is_archived
 from cc_images.sites.steps import Members
 from cc_images.sites.view import View
@@ -34,6 +34,18 @@ def it_is_described(view: View) -> Describe | None:
     )
     changed = (wanted.properties, wanted.tags, wanted.visibility) != (holder.properties, holder.tags, holder.visibility)
     return Describe(entry=holder, wanted=wanted) if changed else None
+
+
+def it_gets_properties_of_the_old_one(view: View) -> Describe | None:
+    """Give a staged image what others have set on the one that it replaces; a site that refuses refuses no swap."""
+    mine, holder = view.mine, view.holder
+    if not view.wish.carry or mine is None or mine not in view.staged or not mine.complete or holder in (None, mine):
+        return None
+    assert holder is not None
+    properties = {**set_by_others(holder), **mine.properties}
+    if properties == mine.properties or not view.may(Describe, mine):
+        return None
+    return Describe(entry=mine, wanted=replace(mine, properties=properties))
 
 
 def its_tags_leave_the_old_one(view: View) -> Describe | None:

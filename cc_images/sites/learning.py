@@ -50,6 +50,8 @@ def learn(
         case Share():
             known = dict(memory.members).get(step.entry.id, frozenset())
             memory = replace(told_members(memory, step.entry, known | {step.project}), changed=True)
+        case Describe(entry=entry) if entry.target:
+            pass
         case Describe() | Settle():
             memory = replace(memory, changed=True)
         case Delete() if step.entry.archives:
@@ -106,7 +108,7 @@ def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
     if isinstance(step, Share):
         return replace(memory, refused=memory.refused | {("Share", f"{step.entry.id} {step.project}")})
-    if isinstance(step, Delete) or (isinstance(step, Describe) and step.entry.archives):
+    if isinstance(step, Delete) or (isinstance(step, Describe) and (step.entry.archives or step.entry.target)):
         return replace(memory, refused=refused)
     memory = replace(memory, failures=memory.failures + 1)
     again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant

@@ -13,7 +13,7 @@ from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.stop import Stop
 from cc_images.sites import learning, reconcile
-from cc_images.sites.base import Act, Archive, Broken, Delete, ImageSite, Publication, Restore, Share, Upload
+from cc_images.sites.base import Act, Archive, Broken, Delete, Describe, ImageSite, Publication, Restore, Share, Upload
 from cc_images.sites.carrying import EACH_ITS_OWN, set_by_others, set_by_us
 from cc_images.sites.cloud import PAUSE
 from cc_images.sites.entry import Entry
@@ -115,11 +115,8 @@ class Push:
             _log.info("%s: %s failed: %s", self.wish.name, type(step).__name__, error.message)
             failed = Failure(error.temporary and self._may_repeat(step), broken=isinstance(error, Broken))
             self._seen, self.memory = learning.learn(self.wish, self._seen, self.memory, step, failed)
-            if isinstance(step, Delete):
-                self._could_not_remove(step, error)
-                return
-            if isinstance(step, Share):
-                self.notes.append(f"it is not shared with {step.project}: {error.message}")
+            if (said := _no_failure(step, error)) is not None:
+                self.notes.append(said)
                 return
             if self._error is None or not self.memory.undoing:
                 self._error = error
@@ -233,9 +230,6 @@ class Push:
         except CCImagesError as error:
             _log.info("%s: cannot remove the upload: %s", self.wish.name, error.message)
 
-    def _could_not_remove(self, step: Delete, error: CCImagesError) -> None:
-        self.notes.append(f"{step.entry.name} ({step.entry.id}) cannot be removed: {error.message}")
-
     def _say_what_is_lost(self, step: Archive) -> None:
         """Note properties of the image that is replaced which the new one has not: a person may have set them."""
         if self._publication is None:
@@ -251,6 +245,20 @@ class Push:
         until = time.monotonic() + min(self.pause * 2 ** min(tries, 10), LONGEST_PAUSE)
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             time.sleep(min(left, 0.2))
+
+
+def _no_failure(step: Act, error: CCImagesError) -> str | None:
+    """Return the note for a step that a push can do without; None for one that it cannot."""
+    match step:
+        case Delete(entry=entry):
+            return f"{entry.name} ({entry.id}) cannot be removed: {error.message}"
+        case Share(project=project):
+            return f"it is not shared with {project}: {error.message}"
+        case Describe(entry=entry) if entry.target:
+            return f"it has not got what others have set on the image before it: {error.message}"
+        case Describe(entry=entry) if entry.archives:
+            return f"{entry.name} keeps its tags: {error.message}"
+    return None
 
 
 class Never:

@@ -75,6 +75,24 @@ def test_properties_of_others_go_on_and_ours_are_ours(tmp_path: Path) -> None:
     assert "trait:CUSTOM" not in holder(site).properties
 
 
+def test_a_property_that_the_site_refuses_is_said_and_refuses_no_swap(tmp_path: Path) -> None:
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    by_hand(site, properties={"protected_by_policy": "x"})
+    real = site.act
+
+    def act(step: Act, *words: object, **how: object) -> Entry | None:
+        if isinstance(step, Describe) and "protected_by_policy" in step.wanted.properties:
+            raise CCImagesError("the site refuses that")
+        return real(step, *words, **how)  # type: ignore[arg-type]
+
+    site.act = act  # type: ignore[method-assign]
+    outcome = put(site, sent(tmp_path, b"v2"))
+    assert outcome.changed
+    assert outcome.notes == ("it has not got what others have set on the image before it: the site refuses that",)
+    assert "protected_by_policy" not in holder(site).properties
+
+
 def test_a_property_that_is_configured_no_more_is_removed_without_sending_bytes(tmp_path: Path) -> None:
     site = Shared()
     put(site, sent(tmp_path, b"v1", os_type="linux", hw_rng_model="virtio"))
