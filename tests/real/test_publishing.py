@@ -27,7 +27,7 @@ from cc_images.api.site_status import leftovers, site_status
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
 from cc_images.model.plan import Request
-from cc_images.sites.base import Archive, Publication
+from cc_images.sites.base import Archive, Publication, Upload
 from cc_images.sites.carrying import listed
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish, recover, surplus
@@ -422,14 +422,14 @@ def test_two_hosts_that_begin_in_the_same_second_leave_each_other_alone(
 
 
 class Meeting(GlanceSite):
-    """A site on which two hosts archive at the same moment."""
+    """A site on which two hosts upload, and archive, at the same moment: neither has seen the other's upload before."""
 
     barrier = threading.Barrier(2)
 
     def act(self, step: Any, *arguments: Any, **keywords: Any) -> Any:
-        if isinstance(step, Archive):
+        if isinstance(step, Upload | Archive):
             with suppress(threading.BrokenBarrierError):
-                self.barrier.wait(2)
+                self.barrier.wait(5)
         return super().act(step, *arguments, **keywords)
 
 
