@@ -429,13 +429,14 @@ class Meeting(GlanceSite):
     def act(self, step: Any, *arguments: Any, **keywords: Any) -> Any:
         if isinstance(step, Upload | Archive):
             with suppress(threading.BrokenBarrierError):
-                self.barrier.wait(5)
+                self.barrier.wait(60)
         return super().act(step, *arguments, **keywords)
 
 
 def test_two_hosts_that_swap_at_the_same_moment_leave_one_image(tmp_path: Path, name: str) -> None:
     put(site(), publication(tmp_path, name, b"old"))
     contents, ended = (b"from host 1", b"from host 2"), list[object]()
+    Meeting.barrier = threading.Barrier(2)
 
     def push(content: bytes, run: str) -> None:
         there = site()
