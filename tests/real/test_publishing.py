@@ -429,7 +429,7 @@ class Meeting(GlanceSite):
     def act(self, step: Any, *arguments: Any, **keywords: Any) -> Any:
         if isinstance(step, Upload | Archive):
             with suppress(threading.BrokenBarrierError):
-                self.barrier.wait(60)
+                self.barrier.wait(60 if isinstance(step, Upload) else 2)
         return super().act(step, *arguments, **keywords)
 
 
