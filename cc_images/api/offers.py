@@ -24,7 +24,7 @@ RELEASES = 5
 def offers(config: Config) -> list[Offer]:
     """Return what is published, in the catalogue's order. Raises CCImagesError when the store cannot be read."""
     store = Store(config.store)
-    published, holds = Published(store.root).by_image(), Holds(store)
+    published, holds = Published(store.root).by_image(), Holds(store).by_image()
     clouds = {site.name for site in config.sites if site.cloud}
     known = {site.name for site in config.sites}
     found: list[Offer] = []
@@ -40,7 +40,7 @@ def offers(config: Config) -> list[Offer]:
             ]  # fmt: skip
             newest = max(put.version for put in puts)
             builds = [build for build in store.builds(image.tag, arch) if build.version <= newest][: RELEASES + 1]
-            releases = _releases(builds, store, holds.of(image.tag, arch))
+            releases = _releases(builds, store, holds.get((image.tag, arch), {}))
             found.append(
                 Offer(
                     name=image.published_name(arch),

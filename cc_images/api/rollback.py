@@ -54,11 +54,11 @@ def rollback(
     changed.
     """
     store, reason = Store(config.store), readable(why, "--why")
-    looked = _looked(_places(request, config, store), to, store)
+    looked = _looked(_places(request, config), store)
     bad = _newest_in_force(looked) if not to else {}
     aims = {each.label: Goal(version=to, bad=bad.get(each.label, ""), held=_held(store, each)) for _, each, _ in looked}
     if dry_run:
-        return [_told(each, choose(view, aims[each.label])) if view else _told(each, choice_of(error))
+        return [_told(each, choose(view, aims[each.label]) if view is not None else Choice(why=error))
                 for _, each, (view, error) in looked]  # fmt: skip
     rows: list[Rollback] = []
     images = {(each.tag, each.arch) for _, each, _ in looked}
@@ -81,7 +81,7 @@ Looked = tuple[Site, Rollback, tuple[View | None, str]]
 """A place with what its site has there, or why that is not known."""
 
 
-def _places(request: Request, config: Config, store: Store) -> list[Place]:
+def _places(request: Request, config: Config) -> list[Place]:
     """Return each image on each site. Raises UserError when no site takes any."""
     chosen, _ = select(request, config, clock.now().date())
     places = [
@@ -95,7 +95,7 @@ def _places(request: Request, config: Config, store: Store) -> list[Place]:
     return places
 
 
-def _looked(places: Sequence[Place], to: str, store: Store) -> list[Looked]:
+def _looked(places: Sequence[Place], store: Store) -> list[Looked]:
     """Ask all sites at once. An image that a site has never had is left out, unless that is so of all."""
     published = Published(store.root)
 
@@ -133,7 +133,7 @@ def _hold_first(store: Store, looked: Sequence[Looked], aims: Mapping[str, Goal]
     noted: dict[tuple[str, str, str], Hold] = {}
     now = clock.now().timestamp()
     for _, each, (view, _) in looked:
-        choice = choose(view, aims[each.label]) if view is not None else choice_of("")
+        choice = choose(view, aims[each.label]) if view is not None else Choice()
         if choice.back and choice.before:
             said = why or f"rolled back to {choice.after}"
             hold = Hold(tag=each.tag, arch=each.arch, version=choice.before, since=now, why=said)
@@ -158,8 +158,7 @@ def _carried_out(
     def pick(view: View) -> Choice:
         choice = choose(view, goal)
         if choice.target is not None and choice.back and choice.before not in _held(this.store, each):
-            hint = "look at it, then roll back again"
-            said = f"version {choice.before} was published meanwhile: {hint}"
+            said = f"version {choice.before} was published meanwhile: look at it, then roll back again"
             choice = Choice(holder=choice.holder, why=said)
         found.append(choice)
         return choice
@@ -247,8 +246,3 @@ def readable(text: str, option: str) -> str:
     if not text.isprintable():
         raise UserError(f"{option} has characters that cannot be printed", hint="one line of plain text, in UTF-8")
     return without_secrets(text.strip())
-
-
-def choice_of(error: str) -> Choice:
-    """Return the choice on a site that could not be asked."""
-    return Choice(why=error)

@@ -40,7 +40,7 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
     if named := tuple(tag for tag in tags if tag != "all"):
         select(Request(tags=named, arches=request.arches), config, now.date())  # says which tag is unknown
     reasons = _reasons(chosen, config, store, now)
-    published, holds = Published(store.root).by_image(), Holds(store)
+    published, holds = Published(store.root).by_image(), Holds(store).by_image()
     standings: list[ImageStatus] = []
     for image, arch in chosen:
         said = reasons.get((image.tag, arch), {})
@@ -56,7 +56,7 @@ def status(request: Request, config: Config) -> list[ImageStatus]:
                 fresh=fresh if newest else False,
                 why=tuple(why) if newest else (),
                 put=published.get((image.tag, arch), {}),
-                held=_held(holds.of(image.tag, arch), newest),
+                held=_held(holds.get((image.tag, arch), {}), newest),
             )
         )
     return standings

@@ -22,6 +22,7 @@ from cc_images.host import environment, process
 from cc_images.host.root import SYSTEM_PATH, Way, remove, require_root, require_tools, way
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
+from cc_images.model.plain_text import printable
 from cc_images.model.stop import Stop
 
 INSIDE = Path(__file__).parent / "inside"
@@ -115,7 +116,7 @@ def _run(
 def _printable(value: Any) -> Any:
     """Return plain data whose texts may be printed: names of files may hold control characters."""
     if isinstance(value, str):
-        return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in value)
+        return printable(value, kept="\n\t")
     if isinstance(value, list):
         return [_printable(each) for each in value]
     if isinstance(value, dict):

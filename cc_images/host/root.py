@@ -59,10 +59,12 @@ def way(hosts: bool = False) -> Way:
     """Return how this user becomes root; `hosts` when it must be the host's own root."""
     is_root = os.geteuid() == 0
     outright = Way.ROOT if is_root else Way.SUDO
+    if hosts:
+        return outright
     said = environment.variable(SWITCH).lower()
     if said not in ("", Way.NAMESPACE, Way.SUDO):
         raise UserError(f"{SWITCH}={said} is no way to root", hint=f"unset it, or say {Way.NAMESPACE} or {Way.SUDO}")
-    if hosts or said == Way.SUDO or (is_root and said != Way.NAMESPACE and may_mount()):
+    if said == Way.SUDO or (is_root and said != Way.NAMESPACE and may_mount()):
         return outright
     return Way.NAMESPACE if said == Way.NAMESPACE or not why_no_namespace() else outright
 

@@ -12,6 +12,11 @@ _CONTROL = re.compile(
 )
 
 
+def printable(text: str, kept: str = "") -> str:
+    """Return a text of others as it may be printed, with a question mark for what may not, but for those kept."""
+    return "".join(each if each.isprintable() or each in kept else "?" for each in text)
+
+
 def clean(raw: bytes) -> str:
     """Return console output as text without control sequences."""
     return _CONTROL.sub("", raw.decode(errors="replace"))

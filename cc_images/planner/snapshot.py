@@ -177,8 +177,8 @@ def _told(image_states: Sequence[ImageState], request: Request, store: Store) ->
 
 def _with_holds(image_states: Iterable[ImageState], store: Store) -> tuple[ImageState, ...]:
     """Return the states with what people hold."""
-    holds = Holds(store)
-    return tuple(replace(each, holds=holds.of(each.image.tag, each.arch)) for each in image_states)
+    holds = Holds(store).by_image()
+    return tuple(replace(each, holds=holds.get((each.image.tag, each.arch), {})) for each in image_states)
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cc_images.model.catalog import Image, Json
+from cc_images.model.plain_text import printable
 from cc_images.model.plan import Plan, Result, Status
 from cc_images.model.status import Hold, Holding, ImageStatus, Kind, Rollback
 from cc_images.report.units import age, aligned, clipped, duration, size
@@ -147,11 +148,6 @@ def rollbacks(found: Sequence[Rollback], *, dry_run: bool) -> list[str]:
         row = (each.site, each.name, each.before or "-", each.after or "-", said)
         table.append([printable(cell) for cell in row])
     return aligned(table)
-
-
-def printable(said: str) -> str:
-    """Return a text of others' as it may be printed in a line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in said)
 
 
 def hold(each: Hold) -> str:

@@ -34,9 +34,16 @@ class Holds:
         found = (Hold(**{each: plain[each] for each in known if each in plain}) for plain in good)
         return sorted(found, key=lambda hold: (hold.tag, hold.arch, hold.version))
 
+    def by_image(self) -> Mapping[tuple[str, str], Mapping[str, Hold]]:
+        """Return those of each image, by tag and architecture, then by version. Raises CCImagesError."""
+        found: dict[tuple[str, str], dict[str, Hold]] = {}
+        for hold in self.all():
+            found.setdefault((hold.tag, hold.arch), {})[hold.version] = hold
+        return found
+
     def of(self, tag: str, arch: Arch) -> Mapping[str, Hold]:
-        """Return those of an image, by version. Raises CCImagesError."""
-        return {hold.version: hold for hold in self.all() if (hold.tag, hold.arch) == (tag, arch)}
+        """Return those of one image, by version. Raises CCImagesError."""
+        return self.by_image().get((tag, arch), {})
 
     def put(self, *holds: Hold) -> None:
         """Hold or release versions; the last word on each counts. Raises CCImagesError for a full store."""

@@ -42,21 +42,25 @@ def clear() -> None:
             site().call("DELETE", f"/images/{entry.id}")
 
 
+def crash_project(
+    folder: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, more: str = ""
+) -> tuple[Store, dict[str, str]]:
+    """Make a project of one image and one cloud; return its store and the environment of runs that count calls."""
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
+    write_files(
+        folder,
+        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
+        sites=f"metal: {{cloud: metal, is_baremetal: true, visibility: private{more}}}",
+    )
+    counted = {"OS_CLIENT_CONFIG_FILE": str(bed.clouds), "KILLER_COUNT": str(folder / "count")}
+    return Store(folder / "store"), clean_environment(folder) | counted
+
+
 @pytest.mark.parametrize("before", [0, 1, 2], ids=["first", "replacement", "retention"])
 def test_every_call_can_be_the_last(
     tmp_path: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, before: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
-    write_files(
-        tmp_path,
-        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
-        sites="metal: {cloud: metal, is_baremetal: true, keep: 1, visibility: private}",
-    )
-    store = Store(tmp_path / "store")
-    environment = clean_environment(tmp_path) | {
-        "OS_CLIENT_CONFIG_FILE": str(bed.clouds),
-        "KILLER_COUNT": str(tmp_path / "count"),
-    }
+    store, environment = crash_project(tmp_path, bed, monkeypatch, ", keep: 1")
 
     def push(at: int = 0, when: str = "before") -> int:
         words = (str(at), when, "-q", "-p", "--no-boot-test", "cc-crash")
@@ -106,17 +110,7 @@ def test_every_call_can_be_the_last(
 def test_every_call_of_a_rollback_can_be_the_last(
     tmp_path: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
-    write_files(
-        tmp_path,
-        images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
-        sites="metal: {cloud: metal, is_baremetal: true, visibility: private}",
-    )
-    store = Store(tmp_path / "store")
-    environment = clean_environment(tmp_path) | {
-        "OS_CLIENT_CONFIG_FILE": str(bed.clouds),
-        "KILLER_COUNT": str(tmp_path / "count"),
-    }
+    store, environment = crash_project(tmp_path, bed, monkeypatch)
     good, bad = "20260101T000000Z", "20260102T000000Z"
 
     def run(*words: str, at: int = 0, when: str = "before") -> int:

@@ -47,6 +47,9 @@ def test_a_namespace_comes_before_sudo_unless_the_user_says_so(monkeypatch: pyte
     monkeypatch.setenv("CC_IMAGES_ROOT", "su")
     with pytest.raises(UserError, match="CC_IMAGES_ROOT=su is no way to root"):
         root.require_root()
+    (tmp_path / "left" / "over").mkdir(parents=True)
+    root.remove(tmp_path / "left")
+    assert not (tmp_path / "left").exists(), "a run that is refused leaves nothing"
 
 
 def test_root_is_root_where_itmay_mount(monkeypatch: pytest.MonkeyPatch) -> None:
