@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.worlds import BACK, Host, beginning, explore
+from tests.unit.sites.test_directory import anything_happens
 from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
 
 ROLLS_BACK = Host("A", (BACK,))
@@ -38,3 +41,8 @@ def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.Captu
 @pytest.mark.parametrize("part", range(4))
 def test_the_rules_hold_on_long_random_ways(part: int) -> None:
     assert sum(wandered(seed) for seed in range(part * WAYS // 4, (part + 1) * WAYS // 4)) > 3 * WAYS
+
+
+@pytest.mark.parametrize("seed", range(10, 60))
+def test_a_folder_in_which_anything_happens_loses_nothing_of_a_person(tmp_path: Path, seed: int) -> None:
+    anything_happens(tmp_path, tmp_path / "site", seed)

@@ -74,15 +74,15 @@ COMMAND = f"{shlex.quote(sys.executable)} -m cc_images -b -p --no-boot-test"
 
 
 def test_the_screen_shows_bars_that_fit_and_nothing_of_them_stays(project: Project, screen: Screen) -> None:
-    screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -t 2 cc-tiny cc-tiny-too")
+    screen.type(f"DIB_TINY_LINGER=4 {COMMAND} -t 2 cc-tiny cc-tiny-too")
     screen.wait_for(
         r"^build cc-tiny-too amd64 .*install\.d/",
         r"^build cc-tiny amd64  █*░+  0:\d\d, no earlier run  \S+$",
         r"^\d of 7 tasks  █*░+  0:\d\d \(\d tasks without an earlier run\)$",
     )
-    screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", seconds=120)
+    screen.wait_for(r"^cc-images \S+ ok: 2 built, 2 pushed", seconds=240)
     screen.type("clear")
-    screen.type(f"DIB_TINY_LINGER=1 {COMMAND} -f -t 2 cc-tiny cc-tiny-too")
+    screen.type(f"DIB_TINY_LINGER=4 {COMMAND} -f -t 2 cc-tiny cc-tiny-too")
     screen.wait_for(
         r"^build cc-tiny amd64  █+░+  0:\d\d, about 0:\d\d left  install\.d/",
         r"^\d of 7 tasks  █*░*  0:\d\d, about 0:\d\d left$",
@@ -95,7 +95,7 @@ def test_the_screen_shows_bars_that_fit_and_nothing_of_them_stays(project: Proje
         r"^cc-images \S+ ok: 2 built, 2 pushed",
         r"^done     build cc-tiny amd64  \d+\.\d s$",
         r"^push cc-tiny amd64 to local +done",
-        seconds=120,
+        seconds=240,
     )
     assert not [line for line in seen if "left" in line or "█" in line], "the bars are gone"
 

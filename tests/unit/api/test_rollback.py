@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from cc_images.cli.main import main
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format
 from cc_images.store.holds import Holds
 from cc_images.store.records import Store
-from tests.conftest import Cli, write_files
+from tests.conftest import Cli, clean_environment, forked, write_files
 
 VERSIONS = ("20261101T000000Z", "20261102T000000Z", "20261103T000000Z")
 OLD, BEFORE, BAD = VERSIONS
@@ -29,21 +32,46 @@ def add(store: Store, version: str) -> None:
     store.record(build, {}, "CC-X")
 
 
-@pytest.fixture
-def published(cli: Cli, tmp_path: Path) -> Cli:
-    """Return the command line in a project whose three versions were published to both of its sites."""
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a project whose three versions were published to both of its sites, and links to all that is in it."""
+    folder = tmp_path_factory.mktemp("published")
     write_files(
-        tmp_path,
+        folder,
         images="CC-X: {elements: [debian-minimal], disk: []}\nCC-Y: {elements: [debian-minimal], disk: []}\n",
         sites="one: {directory: one, is_baremetal: true}\ntwo: {directory: two, is_baremetal: true}\n",
     )
-    store = Store(tmp_path / "store")
+    store = Store(folder / "store")
     store.root.mkdir()
     for version in VERSIONS:
-        add(store, version)
-        done = cli("-q", "-p", "--no-boot-test", "cc-x")
-        assert done.returncode == 0, done.stdout + done.stderr
         time.sleep(1.01)  # images are told apart by the second
+        add(store, version)
+        done = forked(main, ("-q", "-p", "--no-boot-test", "cc-x"), folder, clean_environment(folder))
+        assert done.returncode == 0, done.stdout + done.stderr
+    links = tmp_path_factory.mktemp("links")
+    shutil.copytree(folder, links, copy_function=os.link, symlinks=True, dirs_exist_ok=True)
+    return folder, links
+
+
+@pytest.fixture
+def tmp_path(project: tuple[Path, Path]) -> Path:
+    """Return the project as it was: the same folders and files by their inodes, which are what a folder is known by."""
+    folder, links = project
+    for path in folder.iterdir():
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+        elif not (links / path.name).exists():
+            shutil.rmtree(path)
+        else:
+            for inner in path.iterdir():
+                shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+    shutil.copytree(links, folder, copy_function=os.link, symlinks=True, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def published(cli: Cli) -> Cli:
+    """Return the command line in the project."""
     return cli
 
 

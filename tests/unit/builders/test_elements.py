@@ -13,7 +13,6 @@ import pytest
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.config.loader import packaged
 from cc_images.errors import UserError
-from cc_images.host.root import TOOLBOX
 
 FOLDERS = (packaged("elements"), own_elements())
 
@@ -121,21 +120,6 @@ def test_of_modes_only_the_right_to_execute_counts(tmp_path: Path) -> None:
     assert Elements((tmp_path,)).files("x") == before, "builds see 0644"
     static.chmod(0o700)
     assert Elements((tmp_path,)).files("x") != before
-
-
-@pytest.mark.parametrize("folder", [packaged("elements"), TOOLBOX / "elements"], ids=["elements", "toolbox"])
-def test_dib_lint_finds_nothing_in_our_elements(folder: Path) -> None:
-    lint = Path(sys.executable).with_name("dib-lint")
-    path = f"{lint.parent}:{os.environ['PATH']}"
-    said = subprocess.run(
-        [lint],
-        cwd=folder,
-        env={**os.environ, "ELEMENTS_DIR": str(folder), "LIB_DIR": str(folder), "PATH": path},
-        capture_output=True,
-        text=True,
-    )
-    wrong = [line for line in said.stdout.splitlines() if not line.startswith(("Parsing", "Checking"))]
-    assert said.returncode == 0, "\n".join(wrong)
 
 
 def test_where_a_build_will_fetch_from_is_read_from_the_elements() -> None:

@@ -120,18 +120,6 @@ def test_qemu_reads_the_same_disk(name: str, tmp_path: Path) -> None:
     assert len(content) % qcow2_layout.CLUSTER == 0
 
 
-def test_clusters_enough_for_a_second_block_of_refcounts(tmp_path: Path) -> None:
-    noise = random.Random(1).randbytes(1 << 20)
-    clusters = qcow2_layout.COUNTS + 5
-    raw = tmp_path / "raw"
-    with raw.open("wb") as file:
-        for number in range(clusters * qcow2_layout.CLUSTER >> 20):
-            file.write(number.to_bytes(8, "big") + noise[8:])
-    target = tmp_path / "qcow2"
-    written(raw, target)
-    subprocess.run(["qemu-img", "check", "-f", "qcow2", str(target)], check=True)
-
-
 def test_the_same_bytes_whatever_the_cores_and_the_holes(tmp_path: Path) -> None:
     parts = {0: os.urandom(100) * 30_000, 5 << 20: RANDOM, 9 << 20: bytes(1 << 20)}
     sparse = disk_of(tmp_path / "sparse", 20 << 20, parts)
