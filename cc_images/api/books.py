@@ -16,7 +16,7 @@ from cc_images.model.catalog import Arch
 from cc_images.model.plan import BuildJob, Plan, PushJob, Result
 from cc_images.model.run import State
 from cc_images.model.status import Put
-from cc_images.planner.planner import ImageState
+from cc_images.planner.image_state import ImageState
 from cc_images.store.durations import History
 from cc_images.store.journal import Journal
 from cc_images.store.published import Published

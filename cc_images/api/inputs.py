@@ -17,7 +17,7 @@ def inputs_of(request: Request, config: Config, snapshot: Snapshot, offline: boo
         return Variables(values=config.variables(image), declared=config.declared(image))
 
     return Inputs(
-        sites={site.name: site for site in snapshot.sites},
+        sites={site.name: site for site in snapshot.fleet},
         clouds={site.name: site.cloud for site in config.sites if site.cloud},
         layers={key: layer.job for key, layer in snapshot.layer_states.items()},
         upstream=snapshot.upstream,

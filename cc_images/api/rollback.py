@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from cc_images import clock
 from cc_images.api.inspect import Bench
-from cc_images.api.open_run import OpenRun, opened
+from cc_images.api.open_run import opened
 from cc_images.api.site_status import AT_ONCE, observed
 from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
+from cc_images.engine.withdraw import By, told
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Arch, Site
 from cc_images.model.plan import Request
 from cc_images.model.redaction import without_secrets
 from cc_images.model.run import IfBusy, State
-from cc_images.model.status import Hold, Put, Rollback
+from cc_images.model.status import Hold, Rollback
 from cc_images.planner.selection import select, sites_of
 from cc_images.sites import open_site
-from cc_images.sites.publish import Terms, roll_back
 from cc_images.sites.rollbacks import Choice, Goal, choose
 from cc_images.sites.targets import formats_for
 from cc_images.sites.view import Memory, View, Wish, version_of
@@ -56,17 +54,22 @@ def rollback(
     store, reason = Store(config.store), readable(why, "--why")
     looked = _looked(_places(request, config), store)
     bad = _newest_in_force(looked) if not to else {}
-    aims = {each.label: Goal(version=to, bad=bad.get(each.label, ""), held=_held(store, each)) for _, each, _ in looked}
+    holds = Holds(store)
+    aims = {
+        each.label: Goal(version=to, bad=bad.get(each.label, ""), held=holds.held(each.tag, each.arch))
+        for _, each, _ in looked
+    }
     if dry_run:
-        return [_told(each, choose(view, aims[each.label]) if view is not None else Choice(why=error))
+        return [told(each, choose(view, aims[each.label]) if view is not None else Choice(why=error))
                 for _, each, (view, error) in looked]  # fmt: skip
     rows: list[Rollback] = []
     images = {(each.tag, each.arch) for _, each, _ in looked}
     with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
         this.take_turn(images, IfBusy.SHARE, bench.stop)
         _hold_first(store, looked, aims, reason)
+        by = By(store=this.store, run=this.run.name, opened=open_site, stop=bench.stop, say=say)
         for site, each, (_, error) in looked:
-            row = _carried_out(site, each, aims[each.label], this, bench.stop, say)
+            row = by.withdraw(site, each, aims[each.label])
             rows.append(replace(row, error=error or row.error) if row.error else row)
         failed = any(row.error for row in rows)
         state = State.INTERRUPTED if bench.stop.is_set() else State.FAILED if failed else State.OK
@@ -124,10 +127,6 @@ def _newest_in_force(looked: Sequence[Looked]) -> dict[str, str]:
     return found
 
 
-def _held(store: Store, each: Rollback) -> set[str]:
-    return {hold.version for hold in Holds(store).of(each.tag, each.arch).values() if not hold.released}
-
-
 def _hold_first(store: Store, looked: Sequence[Looked], aims: Mapping[str, Goal], why: str) -> None:
     """Hold what is to be replaced by something older. Raises CCImagesError when that cannot be written."""
     noted: dict[tuple[str, str, str], Hold] = {}
@@ -140,69 +139,6 @@ def _hold_first(store: Store, looked: Sequence[Looked], aims: Mapping[str, Goal]
             noted[each.tag, each.arch, choice.before] = hold
     if noted:
         Holds(store).put(*noted.values())
-
-
-def _told(each: Rollback, choice: Choice) -> Rollback:
-    """Return what would become of an image."""
-    return replace(each, before=choice.before, after=choice.after, note=choice.note, error=choice.why)
-
-
-def _carried_out(
-    site: Site, each: Rollback, goal: Goal, this: OpenRun, stop: threading.Event, say: Callable[[str], None]
-) -> Rollback:
-    """Roll one image back on one site; return what became of it, also when that failed."""
-    if stop.is_set():
-        return replace(each, error="not begun: interrupted")
-    found: list[Choice] = []
-
-    def pick(view: View) -> Choice:
-        choice = choose(view, goal)
-        if choice.target is not None and choice.back and choice.before not in _held(this.store, each):
-            said = f"version {choice.before} was published meanwhile: look at it, then roll back again"
-            choice = Choice(holder=choice.holder, why=said)
-        found.append(choice)
-        return choice
-
-    try:
-        with this.store.lock(f"push {site.cloud or site.name} {each.name}", stop=stop):
-            at = open_site(site, each.format)
-            terms = Terms(ours=this.store.knows, carry=site.carry)
-            choice, outcome = roll_back(at, each.name, pick, this.run.name, terms, stop=stop, say=say)
-            place = at.place()
-    except CCImagesError as error:
-        _log.warning("%s", error.message)
-        told = _told(each, found[-1]) if found else each
-        return replace(told, after=_now(site, each) or told.before, error=error.message)
-    told = _told(each, choice)
-    done = replace(told, done=choice.target is not None, archived=outcome.archived)
-    notes = [told.note, *outcome.notes]
-    if done.done:
-        _log.info("%s: %s: %s has the name again", site.name, each.name, told.after)
-        notes += _remembered(site, done, place, this.store)
-    return replace(done, note="; ".join(filter(None, notes)))
-
-
-def _now(site: Site, each: Rollback) -> str:
-    """Return the version that has the name after a failure, as far as the site says."""
-    try:
-        seen = observed(site, [(each.name, each.format)])[each.name, each.format]
-    except CCImagesError:
-        return ""
-    holder = View(Wish(name=each.name, wanted=False), seen, Memory()).holder
-    return version_of(holder.properties) if holder is not None else ""
-
-
-def _remembered(site: Site, done: Rollback, place: str, store: Store) -> list[str]:
-    """Note in the store what the site has now; return why that could not be."""
-    now = clock.now().timestamp()
-    put = Put(site=site.name, name=done.name, tag=done.tag, arch=done.arch, version=done.after, since=now, seen=now,
-              place=place, format=done.format)  # fmt: skip
-    try:
-        with store.lock("books"), clear_errors(store.root):
-            Published(store.root).add(put)
-    except CCImagesError as error:
-        return [f"the store does not know it: {error.message}"]
-    return [f"it is held: `cc-images release {done.tag} {done.after}`"] if done.after in _held(store, done) else []
 
 
 # -- holds -------------------------------------------------------------------------------------------------------------

@@ -180,6 +180,9 @@ def preview(outlook: Snapshot, store: Store) -> tuple[list[str], bool]:
         if job.site in troubles:
             lines.append(f"{task}: {troubles[job.site]}")
             continue
+        if job.waits:
+            lines.append(f"{task}: waits: {job.waits}")
+            continue
         view = View(Wish(name=job.name), seen[job.site][job.name, job.format], Memory())
         last = published.last(job.site, job.name, job.format)
         try:

@@ -42,6 +42,7 @@ def request_of(options: argparse.Namespace) -> Request:
         boot_test=not options.no_boot_test,
         max_age=options.max_age,
         version=options.version,
+        promote=getattr(options, "promote", False),
     )
 
 

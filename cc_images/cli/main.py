@@ -132,7 +132,7 @@ def run(argv: list[str]) -> int:
             "prune": commands.prune,
             "doctor": commands.doctor,
         }
-        if verb:
+        if verb != "promote" and verb:
             return does[verb](options)
         if options.dry_run:
             return commands.plan(options)

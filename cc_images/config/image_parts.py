@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cc_images.config.yaml_file import Section
 from cc_images.model.catalog import (
+    Arch,
     Checks,
     Contract,
     Download,
@@ -22,6 +23,10 @@ from cc_images.model.properties import mistake
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
 """A name of at most 100 characters: file systems take 255 bytes, and archives and logs add to them."""
+
+
+MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
+"""Architectures by the names that others give them."""
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from cc_images.config.image_parts import (
+    MACHINES,
     NAME,
     artifact_of,
     check_properties,
@@ -39,9 +40,6 @@ OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "
 
 SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TMP_DIR", "USER"}
 """Variables that builds have from the sandbox; no artifact may take their place."""
-
-MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-64": "amd64", "armv8": "arm64"}
-"""Architectures by the names that others give them."""
 
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 """Other variables that disk-image-create reads, or takes as --root-label, --max-online-resize and --mkfs-options."""

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.config.image_parts import NAME, check_properties, tags_of
-from cc_images.config.images import MACHINES, OURS, content, images
+from cc_images.config.image_parts import NAME
+from cc_images.config.images import OURS, content, images
 from cc_images.config.settings import NETWORK, Settings, read
+from cc_images.config.sites import SITE_NAME, site_of
 from cc_images.config.variables import expanded
 from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.errors import ConfigError
-from cc_images.model.catalog import Arch, ElementSource, Format, Image, Site
+from cc_images.model.catalog import Arch, ElementSource, Image, Site
 from cc_images.model.redaction import secret_values
 
 FILES: Mapping[str, str] = {
@@ -32,10 +34,8 @@ FILES: Mapping[str, str] = {
 }
 """The files and the variables that override them."""
 
-_SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
 _REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
-_VISIBILITIES = ("private", "shared", "community", "public")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     home = Path(environ.get("HOME", "/root"))
     found = images(Document(files["images.yaml"], problems), problems)
     sites_document = Document(files["sites.yaml"], problems)
-    sites = tuple(_site(section) for section in sites_document.sections(_SITE_NAME))
+    sites = tuple(site_of(section) for section in sites_document.sections(SITE_NAME))
     for which in ("cloud", "directory"):
         seen: dict[str, str] = {}
         for site in sites:
@@ -122,7 +122,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     return Config(
         images=found,
-        sites=tuple(replace(site, directory=_absolute(site.directory, home, files["sites.yaml"])) for site in sites),
+        sites=tuple(_placed(site, home, files["sites.yaml"]) for site in sites),
         sources=sources,
         files=files,
         elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
@@ -211,6 +211,14 @@ def _absolute(directory: str, home: Path, file: Path) -> str:
     return str((file.parent / expanded).absolute())
 
 
+def _placed(site: Site, home: Path, file: Path) -> Site:
+    """Return a site whose folder and program have whole paths; they begin where the file is."""
+    program, separator, rest = site.health.partition(" ")
+    if program.startswith(("./", "../", "~/")):
+        program = shlex.quote(_absolute(program, home, file))
+    return replace(site, directory=_absolute(site.directory, home, file), health=program + separator + rest)
+
+
 def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:
     if not text:
         return ()
@@ -219,47 +227,6 @@ def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:
         problems.append(f"environment: ARCH: {choice(unknown[0], [arch.value for arch in Arch])}")
         return ()
     return tuple(Arch(word) for word in text.split(","))
-
-
-def _site(section: Section) -> Site:
-    site = Site(
-        name=section.name,
-        cloud=section.text("cloud"),
-        directory=section.text("directory"),
-        is_baremetal=section.flag("is_baremetal"),
-        arches=section.choices("arch", Arch, MACHINES),
-        formats=section.choices("formats", Format),
-        visibility=section.text("visibility"),
-        properties=section.mapping("properties", NAME, "a property's name"),
-        tags=tags_of(section),
-        members=section.words("members"),
-        carry=section.flag("carry", default=True),
-        stores=section.words("stores"),
-        chunks=section.flag("chunks"),
-        keep=section.number("keep", -1, least=0),
-    )
-    if len(site.directory) > 1000:
-        section.problem("directory", "has more than 1,000 characters")
-    if bool(site.cloud) == bool(site.directory):
-        section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
-    if site.chunks and (not site.directory or site.formats):
-        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
-    if site.visibility and site.visibility not in _VISIBILITIES:
-        section.problem("visibility", choice(site.visibility, _VISIBILITIES))
-    if site.cloud and len(site.formats) > 1:
-        section.problem("formats", "a cloud takes each image in one format, because names are the same for all")
-    suffixes = [disk_format.suffix for disk_format in site.formats]
-    if len(set(suffixes)) < len(suffixes):
-        section.problem("formats", "two of them have the same file ending")
-    check_properties(section, site.properties)
-    if site.members and site.visibility not in ("", "shared"):
-        section.problem("members", f"are those of shared images; visibility is {site.visibility}")
-    for key in ("visibility", "stores", "tags", "members"):
-        if site.directory and getattr(site, key):
-            section.unused(key, "only clouds have it")
-    section.ignore("image_container", "images are published to Glance or a folder")
-    section.close()
-    return replace(site, keep=None) if site.keep == -1 else site
 
 
 def _source(section: Section) -> ElementSource:

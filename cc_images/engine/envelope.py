@@ -40,6 +40,8 @@ class Envelope:
     """Of a build or layer: the layers that it relies on, and those that these rely on, by recipe key."""
     site: Site | None = None
     """Of a push: the site."""
+    before: tuple[Site, ...] = ()
+    """Of a push with a gate: the sites of the wave before."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of a boot test: the variables of the image's builds."""
     declared: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class Envelope:
         layers = {key: _job(LayerJob, each, spec) for key, each in plain["layers"].items()}
         rest: dict[str, Any] = {
             "site": convert(plain["site"], Site | None),
+            "before": convert(plain.get("before", []), tuple[Site, ...]),
             "variables": plain["variables"],
             "declared": tuple(plain["declared"]),
             "tmpfs_mib": plain["tmpfs_mib"],

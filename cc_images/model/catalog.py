@@ -28,9 +28,9 @@ from typing import Any
 Json = dict[str, Any]
 
 RESERVED = frozenset(
-    {"all", "boot", "complete", "completion", "diff", "doctor", "explain", "inspect", "list", "plan", "prune", "report"}
-    | {"status", "build", "help", "new", "push", "scheduled", "show", "version"}
-)
+    {"all", "boot", "build", "complete", "completion", "diff", "doctor", "explain", "help", "inspect", "list", "new",
+     "plan", "promote", "prune", "push", "report", "scheduled", "show", "status", "version"}
+)  # fmt: skip
 """Words of the command line that no tag may be."""
 
 ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
@@ -104,6 +104,13 @@ class Level(StrEnum):
     SSH = "ssh"
     SYSTEM = "systemd"
     CHECKS = "checks"
+
+
+class OnBad(StrEnum):
+    """What happens to a version that is bad on a site: it goes no further, or it is rolled back as well."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
 
 
 class Source(StrEnum):
@@ -247,6 +254,14 @@ class Site:
     chunks: bool = False
     """Whether a folder keeps images as chunks, so that the next version costs what changed."""
     keep: int | None = None
+    wave: int = 1
+    """Sites of a later wave get what all of the wave before have."""
+    bake: int = 0
+    """Seconds for which the wave before must have had it."""
+    health: str = ""
+    """A command, or an address, that says whether a version is well on this site."""
+    on_bad: OnBad = OnBad.STOP
+    """What happens to a version that is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

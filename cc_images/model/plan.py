@@ -60,6 +60,8 @@ class Request:
     fail_fast: bool = False
     boot_test: bool = True
     """Whether a push needs a passed boot test."""
+    promote: bool = False
+    """Whether the next wave of sites gets what the wave before has, whether it has baked or not."""
     version: str = ""
     """The stored version that is to be pushed, instead of the one that is in force."""
     max_age: int = 7
@@ -166,6 +168,17 @@ class BootJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A push's condition: that the sites `before`, by name and format, have the version, and that it is well there.
+
+    What was `promoted` by a person is not asked about.
+    """
+
+    before: tuple[tuple[str, Format], ...]
+    promoted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PushJob:
     """Publish one output of a version at a site."""
 
@@ -182,6 +195,10 @@ class PushJob:
     """The boot test that it should have passed."""
     insist: bool = False
     """Whether it overwrites a person's changes on the site."""
+    gate: Gate | None = None
+    """Of a site of a later wave: the condition."""
+    waits: str = ""
+    """Why nothing is published yet: the push only puts in order what an earlier one has left."""
 
     def shown(self) -> Json:
         """Return the job as plain data."""

@@ -64,6 +64,7 @@ class HoldShape(Shape):
     since: float
     why: str = ""
     released: bool = False
+    back: bool = False
 
 
 class HoldsShape(Shape):

@@ -37,6 +37,8 @@ class Hold:
     since: float
     why: str = ""
     released: bool = False
+    back: bool = False
+    """Whether each site that has it is to get the version before it again, with the next push there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

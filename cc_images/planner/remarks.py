@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cc_images.model.plan import UNTESTED, Request
-from cc_images.planner.planner import ImageState, is_held
+from cc_images.planner.image_state import ImageState, is_held
 from cc_images.store.records import Store
 
 

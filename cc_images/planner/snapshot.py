@@ -21,11 +21,12 @@ from cc_images.model.spec import BuildSpec
 from cc_images.model.target import Target
 from cc_images.planner import remarks
 from cc_images.planner.freshness import World
+from cc_images.planner.history import passes, with_history
+from cc_images.planner.image_state import ImageState
 from cc_images.planner.in_force import changes, to_push
 from cc_images.planner.layers import LayerState, too_old
-from cc_images.planner.planner import ImageState, make_plan
+from cc_images.planner.planner import make_plan
 from cc_images.planner.selection import select, sites_of
-from cc_images.store.holds import Holds
 from cc_images.store.records import Store
 
 LISTED = 5
@@ -39,7 +40,8 @@ class Snapshot:
     request: Request
     image_states: tuple[ImageState, ...]
     layer_states: Mapping[str, LayerState]
-    sites: tuple[Site, ...]
+    fleet: tuple[Site, ...]
+    """All sites that are configured."""
     notes: tuple[str, ...]
     now: datetime
     left_out: tuple[str, ...] = ()
@@ -50,6 +52,11 @@ class Snapshot:
     """The state of upstream: address → digest, as far as it is known."""
     details: Callable[[str], Json] = lambda recipe_key: {}
     """Recipe, element digests and source commits for a recipe key."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that are asked for."""
+        return tuple(site for site in self.fleet if not self.request.sites or site.name in self.request.sites)
 
     def reasons(self) -> list[Json]:
         """Return for each image and architecture its newest build and what differs from it now, a phrase each."""
@@ -73,7 +80,7 @@ class Snapshot:
         plan = make_plan(
             self.request,
             self.image_states,
-            self.sites,
+            self.fleet,
             version=version,
             now=self.now,
             layer_states=self.layer_states,
@@ -100,6 +107,7 @@ def look(
     Raises UserError for what the user can correct, all missing elements at once.
     """
     chosen, notes = select(request, config, now.date())
+    sites_of(request, config)  # which says what is wrong with their names
     images = image_builder()
     host = host or images.host_facts({arch for _, arch in chosen})
     chosen, foreign = _buildable(chosen, request, config, store, host)
@@ -108,37 +116,36 @@ def look(
         resolver = images.resolver(config, store, host, fetch=False)
         stored = [to_push(image, arch, request, store, resolver) for image, arch in chosen]
         if all(stored):
-            image_states, unclaimed = _of_stored(chosen, stored, resolver, store)
+            states, unclaimed = _of_stored(chosen, stored, resolver)
+            image_states = with_history(states, config.sites, store)
             return Snapshot(
                 request=request,
                 image_states=image_states,
                 layer_states={},
-                sites=sites_of(request, config),
+                fleet=config.sites,
                 notes=(*config.notes, *notes, *unclaimed, *_told(image_states, request, store)),
                 now=now,
-                passes=_passes(image_states, store),
+                passes=passes(image_states, store),
             )
     resolver = images.resolver(config, store, host, fetch=True, offline=offline, stop=stop)
     resolved, left_out = _resolved(resolver, chosen, request.tags)
-    complete, _ = resolver.with_claims([Target(image, arch) for image, arch, _ in resolved])
-    resolved = [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
+    resolved = _with_claims(resolver, resolved)
     layers = {each.spec.recipe_key: each for _, _, one in resolved for each in resolver.layers(one)}
     world = _world(store, (each for _, _, each in resolved), layers.values())
     world.ask(offline, stop)
     recipes = {each.spec.recipe_key: each.recipe for each in (*layers.values(), *(one for _, _, one in resolved))}
-    states = [_image_state(image, arch, each, world, store, resolver) for image, arch, each in resolved]
-    image_states = _with_holds(states, store)
+    image_states = with_history((_image_state(*each, world, store, resolver) for each in resolved), config.sites, store)
     told = [*_told(image_states, request, store), *resolver.remarks(resolved, world), *world.notes()]
     resolver.close()
     return Snapshot(
         request=request,
         image_states=image_states,
         layer_states={key: _layer_state(layer, world) for key, layer in layers.items()},
-        sites=sites_of(request, config),
+        fleet=config.sites,
         notes=(*config.notes, *notes, *told),
         now=now,
         left_out=left_out,
-        passes=_passes(image_states, store),
+        passes=passes(image_states, store),
         upstream=world.state,
         details=lambda recipe_key: resolver.details(recipes[recipe_key]),
     )
@@ -156,7 +163,7 @@ def _world(store: Store, images: Iterable[Resolved], layers: Iterable[Resolved])
 
 
 def _of_stored(
-    chosen: Sequence[Target], stored: Sequence[Build | None], resolver: Resolver, store: Store
+    chosen: Sequence[Target], stored: Sequence[Build | None], resolver: Resolver
 ) -> tuple[tuple[ImageState, ...], list[str]]:
     """Return the states of images of which stored builds are pushed: nothing has to be built."""
     chosen, unclaimed = resolver.with_claims(chosen)
@@ -164,7 +171,7 @@ def _of_stored(
         ImageState(image=image, arch=arch, job=_nothing_to_build(image, arch), match=None, newest=build)
         for (image, arch), build in zip(chosen, stored, strict=True)
     )
-    return _with_holds(states, store), unclaimed
+    return states, unclaimed
 
 
 def _told(image_states: Sequence[ImageState], request: Request, store: Store) -> list[str]:
@@ -173,12 +180,6 @@ def _told(image_states: Sequence[ImageState], request: Request, store: Store) ->
         *remarks.damaged(image_states, store),
         *remarks.held(image_states, request),
     ]
-
-
-def _with_holds(image_states: Iterable[ImageState], store: Store) -> tuple[ImageState, ...]:
-    """Return the states with what people hold."""
-    holds = Holds(store).by_image()
-    return tuple(replace(each, holds=holds.get((each.image.tag, each.arch), {})) for each in image_states)
 
 
 def _nothing_to_build(image: Image, arch: Arch) -> BuildJob:
@@ -241,14 +242,17 @@ def _resolved(
     return found, tuple(_problem(message, [*tags]) for (message, _), tags in problems.items())
 
 
+def _with_claims(
+    resolver: Resolver, resolved: Sequence[tuple[Image, Arch, Resolved]]
+) -> list[tuple[Image, Arch, Resolved]]:
+    """Return images with what their elements say of them."""
+    complete, _ = resolver.with_claims([Target(image, arch) for image, arch, _ in resolved])
+    return [(image, arch, each) for (image, arch), (_, _, each) in zip(complete, resolved, strict=True)]
+
+
 def _problem(message: str, images: Sequence[str]) -> str:
     more = len(images) - LISTED
     return f"{', '.join(images[:LISTED])}{f' and {more} more' if more > 0 else ''}: {message}"
-
-
-def _passes(image_states: Iterable[ImageState], store: Store) -> dict[str, str]:
-    builds = [build for each in image_states for build in (each.match, each.newest) if build is not None]
-    return store.passes({output.digest for build in builds for output in build.outputs.values()})
 
 
 def _image_state(

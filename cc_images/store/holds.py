@@ -45,6 +45,10 @@ class Holds:
         """Return those of one image, by version. Raises CCImagesError."""
         return self.by_image().get((tag, arch), {})
 
+    def held(self, tag: str, arch: Arch) -> set[str]:
+        """Return the versions of one image that are not to be published. Raises CCImagesError."""
+        return {version for version, hold in self.of(tag, arch).items() if not hold.released}
+
     def put(self, *holds: Hold) -> None:
         """Hold or release versions; the last word on each counts. Raises CCImagesError for a full store."""
         with self._store.lock("holds"), clear_errors(self._store.root):

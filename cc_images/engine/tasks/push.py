@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cc_images.engine.envelope import Envelope
+from cc_images.engine.gate import closed, taken_back
 from cc_images.engine.tasks.stored import intact, outputs_of
+from cc_images.engine.withdraw import By
 from cc_images.errors import CCImagesError
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Level
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
-from cc_images.model.status import Hold
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import listed
@@ -30,13 +31,22 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     job, at = envelope.job, envelope.site
     assert isinstance(job, PushJob)
     assert at is not None, "an envelope of a push has the site"
+    by = By(store=context.store, run=context.run.run.name, opened=open_site, stop=context.stop, say=context.step)
+    if (row := taken_back(at, job, context, by)) is not None:
+        where = f"{row.after} has the name again: {row.before} is held"
+        return replace(result, status=Status.DONE if row.done else Status.CACHED, where=where)
+    if waits := job.waits or closed(envelope, at, job, context, by):
+        with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
+            order = _in_order(open_site(at, job.format), job, f"waits: {waits}", context)
+        return replace(result, status=Status.CACHED, where=order)
     build, (output,) = outputs_of(job, (job.format,), context.run)
     publication = _publication(job, build, output, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
         hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
         if hold is not None and not (hold.released or job.insist):
-            return replace(result, status=Status.CACHED, where=_held(site, job, hold, context))
+            why = f"version {hold.version} is held ({hold.why})"
+            return replace(result, status=Status.CACHED, where=_in_order(site, job, why, context))
         try:
             outcome = publish(
                 site,
@@ -73,14 +83,14 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     )
 
 
-def _held(site: ImageSite, job: PushJob, hold: Hold, context: TaskContext) -> str:
+def _in_order(site: ImageSite, job: PushJob, why: str, context: TaskContext) -> str:
     """Put in order what an interrupted push or rollback has left; say why nothing else was done."""
     try:
         with site.exclusive(context.stop):
             order = recover(site, job.name, context.store.knows)
     except CCImagesError as error:
         order = [error.message]
-    return "; ".join([f"{site.address(job.name)}: version {hold.version} is held ({hold.why})", *order])
+    return "; ".join([f"{site.address(job.name)}: {why}", *order])
 
 
 def _publication(job: PushJob, build: Build, output: Output, context: TaskContext) -> Publication:

@@ -13,7 +13,8 @@ from cc_images.errors import UserError
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Download, Firmware, Format, Image, Site
 from cc_images.model.plan import BootJob, Plan, Request
-from cc_images.planner.planner import ImageState, make_plan
+from cc_images.planner.image_state import ImageState
+from cc_images.planner.planner import make_plan
 from tests.support.jobs import build_job
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

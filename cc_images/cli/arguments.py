@@ -1,0 +1,262 @@
+"""The arguments of each verb of the command line."""
+
+from __future__ import annotations
+
+import os
+
+from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
+
+TYPE_CHECKING = False  # see `cli.parser`
+if TYPE_CHECKING:
+    from argparse import ArgumentParser as Parser
+    from collections.abc import Callable, Mapping
+
+
+def _list(made: Parser) -> None:
+    _tags(made, "*")
+    made.add_argument("--sites", action="store_true", help="ask the sites, too")
+
+
+def _show(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+
+
+def _new(made: Parser) -> None:
+    made.add_argument("name", metavar="NAME", help="the new image's name, such as CC-Debian12-Emacs")
+    made.add_argument("--from", dest="parent", required=True, metavar="PARENT", help="the image that it builds on")
+    made.add_argument("--package", action="append", default=[], metavar="PACKAGE", help="a package that it adds")
+
+
+def _status(made: Parser) -> None:
+    _tags(made, "*")
+    _site(made, "ask this site only")
+    made.add_argument("--sites", action="store_true", help="ask all sites; without it no network is used")
+
+
+def _explain(made: Parser) -> None:
+    _tags(made, "+")
+    _world(made)
+
+
+def _run(made: Parser) -> None:
+    _plan(made)
+    _unwatched(made)
+
+
+def _plan(made: Parser) -> None:
+    _tags(made, "+")
+    _site(made, "this site only (default: all)")
+    _world(made)
+    made.add_argument(
+        "--version", action=VersionAction, nargs="?", metavar="VERSION", default="",
+        help="push this stored version, not the one that serves the present inputs; alone: print that of cc-images",
+    )  # fmt: skip
+    made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
+    made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
+    made.add_argument(
+        "-f", "--force", action="store_true",
+        help="rebuild completely and drop the named images' cache; with -p and without -b: "
+        "publish the stored build over changes that somebody made on a site by hand",
+    )  # fmt: skip
+    made.add_argument(
+        "-t", "--tasks", type=at_least_one, default=1, metavar="N",
+        help="builds in parallel (default 1), limited by the memory and disk space that earlier runs took",
+    )  # fmt: skip
+    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure run all that can run (default)")
+    made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
+    _shown(made)
+
+
+def _shown(made: Parser) -> None:
+    """Add what is shown of a run, and whether it only shows."""
+    made.add_argument(
+        "--no-boot-test", action="store_true", help="push without the boot test, and say so in the image's properties"
+    )
+    made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
+    made.add_argument("-q", "--quiet", action="store_true", help="print failures, the final table and the summary only")
+    made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
+
+
+def _unwatched(made: Parser) -> None:
+    """Add the options of unattended runs."""
+    made.add_argument(
+        "--if-busy", choices=("share", "wait", "leave"), default="share",
+        help="when another run is at work on these images: begin at once, tasks wait for its tasks (default); begin "
+        "when it is over; or do nothing and exit with code 4",
+    )  # fmt: skip
+    made.add_argument(
+        "--max-size", type=size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
+    )
+    made.add_argument(
+        "--keep", type=at_least_one, default=3, metavar="N", help="builds of each image to keep then (default 3)"
+    )
+    made.add_argument(
+        "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
+        help="write a Prometheus text file afterwards (default: CC_IMAGES_METRICS)",
+    )  # fmt: skip
+    made.add_argument(
+        "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
+        help="run this command afterwards, with the summary as its input (default: CC_IMAGES_NOTIFY)",
+    )  # fmt: skip
+
+
+def _promote(made: Parser) -> None:
+    _tags(made, "+")
+    _site(made, "this site only (default: all)")
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    _shown(made)
+    _unwatched(made)
+    made.set_defaults(
+        push=True, promote=True, build=False, force=False, tasks=1, fail_fast=False, offline=True, max_age=7, version=""
+    )
+
+
+def _report(made: Parser) -> None:
+    made.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run's name or the beginning of it (default: the last one)"
+    )
+    made.add_argument("--open", action="store_true", help="show the page in a browser")
+    made.add_argument("--list", action="store_true", help="show the last runs, a line each")
+
+
+def _diff(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("old", nargs="?", default="", metavar="OLD", help="a version (default: the one before NEW)")
+    made.add_argument("new", nargs="?", default="", metavar="NEW", help="a version (default: the newest)")
+    made.add_argument("--markdown", action="store_true", help="print release notes in Markdown")
+
+
+def _inspect(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
+    made.add_argument(
+        "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
+    )
+
+
+def _verify(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or the file of a stored build")
+    made.add_argument("--extract", default="", metavar="FOLDER", help="put files that differ there, of then and of now")
+
+
+def _delta(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    for name in ("old", "new"):
+        made.add_argument(name, metavar=name.upper(), help="an image of the catalogue, TAG@VERSION, or a file")
+
+
+def _fetch(made: Parser) -> None:
+    made.add_argument("source", metavar="URL", help="address or path of NAME.caibx in a site with `chunks: yes`")
+    made.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="file to write (default NAME.qcow2; a raw disk for *.raw)"
+    )
+    made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
+
+
+def _sbom(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--version", default="", metavar="VERSION", help="a stored version (default: the one in force)")
+    made.add_argument("--format", choices=("cyclonedx", "spdx"), default="cyclonedx", help="(default cyclonedx)")
+    made.add_argument("-o", "--output", default="", metavar="FILE", help="file to write (default: standard output)")
+
+
+def _boot(made: Parser) -> None:
+    _arch(made, "amd64 or arm64")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
+    made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
+    made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
+
+
+def _rollback(made: Parser) -> None:
+    _arch(made, "amd64 or arm64 (default: all that the sites have)")
+    _site(made, "this site only (default: all)")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
+    made.add_argument("--to", default="", metavar="VERSION", help="what to bring back (default: the newest older one)")
+    made.add_argument("--why", default="", metavar="TEXT", help="why, for those who read `list` and `status`")
+    made.add_argument("--dry-run", action="store_true", help="show what would get the name, and change nothing")
+
+
+def _hold(made: Parser) -> None:
+    _release(made)
+    made.add_argument("--why", required=True, metavar="TEXT", help="why, for those who read `list` and `status`")
+
+
+def _release(made: Parser) -> None:
+    _arch(made, "amd64 or arm64 (default: all that have the version)")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("version", metavar="VERSION", help="a version in the store, or on a site")
+
+
+def _catalogue_page(made: Parser) -> None:
+    made.add_argument("folder", metavar="FOLDER", help="where index.html, catalogue.json and feed.atom are written")
+    made.add_argument("--title", default="Images", metavar="TEXT", help="the page's heading (default: Images)")
+
+
+def _prune(made: Parser) -> None:
+    made.add_argument(
+        "--keep", type=at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
+    )
+    made.add_argument("--max-size", type=size, metavar="SIZE", help="size to prune the store to, such as 50G")
+    made.add_argument("--dry-run", action="store_true", help="show what would be removed")
+
+
+def _doctor(made: Parser) -> None:
+    made.add_argument("--mend", action="store_true", help="remove leftovers of dead runs, quarantine damaged files")
+    made.add_argument("--dry-run", action="store_true", help="only look (default)")
+
+
+TAKES: Mapping[str, Callable[[Parser], None]] = {
+    "": _run,
+    "list": _list,
+    "show": _show,
+    "new": _new,
+    "status": _status,
+    "plan": _plan,
+    "explain": _explain,
+    "report": _report,
+    "diff": _diff,
+    "inspect": _inspect,
+    "verify": _verify,
+    "delta": _delta,
+    "fetch": _fetch,
+    "sbom": _sbom,
+    "boot": _boot,
+    "rollback": _rollback,
+    "promote": _promote,
+    "hold": _hold,
+    "release": _release,
+    "catalogue-page": _catalogue_page,
+    "prune": _prune,
+    "doctor": _doctor,
+}
+"""The arguments of each verb."""
+
+
+def _tags(made: Parser, count: str) -> None:
+    made.add_argument(
+        "tags", nargs=count, metavar="TAG", type=str.lower,
+        help="an image of the catalogue, a pattern such as cc-ubuntu*, `all`, or `scheduled` (by settings.yaml)",
+    )  # fmt: skip
+
+
+def _site(made: Parser, what: str) -> None:
+    made.add_argument("-s", "--site", action=SitesAction, default=[], metavar="SITE", help=what)
+
+
+def _arch(made: Parser, what: str) -> None:
+    made.add_argument("-a", "--architecture", type=arches, default=(), metavar="ARCH", help=what)
+
+
+def _world(made: Parser) -> None:
+    """Add what decides which images are looked at, and how old the news may be."""
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
+    made.add_argument("--offline", action="store_true", help="use element sources and upstream as last seen")
+    made.add_argument(
+        "--max-age", type=at_least_zero, default=7, metavar="DAYS",
+        help="rebuild older builds when upstream cannot be asked (default 7)",
+    )  # fmt: skip

@@ -1,0 +1,35 @@
+"""Durations as people write them: `24h`, `90 days`, `18 months`."""
+
+from __future__ import annotations
+
+import re
+
+from cc_images.config.yaml_file import Section
+
+DAY = 86_400
+_UNITS = {"m": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "month": 365 * DAY // 12, "y": 365 * DAY}
+_NAMES = {
+    "m": ("m", "min", "minute", "minutes"),
+    "h": ("h", "hour", "hours"),
+    "d": ("d", "day", "days"),
+    "w": ("w", "week", "weeks"),
+    "month": ("month", "months"),
+    "y": ("y", "year", "years"),
+}
+_LENGTHS = {name: _UNITS[unit] for unit, names in _NAMES.items() for name in names}
+_DURATION = re.compile(rf"(\d{{1,6}}) ?({'|'.join(sorted(_LENGTHS, key=len, reverse=True))})\Z")
+
+
+def duration(section: Section, key: str) -> int:
+    """Return a duration in seconds; 0 without the key. A month is a twelfth of 365 days."""
+    return moment(section, key) or 0
+
+
+def moment(section: Section, key: str) -> int | None:
+    """Return a duration in seconds after which something happens; None, without the key: it never does."""
+    said = section.text(key, _DURATION, "a duration such as 24h, 14 days or 12 months")
+    if not said:
+        return None
+    found = _DURATION.match(said)
+    assert found is not None
+    return int(found[1]) * _LENGTHS[found[2]]
