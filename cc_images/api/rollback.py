@@ -10,6 +10,7 @@ from dataclasses import replace
 from cc_images import clock
 from cc_images.api.inspect import Bench
 from cc_images.api.open_run import opened
+from cc_images.api.places import Place, places
 from cc_images.api.site_status import AT_ONCE, observed
 from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
@@ -20,10 +21,9 @@ from cc_images.model.plan import Request
 from cc_images.model.redaction import without_secrets
 from cc_images.model.run import IfBusy, State
 from cc_images.model.status import Hold, Rollback
-from cc_images.planner.selection import select, sites_of
+from cc_images.planner.selection import select
 from cc_images.sites import open_site
 from cc_images.sites.rollbacks import Choice, Goal, choose
-from cc_images.sites.targets import formats_for
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
@@ -52,7 +52,7 @@ def rollback(
     changed.
     """
     store, reason = Store(config.store), readable(why, "--why")
-    looked = _looked(_places(request, config), store)
+    looked = _looked([_aim(each) for each in places(request, config)], store)
     bad = _newest_in_force(looked) if not to else {}
     holds = Holds(store)
     aims = {
@@ -79,30 +79,21 @@ def rollback(
     return rows
 
 
-Place = tuple[Site, Rollback]
+Aim = tuple[Site, Rollback]
 Looked = tuple[Site, Rollback, tuple[View | None, str]]
-"""A place with what its site has there, or why that is not known."""
+"""An image on a site, with what the site has of it, or why that is not known."""
 
 
-def _places(request: Request, config: Config) -> list[Place]:
-    """Return each image on each site. Raises UserError when no site takes any."""
-    chosen, _ = select(request, config, clock.now().date())
-    places = [
-        (site, Rollback(site=site.name, name=image.published_name(arch), tag=image.tag, arch=arch, format=out))
-        for site in sites_of(request, config)
-        for image, arch in chosen
-        for out in formats_for(site, image, arch)
-    ]
-    if not places:
-        raise UserError("no site takes any of the images", hint="name others with -s", reason=Reason.UNKNOWN_SITE)
-    return places
+def _aim(place: Place) -> Aim:
+    image, arch = place.image, place.arch
+    return place.site, Rollback(site=place.site.name, name=place.name, tag=image.tag, arch=arch, format=place.format)
 
 
-def _looked(places: Sequence[Place], store: Store) -> list[Looked]:
+def _looked(places: Sequence[Aim], store: Store) -> list[Looked]:
     """Ask all sites at once. An image that a site has never had is left out, unless that is so of all."""
     published = Published(store.root)
 
-    def ask(place: Place) -> Looked:
+    def ask(place: Aim) -> Looked:
         site, each = place
         try:
             seen = observed(site, [(each.name, each.format)])[each.name, each.format]

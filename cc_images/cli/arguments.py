@@ -181,6 +181,13 @@ def _rollback(made: Parser) -> None:
     made.add_argument("--dry-run", action="store_true", help="show what would get the name, and change nothing")
 
 
+def _retire(made: Parser) -> None:
+    _tags(made, "*")
+    _site(made, "this site only (default: all)")
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    made.add_argument("--dry-run", action="store_true", help="show what becomes of which version and when")
+
+
 def _hold(made: Parser) -> None:
     _release(made)
     made.add_argument("--why", required=True, metavar="TEXT", help="why, for those who read `list` and `status`")
@@ -228,6 +235,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "boot": _boot,
     "rollback": _rollback,
     "promote": _promote,
+    "retire": _retire,
     "hold": _hold,
     "release": _release,
     "catalogue-page": _catalogue_page,

@@ -126,6 +126,7 @@ def run(argv: list[str]) -> int:
             "sbom": proof.sbom,
             "boot": commands.boot,
             "rollback": operations.rollback,
+            "retire": operations.retire,
             "hold": operations.hold,
             "release": operations.release,
             "catalogue-page": operations.catalogue_page,

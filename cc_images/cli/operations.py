@@ -14,6 +14,7 @@ from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch
 from cc_images.model.plan import Request
+from cc_images.report import operations as shown
 from cc_images.report import text
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ def _config() -> Config:
 
 
 def _request(options: argparse.Namespace, sites: tuple[str, ...] = ()) -> Request:
-    return Request(tags=(options.tag,), arches=tuple(Arch(word) for word in options.architecture), sites=sites)
+    return Request(tags=(options.tag,), arches=_arches(options), sites=sites)
+
+
+def _arches(options: argparse.Namespace) -> tuple[Arch, ...]:
+    return tuple(Arch(word) for word in options.architecture)
 
 
 def rollback(options: argparse.Namespace) -> int:
@@ -49,10 +54,31 @@ def rollback(options: argparse.Namespace) -> int:
         keys = ("site", "name", "tag", "arch", "format", "before", "after", "archived", "done", "note", "error")
         text.say(text.as_json([{key: getattr(each, key) for key in keys} for each in found]))
     else:
-        text.say("\n".join(text.rollbacks(found, dry_run=options.dry_run)))
+        text.say("\n".join(shown.rollbacks(found, dry_run=options.dry_run)))
     if mine.stop.is_set():
         return EXIT_INTERRUPTED
     return EXIT_FAILED if any(each.error for each in found) else 0
+
+
+def retire(options: argparse.Namespace) -> int:
+    """Carry out what is due for old versions, or show what becomes of them and when."""
+    from cc_images.api import retire
+
+    config = _config()
+    tags = tuple(options.tags) or tuple(tag for tag, image in config.images.items() if not image.abstract)
+    request = Request(tags=tags, arches=_arches(options), sites=tuple(options.site))
+    if options.dry_run:
+        fates, failed = retire.upcoming(request, config)
+        told = {"calendar": [each.as_json() for each in fates], "failed": [each.as_json() for each in failed]}
+        text.say(text.as_json(told) if options.json else "\n".join(shown.calendar(fates, failed)))
+        return EXIT_FAILED if failed else 0
+    with bench() as mine:
+        rows = retire.retire(request, config, bench=mine)
+    plain = [each.as_json() for each in rows]
+    text.say(text.as_json(plain) if options.json else "\n".join(shown.retired(rows)))
+    if mine.stop.is_set():
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if any(each.error for each in rows) else 0
 
 
 def hold(options: argparse.Namespace) -> int:
@@ -69,7 +95,7 @@ def _hold(options: argparse.Namespace, *, why: str, release: bool) -> int:
     from cc_images.api.rollback import hold
 
     noted = hold(_request(options), _config(), options.version, why=why, release=release)
-    text.say(text.as_json([_plain(each) for each in noted]) if options.json else "\n".join(map(text.hold, noted)))
+    text.say(text.as_json([_plain(each) for each in noted]) if options.json else "\n".join(map(shown.hold, noted)))
     return 0
 
 

@@ -1,10 +1,12 @@
-"""Durations as people write them: `24h`, `90 days`, `18 months`."""
+"""Durations as people write them, `24h`, `90 days`, `18 months`, and the rules of retirement that consist of them."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from cc_images.config.yaml_file import Section
+from cc_images.model.catalog import Retirement
 
 DAY = 86_400
 _UNITS = {"m": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "month": 365 * DAY // 12, "y": 365 * DAY}
@@ -22,10 +24,10 @@ _DURATION = re.compile(rf"(\d{{1,6}}) ?({'|'.join(sorted(_LENGTHS, key=len, reve
 
 def duration(section: Section, key: str) -> int:
     """Return a duration in seconds; 0 without the key. A month is a twelfth of 365 days."""
-    return moment(section, key) or 0
+    return _moment(section, key) or 0
 
 
-def moment(section: Section, key: str) -> int | None:
+def _moment(section: Section, key: str) -> int | None:
     """Return a duration in seconds after which something happens; None, without the key: it never does."""
     said = section.text(key, _DURATION, "a duration such as 24h, 14 days or 12 months")
     if not said:
@@ -33,3 +35,23 @@ def moment(section: Section, key: str) -> int | None:
     found = _DURATION.match(said)
     assert found is not None
     return int(found[1]) * _LENGTHS[found[2]]
+
+
+def retirement(section: Section) -> Retirement | None:
+    """Read the section `retire` of an image or a site; None without it."""
+    if "retire" not in section:
+        return None
+    inner = section.child("retire")
+    rules = Retirement(
+        private_after=_moment(inner, "private-after"),
+        hide_after=_moment(inner, "hide-after"),
+        delete_after=_moment(inner, "delete-after"),
+        keep=inner.number("keep", 1, least=0),
+    )
+    inner.close()
+    stages = ("private-after", "hide-after", "delete-after")
+    given = [(each, value) for each in stages if (value := getattr(rules, each.replace("-", "_"))) is not None]
+    for (sooner, first), (later, second) in pairwise(given):
+        if second < first:
+            section.problem("retire", f"{later} comes before {sooner}")
+    return rules

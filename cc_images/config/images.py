@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
+from cc_images.config.durations import retirement
 from cc_images.config.image_parts import (
     MACHINES,
     NAME,
@@ -213,6 +214,7 @@ def _image(section: Section) -> Image:
         boot=contract_of(section.child("boot")),
         base=base if is_said else None,
         allow=section.words("allow"),
+        retire=retirement(section),
     )
     if image.depends and image.base is not None:
         section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")

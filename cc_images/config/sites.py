@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from cc_images.config.durations import duration
+from cc_images.config.durations import duration, retirement
 from cc_images.config.image_parts import MACHINES, NAME, check_properties, tags_of
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
@@ -39,6 +39,7 @@ def site_of(section: Section) -> Site:
         bake=duration(section, "bake"),
         health=section.text("health"),
         on_bad=next(iter(section.choices("on-bad", OnBad)), OnBad.STOP),
+        retire=retirement(section),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")

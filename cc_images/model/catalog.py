@@ -176,6 +176,20 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retirement:
+    """When versions that were replaced become private, are hidden and deleted, in seconds; None: never.
+
+    The newest `keep` of them stay as they are. `ended` is the day on which the image's life ended, if it has.
+    """
+
+    private_after: int | None = None
+    hide_after: int | None = None
+    delete_after: int | None = None
+    keep: int = 1
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One entry of images.yaml, with its defaults filled in. `timeout` is in minutes."""
 
@@ -215,6 +229,8 @@ class Image:
     """Whether dib's element `base` is added to the named elements, as dib does; None if not set."""
     allow: tuple[str, ...] = ()
     """Findings that would be refused, and that the image allows: of ALLOWED."""
+    retire: Retirement | None = None
+    """What becomes of its old versions on all sites, whatever these say."""
 
     @property
     def tag(self) -> str:
@@ -261,6 +277,8 @@ class Site:
     health: str = ""
     """A command, or an address, that says whether a version is well on this site."""
     on_bad: OnBad = OnBad.STOP
+    retire: Retirement | None = None
+    """What becomes of old versions."""
     """What happens to a version that is not."""
 
 

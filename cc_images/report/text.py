@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from cc_images.model.catalog import Image, Json
-from cc_images.model.plain_text import printable
 from cc_images.model.plan import Plan, Result, Status
-from cc_images.model.status import Hold, Holding, ImageStatus, Kind, Rollback
+from cc_images.model.status import Holding, ImageStatus, Kind
 from cc_images.report.units import age, aligned, clipped, duration, size
 
 TAIL = 15
@@ -136,25 +135,6 @@ def _on_site(standing: ImageStatus, site: str) -> str:
 def standings(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the table of what is on the sites; a row is site, image, version, day and a remark."""
     return aligned([("site", "image", "version", "created", ""), *(row[:5] for row in rows)])
-
-
-def rollbacks(found: Sequence[Rollback], *, dry_run: bool) -> list[str]:
-    """Return what became of each image of a rollback, or would become, a row each."""
-    table: list[Sequence[str]] = [("site", "image", "before", "after", "")]
-    for each in found:
-        did = "would be rolled back" if dry_run and each.before != each.after else "rolled back" if each.done else ""
-        old = f"the old one is {each.archived} now" if each.archived else ""
-        said = "; ".join(part for part in (did, old, each.note, f"FAILED: {each.error}" if each.error else "") if part)
-        row = (each.site, each.name, each.before or "-", each.after or "-", said)
-        table.append([printable(cell) for cell in row])
-    return aligned(table)
-
-
-def hold(each: Hold) -> str:
-    """Return a hold, or a release, in a line."""
-    if each.released:
-        return f"{each.tag} {each.arch} {each.version} is released: the next push publishes it, if it is in force"
-    return f"{each.tag} {each.arch} {each.version} is held: {each.why}"
 
 
 def accounts(images: Sequence[Json]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Protocol
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
+from cc_images.sites.carrying import in_service
 from cc_images.sites.entry import ARCHIVED, Entry, staged_name
 
 
@@ -179,6 +180,7 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
         case Share():
             return entry
         case Recall():
+            entry = in_service(entry)
             return replace(entry, name=staged_name(step.target, step.run), target=step.target, run=step.run,
                            replaces=step.replaces, intended=step.visibility, archives="", recalled=True)  # fmt: skip
         case Return():
@@ -205,6 +207,9 @@ class ImageSite(Protocol):
 
     def members(self, entry: Entry) -> frozenset[str]:
         """Return the projects that an image is shared with; none where `shares` is false, as with `Queries`."""
+
+    def users(self, entry: Entry) -> int | None:
+        """Return how many servers use an image, of all projects; None if nobody can say. Comes with `Queries`."""
 
     def place(self) -> str:
         """Return what tells this site from another one that may have its name later: a project, a folder."""

@@ -16,6 +16,7 @@ from itertools import islice
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
+from cc_images.sites import servers
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -39,7 +40,6 @@ from cc_images.sites.queries import Queries
 
 CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
-
 
 FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden"}
 """Fields of Glance's that steps change, and what they are called in `Entry`."""
@@ -115,6 +115,10 @@ class GlanceSite(ImageApi, Queries):
         said = self.call("GET", f"/images/{entry.id}/members", read=lambda answer: answer["members"])
         return frozenset(str(each["member_id"]) for each in said)
 
+    def users(self, entry: Entry) -> int | None:
+        """Return how many servers of all projects were started from an image; None where Nova does not say."""
+        return servers.count(self.cloud, entry.id)
+
     # -- act --------------------------------------------------------------------------------------------------------
 
     def act(
@@ -136,15 +140,13 @@ class GlanceSite(ImageApi, Queries):
 
     def _change(self, entry: Entry, wanted: Entry) -> Entry:
         """Change all that differs together: Glance makes all changes of a call or none."""
-        changes: Json = {"tags": tags(wanted)}
-        for name, field in {
-            "name": "name",
-            "visibility": "visibility",
-            "protected": "protected",
-            "os_hidden": "hidden",
-        }.items():
-            if getattr(wanted, field) != getattr(entry, field):
-                changes[name] = getattr(wanted, field)
+        changes: Json = {
+            name: getattr(wanted, field)
+            for name, field in FIELDS.items()
+            if getattr(wanted, field) != getattr(entry, field)
+        }
+        if tags(wanted) != tags(entry):  # else what another host has just marked would be lost
+            changes["tags"] = tags(wanted)
         own = {name: value for name, value in wanted.properties.items() if entry.properties.get(name) != value}
         gone = entry.properties.keys() - wanted.properties.keys()
         return self.patch(entry.id, changes | typed(own), new=own.keys() - entry.properties.keys(), gone=gone)

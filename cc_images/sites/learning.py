@@ -56,6 +56,8 @@ def learn(
             memory = replace(memory, changed=True)
         case Delete() if step.entry.archives:
             memory = replace(memory, removed=(*memory.removed, step.entry.name))
+    if wish.retires is not None:  # what is old is not worth a decision on old news
+        memory = replace(memory, fresh=False)
     return after, memory
 
 
@@ -71,6 +73,12 @@ def _in_order(view: View, step: Act) -> str:
             return f"archived {step.name} again, which run {step.entry.run} had recalled"
         case Archive() if view.memory.swapped:
             return f"archived {step.name}, which had the name too"
+        case Describe(entry=entry, wanted=wanted) if entry.archives and wanted.hidden and not entry.hidden:
+            return f"hid {entry.name}"
+        case Describe(entry=entry, wanted=wanted) if entry.archives and wanted.visibility != entry.visibility:
+            return f"made {entry.name} {wanted.visibility}"
+        case Describe(entry=entry, wanted=wanted) if wanted.hidden and not entry.hidden:
+            return f"hid {entry.name}, which is past its end of life"
         case Delete() if not (own or step.entry.archives):
             return f"removed the upload of run {view.run_of(step.entry) or '?'}"
     return ""
@@ -97,6 +105,11 @@ def told_members(memory: Memory, entry: Entry, projects: frozenset[str] | None) 
     if projects is None:
         return replace(memory, refused=memory.refused | {("Members", entry.id)})
     return replace(memory, members=(*(each for each in memory.members if each[0] != entry.id), (entry.id, projects)))
+
+
+def told_use(memory: Memory, entry: Entry, count: int | None) -> Memory:
+    """Return what a push knows after it has asked how many servers use an image; None: the site did not say."""
+    return replace(memory, uses=(*memory.uses, (entry.id, count)))
 
 
 def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:

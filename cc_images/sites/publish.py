@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from cc_images.model.catalog import Retirement
 from cc_images.model.stop import Stop
 from cc_images.sites import view as views
 from cc_images.sites.base import ImageSite, Publication
@@ -168,6 +169,20 @@ def roll_back(
         archived=memory.archived,
         notes=(*memory.done, *push.notes),
     )
+
+
+def retire(
+    site: ImageSite, name: str, rules: Retirement, held: frozenset[str], ours: Callable[[str], bool], *, stop: Stop
+) -> list[str]:
+    """Carry out the rules for versions that were replaced; return what was done and what stays, a phrase each.
+
+    What killed runs left of a publication is put in order first, as by `recover`, which raises the same.
+    """
+    push = Push(site, name, None, stop=stop, report=lambda done: None, say=lambda text: None)
+    with site.exclusive(stop):
+        push.wish = replace(push.wish, ours=ours, retires=rules, held=held)
+        push.run()
+    return [*push.memory.done, *(f"deleted {each}" for each in push.memory.removed), *push.notes]
 
 
 def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run: True) -> list[str]:

@@ -17,7 +17,7 @@ from cc_images.sites.base import Act, Archive, Broken, Delete, Describe, ImageSi
 from cc_images.sites.carrying import EACH_ITS_OWN, set_by_others, set_by_us
 from cc_images.sites.cloud import PAUSE
 from cc_images.sites.entry import Entry
-from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Members, Wait
+from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Members, Use, Wait
 from cc_images.sites.view import Memory, Wish
 
 _log = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Push:
                     self._look(whole=False)
                 case Members():
                     self._ask_members(step)
+                case Use():
+                    self._ask_use(step)
                 case Wait():
                     self._pause(self.memory.waits)
                     self.memory = learning.waited(self.memory)
@@ -176,6 +178,17 @@ class Push:
             self.notes.append(f"nobody can say with whom {step.entry.id} is shared: {error.message}")
         self.memory = learning.told_members(self.memory, step.entry, projects)
 
+    def _ask_use(self, step: Use) -> None:
+        """Ask how many servers use an image, of which a step says what it leaves alone."""
+        try:
+            count = self._site.users(step.entry)
+            said = f"{count} servers use it" if count else "" if count == 0 else "nobody can say whether servers use it"
+        except CCImagesError as error:
+            count, said = None, f"nobody can say whether servers use it: {error.message}"
+        if said:
+            self.notes.append(f"{step.entry.name} stays: {said}")
+        self.memory = learning.told_use(self.memory, step.entry, count)
+
     def _filled(self) -> None:
         if not self.memory.vacant:
             self._vacant_since = None
@@ -257,7 +270,7 @@ def _no_failure(step: Act, error: CCImagesError) -> str | None:
         case Describe(entry=entry) if entry.target:
             return f"it has not got what others have set on the image before it: {error.message}"
         case Describe(entry=entry) if entry.archives:
-            return f"{entry.name} keeps its tags: {error.message}"
+            return f"{entry.name} cannot be changed: {error.message}"
     return None
 
 

@@ -17,6 +17,10 @@ class Queries:
         """Return the projects that an image is shared with: none."""
         return frozenset()
 
+    def users(self, entry: Entry) -> int | None:
+        """Return how many servers use an image: none, as far as a folder can know."""
+        return 0
+
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images that concern the name."""
         raise NotImplementedError

@@ -20,7 +20,8 @@ from cc_images.sites.following import (
     what_has_the_bytes,
 )
 from cc_images.sites.recalling import a_rollback_stands, an_archived_version_is_recalled, away, may_go
-from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Members, Wait
+from cc_images.sites.retiring import what_has_the_name_is_in_service, what_is_due
+from cc_images.sites.steps import UPLOADS, WAITS, End, Look, Members, Use, Wait
 from cc_images.sites.view import (
     FOREIGN,
     Memory,
@@ -33,7 +34,7 @@ from cc_images.sites.view import (
     was_last,
 )
 
-Step = Act | Look | Wait | Members | End
+Step = Act | Look | Wait | Members | Use | End
 
 
 # -- the rules, in their order -----------------------------------------------------------------------------------------
@@ -224,6 +225,8 @@ RULES: tuple[Callable[[View], Step | None], ...] = (
     a_failed_push_takes_its_image_away,
     what_dead_runs_left_is_removed,
     a_name_given_by_hand_is_settled,
+    what_has_the_name_is_in_service,
+    what_is_due,
     order_alone_was_wanted,
     a_rollback_stands,
     a_change_by_hand_stands,

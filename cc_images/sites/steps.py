@@ -37,6 +37,13 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """Ask how many servers use an image."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """Nothing is left to do: `note` is what a person did that stands; with a `reason` it is an error."""
 

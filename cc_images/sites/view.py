@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from cc_images.model.catalog import Json
+from cc_images.model.catalog import Json, Retirement
 from cc_images.sites.entry import (
     Entry,
     archive_names,
@@ -41,6 +41,10 @@ class Wish:
     """As the site's entry demands; empty: as the image that is replaced."""
     first_visibility: str = ""
     keep: int | None = None
+    retires: Retirement | None = None
+    """The rules for versions that were replaced, where they are to be carried out."""
+    held: frozenset[str] = frozenset()
+    """Versions that people hold."""
     tags: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     """Projects that the image is to be shared with."""
@@ -85,6 +89,8 @@ class Memory:
     """Things that it put in order, a phrase each."""
     members: tuple[tuple[str, frozenset[str]], ...] = ()
     """The projects that images are shared with, by the images' ids, as far as it was asked."""
+    uses: tuple[tuple[str, int | None], ...] = ()
+    """How many servers use images, by the images' ids, as far as it was asked; None: nobody can say."""
     refused: frozenset[tuple[str, str]] = frozenset()
     """Steps that the site refuses, by kind and image."""
     failures: int = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.worlds import BACK, Host, beginning, explore
+from tests.support.worlds import BACK, RETIRE, Host, beginning, explore
 from tests.unit.sites.test_directory import anything_happens
 from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
 
@@ -23,6 +23,16 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "a rollback between two nights": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 1, "kills": 1}),
     "a push beside a rollback": ((A, Host("B", (BACK, "b"))), {"faults": 1, "deeds": 0, "kills": 1}),
     "two rollbacks and a person": ((ROLLS_BACK, Host("B", (BACK,))), {"faults": 0, "deeds": 1, "kills": 0}),
+    "a retirement, three faults": ((Host("A", (RETIRE,)),), {"faults": 3, "deeds": 1, "kills": 1}),
+    "a retirement between two nights": ((Host("A", ("a", RETIRE, "b")),), {"faults": 1, "deeds": 1, "kills": 1}),
+    "a retirement beside a rollback and a push": (
+        (Host("A", (RETIRE,)), Host("B", (BACK, "b"))),
+        {"faults": 1, "deeds": 0, "kills": 1, "use": "used"},
+    ),
+    "two retirements and a person": (
+        (Host("A", (RETIRE,)), Host("B", (RETIRE,))),
+        {"faults": 0, "deeds": 1, "kills": 0},
+    ),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
 }
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cc_images.model.catalog import Retirement
 from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Upload, after
 from cc_images.sites.entry import Entry, has_archive_name, staged_name
-from cc_images.sites.learning import begin, learn, looked, waited
+from cc_images.sites.learning import begin, learn, looked, told_use, waited
 from cc_images.sites.reconcile import RULES, Step, decide
-from cc_images.sites.steps import End, Failure, Look, Members, Wait
+from cc_images.sites.steps import End, Failure, Look, Members, Use, Wait
 from cc_images.sites.view import Memory, View, Wish
 
 NAME = "N"
@@ -81,12 +82,18 @@ class State:
     """The content that cc-images published last, whoever did."""
     held: frozenset[str] = frozenset()
     """Contents that a rollback has replaced, and none has brought back."""
+    used: frozenset[str] = frozenset()
+    """Images that servers use; nobody can say whether servers use those in `unknown`."""
+    unknown: frozenset[str] = frozenset()
     calm: bool = True
     """Whether no host was killed, or left by an error, since a push ended well."""
 
 
 BACK = "back"
 """A night on which a host rolls back."""
+
+RETIRE = "retire"
+"""A night on which a host carries out the rules for old versions: at once, and for all but those in use."""
 
 Rules = Sequence[Callable[[View], Step | None]]
 
@@ -98,6 +105,9 @@ class Broken(AssertionError):
 def wish(host: Host, now: datetime = START) -> Wish:
     """Return what a host wants tonight."""
     content = host.nights[0]
+    if content == RETIRE:
+        rules = Retirement(private_after=0, hide_after=0, delete_after=0, keep=0)
+        return Wish(name=NAME, wanted=False, retires=rules, now=now, ours=lambda run: run.startswith(host.name))
     if content == BACK:
         assert host.target is not None
         return Wish(
@@ -128,8 +138,13 @@ def image(content: str, name: str, age: int, **more: object) -> Entry:
     return Entry(id=f"i{age}", name=name, sha512=content, size=SIZE, created=START + timedelta(seconds=age), **given)
 
 
-def beginning(hosts: Sequence[Host], *, faults: int, deeds: int, kills: int, first: bool = False) -> State:
-    """Return a site with one published image and one archived before it (`first`: none), and hosts that push to it."""
+def beginning(
+    hosts: Sequence[Host], *, faults: int, deeds: int, kills: int, first: bool = False, use: str = ""
+) -> State:
+    """Return a site with one published image and one archived before it (`first`: none), and hosts that push to it.
+
+    `use` says of both that servers use them: `used`, `unknown`, or `protected`, or nothing.
+    """
     day = f"{START:%Y%m%d}"
     old = (
         image("v0", f"{NAME}-{day}", 0, archives=NAME, successor="v1"),
@@ -138,7 +153,10 @@ def beginning(hosts: Sequence[Host], *, faults: int, deeds: int, kills: int, fir
     images = () if first else old
     last = "" if first else "v1"
     ready = tuple(replace(host, last=last) for host in hosts)
-    return State(images, ready, 2, faults, deeds, kills, published=last)
+    ids = frozenset({"i0", "i1"})
+    there = tuple(replace(each, protected=use == "protected") for each in images)
+    used, unknown = (ids if use == each else frozenset() for each in ("used", "unknown"))
+    return State(there, ready, 2, faults, deeds, kills, published=last, used=used, unknown=unknown)
 
 
 def holders(state: State) -> list[Entry]:
@@ -184,13 +202,23 @@ def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, t
                 yield "finds the site away", (replace(state, faults=state.faults - 1), quiet)
         return
     assert host.step is not None
-    assert not isinstance(host.step, Members), "this site shares nothing"
     if state.kills:
         dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed", target=None)
         yield "is killed", (replace(state, kills=state.kills - 1, calm=False), dead)
+    yield from _steps(state, host, rules)
+
+
+def _steps(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
+    """Return how a host that is at work goes on."""
+    assert host.step is not None
+    assert not isinstance(host.step, Members), "this site shares nothing"
     match host.step:
         case End():
             yield f"ends: {host.step.message or host.step.note or 'well'}", _ends(state, host, host.step)
+        case Use(entry=entry):
+            count = None if entry.id in state.unknown else int(entry.id in state.used)
+            asked = replace(host, memory=told_use(host.memory, entry, count))
+            yield f"asks for the use of {entry.id}", (state, _decides(asked, rules))
         case Look():
             yield "looks", (state, _looks(state, host, rules))
         case Wait():
@@ -226,7 +254,7 @@ def _ends(state: State, host: Host, end: End) -> tuple[State, Host]:
     failed = host.memory.undoing or bool(end.reason)
     kept = not end.same
     content = wanted(host)
-    last = host.last if failed or kept else content
+    last = host.last if failed or kept or content == RETIRE else content
     ended = "failed" if failed else "kept" if kept else "well"
     done = replace(host, running=False, step=None, nights=host.nights[1:], last=last, ended=ended,
                    memory=Memory(), seen=(), target=None)  # fmt: skip
@@ -245,6 +273,8 @@ def _check_order(state: State, host: Host) -> None:
     names = holders(state)
     if len(names) > 1:
         raise Broken(f"{len(names)} images have the name after a push that has ended well")
+    if host.nights[0] == RETIRE:
+        return
     if len(state.hosts) == 1 and host.touched == state.touched and not (names and names[0].sha512 == wanted(host)):
         raise Broken("a push has ended well, and its image has not the name")
 
@@ -315,13 +345,15 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
             return state, None
         if (now.name, now.archives, now.target) != (step.entry.name, step.entry.archives, step.entry.target):
             return state, Failure(temporary=False)
+        if host.nights[0] == RETIRE:
+            _check_retired(state, step, now)
         return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
     if now is None:
         return state, Failure(temporary=False)
     mine = isinstance(step, Publish) and step.entry.id == host.memory.mine
     if mine and now.sha512 in state.held & host.held_at_start and host.target is None and not state.meddled:
         raise Broken(f"{_label(step)}: a version that was rolled back comes back by itself")
-    told = now if isinstance(step, Describe) else after(step)
+    told = after(step) if not isinstance(step, Describe) else _described(step, now)
     # Glance changes what it is told to change; the rest is as people have made it meanwhile
     name = told.name if told.name != step.entry.name else now.name
     hidden = told.hidden if told.hidden != step.entry.hidden else now.hidden
@@ -335,6 +367,25 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
         newer = (entry for entry in images if entry.created > merged.created and not entry.target)
         held = held - {merged.sha512} | {entry.sha512 for entry in newer}
     return replace(state, images=images, published=published, held=held), merged
+
+
+def _described(step: Describe, now: Entry) -> Entry:
+    """Return an image with what a description changes, whatever else it is meanwhile."""
+    fields = ("hidden", "visibility", "properties", "tags", "owes")
+    wanted = {each: getattr(step.wanted, each) for each in fields}
+    return replace(now, **{each: value for each, value in wanted.items() if value != getattr(step.entry, each)})
+
+
+def _check_retired(state: State, step: Delete, now: Entry) -> None:
+    """Check that what is deleted because of its age may go."""
+    if now.id in state.used | state.unknown:
+        raise Broken(f"{_label(step)}: servers use it, or nobody can say")
+    if now.protected:
+        raise Broken(f"{_label(step)}: it is protected")
+    left = [entry for entry in state.images if entry.made and entry.complete and entry.id != now.id]
+    good = [entry for entry in left if entry.status == "active" and not entry.target and not entry.hidden]
+    if not holders(state) and not good and not state.meddled and now.name != NAME:
+        raise Broken(f"{_label(step)}: it is the newest good version")
 
 
 def _check_person(state: State, host: Host, step: Act, now: Entry | None) -> State:
@@ -420,7 +471,7 @@ def settle(state: State, host_number: int = 0, rules: Rules = RULES) -> None:
     Raises Broken with what is wrong.
     """
     host = state.hosts[host_number]
-    content = next((each for each in host.nights if each != BACK), "final")
+    content = next((each for each in host.nights if each not in (BACK, RETIRE)), "final")
     for _ in range(2):
         state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False, target=None), rules)
     names = holders(state)
@@ -459,7 +510,7 @@ def _undisturbed(state: State, host: Host, rules: Rules) -> tuple[State, Host, E
         if isinstance(step, Look | Wait):
             seen, memory = state.images, looked(wish(host, LATER), state.images, waited(memory))
             continue
-        assert not isinstance(step, Members)
+        assert not isinstance(step, Members | Use)
         host = replace(host, memory=memory, seen=seen)
         state, answer = _effect(state, host, step)
         seen, memory = learn(wish(host, LATER), seen, begin(memory, step), step, answer)

@@ -18,7 +18,7 @@ from cc_images.sites.entry import Entry
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End
 from cc_images.sites.view import Memory, View, Wish
-from tests.support.worlds import BACK, NAME, SIZE, START, Broken, Host, beginning, explore, image, wander
+from tests.support.worlds import BACK, NAME, RETIRE, SIZE, START, Broken, Host, beginning, explore, image, wander
 
 A, B = Host("A", ("a",)), Host("B", ("b",))
 A_TWICE = Host("A", ("a", "a"))
@@ -36,6 +36,19 @@ SHALLOW: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "a bad night, a rollback, the same again": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 0, "kills": 0}),
     "a push beside a rollback": ((A, Host("B", (BACK,))), {"faults": 0, "deeds": 0, "kills": 1}),
     "two rollbacks": ((Host("A", (BACK,)), Host("B", (BACK, "v1"))), {"faults": 0, "deeds": 0, "kills": 1}),
+    "a retirement": ((Host("A", (RETIRE,)),), {"faults": 2, "deeds": 1, "kills": 1}),
+    "a retirement of what is used": (
+        (Host("A", (RETIRE, "a", RETIRE)),),
+        {"faults": 0, "deeds": 1, "kills": 0, "use": "used"},
+    ),
+    "a retirement beside a rollback": (
+        (Host("A", (RETIRE,)), Host("B", (BACK,))),
+        {"faults": 0, "deeds": 0, "kills": 1, "use": "unknown"},
+    ),
+    "a retirement beside a push": (
+        (Host("A", (RETIRE,)), B),
+        {"faults": 0, "deeds": 0, "kills": 1, "use": "protected"},
+    ),
     "two hosts": ((A, B), {"faults": 0, "deeds": 0, "kills": 1}),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 0, "first": True}),
 }
@@ -53,9 +66,15 @@ def chances(seed: int) -> tuple[random.Random, tuple[Host, ...], Budget]:
     chance = random.Random(seed)
     mine = tuple(f"a{night}" for night in range(chance.randrange(1, 4)) for _ in range(chance.randrange(1, 3)))
     other = tuple(f"b{night}" for night in range(chance.randrange(0, 3)))
-    mine, other = (tuple(BACK if chance.random() < 0.2 else night for night in nights) for nights in (mine, other))
+    mine, other = (tuple(another(chance, night) for night in nights) for nights in (mine, other))
     budget = {"faults": chance.randrange(6), "deeds": chance.randrange(5), "kills": chance.randrange(3)}
-    return chance, (Host("A", mine), Host("B", other)), budget | {"first": chance.random() < 0.2}
+    budget |= {"first": chance.random() < 0.2}
+    return chance, (Host("A", mine), Host("B", other)), budget | {"use": chance.choice(["", "used", "unknown"])}
+
+
+def another(chance: random.Random, night: str) -> str:
+    """Return a night, or in its place one of a rollback or a retirement."""
+    return chance.choices([night, BACK, RETIRE], [6, 2, 1])[0]
 
 
 def wandered(seed: int) -> int:
