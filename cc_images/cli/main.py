@@ -107,34 +107,10 @@ def run(argv: list[str]) -> int:
 
     _listen(options.log_level if verb != "completion" else "warning")
     try:
-        from cc_images.cli import commands, operations, proof, views
+        if verb and verb != "promote":
+            return _verbs()[verb](options)
+        from cc_images.cli import commands
 
-        does: dict[str, Callable[[argparse.Namespace], int]] = {
-            "list": views.catalogue,
-            "show": views.show,
-            "new": commands.new,
-            "plan": commands.plan,
-            "explain": commands.explain,
-            "status": views.status,
-            "report": views.run_report,
-            "diff": views.diff,
-            "completion": _completion,
-            "inspect": commands.inspect,
-            "verify": proof.verify,
-            "delta": proof.delta,
-            "fetch": proof.fetch,
-            "sbom": proof.sbom,
-            "boot": commands.boot,
-            "rollback": operations.rollback,
-            "retire": operations.retire,
-            "hold": operations.hold,
-            "release": operations.release,
-            "catalogue-page": operations.catalogue_page,
-            "prune": commands.prune,
-            "doctor": commands.doctor,
-        }
-        if verb != "promote" and verb:
-            return does[verb](options)
         if options.dry_run:
             return commands.plan(options)
         from cc_images.cli import run
@@ -143,6 +119,36 @@ def run(argv: list[str]) -> int:
     except CCImagesError as error:
         _complain(error)
         return error.exit_code
+
+
+def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
+    """Return what carries out each verb; runs, and `promote`, which is one, are apart."""
+    from cc_images.cli import commands, operations, proof, views
+
+    return {
+        "list": views.catalogue,
+        "show": views.show,
+        "new": commands.new,
+        "plan": commands.plan,
+        "explain": commands.explain,
+        "status": views.status,
+        "report": views.run_report,
+        "diff": views.diff,
+        "completion": _completion,
+        "inspect": commands.inspect,
+        "verify": proof.verify,
+        "delta": proof.delta,
+        "fetch": proof.fetch,
+        "sbom": proof.sbom,
+        "boot": commands.boot,
+        "rollback": operations.rollback,
+        "retire": operations.retire,
+        "hold": operations.hold,
+        "release": operations.release,
+        "catalogue-page": operations.catalogue_page,
+        "prune": commands.prune,
+        "doctor": commands.doctor,
+    }
 
 
 def _settle(made: argparse.ArgumentParser, verb: str) -> None:

@@ -21,13 +21,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import swiftbed
+from tests.support import novabed, swiftbed
+from tests.support.novabed import NovaBed
 from tests.support.swiftbed import SwiftBed
 
 PACKAGES = ("keystone>=30,<31", "glance>=33,<34", "gunicorn>=23", *swiftbed.PACKAGES)
@@ -91,14 +92,14 @@ token_cache_time = -1
 """
 
 
-def install() -> Path:
+def install(packages: Sequence[str] = PACKAGES, marker: str = "ready") -> Path:
     """Install the services once into their own environment; return its `bin`."""
-    ready = SERVICES / "ready"
+    ready = SERVICES / marker
     with _alone():
-        if not ready.exists() or ready.read_text() != "\n".join(PACKAGES):
+        if not ready.exists() or ready.read_text() != "\n".join(packages):
             subprocess.run([sys.executable, "-m", "venv", SERVICES], check=True)
-            subprocess.run([SERVICES / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-            ready.write_text("\n".join(PACKAGES))
+            subprocess.run([SERVICES / "bin/pip", "install", "--quiet", *packages], check=True)
+            ready.write_text("\n".join(packages))
     return SERVICES / "bin"
 
 
@@ -180,15 +181,19 @@ class TestBed:
 
     __test__ = False
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, objects: str = "") -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, *, objects: str = "", compute: str = ""
+    ) -> None:
         """Prepare the sites `metal` and `kvm`; `settings` are lines for a site's [DEFAULT] section of Glance.
 
-        `objects` is the site that has an object store.
+        `objects` is the site that has an object store, `compute` the one that has a Nova.
         """
         self.folder = folder
         self.sites = ("metal", "kvm")
         self.glance: dict[str, Server] = {}
         self.swift: SwiftBed | None = None
+        self.nova: NovaBed | None = None
+        self._compute = compute
         self._objects = objects
         self._settings = settings or {}
         self._servers: list[Server] = []
@@ -222,6 +227,11 @@ class TestBed:
         keystone = self._keystone()
         for site in self.sites:
             self.glance[site] = self._glance(site, f"{keystone.url}/v3")
+        if self._compute:
+            install((*PACKAGES, *novabed.PACKAGES), "ready-nova")
+            self.nova = NovaBed(self.folder / "nova", SERVICES / "bin", f"{keystone.url}/v3", PASSWORD)
+            self.compute = Server(self.nova.folder, self.nova.application, self.nova.environment)
+            self._servers.append(self.compute)
         for server in self._servers:
             server.start()
         if self._objects:
@@ -312,7 +322,7 @@ class TestBed:
             project_id = call("/projects", {"project": {"name": project}})["project"]["id"]
             user_id = call("/users", {"user": {"name": name, "password": PASSWORD}})["user"]["id"]
             call(f"/projects/{project_id}/users/{user_id}/roles/{roles[role]}", method="PUT")
-        kinds = {"identity": "keystone", "image": "glance", "object-store": "swift"}
+        kinds = {"identity": "keystone", "image": "glance", "object-store": "swift", "compute": "nova"}
         services = {
             kind: call("/services", {"service": {"type": kind, "name": name}})["service"]["id"]
             for kind, name in kinds.items()
@@ -322,6 +332,8 @@ class TestBed:
             places = {"identity": auth, "image": server.url}
             if self.swift is not None and site == self._objects:
                 places["object-store"] = f"{self.swift.url}/v1/AUTH_%(tenant_id)s"
+            if self.nova is not None and site == self._compute:
+                places["compute"] = f"{self.compute.url}/v2.1"
             for kind, url in places.items():
                 endpoint = {"interface": "public", "region_id": site, "service_id": services[kind], "url": url}
                 call("/endpoints", {"endpoint": endpoint})
