@@ -136,6 +136,8 @@ class Reason(StrEnum):
     """A site holds other bytes than were sent."""
     UNHEALTHY = "unhealthy"
     """A version is bad on a site, and goes no further."""
+    INSECURE = "insecure"
+    """A version lacks security updates, or nobody can say, and the site refuses it."""
     UNKNOWN_HEALTH = "unknown-health"
     """Nobody can say whether a version is well on a site."""
     GIVEN_UP = "given-up"

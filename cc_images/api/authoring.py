@@ -16,7 +16,8 @@ from cc_images.config.loader import Config, load, packaged
 from cc_images.config.yaml_text import quoted
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import write_bytes
-from cc_images.model.catalog import RESERVED, Arch, Format, Image
+from cc_images.model.catalog import Arch, Format, Image
+from cc_images.model.words import RESERVED
 
 LONG = "A name of letters, digits, dot, underscore, plus and hyphen"
 

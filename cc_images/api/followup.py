@@ -28,7 +28,7 @@ from cc_images.model.builds import moment
 from cc_images.model.catalog import Json
 from cc_images.model.run import State
 from cc_images.report import metrics
-from cc_images.store import journal
+from cc_images.store import journal, updates
 from cc_images.store.durations import History
 from cc_images.store.published import Published
 from cc_images.store.records import USED_AGAIN, Store
@@ -113,6 +113,11 @@ def _of_store(config: Config) -> metrics.Measured:
         succeeded=moment(good) if good else None,
         builds=newest,
         pushes=[(put.tag, put.arch, put.site, put.since) for put in puts],
+        pending=[
+            (row["tag"], row["arch"], row["site"], row["updates"], row["security"])
+            for row in updates.remembered(store)
+            if not row["unknown"] and row["tag"] in config.images and row["site"] in sites
+        ],
         durations=History(store.root).usual(),
         store_bytes=sum(item.holding.size for item in inventory(store)),
         free_bytes=store.free_bytes(),

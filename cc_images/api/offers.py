@@ -8,11 +8,12 @@ from itertools import pairwise
 
 from cc_images.config.loader import Config
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Image
+from cc_images.model.catalog import Image, Json
 from cc_images.model.offer import Offer, Place, Release
 from cc_images.model.status import Hold
 from cc_images.report import release_notes
 from cc_images.report.release_notes import Edition
+from cc_images.store import updates
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.records import Store
@@ -24,6 +25,7 @@ RELEASES = 5
 def offers(config: Config) -> list[Offer]:
     """Return what is published, in the catalogue's order. Raises CCImagesError when the store cannot be read."""
     store = Store(config.store)
+    pending = {(row["site"], row["name"], row["version"]): row for row in updates.remembered(store)}
     published, holds = Published(store.root).by_image(), Holds(store).by_image()
     clouds = {site.name for site in config.sites if site.cloud}
     known = {site.name for site in config.sites}
@@ -35,7 +37,7 @@ def offers(config: Config) -> list[Offer]:
                 continue
             places = [
                 Place(site=put.site, name=put.name, version=put.version, since=datetime.fromtimestamp(put.since, UTC),
-                      cloud=put.site in clouds)
+                      cloud=put.site in clouds, **_lacks(pending.get((put.site, put.name, put.version))))
                 for put in sorted(puts, key=lambda put: put.site)
             ]  # fmt: skip
             newest = max(put.version for put in puts)
@@ -54,6 +56,13 @@ def offers(config: Config) -> list[Offer]:
                 )
             )
     return found
+
+
+def _lacks(row: Json | None) -> Json:
+    """Return what is known of the security updates that a published version lacks."""
+    if row is None or row["unknown"]:
+        return {}
+    return {"security": row["security"], "checked": datetime.fromtimestamp(row["checked"], UTC)}
 
 
 def _system(image: Image) -> str:

@@ -188,6 +188,20 @@ def _retire(made: Parser) -> None:
     made.add_argument("--dry-run", action="store_true", help="show what becomes of which version and when")
 
 
+def _check_updates(made: Parser) -> None:
+    _tags(made, "*")
+    _site(made, "this site only (default: all)")
+    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    made.add_argument("--sites", action="store_true", help="ask the sites which versions they have")
+    made.add_argument(
+        "--feed",
+        default="",
+        metavar="FILE",
+        help="the JSON of Debian's security tracker, or OSV entries: name them, too",
+    )
+    made.add_argument("--offline", action="store_true", help="look at the repositories as last seen")
+
+
 def _hold(made: Parser) -> None:
     _release(made)
     made.add_argument("--why", required=True, metavar="TEXT", help="why, for those who read `list` and `status`")
@@ -236,6 +250,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "rollback": _rollback,
     "promote": _promote,
     "retire": _retire,
+    "check-updates": _check_updates,
     "hold": _hold,
     "release": _release,
     "catalogue-page": _catalogue_page,

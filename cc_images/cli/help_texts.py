@@ -25,6 +25,7 @@ VERBS = (
     "release",
     "promote",
     "retire",
+    "check-updates",
     "catalogue-page",
     "prune",
     "doctor",
@@ -54,6 +55,7 @@ DESCRIPTIONS = {
     "release": "Let a version that is held be pushed again.",
     "promote": "Let the next wave of sites have what the wave before has, baked or not.",
     "retire": "Make old versions private, hide and delete them, as the rules of images and sites say.",
+    "check-updates": "Show which published images lack updates that their own repositories have; exit code 5 if any.",
     "catalogue-page": "Write a page, its data and a feed of news for the people who use the images.",
     "prune": "Prune the store to the newest builds of each image, and to a size.",
     "doctor": "Check this host and the sites, and show leftovers of killed runs; --mend removes them.",
@@ -79,5 +81,5 @@ files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG over
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
 ~/.config/cc-images/settings.yaml and /etc/cc-images/settings.yaml set mirrors, the store and defaults of options.
 exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
-because another run is at work on these images (--if-busy leave); 130 interrupted.
+because another run is at work on these images (--if-busy leave); 5 updates are pending; 130 interrupted.
 """

@@ -1,7 +1,7 @@
 """The command line: words in, exit code out. The only place that ends the process.
 
 Exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the user's input; 3 some tasks failed; 4 left,
-because another run is at work; 130 interrupted.
+because another run is at work; 5 updates are pending; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
         "retire": operations.retire,
         "hold": operations.hold,
         "release": operations.release,
+        "check-updates": operations.check_updates,
         "catalogue-page": operations.catalogue_page,
         "prune": commands.prune,
         "doctor": commands.doctor,

@@ -20,7 +20,7 @@ from cc_images.report import text
 if TYPE_CHECKING:
     from cc_images.model.status import Hold
 
-EXIT_FAILED = 3
+EXIT_FAILED, EXIT_PENDING = 3, 5
 EXIT_INTERRUPTED = 130
 
 
@@ -101,6 +101,32 @@ def _hold(options: argparse.Namespace, *, why: str, release: bool) -> int:
 
 def _plain(each: Hold) -> dict[str, object]:
     return {"tag": each.tag, "arch": each.arch, "version": each.version, "why": each.why, "released": each.released}
+
+
+def check_updates(options: argparse.Namespace) -> int:
+    """Show which published images lack a later version of a package that their own repositories have."""
+    from cc_images.api.updates import check_updates
+
+    config = _config()
+    tags = tuple(options.tags) or tuple(tag for tag, image in config.images.items() if not image.abstract)
+    with bench() as mine:
+        found = check_updates(
+            Request(tags=tags, arches=_arches(options), sites=tuple(options.site)),
+            config,
+            ask_sites=options.sites,
+            feed=Path(options.feed) if options.feed else None,
+            offline=options.offline,
+            stop=mine.stop,
+        )
+    if options.json:
+        text.say(text.as_json([each.as_json() for each in found]))
+    else:
+        text.say("\n".join(shown.pending(found)))
+    if mine.stop.is_set():
+        return EXIT_INTERRUPTED
+    if any(each.updates for each in found):
+        return EXIT_PENDING
+    return EXIT_FAILED if any(each.unknown for each in found) else 0
 
 
 def catalogue_page(options: argparse.Namespace) -> int:

@@ -39,8 +39,7 @@ def _moment(section: Section, key: str) -> int | None:
 
 def retirement(section: Section) -> Retirement | None:
     """Read the section `retire` of an image or a site; None without it."""
-    if "retire" not in section:
-        return None
+    is_said = "retire" in section
     inner = section.child("retire")
     rules = Retirement(
         private_after=_moment(inner, "private-after"),
@@ -49,6 +48,8 @@ def retirement(section: Section) -> Retirement | None:
         keep=inner.number("keep", 1, least=0),
     )
     inner.close()
+    if not is_said:
+        return None
     stages = ("private-after", "hide-after", "delete-after")
     given = [(each, value) for each in stages if (value := getattr(rules, each.replace("-", "_"))) is not None]
     for (sooner, first), (later, second) in pairwise(given):

@@ -6,16 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cc_images.config.yaml_file import Section
-from cc_images.model.catalog import (
-    Arch,
-    Checks,
-    Contract,
-    Download,
-    Firmware,
-    Image,
-    Level,
-    Source,
-)
+from cc_images.model.catalog import Arch, Checks, Contract, Download, Firmware, Image, Level, Source, Waiver
 from cc_images.model.check_kinds import KINDS
 from cc_images.model.checks import DROPPED, canonical, mistakes
 from cc_images.model.contract import USER_NAME
@@ -127,3 +118,18 @@ def artifact_of(section: Section) -> Download:
         section.problem("site", "is missing; name the cloud whose object store has the object")
     section.close()
     return artifact
+
+
+def waivers_of(section: Section) -> dict[str, Waiver]:
+    """Return the packages and vulnerabilities that an image ignores: each needs a reason, and may have a last day."""
+    found: dict[str, Waiver] = {}
+    for name, said in section.named("ignore").items():
+        if isinstance(said, str):
+            section.problem(f"ignore.{name}", "needs {why: TEXT, until: DATE}; the date may be left out")
+            continue
+        waiver = Waiver(why=said.text("why"), until=said.day("until"))
+        said.close()
+        if not waiver.why.strip():
+            section.problem(f"ignore.{name}.why", "is missing; say why it may wait")
+        found[name] = waiver
+    return found

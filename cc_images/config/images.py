@@ -20,19 +20,13 @@ from cc_images.config.image_parts import (
     contract_of,
     firmware_of,
     tags_of,
+    waivers_of,
 )
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import (
-    ALLOWED,
-    RESERVED,
-    Arch,
-    Contract,
-    Firmware,
-    Format,
-    Image,
-)
+from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image
 from cc_images.model.contract import contradiction
+from cc_images.model.words import ALLOWED, RESERVED
 
 OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
     "DIB_PYTHON_EXEC"
@@ -215,6 +209,7 @@ def _image(section: Section) -> Image:
         base=base if is_said else None,
         allow=section.words("allow"),
         retire=retirement(section),
+        waivers=waivers_of(section),
     )
     if image.depends and image.base is not None:
         section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")

@@ -24,7 +24,8 @@ from cc_images.config.variables import expanded
 from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.errors import ConfigError
-from cc_images.model.catalog import Arch, ElementSource, Image, Site
+from cc_images.model.catalog import Arch, Image, Site
+from cc_images.model.element_source import ElementSource
 from cc_images.model.redaction import secret_values
 
 FILES: Mapping[str, str] = {

@@ -40,6 +40,7 @@ def site_of(section: Section) -> Site:
         health=section.text("health"),
         on_bad=next(iter(section.choices("on-bad", OnBad)), OnBad.STOP),
         retire=retirement(section),
+        refuses_insecure=_gates(section.child("gates")),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
@@ -64,6 +65,15 @@ def site_of(section: Section) -> Site:
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site
+
+
+def _gates(section: Section) -> bool:
+    """Say whether a version that lacks security updates is refused."""
+    said = section.text("security-updates")
+    if said not in ("", "refuse", "publish"):
+        section.problem("security-updates", f"{choice(said, ('refuse', 'publish'))}")
+    section.close()
+    return said == "refuse"
 
 
 def _check_waves(section: Section, site: Site) -> None:

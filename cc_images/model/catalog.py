@@ -27,15 +27,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-RESERVED = frozenset(
-    {"all", "boot", "build", "complete", "completion", "diff", "doctor", "explain", "help", "inspect", "list", "new",
-     "plan", "promote", "prune", "push", "report", "scheduled", "show", "status", "version"}
-)  # fmt: skip
-"""Words of the command line that no tag may be."""
-
-ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
-"""Exceptions that an image may allow by name."""
-
 
 class Arch(StrEnum):
     """An architecture by Debian's name."""
@@ -106,13 +97,6 @@ class Level(StrEnum):
     CHECKS = "checks"
 
 
-class OnBad(StrEnum):
-    """What happens to a version that is bad on a site: it goes no further, or it is rolled back as well."""
-
-    STOP = "stop"
-    ROLLBACK = "rollback"
-
-
 class Source(StrEnum):
     """Where cloud-init finds an instance's metadata; `none`: there is none."""
 
@@ -175,6 +159,13 @@ class Download:
         return self.url.partition("#")[0].partition("?")[0]
 
 
+class OnBad(StrEnum):
+    """What happens to a version that is bad on a site: it goes no further, or it is rolled back as well."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retirement:
     """When versions that were replaced become private, are hidden and deleted, in seconds; None: never.
@@ -187,6 +178,14 @@ class Retirement:
     delete_after: int | None = None
     keep: int = 1
     ended: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Why a package, or a vulnerability, is no reason for a new build, until a day; None: for good."""
+
+    why: str
+    until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +230,8 @@ class Image:
     """Findings that would be refused, and that the image allows: of ALLOWED."""
     retire: Retirement | None = None
     """What becomes of its old versions on all sites, whatever these say."""
+    waivers: Mapping[str, Waiver] = field(default_factory=dict)
+    """Packages and vulnerabilities that are no reason for a new build."""
 
     @property
     def tag(self) -> str:
@@ -279,15 +280,6 @@ class Site:
     on_bad: OnBad = OnBad.STOP
     retire: Retirement | None = None
     """What becomes of old versions."""
+    refuses_insecure: bool = False
+    """Whether a version that lacks security updates is not published."""
     """What happens to a version that is not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElementSource:
-    """One entry of third-party.yaml: a git repository that holds elements."""
-
-    name: str
-    repo: str
-    branch: str = "main"
-    elements_directory: str = "."
-    commit: str = ""

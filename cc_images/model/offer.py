@@ -16,6 +16,10 @@ class Place:
     version: str
     since: datetime
     cloud: bool = False
+    security: int = 0
+    """Security updates that it lacks, as `check-updates` found when it looked last."""
+    checked: datetime | None = None
+    """When that was; None: never, or nobody could say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

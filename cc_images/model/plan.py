@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
-from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json
+from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Waiver
 from cc_images.model.spec import BuildSpec
 
 UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
@@ -197,6 +197,8 @@ class PushJob:
     """Whether it overwrites a person's changes on the site."""
     gate: Gate | None = None
     """Of a site of a later wave: the condition."""
+    waivers: Mapping[str, Waiver] = field(default_factory=dict)
+    """Packages and vulnerabilities that are no reason to refuse it."""
     waits: str = ""
     """Why nothing is published yet: the push only puts in order what an earlier one has left."""
 

@@ -72,3 +72,23 @@ class HoldsShape(Shape):
 
     holds: list[Any]
     """Entries of HoldShape; one that is none does not spoil the others."""
+
+
+class PendingShape(Shape):
+    """One entry of `updates.json`; see `updates.Pending`. `updates` and `security` are counts."""
+
+    site: str
+    name: str
+    tag: str
+    arch: str
+    version: str
+    checked: float
+    updates: Count = 0
+    security: Count = 0
+    unknown: str = ""
+
+
+class UpdatesShape(Shape):
+    """`updates.json`: what `check-updates` has found last."""
+
+    pending: list[PendingShape]

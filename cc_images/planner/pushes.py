@@ -173,6 +173,7 @@ def _push(
             test_key=boot_test_key(image, arch),
             insist=request.force or bool(request.version),
             gate=Gate(before=before, promoted=request.promote) if turn.before and turn.version else None,
+            waivers=image.waivers if site.refuses_insecure else {},
             waits=turn.waits,
         ),
         reason=reason,

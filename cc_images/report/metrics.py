@@ -33,6 +33,8 @@ class Measured:
     """Image, architecture and moment of each newest build."""
     pushes: Sequence[tuple[str, str, str, float]] = ()
     """Image, architecture, site, and since when (seconds since 1970) the newest version is there."""
+    pending: Sequence[tuple[str, str, str, int, int]] = ()
+    """Image, architecture, site, pending updates, and those for security, as `check-updates` found them last."""
     durations: Mapping[str, float] = field(default_factory=dict)
     """The usual seconds of tasks."""
     store_bytes: int = 0
@@ -63,6 +65,16 @@ def metrics(journal: Json, ended: datetime, measured: Measured) -> list[Metric]:
             "push_timestamp_seconds",
             "Since when the version that is on the site is there, as far as this host has put it there.",
             tuple(({"image": tag, "arch": arch, "site": site}, since) for tag, arch, site, since in measured.pushes),
+        ),
+        Metric(
+            "pending_updates",
+            "Packages of which the image's repositories had a later version when check-updates looked last.",
+            tuple(({"image": tag, "arch": arch, "site": at}, count) for tag, arch, at, count, _ in measured.pending),
+        ),
+        Metric(
+            "pending_security_updates",
+            "Those of them that are for security.",
+            tuple(({"image": tag, "arch": arch, "site": at}, count) for tag, arch, at, _, count in measured.pending),
         ),
         Metric(
             "task_duration_seconds",

@@ -68,6 +68,9 @@ def _place(place: Place) -> str:
     name = escape(place.name)
     start = f'openstack server create --image "{name}" --flavor FLAVOR NAME' if place.cloud else f"{name} in its folder"
     said = f"<b>{escape(place.site)}</b>: version {escape(place.version)}, since {place.since:%Y-%m-%d}"
+    if place.security and place.checked:
+        count = f"{place.security} security update{'s' * (place.security != 1)} since"
+        said += " " + badge(f"{count}, as of {place.checked:%Y-%m-%d}", "bad")
     return f"<p>{said}<br><code>{start}</code></p>"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cc_images.model.plain_text import printable
 from cc_images.model.retirement import Fate, Retired
 from cc_images.model.status import Hold, Rollback
+from cc_images.model.updates import Pending
 from cc_images.report.units import aligned
 
 
@@ -48,3 +49,34 @@ def retired(rows: Sequence[Retired]) -> list[str]:
 
 def _failures(rows: Sequence[Retired]) -> list[str]:
     return [printable(f"{each.site}  {each.name}: FAILED: {each.error}") for each in rows if each.error]
+
+
+def pending(found: Sequence[Pending]) -> list[str]:
+    """Return what published images lack, a row each, then the packages of each that lacks any."""
+    if not found:
+        return ["nothing was published, as far as this store knows; --sites asks the sites"]
+    table: list[Sequence[str]] = [("site", "image", "version", "updates", "security", "")]
+    for each in found:
+        counts = ("-", "-") if each.unknown else (str(len(each.updates)), str(len(each.urgent)))
+        said = f"unknown: {each.unknown}" if each.unknown else f"{len(each.ignored)} ignored" if each.ignored else ""
+        table.append([printable(cell) for cell in (each.site, each.name, each.version or "-", *counts, said)])
+    lines = aligned(table)
+    told: set[tuple[str, str, str]] = set()
+    for each in found:
+        if each.updates and (which := (each.tag, each.arch, each.version)) not in told:
+            told.add(which)
+            lines += ["", f"{each.tag} {each.arch} {each.version}:", *_updates(each)]
+    return lines
+
+
+def _updates(each: Pending) -> list[str]:
+    """Return what a version lacks, a line each, those for security first."""
+    first = sorted(each.updates, key=lambda update: (not update.urgent, update.name))
+    return [
+        printable(
+            f"  {update.name} {update.has} → {update.offered}"
+            + ("  security" if update.urgent else "")
+            + (f" ({', '.join(update.flaws)})" if update.flaws else "")
+        )
+        for update in first
+    ]

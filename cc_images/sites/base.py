@@ -16,8 +16,7 @@ from typing import Protocol
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
-from cc_images.sites.carrying import in_service
-from cc_images.sites.entry import ARCHIVED, Entry, staged_name
+from cc_images.sites.entry import ARCHIVED, Entry, in_service, staged_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,28 +7,16 @@ configured no more. An image without that list was published by an older version
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from cc_images.sites.entry import Entry
+from cc_images.sites.entry import ENDED, RETIRED, Entry
 
 LISTED = "build-properties"
 """The property that names those which cc-images has set."""
-
-RETIRED, ENDED = "build-retired", "build-end-of-life"
-"""Properties that say which step of retirement a version has been through and when, and when an image's life ended."""
 
 EACH_ITS_OWN = frozenset(
     {"min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot", LISTED, RETIRED, ENDED}
 )
 """Properties that every new image of ours sets itself, or that a site gives it."""
-
-
-def in_service(entry: Entry) -> Entry:
-    """Return an image as it was before it retired."""
-    if RETIRED not in entry.properties:
-        return entry
-    kept = {name: value for name, value in entry.properties.items() if name != RETIRED}
-    return replace(entry, hidden=False, properties=kept)
 
 
 def listed(properties: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 
@@ -13,6 +13,10 @@ ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 
 MARK = 32
 """Characters of a digest that name a successor."""
+
+
+RETIRED, ENDED = "build-retired", "build-end-of-life"
+"""Properties that say which step of retirement a version has been through and when, and when an image's life ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,14 @@ class Entry:
     def complete(self) -> bool:
         """Whether it has all its bytes."""
         return self.status in ("active", "deactivated")
+
+
+def in_service(entry: Entry) -> Entry:
+    """Return an image as it was before it retired."""
+    if RETIRED not in entry.properties:
+        return entry
+    kept = {name: value for name, value in entry.properties.items() if name != RETIRED}
+    return replace(entry, hidden=False, properties=kept)
 
 
 def staged_name(name: str, run: str) -> str:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cc_images.sites.base import Delete, Describe
-from cc_images.sites.carrying import ENDED, RETIRED, in_service
-from cc_images.sites.entry import Entry
+from cc_images.sites.entry import ENDED, RETIRED, Entry, in_service
 from cc_images.sites.steps import Use
 from cc_images.sites.view import View, age, version_of
 

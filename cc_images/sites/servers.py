@@ -23,12 +23,17 @@ def count(cloud: Cloud, image_id: str) -> int | None:
     """
 
     def call() -> int | None:
+        from keystoneauth1.exceptions import EndpointNotFound
+
         connection = cloud.connection()
-        base = connection.config.get_endpoint("compute") or connection.session.get_endpoint(
-            service_type="compute",
-            interface=connection.config.get_interface("compute"),
-            region_name=connection.config.get_region_name("compute"),
-        )
+        try:
+            base = connection.config.get_endpoint("compute") or connection.session.get_endpoint(
+                service_type="compute",
+                interface=connection.config.get_interface("compute"),
+                region_name=connection.config.get_region_name("compute"),
+            )
+        except EndpointNotFound:
+            base = None
         if not base:
             return None
         query = {"all_tenants": "1", "image": image_id, "limit": str(ENOUGH)}

@@ -10,23 +10,23 @@ import bz2
 import gzip
 import hashlib
 import http.client
-import itertools
 import json
 import lzma
 import os
-import re
 import threading
 import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import write_bytes
+from cc_images.model.updates import Update
+from cc_images.sources.apt_index import Offers, Release, changed, offers, release, sources, updates
 
 LARGEST = 128 << 20
 """Bytes above which a file is no index."""
@@ -64,99 +64,8 @@ UNPACK: Mapping[str, Callable[[], _Unpacker] | None] = {
 }
 """How an index may be packed, the smallest first."""
 
-Offers = Mapping[str, str]
-"""The newest version of each package that a part of a repository has, by name; empty for what others provide."""
-
-_PART = re.compile(r"(\d+)|(\D+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A repository's own index: its components, the digest of each file by its name, whether apt avoids it."""
-
-    components: tuple[str, ...]
-    files: Mapping[str, str]
-    avoided: bool
-
-
-def release(text: str) -> Release:
-    """Return what an InRelease says."""
-    fields = {name: value.strip() for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", text, re.MULTILINE)}
-    listed = re.search(r"^SHA256:[ \t]*\n((?:[ \t].*\n?)+)", text, re.MULTILINE)
-    words = (line.split() for line in (listed[1].splitlines() if listed else ()))
-    return Release(
-        components=tuple(each.rpartition("/")[2] for each in fields.get("Components", "").split()),
-        files={line[2]: line[0] for line in words if len(line) == 3},
-        avoided=fields.get("NotAutomatic", "").lower() == "yes",
-    )
-
-
-def offers(text: str) -> Offers:
-    """Return what an index of packages has."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        if line.startswith("Package: "):
-            name = line[9:].strip()
-        elif line.startswith("Version: ") and name:
-            version = line[9:].strip()
-            if not found.get(name) or is_later(version, found[name]):
-                found[name] = version
-            name = ""
-        elif line.startswith("Provides: "):
-            for each in line[10:].split(","):
-                found.setdefault(each.split()[0] if each.split() else "", "")
-    return found
-
-
-def is_later(version: str, than: str) -> bool:
-    """Say whether a version is later than another one, by the rules of Debian's policy."""
-    pairs = zip(_order(version), _order(than), strict=True)
-    parts = (both for one, other in pairs for both in itertools.zip_longest(one, other, fillvalue=END))
-    return next((part > its for part, its in parts if part != its), False)
-
-
-def _order(version: str) -> tuple[Parts, Parts, Parts]:
-    """Return what orders a version: epoch, upstream version, revision."""
-    epoch, _, rest = version.partition(":") if ":" in version else ("0", "", version)
-    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
-    return ([([0], int(epoch) if epoch.isdecimal() else 0)], _parts(upstream), _parts(revision))
-
-
-Parts = list[tuple[list[int], int]]
-
-END: tuple[list[int], int] = ([0], 0)
-"""The part that stands for all that a version has not; a number 0 without signs before it is no more."""
-
-
-def _parts(text: str) -> Parts:
-    """Return alternating parts without and with digits; letters sort before other signs, ~ before the end."""
-    found: Parts = []
-    signs: list[int] = []
-    for number, other in _PART.findall(text):
-        if other:
-            signs = [-1 if sign == "~" else ord(sign) if sign.isalpha() else ord(sign) + 256 for sign in other]
-        else:
-            found.append(([*signs, 0], int(number)))
-            signs = []
-    if signs:
-        found.append(([*signs, 0], 0))
-    return found
-
-
-def changed(installed: Mapping[str, str], offered: Iterable[Offers]) -> list[str]:
-    """Return what apt would install differently now, a phrase each."""
-    newest: dict[str, str] = {}
-    for part in offered:
-        for name in installed.keys() & part.keys():
-            if name not in newest or is_later(part[name], newest[name]):
-                newest[name] = part[name]
-    found = [
-        f"{name} {version} → {newest[name]}"
-        for name, version in installed.items()
-        if newest.get(name, version) != version
-    ]
-    return found + [f"{name} {version} is not offered" for name, version in installed.items() if name not in newest]
+UNKNOWN = (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error)
+"""Errors for which it is not known what a repository offers."""
 
 
 class Repositories:
@@ -179,6 +88,7 @@ class Repositories:
         """Servers that did not answer: they are asked once."""
         self._releases: dict[str, Release] = {}
         self._offers: dict[str, Offers] = {}
+        self._sources: dict[str, Offers] = {}
 
     def changed(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[str] | None:
         """Return what apt would install differently, or None when that is not known.
@@ -186,17 +96,33 @@ class Repositories:
         `indices` has the digest of each InRelease by its address. Every component counts, also one that the image has
         nothing of: which ones a build used is not known, and names are in one component of an archive.
         """
-        parts: list[Offers] = []
         try:
-            for address, digest in indices.items():
-                found = self._release(address, digest)
-                if not found.components:
-                    raise ValueError(f"{address} is flat: what it offers is not known")
-                if not found.avoided:
-                    parts += [self._part(address, found, component, arch) for component in found.components]
-        except (OSError, ValueError, http.client.HTTPException, lzma.LZMAError, EOFError, zlib.error):
+            parts = [part for part, _ in self._parts(arch, indices)]
+        except UNKNOWN:
             return None
         return changed(installed, parts)
+
+    def updates(self, installed: Mapping[str, str], arch: str, indices: Mapping[str, str]) -> list[Update]:
+        """Return the packages of which a later version is offered now; arguments as of `changed`.
+
+        Raises CCImagesError when that is not known.
+        """
+        try:
+            return updates(installed, self._parts(arch, indices))
+        except UNKNOWN as error:
+            said = str(error) or type(error).__name__
+            raise CCImagesError(f"what its repositories offer is not known: {said}", reason=Reason.FETCH) from error
+
+    def _parts(self, arch: str, indices: Mapping[str, str]) -> list[tuple[Offers, bool]]:
+        """Return what each component offers that apt does not avoid, and whether it is of a security suite."""
+        parts: list[tuple[Offers, bool]] = []
+        for address, digest in indices.items():
+            found = self._release(address, digest)
+            if not found.components:
+                raise ValueError(f"{address} is flat: what it offers is not known")
+            if not found.avoided:
+                parts += [(self._part(address, found, each, arch), found.security) for each in found.components]
+        return parts
 
     def offered(self, arch: str, indices: Mapping[str, str]) -> set[str] | None:
         """Return the names of all packages, as far as everything is kept here; None if something is not."""
@@ -222,22 +148,39 @@ class Repositories:
             self._releases[digest] = release(text.decode(errors="replace"))
         return self._releases[digest]
 
+    def sources(self, arch: str, indices: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the sources of packages, where they have other names. Raises CCImagesError when that is not known."""
+        every: dict[str, str] = {}
+        try:
+            for address, digest in indices.items():
+                found = self._release(address, digest)
+                for component in found.components:
+                    if place := _index(address, found, component, arch):
+                        every |= self._sources_in(address, *place)
+        except UNKNOWN as error:
+            raise CCImagesError(f"the sources of its packages are not known: {error}", reason=Reason.FETCH) from error
+        return every
+
+    def _sources_in(self, address: str, name: str, digest: str) -> Offers:
+        if digest not in self._sources:
+            kept = self._kept(digest, "sources.gz")  # an older version kept none
+            self._sources[digest] = {} if kept is None else kept
+            if kept is None:
+                self._parsed(address, name, digest)
+        return self._sources[digest]
+
     def _part(self, address: str, found: Release, component: str, arch: str) -> Offers:
         """Return what a component offers. Raises ValueError when it has an index in no form that can be read."""
-        for packed, unpack in UNPACK.items():
-            name = f"{component}/binary-{arch}/Packages{packed}"
-            if (digest := found.files.get(name)) is None:
-                continue
-            if digest not in self._offers:
-                kept = self._kept(digest)
-                self._offers[digest] = self._parsed(address, name, digest, unpack) if kept is None else kept
-            return self._offers[digest]
-        if any(name.startswith(f"{component}/binary-{arch}/Packages") for name in found.files):
-            raise ValueError(f"{address} has an index of {component} that cannot be read")
-        return {}
+        if not (place := _index(address, found, component, arch)):
+            return {}
+        name, digest = place
+        if digest not in self._offers:
+            kept = self._kept(digest, "json.gz")
+            self._offers[digest] = self._parsed(address, name, digest) if kept is None else kept
+        return self._offers[digest]
 
-    def _kept(self, digest: str) -> Offers | None:
-        file = self._folder / f"{digest}.json.gz"
+    def _kept(self, digest: str, kind: str) -> Offers | None:
+        file = self._folder / f"{digest}.{kind}"
         with suppress(OSError, ValueError, EOFError, zlib.error):
             found = json.loads(gzip.decompress(file.read_bytes()))
             os.utime(file)
@@ -245,8 +188,9 @@ class Repositories:
                 return {str(name): str(version) for name, version in found.items()}
         return None
 
-    def _parsed(self, address: str, name: str, digest: str, unpack: Callable[[], _Unpacker] | None) -> Offers:
+    def _parsed(self, address: str, name: str, digest: str) -> Offers:
         content = self._fetched(f"{address.rpartition('/')[0]}/{name}", digest)
+        unpack = next(each for packed, each in UNPACK.items() if name.endswith(f"Packages{packed}"))
         if unpack is not None:
             unpacker = unpack()
             content = unpacker.decompress(content, self._unpacked)
@@ -254,6 +198,8 @@ class Repositories:
                 raise ValueError(f"{address}: {name} is torn, in pieces, or larger than {self._unpacked >> 20} MiB")
         found = offers(content.decode(errors="replace"))
         self._keep(self._folder / f"{digest}.json.gz", gzip.compress(json.dumps(found).encode(), 1))
+        self._sources[digest] = sources(content.decode(errors="replace"))
+        self._keep(self._folder / f"{digest}.sources.gz", gzip.compress(json.dumps(self._sources[digest]).encode(), 1))
         return found
 
     def _keep(self, file: Path, content: bytes) -> None:
@@ -290,3 +236,17 @@ class Repositories:
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"{address} has changed again")
         return bytes(content)
+
+
+def _index(address: str, found: Release, component: str, arch: str) -> tuple[str, str] | None:
+    """Return the file with what a component offers, and its digest; None when it has none.
+
+    Raises ValueError when it has one in no form that can be read.
+    """
+    for packed in UNPACK:
+        name = f"{component}/binary-{arch}/Packages{packed}"
+        if name in found.files:
+            return name, found.files[name]
+    if any(name.startswith(f"{component}/binary-{arch}/Packages") for name in found.files):
+        raise ValueError(f"{address} has an index of {component} that cannot be read")
+    return None

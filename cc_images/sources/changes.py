@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from cc_images import clock
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host import record_files
 from cc_images.host.files import write_json
 from cc_images.model import record_shapes
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Json
 from cc_images.model.recipe import key_of
+from cc_images.model.updates import Update
 from cc_images.sources.apt import Repositories
 from cc_images.store.records import Store
-from cc_images.store.run_context import RunContext
 
 REMEMBERED = 500
 """Answers that are remembered."""
@@ -58,6 +59,17 @@ class Changes:
     def offered(self, made: Build | Layer) -> set[str] | None:
         """Return the names of what the repositories offer that a build or layer has read, if kept."""
         return self._repositories.offered(made.arch, self._indices(made))
+
+    def updates(self, made: Build | Layer) -> list[Update]:
+        """Return the packages of which its repositories have a later version now. Raises CCImagesError if unknown."""
+        installed, indices = self._installed(made), self._indices(made)
+        if not installed or not indices:
+            raise CCImagesError("its record does not say which packages it has, or from where", reason=Reason.FETCH)
+        return self._repositories.updates(installed, made.arch, indices)
+
+    def sources(self, made: Build | Layer) -> Mapping[str, str]:
+        """Return the sources of packages, where they have other names. Raises CCImagesError if unknown."""
+        return self._repositories.sources(made.arch, self._indices(made))
 
     def _other(self, made: Build | Layer) -> list[str]:
         return [address for address, digest in made.upstream.items() if self._state.get(address, digest) != digest]
@@ -106,9 +118,3 @@ class Changes:
         details = self._store.details(made)
         seen = details.get("contents", {}).get("packages") or details.get("packages") or {}
         return {name.removesuffix(f":{made.arch}"): version for name, version in seen.items()}
-
-
-def has_moved(made: Build | Layer, context: RunContext) -> bool:
-    """Say whether upstream has moved, in a way that matters, between a build or layer and the plan of a run."""
-    repositories = Repositories(context.store.root / "indices", context.settings.offline, context.stop)
-    return bool(Changes(context.store, context.upstream, repositories).moved(made))

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.host.files import flush_folder
-from cc_images.model.catalog import ElementSource
+from cc_images.model.element_source import ElementSource
 from cc_images.model.redaction import without_secrets
 from cc_images.sources import checkouts
 from cc_images.sources.git_command import CORRUPT, git, torn_source

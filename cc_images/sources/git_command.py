@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment, process
-from cc_images.model.catalog import ElementSource
+from cc_images.model.element_source import ElementSource
 
 _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
 """Beginnings of the variables that git gets from the user's environment."""

@@ -11,6 +11,7 @@ import pytest
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Format, Retirement, Site
 from cc_images.sites import servers
+from cc_images.sites.cloud import Patience
 from cc_images.sites.entry import Entry
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import retire
@@ -32,7 +33,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
 def admin(cloud: TestBed, monkeypatch: pytest.MonkeyPatch) -> Iterator[GlanceSite]:
     """Return a site of the administrator, who may ask for all servers; its images go with the test."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(cloud.clouds))
-    made = GlanceSite(Site(name="metal", cloud="metal-admin", visibility="public"), Format.QCOW2)
+    made = GlanceSite(
+        Site(name="metal", cloud="metal-admin", visibility="public"),
+        Format.RAW,
+        Patience(answer=4.0, tries=2, pause=0.05),
+    )
     yield made
     for entry in made.listed() + made.listed(os_hidden="true"):
         if entry.protected:
@@ -76,13 +81,13 @@ def test_what_a_server_of_another_project_uses_is_hidden_and_stays(
 
 def test_who_may_not_ask_deletes_nothing(cloud: TestBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(cloud.clouds))
-    demo = GlanceSite(Site(name="metal", cloud="metal"), Format.QCOW2)
+    demo = GlanceSite(Site(name="metal", cloud="metal"), Format.RAW)
     assert servers.count(demo.cloud, "0" * 36) is None
     (old,) = versions(demo, tmp_path, 2)
     said = retired(demo)
     assert f"{old.name} stays: nobody can say whether servers use it" in said
     assert left(demo)[old.id].hidden
-    without = GlanceSite(Site(name="kvm", cloud="kvm-admin"), Format.QCOW2)
+    without = GlanceSite(Site(name="kvm", cloud="kvm-admin"), Format.RAW)
     assert servers.count(without.cloud, "0" * 36) is None, "there is no Nova"
 
 

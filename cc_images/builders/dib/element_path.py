@@ -17,8 +17,9 @@ from cc_images.builders.dib.element_variables import impossible, unread
 from cc_images.builders.dib.elements import Elements, MissingElement, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
-from cc_images.model.catalog import Arch, ElementSource, Image
+from cc_images.model.catalog import Arch, Image
 from cc_images.model.contract import named
+from cc_images.model.element_source import ElementSource
 from cc_images.model.target import Target
 from cc_images.sources import git
 from cc_images.store.records import Store

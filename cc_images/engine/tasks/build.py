@@ -6,9 +6,9 @@ import logging
 from dataclasses import replace
 
 from cc_images.engine.envelope import Envelope
+from cc_images.engine.freshness import has_moved
 from cc_images.engine.tasks.layer import run_builder
 from cc_images.model.plan import BuildJob, Result, Status
-from cc_images.sources.changes import has_moved
 from cc_images.store import notes
 from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from cc_images.builders.base import LEAST_FREE, BuildInputs, Built, builder
 from cc_images.engine.envelope import Envelope
+from cc_images.engine.freshness import has_moved
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.root import remove
 from cc_images.model.builds import Layer
 from cc_images.model.plan import BuildJob, LayerJob, Result, Status
 from cc_images.model.recipe import key_of
-from cc_images.sources.changes import has_moved
 from cc_images.store.run_context import TaskContext
 
 JOB = LayerJob

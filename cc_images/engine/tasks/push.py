@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cc_images.engine.currency import require_current
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
 from cc_images.engine.tasks.stored import intact, outputs_of
@@ -40,6 +41,8 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
             order = _in_order(open_site(at, job.format), job, f"waits: {waits}", context)
         return replace(result, status=Status.CACHED, where=order)
     build, (output,) = outputs_of(job, (job.format,), context.run)
+    if at.refuses_insecure:
+        require_current(build, job, context)
     publication = _publication(job, build, output, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)

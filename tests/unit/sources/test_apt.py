@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from cc_images.model.builds import Build
 from cc_images.planner.freshness import World
-from cc_images.sources.apt import Repositories, changed, is_later, offers, release
+from cc_images.sources.apt import Repositories
+from cc_images.sources.apt_index import changed, is_later, offers, release
 from cc_images.store.records import Store
 from tests.unit.store.test_records import stored
 

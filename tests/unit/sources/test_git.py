@@ -15,7 +15,7 @@ import pytest
 from cc_images.api import removal
 from cc_images.api.inventory import inventory
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import ElementSource
+from cc_images.model.element_source import ElementSource
 from cc_images.sources import git
 from cc_images.store.records import Store
 
