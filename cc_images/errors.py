@@ -134,6 +134,8 @@ class Reason(StrEnum):
     """No image on a site has the name now."""
     VERIFICATION = "verification"
     """A site holds other bytes than were sent."""
+    CATALOGUE = "catalogue"
+    """A catalogue to pull from has something that is none of ours."""
     UNHEALTHY = "unhealthy"
     """A version is bad on a site, and goes no further."""
     INSECURE = "insecure"

@@ -103,10 +103,8 @@ def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
 
     def look(job: PushJob) -> CCImagesError | None:
         site = known[job.site]
-        if site.directory and (trouble := refusal(Path(site.directory))):
-            return UserError(
-                f"site {site.name}: {site.directory}: {trouble}", hint="name a folder of yours in sites.yaml"
-            )
+        if site.folder and (trouble := refusal(Path(site.folder))):
+            return UserError(f"site {site.name}: {site.folder}: {trouble}", hint="name a folder of yours in sites.yaml")
         try:
             open_site(known[job.site], job.format, LOOK).find(job.name)
         except CCImagesError as error:

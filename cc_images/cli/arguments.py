@@ -188,6 +188,13 @@ def _retire(made: Parser) -> None:
     made.add_argument("--dry-run", action="store_true", help="show what becomes of which version and when")
 
 
+def _pull(made: Parser) -> None:
+    _site(made, "this site only (default: all)")
+    made.add_argument("source", metavar="SOURCE", help="a catalogue of sites.yaml, or the folder or address of a scope")
+    made.add_argument("names", nargs="*", metavar="NAME", help="an image there, or a pattern (default: all)")
+    made.add_argument("--dry-run", action="store_true", help="show which site would get what")
+
+
 def _check_updates(made: Parser) -> None:
     _tags(made, "*")
     _site(made, "this site only (default: all)")
@@ -250,6 +257,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "rollback": _rollback,
     "promote": _promote,
     "retire": _retire,
+    "pull": _pull,
     "check-updates": _check_updates,
     "hold": _hold,
     "release": _release,

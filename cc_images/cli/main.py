@@ -145,6 +145,7 @@ def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
         "retire": operations.retire,
         "hold": operations.hold,
         "release": operations.release,
+        "pull": operations.pull,
         "check-updates": operations.check_updates,
         "catalogue-page": operations.catalogue_page,
         "prune": commands.prune,

@@ -103,6 +103,20 @@ def _plain(each: Hold) -> dict[str, object]:
     return {"tag": each.tag, "arch": each.arch, "version": each.version, "why": each.why, "released": each.released}
 
 
+def pull(options: argparse.Namespace) -> int:
+    """Bring sites to what a catalogue has in force."""
+    from cc_images.api.pull import Pull, pull
+
+    order = Pull(source=options.source, names=tuple(options.names), sites=tuple(options.site), dry_run=options.dry_run)
+    with bench() as mine:
+        rows = pull(order, _config(), bench=mine, say=lambda line: print(line, file=sys.stderr, flush=True))
+    plain = [each.as_json() for each in rows]
+    text.say(text.as_json(plain) if options.json else "\n".join(shown.pulls(rows)))
+    if mine.stop.is_set():
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if any(each.error for each in rows) else 0
+
+
 def check_updates(options: argparse.Namespace) -> int:
     """Show which published images lack a later version of a package that their own repositories have."""
     from cc_images.api.updates import check_updates

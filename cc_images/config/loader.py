@@ -101,15 +101,16 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     found = images(Document(files["images.yaml"], problems), problems)
     sites_document = Document(files["sites.yaml"], problems)
     sites = tuple(site_of(section) for section in sites_document.sections(SITE_NAME))
-    for which in ("cloud", "directory"):
+    for which in ("cloud", "directory", "catalogue"):
         seen: dict[str, str] = {}
         for site in sites:
             place = getattr(site, which)
-            if which == "directory" and place and "\0" not in place:
-                place = os.path.realpath(_absolute(place, home, files["sites.yaml"]))
+            if which != "cloud" and place and "\0" not in place:
+                scope = site.scope if which == "catalogue" else ""
+                place = os.path.join(os.path.realpath(_absolute(place, home, files["sites.yaml"])), scope)
             if place and seen.setdefault(place, site.name) != site.name:
                 problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
-    folders = {site.name for site in sites if site.directory}
+    folders = {site.name for site in sites if not site.cloud}
     problems += [
         f"images.yaml: {image.name}.artifacts.{name}.site: {artifact.site} is a folder; objects are in a cloud's store"
         for image in found.values()
@@ -217,7 +218,12 @@ def _placed(site: Site, home: Path, file: Path) -> Site:
     program, separator, rest = site.health.partition(" ")
     if program.startswith(("./", "../", "~/")):
         program = shlex.quote(_absolute(program, home, file))
-    return replace(site, directory=_absolute(site.directory, home, file), health=program + separator + rest)
+    return replace(
+        site,
+        directory=_absolute(site.directory, home, file),
+        catalogue=_absolute(site.catalogue, home, file),
+        health=program + separator + rest,
+    )
 
 
 def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:

@@ -24,6 +24,8 @@ def site_of(section: Section) -> Site:
         name=section.name,
         cloud=section.text("cloud"),
         directory=section.text("directory"),
+        catalogue=section.text("catalogue"),
+        scope=section.text("scope", NAME, "a folder's name") or "images",
         is_baremetal=section.flag("is_baremetal"),
         arches=section.choices("arch", Arch, MACHINES),
         formats=section.choices("formats", Format),
@@ -44,14 +46,15 @@ def site_of(section: Section) -> Site:
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
-    if bool(site.cloud) == bool(site.directory):
-        section.problem("", "needs either cloud (an entry of clouds.yaml) or directory (a folder)")
+    if sum(map(bool, (site.cloud, site.directory, site.catalogue))) != 1:
+        section.problem("", "needs one of cloud (an entry of clouds.yaml), directory and catalogue (folders)")
     if site.chunks and (not site.directory or site.formats):
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
-    if site.cloud and len(site.formats) > 1:
-        section.problem("formats", "a cloud takes each image in one format, because names are the same for all")
+    if not site.directory and len(site.formats) > 1:
+        what = "cloud" if site.cloud else "catalogue"
+        section.problem("formats", f"a {what} takes each image in one format, because names are the same for all")
     suffixes = [disk_format.suffix for disk_format in site.formats]
     if len(set(suffixes)) < len(suffixes):
         section.problem("formats", "two of them have the same file ending")
@@ -59,7 +62,7 @@ def site_of(section: Section) -> Site:
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")
     for key in ("visibility", "stores", "tags", "members"):
-        if site.directory and getattr(site, key):
+        if not site.cloud and getattr(site, key):
             section.unused(key, "only clouds have it")
     _check_waves(section, site)
     section.ignore("image_container", "images are published to Glance or a folder")

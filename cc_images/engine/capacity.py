@@ -128,7 +128,7 @@ def book(plan: Plan, host: Host, jobs: int, history: History, copies: Collection
 
 def copies(sites: Iterable[Site], store: Path) -> frozenset[str]:
     """Return the names of the sites that are folders on the store's own file system."""
-    folders = {site.name: Path(site.directory).expanduser() for site in sites if site.directory}
+    folders = {site.name: Path(site.folder).expanduser() for site in sites if site.folder}
     return frozenset(name for name, folder in folders.items() if _device(folder) == _device(store))
 
 

@@ -143,10 +143,10 @@ def tree_size(path: Path) -> int:
     return total
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's content."""
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digest of a file's content."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager

@@ -249,11 +249,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One entry of sites.yaml. Exactly one of `cloud` (a clouds.yaml entry) and `directory` is set."""
+    """One entry of sites.yaml. Exactly one of `cloud` (a clouds.yaml entry), `directory` and `catalogue` is set."""
 
     name: str
     cloud: str = ""
     directory: str = ""
+    catalogue: str = ""
+    """A folder with versions from which others pull."""
+    scope: str = ""
+    """The part of a catalogue that is the site's."""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
     """Architectures that it takes; empty: bare metal all, others amd64."""
@@ -282,4 +286,10 @@ class Site:
     """What becomes of old versions."""
     refuses_insecure: bool = False
     """Whether a version that lacks security updates is not published."""
+
+    @property
+    def folder(self) -> str:
+        """The folder in which its images are; empty for a cloud."""
+        return self.directory or self.catalogue
+
     """What happens to a version that is not."""

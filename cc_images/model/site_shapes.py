@@ -35,6 +35,30 @@ class SidecarShape(Shape):
     index_size: Count = 0
 
 
+class ManifestOfVersionShape(Shape):
+    """`manifest.json` of a version in a catalogue; without `sha512` its image is not there yet."""
+
+    id: str
+    name: str
+    published: datetime
+    run: str = ""
+    target: str = ""
+    replaces: str = ""
+    turn: Count = 0
+    successor: str = ""
+    recalled: bool = False
+    archived: bool = False
+    size: Count = 0
+    sha256: str = ""
+    sha512: str = ""
+    disk_format: str = ""
+    arch: str = ""
+    version: str = ""
+    properties: dict[str, str] = field(default_factory=dict)
+    statement: str = ""
+    signature: str = ""
+
+
 class PutShape(Shape):
     """One entry of `published.json`; see `status.Put`."""
 

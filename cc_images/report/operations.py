@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cc_images.model.plain_text import printable
+from cc_images.model.pulling import Pulled
 from cc_images.model.retirement import Fate, Retired
 from cc_images.model.status import Hold, Rollback
 from cc_images.model.updates import Pending
@@ -80,3 +81,17 @@ def _updates(each: Pending) -> list[str]:
         )
         for update in first
     ]
+
+
+def pulls(rows: Sequence[Pulled]) -> list[str]:
+    """Return what became of each image of a catalogue on each site, a row each."""
+    if not rows:
+        return ["the catalogue has no images"]
+    table: list[Sequence[str]] = [("site", "image", "before", "after", "")]
+    for each in rows:
+        said = ["published"] if each.done else []
+        said += [each.note] if each.note else []
+        said += [f"FAILED: {each.error}"] if each.error else []
+        row = (each.site, each.name, each.before or "-", each.after or "-", "; ".join(said))
+        table.append([printable(cell) for cell in row])
+    return aligned(table)

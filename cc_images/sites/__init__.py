@@ -8,6 +8,7 @@
     remarks    what is not as cc-images has made it, for people
     directory  a folder
     chunk_folder  a folder of chunks
+    catalogue  versions that other sites pull
     glance     a cloud, by image_api
 
 To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`;
@@ -32,6 +33,10 @@ def open_site(site: Site, disk_format: Format, patience: Patience = ENOUGH) -> I
         if site.chunks:
             return ChunkFolder(site, disk_format)
         return DirectorySite(site, disk_format)
+    if site.catalogue:
+        from cc_images.sites.catalogue import CatalogueSite
+
+        return CatalogueSite(site, disk_format)
     from cc_images.sites.glance import GlanceSite
 
     return GlanceSite(site, disk_format, patience)

@@ -17,8 +17,9 @@ from cc_images.host import chunks, environment, process
 from cc_images.model.catalog import Json
 from cc_images.model.stop import Stop
 from cc_images.sites.base import Publication
-from cc_images.sites.directory import DirectorySite, flushed
+from cc_images.sites.directory import DirectorySite
 from cc_images.sites.entry import Entry
+from cc_images.sites.folder import flushed
 
 SCRATCH = ".chunking"
 """A folder in the site's for the raw disk while it is chunked."""

@@ -12,18 +12,13 @@ tell: somebody may have copied the folder, or put another image in the place of 
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
-import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cc_images import clock
-from cc_images.errors import Interrupted
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
@@ -43,14 +38,9 @@ from cc_images.sites.base import (
     after,
 )
 from cc_images.sites.entry import Entry
+from cc_images.sites.folder import copied, locked
 from cc_images.sites.image_folder import ImageFolder, beside, note, stem
 from cc_images.sites.queries import Queries
-from cc_images.store.blobs import CHUNK
-
-LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of file systems without locks, such as NFS without its lock daemon."""
-
-_log = logging.getLogger(__name__)
 
 
 class DirectorySite(ImageFolder, Queries):
@@ -81,22 +71,12 @@ class DirectorySite(ImageFolder, Queries):
     @contextmanager
     def exclusive(self, stop: Stop) -> Iterator[None]:
         """Hold the folder's lock, where its file system has locks."""
-        with self._translated():
-            if not self._folder.is_dir():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._folder.chmod(0o755)
-            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with self._translated():
-                while not _flocked(descriptor):
-                    if stop.is_set():
-                        raise Interrupted("stopped while waiting for another push to the folder")
-                    time.sleep(0.05)
+        with locked(self._name, self._folder, stop):
             self._locked = True
-            yield
-        finally:
-            self._locked = False
-            os.close(descriptor)
+            try:
+                yield
+            finally:
+                self._locked = False
 
     # -- act --------------------------------------------------------------------------------------------------------
 
@@ -157,22 +137,7 @@ class DirectorySite(ImageFolder, Queries):
 
     def _fill(self, publication: Publication, file: Path, stop: Stop, report: Callable[[int], None]) -> Json:
         """Copy an image, flush it to disk, and return its size and the digest of what was written."""
-        done = 0
-        with publication.path.open("rb") as source, file.open("wb") as target:
-            while chunk := source.read(CHUNK):
-                if stop.is_set():
-                    raise Interrupted("the push was stopped")
-                if chunk.count(0) < len(chunk):
-                    target.write(chunk)
-                else:
-                    target.seek(len(chunk), os.SEEK_CUR)
-                done += len(chunk)
-                report(done)
-            target.truncate(done)
-            os.fchmod(target.fileno(), 0o644)  # the server of the folder may be another user
-        flushed(file)
-        with file.open("rb") as written:
-            return {"sha512": hashlib.file_digest(written, "sha512").hexdigest(), "size": done}
+        return copied(publication.path, file, ("sha512",), stop, report)
 
     def _archive(self, step: Archive) -> None:
         """Describe the archive name, then link the file to it; the old name stays until `publish` takes it."""
@@ -279,22 +244,3 @@ class DirectorySite(ImageFolder, Queries):
         file = self._file(name)
         self._write(self._sidecar(name), said | note(file.stat()))
         return self._entry(file)
-
-
-def flushed(file: Path) -> None:
-    """Bring a file's bytes to disk."""
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
-
-
-def _flocked(descriptor: int) -> bool:
-    """Lock an open folder, and say whether that could be; it cannot while another has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in LOCKLESS:
-            raise
-        _log.warning("the folder's file system has no locks: two hosts that push there at once may conflict")
-    return True

@@ -6,11 +6,10 @@ them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from cc_images.host.files import write_json
 from cc_images.model import site_shapes
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.sites.entry import Entry, concerns, mark, staged_name
+from cc_images.sites.folder import translated
 
 
 class ImageFolder:
@@ -215,18 +215,9 @@ class ImageFolder:
             temporary=True,
         )
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> AbstractContextManager[None]:
         """Turn what the file system refuses into an error of the site."""
-        try:
-            yield
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise CCImagesError(
-                f"site {self._name}: {self._folder}: {error.strerror}",
-                hint="free some space there" if full else "the site's directory must be writable and allow hard links",
-                reason=Reason.DISK_FULL if full else Reason.SITE,
-            ) from error
+        return translated(self._name, self._folder)
 
 
 def beside(file: Path) -> Path:

@@ -10,10 +10,10 @@ def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
     Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2; a site for
-    virtual machines takes amd64 alone.
+    virtual machines takes amd64 alone. A catalogue takes everything, as qcow2.
     """
-    takes = site.arches or (tuple(Arch) if site.is_baremetal else (Arch.AMD64,))
-    if arch not in takes or (image.baremetal_only and not site.is_baremetal):
+    takes = site.arches or (tuple(Arch) if site.is_baremetal or site.catalogue else (Arch.AMD64,))
+    if arch not in takes or (image.baremetal_only and not (site.is_baremetal or site.catalogue)):
         return ()
     return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 

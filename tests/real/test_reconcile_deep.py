@@ -21,7 +21,7 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "two hosts, a fault and a kill": ((A, B), {"faults": 1, "deeds": 0, "kills": 1}),
     "a rollback, three faults": ((ROLLS_BACK,), {"faults": 3, "deeds": 1, "kills": 1}),
     "a rollback between two nights": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 1, "kills": 1}),
-    "a push beside a rollback": ((A, Host("B", (BACK, "b"))), {"faults": 1, "deeds": 0, "kills": 1}),
+    "a push beside a rollback": ((A, Host("B", (BACK,))), {"faults": 1, "deeds": 0, "kills": 1}),
     "two rollbacks and a person": ((ROLLS_BACK, Host("B", (BACK,))), {"faults": 0, "deeds": 1, "kills": 0}),
     "a retirement, three faults": ((Host("A", (RETIRE,)),), {"faults": 3, "deeds": 1, "kills": 1}),
     "a retirement between two nights": ((Host("A", ("a", RETIRE, "b")),), {"faults": 1, "deeds": 1, "kills": 1}),
@@ -45,7 +45,7 @@ def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.Captu
     explored = explore(beginning(hosts, **budget))
     with capsys.disabled():
         print(f"\n{name}: {explored.states} states, {explored.moves} calls, {explored.ends} ends, each put in order")
-    assert explored.ends > 100
+    assert explored.ends > 60
 
 
 @pytest.mark.parametrize("part", range(4))

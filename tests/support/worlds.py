@@ -345,7 +345,7 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
             return state, None
         if (now.name, now.archives, now.target) != (step.entry.name, step.entry.archives, step.entry.target):
             return state, Failure(temporary=False)
-        if host.nights[0] == RETIRE:
+        if host.nights[0] == RETIRE and step.entry.archives:
             _check_retired(state, step, now)
         return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
     if now is None:

@@ -82,7 +82,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         where=outcome.address + _notes(outcome),
         version=version,
         place=place,
-        peaks={"disk": output.size >> 20} if at.directory and outcome.changed else {},
+        peaks={"disk": output.size >> 20} if at.folder and outcome.changed else {},
     )
 
 

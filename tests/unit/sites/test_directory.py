@@ -137,7 +137,7 @@ def test_a_file_system_without_locks_is_published_to(
     def flock(descriptor: int, how: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("cc_images.sites.directory.fcntl.flock", flock)
+    monkeypatch.setattr("cc_images.sites.folder.fcntl.flock", flock)
     put(site_at(folder), publication(tmp_path, b"v1"))
     check_whole(folder, b"v1")
     assert "no locks" in caplog.text
