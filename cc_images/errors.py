@@ -136,6 +136,8 @@ class Reason(StrEnum):
     """A site holds other bytes than were sent."""
     CATALOGUE = "catalogue"
     """A catalogue to pull from has something that is none of ours."""
+    SIGNATURE = "signature"
+    """Something is not signed by a trusted key, or a key does not sign."""
     UNHEALTHY = "unhealthy"
     """A version is bad on a site, and goes no further."""
     INSECURE = "insecure"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cc_images import clock
 from cc_images.api.inspect import Bench
 from cc_images.api.open_run import OpenRun, opened
+from cc_images.api.trust import require_signed, required_keys
 from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
 from cc_images.errors import CCImagesError, Reason, UserError
@@ -42,6 +44,15 @@ class Pull:
     dry_run: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """How a pull is ended, who hears of it, and whose signatures count."""
+
+    bench: Bench
+    say: Callable[[str], None]
+    trusted: Path | None
+
+
 def pull(order: Pull, config: Config, *, bench: Bench, say: Callable[[str], None] = lambda text: None) -> list[Pulled]:
     """Bring sites to what a catalogue has in force; return what became of each image on each site.
 
@@ -51,9 +62,11 @@ def pull(order: Pull, config: Config, *, bench: Bench, say: Callable[[str], None
     """
     catalogue, own = _source(order.source, config)
     offered = _wanted(order.names, catalogue.current())
+    signers = required_keys(config) if any(site.refuses_unsigned for site in config.sites) else None
     targets = [site for site in sites_of(Request(tags=(), sites=order.sites), config) if site.name != own]
     if not targets:
         raise UserError("no site is to get anything", hint="name others with -s, or add one to sites.yaml")
+    hands = Hands(bench=bench, say=say, trusted=signers)
     rows: list[Pulled] = []
     with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
         for name, place in offered.items():
@@ -62,7 +75,7 @@ def pull(order: Pull, config: Config, *, bench: Bench, say: Callable[[str], None
             except CCImagesError as error:
                 rows += [Pulled(site=site.name, name=name, error=error.message) for site in targets]
                 continue
-            rows += [_pulled(found, site, order, this, bench, say) for site in targets]
+            rows += [_pulled(found, site, order, this, hands) for site in targets]
         failed = any(row.error for row in rows)
         state = State.INTERRUPTED if bench.stop.is_set() else State.FAILED if failed else State.OK
         this.journal.note(state=state, seconds=this.seconds)
@@ -95,15 +108,17 @@ def _wanted(patterns: Sequence[str], current: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, bench: Bench, say: Callable[[str], None]) -> Pulled:
+def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands) -> Pulled:
     """Bring one site to what the catalogue has of one image; return what became of it, also when that failed."""
     row = Pulled(site=site.name, name=found.name, after=found.version)
-    if bench.stop.is_set():
+    if hands.bench.stop.is_set():
         return replace(row, error="not begun: interrupted")
     if why := _unfit(found, site, this):
         return replace(row, after="", note=why)
     try:
-        with this.store.lock(f"push {site.cloud or site.name} {found.name}", stop=bench.stop):
+        if site.refuses_unsigned and hands.trusted is not None:
+            require_signed(found.properties, ("sha256", found.file.sha256), hands.trusted)
+        with this.store.lock(f"push {site.cloud or site.name} {found.name}", stop=hands.bench.stop):
             at = open_site(site, found.format)
             view = View(Wish(name=found.name, wanted=False), at.observe(found.name), Memory())
             row = replace(row, before=version_of(view.holder.properties) if view.holder is not None else "")
@@ -114,9 +129,9 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, bench: Bench
                 return replace(row, note="would be published")
             kept = next((entry for entry in view.archived if _is(found, entry) and entry.status == "active"), None)
             if kept is not None:
-                outcome = _brought_back(found, kept, at, site, this, bench, say)
+                outcome = _brought_back(found, kept, at, site, this, hands)
             else:
-                outcome = _sent(found, at, site, this, bench, say)
+                outcome = _sent(found, at, site, this, hands)
             if outcome.changed or outcome.same:
                 _remember(found, site, at, this)
     except CCImagesError as error:
@@ -142,9 +157,7 @@ def _is(found: Offered, entry: Entry) -> bool:
     return entry.made and entry.size == found.size and (same or version_of(entry.properties) == found.version != "")
 
 
-def _brought_back(
-    found: Offered, kept: Entry, at: ImageSite, site: Site, this: OpenRun, bench: Bench, say: Callable[[str], None]
-) -> Outcome:
+def _brought_back(found: Offered, kept: Entry, at: ImageSite, site: Site, this: OpenRun, hands: Hands) -> Outcome:
     """Give an archived image its name back; the catalogue has gone back to it."""
 
     def pick(view: View) -> Choice:
@@ -152,16 +165,14 @@ def _brought_back(
         return Choice(target=again, holder=view.holder)
 
     terms = Terms(ours=this.store.knows, carry=site.carry)
-    _, outcome = roll_back(at, found.name, pick, this.run.name, terms, stop=bench.stop, say=say)
+    _, outcome = roll_back(at, found.name, pick, this.run.name, terms, stop=hands.bench.stop, say=hands.say)
     return outcome
 
 
-def _sent(
-    found: Offered, at: ImageSite, site: Site, this: OpenRun, bench: Bench, say: Callable[[str], None]
-) -> Outcome:
+def _sent(found: Offered, at: ImageSite, site: Site, this: OpenRun, hands: Hands) -> Outcome:
     """Fetch a version, unless the store has it, and publish it."""
-    say(f"fetching {found.name} {found.version} ({found.size >> 20} MiB)")
-    blob = artifacts.fetch(found.file, this.store, {}, stop=bench.stop)
+    hands.say(f"fetching {found.name} {found.version} ({found.size >> 20} MiB)")
+    blob = artifacts.fetch(found.file, this.store, {}, stop=hands.bench.stop)
     path = this.run.use(blob.path)
     this.store.note_artifact(blob.digest, found.file.basename)
     if path.stat().st_size != found.size or file_digest(path, "sha512") != found.sha512:
@@ -178,8 +189,6 @@ def _sent(
             "version": found.version,
             "arch": found.arch,
             "sha256": blob.digest,
-            "statement": found.statement,
-            "signature": found.signature,
         },
     )
     last = Published(this.store.root).last(site.name, found.name, found.format)
@@ -191,7 +200,7 @@ def _sent(
         carry=site.carry,
         before=last is not None and (last.version, last.place) == (found.version, at.place()) and bool(last.place),
     )
-    return publish(at, publication, terms, stop=bench.stop, say=say)
+    return publish(at, publication, terms, stop=hands.bench.stop, say=hands.say)
 
 
 def _remember(found: Offered, site: Site, at: ImageSite, this: OpenRun) -> None:

@@ -139,6 +139,10 @@ def _inspect(made: Parser) -> None:
 def _verify(made: Parser) -> None:
     _arch(made, "amd64 or arm64")
     made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or the file of a stored build")
+    made.add_argument(
+        "--signature", action="store_true",
+        help="build nothing; say who has signed the file, or the images of the site that is named instead",
+    )  # fmt: skip
     made.add_argument("--extract", default="", metavar="FOLDER", help="put files that differ there, of then and of now")
 
 

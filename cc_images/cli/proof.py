@@ -28,7 +28,9 @@ def _arches(options: argparse.Namespace) -> tuple[Arch, ...]:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Build a stored image again and say whether it has the same bytes."""
+    """Build a stored image again and say whether it has the same bytes; or say who has signed what is published."""
+    if options.signature:
+        return _signatures(options)
     from cc_images.api.run import run
     from cc_images.api.verify import verify
     from cc_images.report import progress, verdict
@@ -63,6 +65,16 @@ def verify(options: argparse.Namespace) -> int:
         if found.taken and found.taken.exists() and shutil.which("diffoscope"):
             subprocess.run(["diffoscope", "--text", "-", *(str(found.taken / name) for name in ("then", "now"))])
     return 0 if found.identical else EXIT_FAILED
+
+
+def _signatures(options: argparse.Namespace) -> int:
+    from cc_images.api.signatures import signatures
+    from cc_images.report import operations
+
+    found = signatures(_config(), options.what)
+    plain = [each.as_json() for each in found]
+    text.say(text.as_json(plain) if options.json else "\n".join(operations.signatures(found)))
+    return EXIT_FAILED if any(each.error for each in found) or not found else 0
 
 
 def delta(options: argparse.Namespace) -> int:

@@ -58,6 +58,10 @@ class Config:
     home: Path = Path("/root")
     """The user's home, to which values that begin with ~/ refer."""
     notes: tuple[str, ...] = ()
+    sign: str = ""
+    """The key that signs what is published: an ssh key's file, or `gpg:FINGERPRINT`."""
+    trusted: Path | None = None
+    """The file of keys whose signatures count."""
     scheduled: tuple[str, ...] = ()
     """The tags that `scheduled` stands for."""
 
@@ -138,6 +142,8 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         arches=arches,
         home=home,
         notes=(*sites_document.notes, *_instead(files, environ, cwd), *_decided(settings, environ)),
+        sign=_in_home(settings.sign, home),
+        trusted=Path(_in_home(settings.trusted, home)) if settings.trusted else None,
         scheduled=settings.scheduled,
     )
 
@@ -147,6 +153,10 @@ def _store(environ: Mapping[str, str], settings: Settings, home: Path, cache: Pa
     if said == "~" or said.startswith("~/"):
         return home / said[2:]
     return Path(said or cache / "cc-images").absolute()
+
+
+def _in_home(path: str, home: Path) -> str:
+    return str(home / path[2:]) if path.startswith("~/") else path
 
 
 def _decided(settings: Settings, environ: Mapping[str, str]) -> list[str]:

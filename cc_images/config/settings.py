@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.errors import ConfigError
@@ -46,6 +46,10 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheduled: tuple[str, ...] = ()
+    sign: str = ""
+    """The key that signs what is published: an ssh key's file, or `gpg:FINGERPRINT`."""
+    trusted: str = ""
+    """The file of keys whose signatures count."""
     sources: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -66,6 +70,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         environment={**hosts.environment, **mine.environment},
         options={**hosts.options, **mine.options},
         scheduled=mine.scheduled or hosts.scheduled,
+        sign=mine.sign or hosts.sign,
+        trusted=mine.trusted or hosts.trusted,
         sources={**hosts.sources, **mine.sources},
     )
 
@@ -96,8 +102,16 @@ def _read(file: Path, problems: list[str]) -> Settings:
     store = section.text("store")
     if store and not (store.startswith(("/", "~/"))):
         section.problem("store", f"{store} must begin with / or ~/")
+    keys = section.child("keys")
+    sign, trusted = keys.text("sign"), keys.text("trusted")
+    for name, said_of_it in (("sign", sign), ("trusted", trusted)):
+        if said_of_it and not said_of_it.startswith(("/", "~/", *(("gpg:",) if name == "sign" else ()))):
+            keys.problem(name, f"{said_of_it} must begin with / or ~/" + (", or be gpg:FINGERPRINT" * (name == "sign")))
+    keys.close()
     found = Settings(
         store=store,
+        sign=sign,
+        trusted=trusted,
         environment=section.mapping("environment", _SET, "DIB_* or a proxy's variable"),
         options=said,
         scheduled=section.words("scheduled"),
@@ -105,13 +119,7 @@ def _read(file: Path, problems: list[str]) -> Settings:
     section.close()
     things = [*found.environment, *(f"--{name}" for name in said)]  # for messages
     things += [name for name in ("store", "scheduled") if getattr(found, name)]
-    return Settings(
-        store=found.store,
-        environment=found.environment,
-        options=said,
-        scheduled=found.scheduled,
-        sources=dict.fromkeys(things, file),
-    )
+    return replace(found, sources=dict.fromkeys(things, file))
 
 
 def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:

@@ -42,12 +42,13 @@ def site_of(section: Section) -> Site:
         health=section.text("health"),
         on_bad=next(iter(section.choices("on-bad", OnBad)), OnBad.STOP),
         retire=retirement(section),
+        refuses_unsigned=section.flag("require-signature"),
         refuses_insecure=_gates(section.child("gates")),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
     if sum(map(bool, (site.cloud, site.directory, site.catalogue))) != 1:
-        section.problem("", "needs one of cloud (an entry of clouds.yaml), directory and catalogue (folders)")
+        section.problem("", "needs either cloud (an entry of clouds.yaml) or directory or catalogue (a folder)")
     if site.chunks and (not site.directory or site.formats):
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:

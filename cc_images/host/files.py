@@ -19,6 +19,9 @@ from pathlib import Path
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.catalog import Json
 
+CHUNK = 1 << 20
+"""Bytes that are read and written at a time."""
+
 SOON = 2.0
 """Seconds after which a wait for a lock is worth a word."""
 

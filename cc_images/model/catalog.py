@@ -284,6 +284,8 @@ class Site:
     on_bad: OnBad = OnBad.STOP
     retire: Retirement | None = None
     """What becomes of old versions."""
+    refuses_unsigned: bool = False
+    """Whether nothing is pulled that is not signed by a trusted key."""
     refuses_insecure: bool = False
     """Whether a version that lacks security updates is not published."""
 

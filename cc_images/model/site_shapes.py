@@ -55,8 +55,6 @@ class ManifestOfVersionShape(Shape):
     arch: str = ""
     version: str = ""
     properties: dict[str, str] = field(default_factory=dict)
-    statement: str = ""
-    signature: str = ""
 
 
 class PutShape(Shape):
@@ -116,3 +114,11 @@ class UpdatesShape(Shape):
     """`updates.json`: what `check-updates` has found last."""
 
     pending: list[PendingShape]
+
+
+class SignatureShape(Shape):
+    """`signatures/<tag>/<arch>/<version>.json`."""
+
+    statement: str
+    signature: str
+    key: str

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cc_images.model.plain_text import printable
 from cc_images.model.pulling import Pulled
 from cc_images.model.retirement import Fate, Retired
+from cc_images.model.signed import Signed
 from cc_images.model.status import Hold, Rollback
 from cc_images.model.updates import Pending
 from cc_images.report.units import aligned
@@ -95,3 +96,12 @@ def pulls(rows: Sequence[Pulled]) -> list[str]:
         row = (each.site, each.name, each.before or "-", each.after or "-", "; ".join(said))
         table.append([printable(cell) for cell in row])
     return aligned(table)
+
+
+def signatures(found: Sequence[Signed]) -> list[str]:
+    """Return who has signed what, a row each."""
+    table: list[Sequence[str]] = [("where", "image", "version", "signed by")]
+    for each in found:
+        said = f"REFUSED: {each.error}" if each.error else each.signer
+        table.append([printable(cell) for cell in (each.where, each.name, each.version or "-", said)])
+    return aligned(table) if found else ["there are no images of the catalogue"]

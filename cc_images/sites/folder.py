@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
+from cc_images.host.files import CHUNK
 from cc_images.model.stop import Stop
-from cc_images.store.blobs import CHUNK
 
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """Errors of file systems without locks, such as NFS without its lock daemon."""

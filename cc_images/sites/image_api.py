@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
+from cc_images.host.files import CHUNK
 from cc_images.model.catalog import Json, Site
 from cc_images.model.properties import CORE
 from cc_images.model.stop import Stop
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.entry import Entry
-from cc_images.store.blobs import CHUNK
 
 OURS = "cc-images"
 """The tag of every image that cc-images has made; more of them, with a key and a value, are its marks."""

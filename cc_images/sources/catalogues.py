@@ -46,8 +46,6 @@ class Offered:
     sha512: str
     size: int
     properties: Mapping[str, str] = field(default_factory=dict)
-    statement: str = ""
-    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,6 @@ class Catalogue:
             sha512=said.sha512,
             size=said.size,
             properties=said.properties,
-            statement=said.statement,
-            signature=said.signature,
         )
 
     def _json(self, path: str) -> object:

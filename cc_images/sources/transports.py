@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from cc_images.errors import CCImagesError, Reason
+from cc_images.host.files import CHUNK
 from cc_images.model.catalog import Download
 from cc_images.model.redaction import without_secrets
 from cc_images.sites.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
-from cc_images.store.blobs import CHUNK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

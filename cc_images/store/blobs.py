@@ -17,9 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc_images.host.files import Written, clear_errors, file_digest, flush_folder
-
-CHUNK = 1 << 20
+from cc_images.host.files import CHUNK, Written, clear_errors, file_digest, flush_folder
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -31,7 +31,8 @@ def test_every_call_of_a_pull_can_be_the_last(tmp_path: Path, bed: TestBed, monk
     write_files(
         tmp_path,
         images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
-        sites="all: {catalogue: catalogue, scope: prod}\nmetal: {cloud: metal, is_baremetal: true, visibility: private}\n",
+        sites="all: {catalogue: catalogue, scope: prod}\n"
+        "metal: {cloud: metal, is_baremetal: true, visibility: private}\n",
     )
     store = Store(tmp_path / "store")
 
@@ -76,8 +77,9 @@ def test_every_call_of_a_rollback_for_bad_health_can_be_the_last(
     write_files(
         tmp_path,
         images=f"{NAME}: {{elements: [debian-minimal], disk: []}}",
-        sites='metal: {cloud: metal, is_baremetal: true, visibility: private, health: "./asks {version}", on-bad: rollback}'
-        "\nlate: {directory: late, is_baremetal: true, wave: 2}\n",
+        sites="metal: {cloud: metal, is_baremetal: true, visibility: private, on-bad: rollback,"
+        ' health: "./asks {version}"}\n'
+        "late: {directory: late, is_baremetal: true, wave: 2}\n",
     )
     store = Store(tmp_path / "store")
 

@@ -14,6 +14,7 @@ from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Level
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
+from cc_images.model.statement import LARGEST, SIGNATURE, STATEMENT
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import listed
@@ -21,6 +22,7 @@ from cc_images.sites.publish import Outcome, Terms, publish, recover
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
+from cc_images.store.signatures import signed
 
 GIB = 1 << 30
 
@@ -111,6 +113,7 @@ def _publication(job: PushJob, build: Build, output: Output, context: TaskContex
                 "build-version": build.version,
                 "build-key": build.key,
                 "build-boot": Level.CHECKS if passed else build.boot or "not tested",
+                **_signature(job, build, context),
             }
         ),
         run=context.run.run.name,
@@ -124,6 +127,14 @@ def _publication(job: PushJob, build: Build, output: Output, context: TaskContex
             "packages": build.packages,
         },
     )
+
+
+def _signature(job: PushJob, build: Build, context: TaskContext) -> dict[str, str]:
+    """Return the properties that say who has published what, where something signs."""
+    if not context.run.settings.sign:
+        return {}
+    said, made = signed(context.store, build, job.name, context.run.settings.sign)
+    return {STATEMENT: said, SIGNATURE: made} if len(said) + len(made) <= LARGEST else {}
 
 
 def _notes(outcome: Outcome) -> str:

@@ -146,15 +146,15 @@ def test_somebody_who_changes_current_meanwhile_is_not_overwritten(
     put(folder, b"v0", tmp_path)
     scope = folder / "prod"
     (version,) = versions(folder)
-    original = CatalogueSite._free
+    original = Path.rename
     changed = [json.dumps({NAME: version, "CC-Other": version})]
 
-    def free(self: CatalogueSite, entry: Any) -> Path:
-        if changed:
+    def rename(self: Path, target: Path) -> Path:
+        if self.name.endswith(".staged") and changed:
             (scope / "current").write_text(changed.pop())
-        return original(self, entry)
+        return original(self, target)
 
-    monkeypatch.setattr(CatalogueSite, "_free", free)
+    monkeypatch.setattr(Path, "rename", rename)
     assert put(folder, b"v1", tmp_path, "r2").changed
     assert current(folder) == b"v1"
     assert json.loads((scope / "current").read_text())["CC-Other"] == version, "and what they did is kept"

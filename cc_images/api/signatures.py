@@ -1,0 +1,69 @@
+"""Signatures of published images: whether a trusted key has signed a statement about just these bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cc_images.api.places import places
+from cc_images.api.site_status import observed
+from cc_images.api.trust import require_signed, required_keys
+from cc_images.config.loader import Config
+from cc_images.errors import CCImagesError, UserError
+from cc_images.host import record_files
+from cc_images.host.files import file_digest
+from cc_images.model import site_shapes
+from cc_images.model.catalog import Site
+from cc_images.model.plan import Request
+from cc_images.model.signed import Signed
+from cc_images.sites.view import Memory, View, Wish, version_of
+
+
+def signatures(config: Config, what: str) -> list[Signed]:
+    """Return who has signed the images that have their names on a site, or a file; or why that counts for nothing.
+
+    The statement about a file is in the description beside it. Raises UserError for what is neither, and without keys
+    that are trusted.
+    """
+    trusted = required_keys(config)
+    site = next((each for each in config.sites if each.name == what), None)
+    if site is not None:
+        return _of_site(site, config, trusted)
+    file = Path(what)
+    if not file.is_file():
+        raise UserError(f"{what} is neither a site nor a file", hint="`cc-images status` lists the sites")
+    row = Signed(where=str(file), name=file.stem)
+    return [_checked(row, _beside(file), ("sha256", file_digest(file)), trusted)]
+
+
+def _of_site(site: Site, config: Config, trusted: Path) -> list[Signed]:
+    tags = tuple(tag for tag, image in config.images.items() if not image.abstract)
+    rows: list[Signed] = []
+    for place in places(Request(tags=tags, sites=(site.name,)), config):
+        seen = observed(place.site, [(place.name, place.format)])[place.name, place.format]
+        holder = View(Wish(name=place.name), seen, Memory()).holder
+        if holder is not None:
+            row = Signed(where=site.name, name=place.name, version=version_of(holder.properties))
+            rows.append(_checked(row, holder.properties, (holder.algorithm, holder.sha512), trusted))
+    return rows
+
+
+def _checked(row: Signed, properties: Mapping[str, str], digest: tuple[str, str], trusted: Path) -> Signed:
+    try:
+        return replace(row, signer=require_signed(properties, digest, trusted))
+    except UserError:
+        raise
+    except CCImagesError as error:
+        return replace(row, error=error.message)
+
+
+def _beside(file: Path) -> Mapping[str, str]:
+    """Return the properties in the description beside a file, of a folder or of a catalogue; nothing without one."""
+    described: Sequence[Path] = (file.with_suffix(".json"), file.with_name(f"{file.name}.json"),
+                                 file.with_name("manifest.json"))  # fmt: skip
+    for path in described:
+        if found := record_files.found(path, site_shapes.SidecarShape):
+            properties: Mapping[str, str] = found.get("properties", {})
+            return properties
+    return {}

@@ -1,0 +1,69 @@
+"""Statements about builds: what a version consists of and what it was made from, to be signed.
+
+in-toto Statement v1 with SLSA provenance v1 (https://slsa.dev/spec/v1.0/provenance), as canonical JSON: equal builds
+have equal statements.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Json
+
+STATEMENT, SIGNATURE = "build-statement", "build-signature"
+"""Properties of a published image that hold its statement and the signature over that."""
+
+KIND = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:cc-images:build:1"
+
+LARGEST = 32 << 10
+"""Bytes of a statement that a property holds."""
+
+
+def statement(build: Build, name: str, details: Json) -> str:
+    """Return what is said of a build that is published under a name; `details` are those of its record."""
+    subjects = [
+        {"name": f"{name}.{out.suffix}", "digest": {"sha256": output.digest, "sha512": output.sha512}}
+        for out, output in sorted(build.outputs.items())
+    ]
+    sources = [{"uri": f"element-source:{each}", "digest": {"gitCommit": commit}}
+               for each, commit in sorted(details.get("sources", {}).items())]  # fmt: skip
+    upstream = [{"uri": address, "digest": {"sha256": digest}} for address, digest in sorted(build.upstream.items())]
+    return canonical(
+        {
+            "_type": KIND,
+            "subject": subjects,
+            "predicateType": PREDICATE,
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": BUILD_TYPE,
+                    "externalParameters": {"image": build.tag, "architecture": build.arch},
+                    "internalParameters": {"key": build.key, "recipeKey": build.recipe_key},
+                    "resolvedDependencies": [*sources, *upstream],
+                },
+                "runDetails": {
+                    "builder": {"id": "urn:cc-images:dib"},
+                    "metadata": {"invocationId": build.version, "startedOn": build.created.isoformat()},
+                },
+            },
+        }
+    )
+
+
+def canonical(plain: Json) -> str:
+    """Return JSON in the one form that is signed."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digests(text: str, algorithm: str = "sha256") -> Mapping[str, str]:
+    """Return the digest of each file that a statement is about, by its name. Raises ValueError for no statement."""
+    try:
+        said = json.loads(text)
+        if said["_type"] != KIND:
+            raise ValueError("it is no in-toto statement")
+        return {each["name"]: each["digest"][algorithm] for each in said["subject"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is no in-toto statement") from error
