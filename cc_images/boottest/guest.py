@@ -74,7 +74,7 @@ class Guest:
 
     def _start(self, seed: Path | None) -> None:
         self.port = _free_port()
-        disk = f"format={self._format.suffix},file={comma(self._image)}"
+        disk = f"format={self._format.qemu},file={comma(self._image)}"
         told = [] if seed is None else [
             *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
             *("-device", "virtio-blk-pci,drive=seed"),

@@ -50,11 +50,21 @@ class Material(StrEnum):
 
 
 class Format(StrEnum):
-    """A disk format; `qcow2` is compressed with zstd, `qcow2-zlib` is for clouds whose QEMU is older than 5.1."""
+    """A disk format; `qcow2` is compressed with zstd, `qcow2-zlib` is for clouds whose QEMU is older than 5.1.
+
+    `vmdk` (stream-optimized) and `vhd` (dynamic) are for other hypervisors.
+    """
 
     QCOW2 = "qcow2"
     QCOW2_ZLIB = "qcow2-zlib"
     RAW = "raw"
+    VMDK = "vmdk"
+    VHD = "vhd"
+
+    @property
+    def qemu(self) -> str:
+        """QEMU's name of the format."""
+        return "vpc" if self is Format.VHD else self.suffix
 
     @property
     def suffix(self) -> str:

@@ -17,6 +17,7 @@ from cc_images.host import environment, process
 from cc_images.host.files import Written
 from cc_images.model.catalog import Format
 from cc_images.outputs import qcow2
+from cc_images.outputs.identities import SETTLE
 
 WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
 """Writers of our own, from a raw disk: the same bytes from the same disk everywhere."""
@@ -24,13 +25,15 @@ WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
 WRITER_NAMES: Mapping[Format, str] = {Format.QCOW2: qcow2.WRITER}
 """What records say of who wrote a file, of those writers that take a seed."""
 
-EXACT = frozenset({Format.RAW, *WRITERS})
+EXACT = frozenset({Format.RAW, *WRITERS, *SETTLE})
 """Formats in which the same disk has the same bytes."""
 
 OPTIONS: Mapping[Format, tuple[str, ...]] = {
     Format.QCOW2: ("-O", "qcow2", "-c", "-o", "compression_type=zstd"),
     Format.QCOW2_ZLIB: ("-O", "qcow2", "-c", "-o", "compression_type=zlib"),
     Format.RAW: ("-O", "raw"),
+    Format.VMDK: ("-O", "vmdk", "-o", "subformat=streamOptimized"),
+    Format.VHD: ("-O", "vpc", "-o", "subformat=dynamic,force_size=on"),
 }
 """The options of `qemu-img convert` for each format; with one of WRITERS, for other disks than raw ones."""
 
@@ -70,7 +73,9 @@ def convert(
             if error.errno == errno.ENOSPC:
                 raise _full(target) from error
             raise
-    argv = ["qemu-img", "convert", "-W", "-m", str(max(1, min(cores, 16))), "-f", source.format.suffix]
+    # several writers place clusters by chance
+    writers = ("-m", "1") if wanted in SETTLE else ("-W", "-m", str(max(1, min(cores, 16))))
+    argv = ["qemu-img", "convert", *writers, "-f", source.format.qemu]
     try:
         process.run(
             [*argv, *OPTIONS[wanted], str(source.file), str(target)],
@@ -82,6 +87,8 @@ def convert(
         if any("No space left on device" in line for line in error.tail):
             raise _full(target) from error
         raise
+    if settle := SETTLE.get(wanted):
+        settle(target)
     return None
 
 
@@ -95,7 +102,7 @@ def _full(target: Path) -> CCImagesError:
 
 def same(one: Path, one_format: Format, other: Path, other_format: Format, *, stop: threading.Event) -> bool:
     """Say whether two files hold the same disk, whatever their formats."""
-    argv = ["qemu-img", "compare", "-f", one_format.suffix, "-F", other_format.suffix, str(one), str(other)]
+    argv = ["qemu-img", "compare", "-f", one_format.qemu, "-F", other_format.qemu, str(one), str(other)]
     try:
         process.run(argv, env=environment.plain(), stop=stop)
     except process.CommandFailed as error:

@@ -144,7 +144,7 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {baremetal-only: true, baremetal_only: true}", ["given twice"]),
         ("A: {arch: []}", ["A.arch: names none of amd64, arm64; without the key it is the default"]),
         ("A: {formats: []}", ["A.formats: names none of"]),
-        ("A: {formats: [vmdk]}", ["A.formats: 'vmdk' is none of qcow2, qcow2-zlib, raw"]),
+        ("A: {formats: [vdi]}", ["A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd"]),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
         (
