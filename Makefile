@@ -15,8 +15,8 @@ ARM64_TAGS ?= cc-debian12 cc-debian13
 # this host's own architecture, by Debian's name
 HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 ARCH ?= $(HOST)
-# real tests that boot nothing: sites and small builds. They run beside the others, whose guests take a core each
-ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,glance glance_crash publishing retire layering month sandbox terminal tiny tools wheel))
+# real tests that boot nothing: most of the sites and small builds. They run beside the others, whose guests take a core each
+ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,glance glance_crash publishing layering month sandbox terminal tiny wheel))
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help

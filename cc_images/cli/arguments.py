@@ -41,6 +41,10 @@ def _explain(made: Parser) -> None:
 
 def _run(made: Parser) -> None:
     _plan(made)
+    made.add_argument(
+        "--debug-shell", action="store_true",
+        help="open a shell where a hook of a build fails: retry runs it again, continue goes on, exit ends the build",
+    )  # fmt: skip
     _unwatched(made)
 
 
@@ -154,9 +158,7 @@ def _delta(made: Parser) -> None:
 
 def _fetch(made: Parser) -> None:
     made.add_argument("source", metavar="URL", help="address or path of NAME.caibx in a site with `chunks: yes`")
-    made.add_argument(
-        "-o", "--output", default="", metavar="FILE", help="file to write (default NAME.qcow2; a raw disk for *.raw)"
-    )
+    made.add_argument("-o", "--output", default="", metavar="FILE", help="(default NAME.qcow2; a raw disk for *.raw)")
     made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
 
 

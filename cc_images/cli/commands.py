@@ -43,6 +43,7 @@ def request_of(options: argparse.Namespace) -> Request:
         max_age=options.max_age,
         version=options.version,
         promote=getattr(options, "promote", False),
+        debug=getattr(options, "debug_shell", False),
     )
 
 

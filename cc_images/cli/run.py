@@ -16,7 +16,7 @@ from cc_images.api.page import page_path
 from cc_images.api.run import run as carry_out
 from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Json
 from cc_images.model.plan import UNTESTED, Request, Status
 from cc_images.model.run import IfBusy, State
@@ -27,6 +27,8 @@ EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
 def run(options: argparse.Namespace, request: Request) -> int:
     """Build and push, and do what follows; return the exit code. Raises CCImagesError for what let nothing start."""
+    if request.debug and not (sys.stdin.isatty() and sys.stdout.isatty() and request.jobs == 1):
+        raise UserError("--debug-shell needs a terminal, and one build at a time", hint="leave out -t and pipes")
     config: Config | None = None
     outcome: Outcome | None = None
     refused: CCImagesError | None = None
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
         text.say(f"cc-images: {UNTESTED}", to=sys.stderr)
     shown = progress.display(
         sys.stderr, quiet=options.quiet, verbose=options.verbose, events=options.json, told=sys.stdout,
-        term=os.environ.get("TERM", "dumb"), colours=not os.environ.get("NO_COLOR"),
+        term="dumb" if request.debug else os.environ.get("TERM", "dumb"), colours=not os.environ.get("NO_COLOR"),
     )  # fmt: skip
     stop = threading.Event()
     with stopped_by_signals(stop):

@@ -34,6 +34,8 @@ class Inputs:
     origin: Callable[[], Mapping[str, str]] = dict
     parents: Mapping[str, str] = field(default_factory=dict)
     """The first parent of each image, by tag."""
+    debug: bool = False
+    """Whether a hook that fails opens a shell on the user's terminal."""
     sign: str = ""
     """The key that signs what is published."""
     jobs: int = 1

@@ -102,6 +102,7 @@ class LocalRun:
                 network=sealed(dict(self.inputs.network), vault),
                 origin=self.inputs.origin() if builds else {},
                 clouds=self.inputs.clouds,
+                debug=self.inputs.debug,
                 sign=self.inputs.sign,
             ),
             emit=self.emit,

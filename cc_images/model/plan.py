@@ -60,6 +60,8 @@ class Request:
     fail_fast: bool = False
     boot_test: bool = True
     """Whether a push needs a passed boot test."""
+    debug: bool = False
+    """Whether a hook that fails opens a shell on the user's terminal."""
     promote: bool = False
     """Whether the next wave of sites gets what the wave before has, whether it has baked or not."""
     version: str = ""

@@ -42,6 +42,8 @@ class RunSettings:
     """Repository and commit of the catalog; see `builders.provenance`."""
     clouds: Mapping[str, str] = field(default_factory=dict)
     """The clouds.yaml entry of each site that is a cloud."""
+    debug: bool = False
+    """Whether a hook that fails opens a shell on the user's terminal."""
     sign: str = ""
     """The key that signs what is published; empty: nothing is signed."""
 

@@ -103,6 +103,7 @@ def _command(
         layer=start.file,
         makes=makes,
         secrets=spec.secrets,
+        debug=run.settings.debug,
     )
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import shutil
 import stat
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,7 +23,7 @@ from cc_images.builders.dib import toolbox_parts, twins
 from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host import process, record_files
+from cc_images.host import process, record_files, terminal
 from cc_images.host.facts import MISSING, HostFacts
 from cc_images.host.root import SYSTEM_PATH, TOOLBOX
 from cc_images.host.sandbox import Sandbox
@@ -81,6 +84,8 @@ class DibCommand:
     makes: Made = Made.DISK
     secrets: tuple[str, ...] = ()
     """Variables that are declared secrets."""
+    debug: bool = False
+    """Whether a hook that fails opens a shell on the user's terminal."""
 
 
 def build(
@@ -116,16 +121,22 @@ def build(
         "CC_IMAGES_LAYER": str(sandbox.place(order.layer) if order.layer else ""),
         **order.environment,
     }
+    words = [*argv, *first, *order.elements, *order.makes.elements, "cc-build"]
+    if order.debug:
+        socket = sandbox.out / "shell.sock"
+        shells = [sys.executable, str(sandbox.place(TOOLBOX) / "shells.py"), str(sandbox.place(socket))]
+        words = [*shells, *words, "cc-debug"]
     try:
-        sandbox.run(
-            [*argv, *first, *order.elements, *order.makes.elements, "cc-build"],
-            environment,
-            log=log,
-            timeout=order.timeout * MINUTE,
-            stop=stop,
-            on_line=phases.feed,
-            secrets=secret_values(order.environment, order.secrets),
-        )
+        with terminal.lent(socket) if order.debug else nullcontext():
+            sandbox.run(
+                words,
+                environment,
+                log=log,
+                timeout=math.inf if order.debug else order.timeout * MINUTE,
+                stop=stop,
+                on_line=phases.feed,
+                secrets=secret_values(order.environment, order.secrets),
+            )
     except process.TimedOut as error:
         raise CCImagesError(
             f"dib timed out after {order.timeout} minutes in {phases.where}",

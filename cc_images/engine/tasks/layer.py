@@ -73,7 +73,7 @@ def run_builder(job: BuildJob, envelope: Envelope, context: TaskContext, workspa
         try:
             return _built(job, envelope, context, workspace)
         except CCImagesError as error:
-            if not (error.temporary and error.reason is Reason.DIB):
+            if context.run.settings.debug or not (error.temporary and error.reason is Reason.DIB):
                 raise
             said = f"{error.message}; again in {seconds:.0f} s"
             _log.warning("%s: %s", context.task, said)

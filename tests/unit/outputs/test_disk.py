@@ -25,7 +25,9 @@ def test_the_same_disk_in_two_formats(tmp_path: Path) -> None:
     assert disk.same(qcow2, Format.QCOW2, raw, Format.RAW, stop=threading.Event())
     with raw.open("r+b") as file:
         file.seek(1000)
-        file.write(b"x")
+        other = file.read(1)[0] ^ 1
+        file.seek(1000)
+        file.write(bytes([other]))
     assert not disk.same(qcow2, Format.QCOW2, raw, Format.RAW, stop=threading.Event())
     with pytest.raises(CommandFailed):
         disk.same(tmp_path / "nothing", Format.QCOW2, raw, Format.RAW, stop=threading.Event())
