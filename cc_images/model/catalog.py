@@ -50,10 +50,7 @@ class Material(StrEnum):
 
 
 class Format(StrEnum):
-    """A disk format; `qcow2` is compressed with zstd, `qcow2-zlib` is for clouds whose QEMU is older than 5.1.
-
-    `vmdk` (stream-optimized) and `vhd` (dynamic) are for other hypervisors.
-    """
+    """A disk format; `qcow2` has zstd, `qcow2-zlib` is for QEMU before 5.1, `vmdk` and `vhd` for other hypervisors."""
 
     QCOW2 = "qcow2"
     QCOW2_ZLIB = "qcow2-zlib"
@@ -265,9 +262,8 @@ class Site:
     cloud: str = ""
     directory: str = ""
     catalogue: str = ""
-    """A folder with versions from which others pull."""
+    """A folder with versions from which others pull; `scope` is the site's part of it."""
     scope: str = ""
-    """The part of a catalogue that is the site's."""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
     """Architectures that it takes; empty: bare metal all, others amd64."""
@@ -286,14 +282,12 @@ class Site:
     """Whether a folder keeps images as chunks, so that the next version costs what changed."""
     keep: int | None = None
     wave: int = 1
-    """Sites of a later wave get what all of the wave before have."""
+    """Sites of a later wave get what all of the wave before have had for `bake` seconds."""
     bake: int = 0
-    """Seconds for which the wave before must have had it."""
     health: str = ""
     """A command, or an address, that says whether a version is well on this site."""
     on_bad: OnBad = OnBad.STOP
     retire: Retirement | None = None
-    """What becomes of old versions."""
     refuses_unsigned: bool = False
     """Whether nothing is pulled that is not signed by a trusted key."""
     refuses_insecure: bool = False
@@ -303,5 +297,3 @@ class Site:
     def folder(self) -> str:
         """The folder in which its images are; empty for a cloud."""
         return self.directory or self.catalogue
-
-    """What happens to a version that is not."""
