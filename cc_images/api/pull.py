@@ -26,7 +26,7 @@ from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import LISTED, listed
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish, roll_back
-from cc_images.sites.rollbacks import Choice
+from cc_images.sites.rollbacks import Choice, older
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.sources import artifacts
 from cc_images.sources.catalogues import Catalogue, Offered
@@ -113,11 +113,12 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
     row = Pulled(site=site.name, name=found.name, after=found.version)
     if hands.bench.stop.is_set():
         return replace(row, error="not begun: interrupted")
-    if why := _unfit(found, site, this):
+    if why := _unfit(found, site, order, this):
         return replace(row, after="", note=why)
     try:
         if site.refuses_unsigned and hands.trusted is not None:
-            require_signed(found.properties, ("sha256", found.file.sha256), hands.trusted)
+            file = found.file.basename
+            require_signed(found.properties, ("sha256", found.file.sha256), hands.trusted, file=file, arch=found.arch)
         with this.store.lock(f"push {site.cloud or site.name} {found.name}", stop=hands.bench.stop):
             at = open_site(site, found.format)
             view = View(Wish(name=found.name, wanted=False), at.observe(found.name), Memory())
@@ -125,6 +126,8 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
             if view.holder is not None and _is(found, view.holder):
                 _remember(found, site, at, this)
                 return replace(row, note="it has it")
+            if why := _stands(found, view, this):
+                return replace(row, after=row.before, note=why)
             if order.dry_run:
                 return replace(row, note="would be published")
             kept = next((entry for entry in view.archived if _is(found, entry) and entry.status == "active"), None)
@@ -140,15 +143,39 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
     return replace(row, done=outcome.changed, after=found.version if outcome.same else row.before, note=note)
 
 
-def _unfit(found: Offered, site: Site, this: OpenRun) -> str:
+def _unfit(found: Offered, site: Site, order: Pull, this: OpenRun) -> str:
     """Return why a site gets nothing, if that is no failure."""
     takes = site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
     if found.format not in takes:
         return f"left out: it takes {', '.join(takes)}, and the catalogue has {found.format}"
-    held = {hold.version: hold.why for hold in Holds(this.store).all() if not hold.released}
-    if found.version in held:
-        return f"version {found.version} is held here: {held[found.version]}"
+    if site.arches and found.arch not in site.arches:
+        return f"left out: it takes {', '.join(site.arches)}, and this is for {found.arch}"
+    if (site.wave > 1 or site.refuses_insecure) and site.name not in order.sites:
+        return "left out: it has a wave or a gate of its own, which a pull does not know; -s names it all the same"
+    hold = Holds(this.store).of(_tag(found), found.arch).get(found.version)
+    if hold is not None and not hold.released:
+        return f"version {found.version} is held here: {hold.why}"
     return ""
+
+
+def _stands(found: Offered, view: View, this: OpenRun) -> str:
+    """Return why what a site has stays although the catalogue has something else."""
+    holder = view.holder
+    if holder is None:
+        return ""
+    kept = next((entry for entry in view.archived if _is(found, entry)), None)
+    by_us = this.store.knows(holder.run)  # an earlier pull that followed the catalogue back
+    if kept is not None and holder.recalled and not by_us and older(holder, kept):
+        return "it was rolled back here, and stays so until there is a newer version"
+    if kept is not None and (not holder.made or holder.archives):
+        return "somebody gave another image the name, and it stays so until there is a newer version"
+    if kept is None and version_of(holder.properties) > found.version:
+        return f"left out: it has {version_of(holder.properties)}, which is newer, and not from this catalogue"
+    return ""
+
+
+def _tag(found: Offered) -> str:
+    return found.name.removesuffix(f"-{found.arch.upper()}").lower()
 
 
 def _is(found: Offered, entry: Entry) -> bool:
@@ -206,9 +233,8 @@ def _sent(found: Offered, at: ImageSite, site: Site, this: OpenRun, hands: Hands
 def _remember(found: Offered, site: Site, at: ImageSite, this: OpenRun) -> None:
     """Note in the store what the site has now; that this fails is no reason to fail."""
     now = clock.now().timestamp()
-    tag = found.name.removesuffix(f"-{found.arch.upper()}").lower()
-    put = Put(site=site.name, name=found.name, tag=tag, arch=found.arch, version=found.version, since=now, seen=now,
-              place=at.place(), format=found.format)  # fmt: skip
+    put = Put(site=site.name, name=found.name, tag=_tag(found), arch=found.arch, version=found.version,
+              since=now, seen=now, place=at.place(), format=found.format)  # fmt: skip
     try:
         with this.store.lock("books"), clear_errors(this.store.root):
             Published(this.store.root).add(put)

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cc_images.api.places import places
+from cc_images.api.places import Place, places
 from cc_images.api.site_status import observed
 from cc_images.api.trust import require_signed, required_keys
 from cc_images.config.loader import Config
-from cc_images.errors import CCImagesError, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import record_files
 from cc_images.host.files import file_digest
 from cc_images.model import site_shapes
 from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
 from cc_images.model.signed import Signed
+from cc_images.sites import open_site
+from cc_images.sites.entry import Entry
 from cc_images.sites.view import Memory, View, Wish, version_of
 
 
@@ -42,16 +44,34 @@ def _of_site(site: Site, config: Config, trusted: Path) -> list[Signed]:
     rows: list[Signed] = []
     for place in places(Request(tags=tags, sites=(site.name,)), config):
         seen = observed(place.site, [(place.name, place.format)])[place.name, place.format]
-        holder = View(Wish(name=place.name), seen, Memory()).holder
-        if holder is not None:
-            row = Signed(where=site.name, name=place.name, version=version_of(holder.properties))
-            rows.append(_checked(row, holder.properties, (holder.algorithm, holder.sha512), trusted))
+        view = View(Wish(name=place.name), seen, Memory())
+        row = Signed(where=site.name, name=place.name)
+        if len(view.holders) > 1:
+            rows.append(replace(row, error=f"{len(view.holders)} images have the name"))
+        elif (holder := view.holder) is not None:
+            row = replace(row, version=version_of(holder.properties))
+            rows.append(_checked(row, holder.properties, _digest(place, holder), trusted, place))
     return rows
 
 
-def _checked(row: Signed, properties: Mapping[str, str], digest: tuple[str, str], trusted: Path) -> Signed:
+def _digest(place: Place, holder: Entry) -> tuple[str, str]:
+    """Return the digest of what a site has: as Glance computed it, or of the file itself, which may have changed."""
+    if place.site.cloud or place.site.chunks:
+        return holder.algorithm, holder.sha512
+    address = Path(open_site(place.site, place.format).address(place.name))
+    file = address / f"{place.name}.{place.format.suffix}" if place.site.catalogue else address
     try:
-        return replace(row, signer=require_signed(properties, digest, trusted))
+        return "sha256", file_digest(file)
+    except OSError as error:
+        raise CCImagesError(f"{file}: {error.strerror}", reason=Reason.SITE) from error
+
+
+def _checked(
+    row: Signed, properties: Mapping[str, str], digest: tuple[str, str], trusted: Path, place: Place | None = None
+) -> Signed:
+    image = {} if place is None else {"file": f"{place.name}.{place.format.suffix}", "arch": str(place.arch)}
+    try:
+        return replace(row, signer=require_signed(properties, digest, trusted, **image))
     except UserError:
         raise
     except CCImagesError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import signing
-from cc_images.model.statement import SIGNATURE, STATEMENT, digests
+from cc_images.model.statement import SIGNATURE, STATEMENT, digests, identity
 
 
 def required_keys(config: Config) -> Path:
@@ -22,10 +22,15 @@ def required_keys(config: Config) -> Path:
     return config.trusted
 
 
-def require_signed(properties: Mapping[str, str], digest: tuple[str, str], trusted: Path) -> str:
-    """Return who has signed a statement about a file with this digest (algorithm, hexadecimal).
+def require_signed(
+    properties: Mapping[str, str], digest: tuple[str, str], trusted: Path, *, file: str = "", arch: str = ""
+) -> str:
+    """Return who has signed that a file has this digest (algorithm, hexadecimal), and is of this version.
 
-    Raises CCImagesError when nobody has who is trusted, and for a statement about other bytes.
+    The version is that of the properties. With `file` (name and suffix) and `arch` it must be just that image's: else
+    another one, or one for another architecture, could stand in its place.
+
+    Raises CCImagesError when nobody has who is trusted, and for a statement about something else.
     """
     said, made = properties.get(STATEMENT, ""), properties.get(SIGNATURE, "")
     if not (said and made):
@@ -33,8 +38,12 @@ def require_signed(properties: Mapping[str, str], digest: tuple[str, str], trust
     who = signing.signer(said, made, trusted)
     algorithm, value = digest
     try:
-        if value not in digests(said, algorithm).values():
-            raise ValueError("what is signed is about other bytes")
+        about = digests(said, algorithm)
+        if value not in ([about.get(file)] if file else about.values()):
+            raise ValueError("what is signed is about other bytes, or another image")
+        version, architecture = identity(said)
+        if version != properties.get("build-version", "") or arch not in ("", architecture):
+            raise ValueError("what is signed is about another version, or another architecture")
     except ValueError as error:
         raise CCImagesError(f"the signature is refused: {error}", reason=Reason.SIGNATURE) from error
     return who

@@ -112,7 +112,15 @@ def _promote(made: Parser) -> None:
     _shown(made)
     _unwatched(made)
     made.set_defaults(
-        push=True, promote=True, build=False, force=False, tasks=1, fail_fast=False, offline=True, max_age=7, version=""
+        push=True,
+        promote=True,
+        build=False,
+        force=False,
+        tasks=1,
+        fail_fast=False,
+        offline=False,
+        max_age=7,
+        version="",
     )
 
 

@@ -9,6 +9,9 @@ from cc_images.config.yaml_file import Section
 from cc_images.model.catalog import Retirement
 
 DAY = 86_400
+LONGEST = 100 * 365 * DAY
+"""Seconds that no rule needs to look ahead."""
+
 _UNITS = {"m": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "month": 365 * DAY // 12, "y": 365 * DAY}
 _NAMES = {
     "m": ("m", "min", "minute", "minutes"),
@@ -34,7 +37,11 @@ def _moment(section: Section, key: str) -> int | None:
         return None
     found = _DURATION.match(said)
     assert found is not None
-    return int(found[1]) * _LENGTHS[found[2]]
+    seconds = int(found[1]) * _LENGTHS[found[2]]
+    if seconds > LONGEST:
+        section.problem(key, f"{said} is more than a hundred years")
+        return None
+    return seconds
 
 
 def retirement(section: Section) -> Retirement | None:

@@ -49,9 +49,9 @@ def closed(envelope: Envelope, site: Site, job: PushJob, context: TaskContext, b
     if gate is None:
         return ""
     sites = {each.name: each for each in envelope.before}
-    views = {name: by.look(sites[name], job.name, out) for name, out in gate.before}
+    views = {(name, out): by.look(sites[name], job.name, out) for name, out in gate.before}
     found = passage(job.version, by.look(site, job.name, job.format), views)
-    for name in () if gate.promoted else found.ask:
+    for name in () if gate.promoted else dict.fromkeys(found.ask):
         _require_health(sites[name], gate, sites, job, context, by)
     return found.closed
 
@@ -113,10 +113,13 @@ def taken_back(site: Site, job: PushJob, context: TaskContext, by: Hands) -> Rol
     bad = {hold.version: hold for hold in holds if hold.back and not hold.released}
     if not bad or job.insist:
         return None
+    held = Holds(context.store).held(job.tag, job.arch)
     holder = by.look(site, job.name, job.format).holder
     hold = bad.get(version_of(holder.properties)) if holder is not None else None
     if hold is None:
         return None
+    if not job.waits and job.version > hold.version and job.version not in held:
+        return None  # what is newer replaces it
     row = _withdrawn(site, job, hold.version, by)
     if row.error:
         raise CCImagesError(

@@ -59,7 +59,11 @@ def signer(content: str, signature: str, trusted: Path) -> str:
         raise UserError(f"{trusted} is not there", hint="correct `keys.trusted` in settings.yaml")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "signature")
-        file.write_text(signature)
+        try:
+            file.write_text(signature)
+            content.encode()
+        except UnicodeError as error:
+            raise _refused("it is no text") from error
         if signature.startswith("-----BEGIN SSH SIGNATURE"):
             return _ssh_signer(content, file, trusted)
         if signature.startswith("-----BEGIN PGP SIGNATURE"):
@@ -71,7 +75,7 @@ def _ssh_signer(content: str, signature: Path, trusted: Path) -> str:
     found = _run(["ssh-keygen", "-Y", "find-principals", "-s", str(signature), "-f", str(trusted)], "")
     if found.returncode != 0:
         always = signature.with_name("always")
-        always.write_text(re.sub(r'valid-(before|after)="?[0-9Z]+"?,?', "", trusted.read_text()))
+        always.write_text(re.sub(r'valid-(before|after)="?[0-9Z]+"?,?', "", trusted.read_text(errors="replace")))
         known = _run(["ssh-keygen", "-Y", "find-principals", "-s", str(signature), "-f", str(always)], "")
         expired = "its key is not valid now (valid-before, valid-after)"
         raise _refused(expired if known.returncode == 0 else "its key is not among the trusted ones")

@@ -67,3 +67,13 @@ def digests(text: str, algorithm: str = "sha256") -> Mapping[str, str]:
         return {each["name"]: each["digest"][algorithm] for each in said["subject"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is no in-toto statement") from error
+
+
+def identity(text: str) -> tuple[str, str]:
+    """Return the version and the architecture that a statement is about. Raises ValueError for no statement of ours."""
+    try:
+        said = json.loads(text)["predicate"]
+        architecture = said["buildDefinition"]["externalParameters"]["architecture"]
+        return said["runDetails"]["metadata"]["invocationId"], architecture
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is no statement about a build") from error

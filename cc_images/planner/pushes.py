@@ -46,8 +46,9 @@ def wanted(state: ImageState, sites: Iterable[Site], serving: str, request: Requ
     known = Known(
         puts=state.puts,
         stored=frozenset(state.builds),
-        holds={} if request.force or request.version else state.holds,
+        holds=state.holds,
         named=bool(request.version),
+        forced=request.force,
     )
     found = turns([site for site, _ in takers.values()], serving, known, now=now, promote=request.promote)
     asked = [turn for turn in found if not request.sites or turn.site in request.sites]
@@ -134,10 +135,7 @@ def _pushes(
 ) -> dict[str, list[Task]]:
     """Return the pushes to each site."""
     return {
-        turn.site: [
-            _push(state, what, turn, out, request, serving.held and turn.version == serving.version, needs)
-            for out in what.takers[turn.site][1]
-        ]
+        turn.site: [_push(state, what, turn, out, request, serving, needs) for out in what.takers[turn.site][1]]
         for turn in what.turns
     }
 
@@ -148,16 +146,17 @@ def _push(
     turn: Turn,
     out: Format,
     request: Request,
-    held: bool,
+    serving: Serving,
     needs: Mapping[str, tuple[str, ...]],
 ) -> Task:
     image, arch = state.image, state.arch
+    own = turn.version == serving.version
     site, outs = what.takers[turn.site]
     before = tuple((name, each) for name in turn.before for each in what.takers[name][1])
     reason = f"waits: {turn.waits}" if turn.waits else f"version {turn.version}"
     if turn.before and not turn.waits:
         reason += f", as on {', '.join(turn.before)}"
-    if held:
+    if serving.held and own:
         reason = f"version {turn.version} is held: an interrupted push is put in order"
     return Task(
         id=f"push {state.label} to {site.name}" + (f" as {out}" if len(outs) > 1 else ""),
@@ -171,7 +170,7 @@ def _push(
             properties=own_properties(image, arch, site),
             image_tags=tuple(dict.fromkeys((*image.tags, *site.tags))) if site.cloud else (),
             test_key=boot_test_key(image, arch),
-            insist=request.force or bool(request.version),
+            insist=(request.force or bool(request.version)) and own,
             gate=Gate(before=before, promoted=request.promote) if turn.before and turn.version else None,
             waivers=image.waivers if site.refuses_insecure else {},
             waits=turn.waits,

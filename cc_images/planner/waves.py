@@ -23,9 +23,10 @@ class Known:
     puts: Mapping[str, Put]
     stored: frozenset[str]
     holds: Mapping[str, Hold]
-    """Those that count for the request."""
     named: bool = False
-    """Whether a person has named the version, which may be older than what a site has."""
+    """Whether a person has named the version that serves, which may be older than what a site has."""
+    forced: bool = False
+    """Whether a person publishes the version that serves in spite of a hold, as who names it does too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,9 @@ def _turn(site: Site, serving: str, earlier: Sequence[Turn], known: Known, now: 
     else:
         version, waits = _same_as(earlier)
     has = known.puts[site.name].version if site.name in known.puts else ""
-    if not waits:
-        waits = _unfit(version, serving, has, known)
+    if known.named and not waits and version != serving:
+        waits = f"{', '.join(before)} has version {version}, not {serving}"
+    waits = waits or _unfit(version, serving, has, known)
     if waits:
         return Turn(site=site.name, before=before, waits=waits)
     return Turn(site=site.name, version=version, before=before, ahead=bool(site.bake or promote))
@@ -100,7 +102,8 @@ def _same_as(earlier: Sequence[Turn]) -> tuple[str, str]:
 def _unfit(version: str, serving: str, has: str, known: Known) -> str:
     """Return why a version may not go on to a site that `has` one."""
     hold = known.holds.get(version)
-    if hold is not None and not hold.released:
+    meant = version == serving and (known.named or known.forced)
+    if hold is not None and not (hold.released or meant):
         return f"version {version} is held: {hold.why}"
     if has > version and not (known.named and version == serving):
         return f"it has version {has}, which is newer than {version}"

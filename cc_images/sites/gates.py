@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cc_images.model.catalog import Format
 from cc_images.sites.view import View, version_of
 
 
@@ -16,8 +17,8 @@ class Passage:
     ask: tuple[str, ...] = ()
 
 
-def passage(version: str, own: View, before: Mapping[str, View]) -> Passage:
-    """Return whether a site that has `own` may get a version, given what each site of the wave before has.
+def passage(version: str, own: View, before: Mapping[tuple[str, Format], View]) -> Passage:
+    """Return whether a site that has `own` may get a version, given what each of the wave before has.
 
     A person who has rolled one of them back, or hidden its image, stops the version there.
     """
@@ -26,10 +27,10 @@ def passage(version: str, own: View, before: Mapping[str, View]) -> Passage:
         return Passage()
     if has > version:
         return Passage(closed=f"it has version {has}, which is newer than {version}")
-    for site, view in before.items():
+    for (site, _), view in before.items():
         if wrong := _lacks(version, view):
             return Passage(closed=f"{site} {wrong}")
-    return Passage(ask=tuple(before))
+    return Passage(ask=tuple(dict.fromkeys(site for site, _ in before)))
 
 
 def _lacks(version: str, view: View) -> str:

@@ -186,7 +186,7 @@ class GlanceSite(ImageApi, Queries):
                 visibility=step.visibility,
             ),
         }
-        record |= typed(publication.properties) | {NAME: publication.name}
+        record = typed(publication.properties) | {NAME: publication.name} | record
         try:
             self.call("POST", "/images", tries=1, json=record)
         except CCImagesError as error:

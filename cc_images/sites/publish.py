@@ -66,6 +66,8 @@ class Terms:
     """Whether this store's last publication there was this very build."""
     released: bool = False
     """Whether a person has released the build after a rollback."""
+    held: frozenset[str] = frozenset()
+    """Versions that people hold: an interrupted publication of one is undone, not finished."""
     tags: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     """Projects that it is shared with, besides those that its predecessor is shared with."""
@@ -108,6 +110,7 @@ def publish(
             insist=terms.insist,
             before=terms.before,
             released=terms.released,
+            held=terms.held,
             tags=terms.tags,
             members=terms.members,
             carry=terms.carry,
@@ -145,7 +148,7 @@ def roll_back(
     push = Push(site, name, None, stop=stop, report=lambda done: None, say=say)
     push.pause, push.perseverance = terms.pause, terms.perseverance
     with site.exclusive(stop):
-        push.wish = replace(push.wish, ours=terms.ours)
+        push.wish = replace(push.wish, ours=terms.ours, held=terms.held)
         push.run()
         choice = pick(View(Wish(name=name, wanted=False), site.observe(name), Memory()))
         if (target := choice.target) is None:
@@ -185,13 +188,20 @@ def retire(
     return [*push.memory.done, *(f"deleted {each}" for each in push.memory.removed), *push.notes]
 
 
-def recover(site: ImageSite, name: str, ours: Callable[[str], bool] = lambda run: True) -> list[str]:
+def recover(
+    site: ImageSite,
+    name: str,
+    ours: Callable[[str], bool] = lambda run: True,
+    held: frozenset[str] = frozenset(),
+) -> list[str]:
     """Put in order what killed runs left of a publication; return what was done or cannot be, a phrase each.
+
+    An interrupted publication of a version in `held` is undone, not finished.
 
     Raises CCImagesError for what only a person can decide, and for a young upload of a run that is not one of `ours`.
     """
     push = Push(site, name, None, stop=Never(), report=lambda done: None, say=lambda text: None)
-    push.wish = replace(push.wish, ours=ours)
+    push.wish = replace(push.wish, ours=ours, held=held)
     push.run()
     return [*push.memory.done, *push.notes]
 

@@ -80,7 +80,8 @@ def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
     for staged in sorted(view.staged, key=lambda each: each.id != view.memory.mine):
         if (before := view.predecessor(staged)) is None:
             continue
-        undone = staged.id == view.memory.mine and view.memory.undoing
+        own = staged.id == view.memory.mine
+        undone = view.memory.undoing if own else version_of(staged.properties) in view.wish.held
         if staged.complete and not undone and view.may(Publish, staged):
             return _published(view, staged, before)
         if staged.id != view.memory.mine and not view.is_dead(staged):

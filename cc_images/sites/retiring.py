@@ -9,6 +9,7 @@ makes a version public again, has the last word: the image says which step was t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -72,7 +73,8 @@ def _of_archived(view: View) -> Iterator[Due]:
     for entry in reversed(view.archived):
         if entry.id in kept:
             continue
-        since = replaced_on(view, entry)
+        if (since := replaced_on(view, entry)) is None:
+            continue
         hides = rules.hide_after
         if rules.private_after is not None and entry.visibility not in ("", "private") and not _had(entry, PRIVATE):
             yield Due(entry=entry, fate=PRIVATE, when=since + timedelta(seconds=rules.private_after))
@@ -94,10 +96,29 @@ def _of_ended(view: View) -> Iterator[Due]:
         yield Due(entry=holder, fate=HIDDEN, when=datetime.fromisoformat(rules.ended).replace(tzinfo=UTC))
 
 
-def replaced_on(view: View, entry: Entry) -> datetime:
-    """Return when an archived version was replaced: when the next one was made; its own creation if none is there."""
-    every = [each for each in (*view.archived, *view.holders) if age(each) > age(entry)]
-    return min((each.created for each in every), default=entry.created)
+def replaced_on(view: View, entry: Entry) -> datetime | None:
+    """Return when an archived version was replaced: by the publication after its last one. None: nothing says.
+
+    Publications are counted (`turn`); images of versions that did not count go by their age.
+    """
+    every = [each for each in (*view.archived, *view.holders) if each.id != entry.id]
+    if entry.turn:
+        later = [each for each in every if each.turn > entry.turn]
+        after = min(later, key=lambda each: each.turn, default=None)
+    else:
+        later = [each for each in every if age(each) > age(entry)]
+        after = min(later, key=age, default=None)
+    if after is None:
+        return None
+    return max(_published_on(after), entry.created)
+
+
+def _published_on(entry: Entry) -> datetime:
+    """Return when an image got its name last: when it was made, or by the name of the run that recalled it."""
+    if entry.recalled:
+        with suppress(ValueError):
+            return datetime.strptime(entry.run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return entry.created
 
 
 def _newest_good(view: View) -> Entry | None:

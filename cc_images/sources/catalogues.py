@@ -20,6 +20,7 @@ import msgspec
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model import site_shapes
 from cc_images.model.catalog import Arch, Download, Format
+from cc_images.model.properties import CORE
 from cc_images.model.redaction import without_secrets
 
 TIMEOUT = 30.0
@@ -28,7 +29,14 @@ TIMEOUT = 30.0
 LARGEST = 16 << 20
 """Bytes above which a file is neither a list nor a manifest."""
 
+LONGEST = 40_000
+"""Characters of a property's value; a statement with its signature has a few thousand."""
+
+RETIRED, ENDED = "build-retired", "build-end-of-life"
+"""Properties that are about an image on one site, not about what it is."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
+_PROPERTY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}\Z")
 _VERSION = re.compile(r"\d{8}-v\d{1,9}\Z")
 _SHA256, _SHA512 = re.compile(r"[0-9a-f]{64}\Z"), re.compile(r"[0-9a-f]{128}\Z")
 
@@ -92,12 +100,20 @@ class Catalogue:
             place=place,
             arch=arch,
             format=disk_format,
-            version=said.version or said.properties.get("build-version", ""),
+            version=said.properties.get("build-version", ""),
             file=Download(url=f"{self.address}/versions/{place}/{quote(file)}", sha256=said.sha256, filename=file),
             sha512=said.sha512,
             size=said.size,
-            properties=said.properties,
+            properties=self._harmless(path, said.properties),
         )
+
+    def _harmless(self, path: str, properties: Mapping[str, str]) -> dict[str, str]:
+        """Return properties without those that each site sets itself. Raises CCImagesError for names that sites own."""
+        for name, value in properties.items():
+            wrong = name in CORE or name.startswith("os_glance_") or not _PROPERTY.match(name)
+            if wrong or len(value) > LONGEST:
+                raise self._wrong(path, f"the property {name[:100]!r} is none that an image may have")
+        return {name: value for name, value in properties.items() if name not in (RETIRED, ENDED)}
 
     def _json(self, path: str) -> object:
         try:
@@ -117,7 +133,7 @@ class Catalogue:
                 reason=Reason.FETCH,
                 temporary=not gone,
             ) from error
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise self._wrong(path, str(error)) from error
 
     def _wrong(self, path: str, why: str) -> CCImagesError:

@@ -28,7 +28,8 @@ class Asked:
         addresses = {address for build in builds for address in build.upstream if address.endswith("/InRelease")}
         state = upstream.look(addresses, store.root / "upstream.json", offline=offline, stop=stop)
         repositories = Repositories(store.root / "indices", offline, stop)
-        return cls(Changes(store, state.digests, repositories), {} if offline else state.troubles)
+        unseen = dict.fromkeys(addresses - state.digests.keys(), "it was never asked")
+        return cls(Changes(store, state.digests, repositories), unseen if offline else {**state.troubles, **unseen})
 
     def updates(self, build: Build) -> list[Update]:
         """Return what a build lacks. Raises CCImagesError when nobody can say."""

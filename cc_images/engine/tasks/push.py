@@ -11,7 +11,7 @@ from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.engine.withdraw import By
 from cc_images.errors import CCImagesError
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Level
+from cc_images.model.catalog import Level, Site
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
 from cc_images.model.statement import LARGEST, SIGNATURE, STATEMENT
@@ -19,6 +19,7 @@ from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import listed
 from cc_images.sites.publish import Outcome, Terms, publish, recover
+from cc_images.sites.view import version_of
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
@@ -38,17 +39,20 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if (row := taken_back(at, job, context, by)) is not None:
         where = f"{row.after} has the name again: {row.before} is held"
         return replace(result, status=Status.DONE if row.done else Status.CACHED, where=where)
-    if waits := job.waits or closed(envelope, at, job, context, by):
-        with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
-            order = _in_order(open_site(at, job.format), job, f"waits: {waits}", context)
-        return replace(result, status=Status.CACHED, where=order)
-    build, (output,) = outputs_of(job, (job.format,), context.run)
-    if at.refuses_insecure:
-        require_current(build, job, context)
+    try:
+        if waits := job.waits or closed(envelope, at, job, context, by):
+            return replace(result, status=Status.CACHED, where=_order_alone(at, job, f"waits: {waits}", context))
+        build, (output,) = outputs_of(job, (job.format,), context.run)
+        if at.refuses_insecure and not _has(at, job, build.version, by):
+            require_current(build, job, context)
+    except CCImagesError:
+        _order_alone(at, job, "", context)  # what an earlier push has left must not wait for better news
+        raise
     publication = _publication(job, build, output, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
-        hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
+        holds = Holds(context.store)
+        hold = holds.of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
         if hold is not None and not (hold.released or job.insist):
             why = f"version {hold.version} is held ({hold.why})"
             return replace(result, status=Status.CACHED, where=_in_order(site, job, why, context))
@@ -64,6 +68,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
                     members=frozenset(at.members),
                     carry=at.carry,
                     released=hold is not None,
+                    held=frozenset(holds.held(job.tag, job.arch)) - {build.version},
                     before=_was_last(job, build.version, site.place(), context),
                 ),
                 stop=context.stop,
@@ -88,11 +93,24 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     )
 
 
+def _has(at: Site, job: PushJob, version: str, by: By) -> bool:
+    """Say whether a site has a version already."""
+    holder = by.look(at, job.name, job.format).holder
+    return holder is not None and version_of(holder.properties) == version
+
+
+def _order_alone(at: Site, job: PushJob, why: str, context: TaskContext) -> str:
+    """Only put in order what an earlier push has left; return `why`, and what was done."""
+    with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
+        return _in_order(open_site(at, job.format), job, why, context)
+
+
 def _in_order(site: ImageSite, job: PushJob, why: str, context: TaskContext) -> str:
     """Put in order what an interrupted push or rollback has left; say why nothing else was done."""
     try:
         with site.exclusive(context.stop):
-            order = recover(site, job.name, context.store.knows)
+            held = frozenset(Holds(context.store).held(job.tag, job.arch))
+            order = recover(site, job.name, context.store.knows, held)
     except CCImagesError as error:
         order = [error.message]
     return "; ".join([f"{site.address(job.name)}: {why}", *order])

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from cc_images.model.catalog import Arch
+from cc_images.model.status import Hold
+from cc_images.store.holds import Holds
 from cc_images.store.records import Store
 from tests.conftest import Cli, write_files
 from tests.unit.api.test_rollback import add
@@ -210,3 +213,65 @@ def test_a_site_that_takes_another_format_is_left_out(published: tuple[Cli, Serv
     assert code == 0
     assert rows["one"]["note"] == "left out: it takes raw, and the catalogue has qcow2"
     assert rows["two"]["done"]
+
+
+def test_what_another_host_has_rolled_back_stands(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
+    cli, served = published
+    pulled(cli, other, served.address)
+    release(cli, tmp_path, V2)
+    pulled(cli, other, served.address)
+    (other / "images.yaml").write_text("CC-X: {elements: [debian-minimal], disk: []}\n")
+    assert cli("rollback", "cc-x", cwd=other, CC_IMAGES_STORE=str(tmp_path / "third")).returncode == 0
+    assert has(other) == V1
+    code, rows = pulled(cli, other, served.address)
+    assert code == 0
+    assert "it was rolled back here" in rows["one"]["note"]
+    assert has(other) == V1
+    release(cli, tmp_path, "20261103T000000Z")
+    pulled(cli, other, served.address)
+    assert has(other) == "20261103T000000Z"
+
+
+def test_a_site_with_a_wave_or_another_architecture_is_left_out_unless_it_is_named(
+    published: tuple[Cli, Served], other: Path
+) -> None:
+    cli, served = published
+    sites = "one: {directory: one, wave: 2}\ntwo: {directory: two, arch: arm64}\nthree: {directory: three}\n"
+    write_files(other, sites=sites)
+    _, rows = pulled(cli, other, served.address)
+    assert "has a wave or a gate of its own" in rows["one"]["note"]
+    assert rows["two"]["note"] == "left out: it takes arm64, and this is for amd64"
+    assert (has(other), has(other, "two"), has(other, "three")) == ("", "", V1)
+    pulled(cli, other, served.address, "-s", "one")
+    assert has(other) == V1
+
+
+def test_a_hold_on_another_image_is_no_reason(published: tuple[Cli, Served], other: Path) -> None:
+    cli, served = published
+    store = Store(other / "store")
+    store.root.mkdir()
+    Holds(store).put(Hold(tag="cc-y", arch=Arch.AMD64, version=V1, since=0, why="bad"))
+    pulled(cli, other, served.address)
+    assert has(other) == V1
+
+
+@pytest.mark.parametrize("name", ["name", "visibility", "id", "os_glance_x", "a b"])
+def test_properties_that_are_a_sites_own_are_refused(
+    published: tuple[Cli, Served], other: Path, tmp_path: Path, name: str
+) -> None:
+    cli, served = published
+    scope = tmp_path / "catalogue" / "prod"
+    manifest = next(scope.glob("versions/*/manifest.json"))
+    said = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(said | {"properties": {**said["properties"], name: "evil"}}))
+    code, rows = pulled(cli, other, served.address)
+    assert code == 3
+    assert f"the property {name!r} is none that an image may have" in rows["one"]["error"]
+
+
+def test_json_that_is_too_deep_is_refused(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
+    cli, served = published
+    (tmp_path / "catalogue" / "prod" / "current").write_text("[" * 200_000)
+    done = cli("pull", served.address, cwd=other, CC_IMAGES_STORE=str(other / "store"))
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def test_nothing_trusted_is_said(published: Cli, tmp_path: Path) -> None:
         ("statement", "other content was signed"),
         ("signature", "it is no signature"),
         ("namespace", "for something else than cc-images"),
+        ("version", "about another version"),
     ],
 )
 def test_what_no_trusted_key_has_signed_is_refused_by_name(
@@ -131,12 +133,16 @@ def test_what_no_trusted_key_has_signed_is_refused_by_name(
         properties["build-statement"] = properties["build-statement"].replace("cc-x", "cc-y")
     elif what == "signature":
         properties["build-signature"] = "yes"
+    elif what == "version":
+        properties["build-version"] = "20301231T000000Z"
     elif what == "namespace":
         file = tmp_path / "message"
         file.write_text(properties["build-statement"])
         subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-n", "file", "-f", key, file], check=True)
         properties["build-signature"] = file.with_suffix(".sig").read_text()
     manifest.write_text(json.dumps(told))
+    if what == "flipped":
+        next(manifest.parent.glob("*.qcow2")).write_text("other")
     trust = settings(tmp_path, trusted=trusted)
     verified = published("verify", "--signature", "all", **trust)
     assert verified.returncode == 3
@@ -151,6 +157,35 @@ def test_what_no_trusted_key_has_signed_is_refused_by_name(
     assert said in rows["two"]["error"]
     assert not (tmp_path / "two" / "CC-X.qcow2").exists()
     assert (tmp_path / "three" / "CC-X.qcow2").exists() == (what != "flipped"), "that site asks for no signature"
+
+
+def test_another_image_that_is_signed_does_not_stand_in_its_place(published: Cli, tmp_path: Path, key: Path) -> None:
+    scope = tmp_path / "catalogue" / "prod"
+    place = json.loads((scope / "current").read_text())[NAME]
+    version = scope / "versions" / place
+    manifest = json.loads((version / "manifest.json").read_text())
+    (version / "manifest.json").write_text(json.dumps(manifest | {"name": "CC-Other"}))
+    (version / "CC-X.qcow2").rename(version / "CC-Other.qcow2")
+    (scope / "current").write_text(json.dumps({"CC-Other": place}))
+    project(tmp_path, "two: {directory: two, require-signature: true}\n")
+    trust = settings(tmp_path, trusted=allowed(tmp_path, key))
+    done = published("pull", str(scope), CC_IMAGES_STORE=str(tmp_path / "b"), **trust)
+    assert done.returncode == 3
+    assert "about other bytes, or another image" in done.stdout
+    assert not (tmp_path / "two" / "CC-Other.qcow2").exists()
+
+
+def test_bytes_that_were_changed_on_a_site_are_noticed(published: Cli, tmp_path: Path, key: Path) -> None:
+    trust = settings(tmp_path, trusted=allowed(tmp_path, key))
+    files = {"one": tmp_path / "one" / "CC-X.qcow2", "all": next((tmp_path / "catalogue").rglob("CC-X.qcow2"))}
+    for site, file in files.items():
+        status = file.stat()
+        file.chmod(0o644)
+        file.write_text("x" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        done = published("verify", "--signature", site, **trust)
+        assert done.returncode == 3
+        assert "about other bytes" in done.stdout
 
 
 def test_a_pull_takes_what_is_signed(published: Cli, tmp_path: Path, key: Path) -> None:
@@ -258,3 +293,16 @@ def test_gpg_signs_and_is_believed_as_far_as_its_keys_are(gnupg: Path, tmp_path:
     subprocess.run(["sleep", "3"], check=True)
     with pytest.raises(CCImagesError, match="its key has expired"):
         signing.signer("text", expiring, trusted)
+
+
+@pytest.mark.parametrize(("content", "signature"), [("text", "\ud800"), ("\ud800", "-----BEGIN SSH SIGNATURE-----")])
+def test_what_is_no_text_is_refused(tmp_path: Path, key: Path, content: str, signature: str) -> None:
+    with pytest.raises(CCImagesError, match="it is no text"):
+        signing.signer(content, signature, allowed(tmp_path, key))
+
+
+def test_a_keyring_of_gpg_knows_no_ssh_key(tmp_path: Path, key: Path) -> None:
+    trusted = tmp_path / "trusted.gpg"
+    trusted.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(CCImagesError, match="not among the trusted ones"):
+        signing.signer("text", signing.sign("text", str(key)), trusted)

@@ -227,14 +227,25 @@ def test_what_nobody_can_say_is_not_up_to_date(published: Cli, archive: Archive,
 
 
 def test_a_site_refuses_what_lacks_security_updates(published: Cli, archive: Archive, tmp_path: Path) -> None:
-    project(tmp_path, site="gates: {security-updates: refuse}")
-    assert published("-q", "-p", "--no-boot-test", "cc-x").returncode == 0
+    gated = "one: {directory: one, is_baremetal: true, gates: {security-updates: refuse}}\n"
+    two = gated.replace("one", "two")
+    project(tmp_path)
     move(archive)
+    (tmp_path / "sites.yaml").write_text(gated + two)
     done = published("-p", "--no-boot-test", "cc-x")
     assert done.returncode == 3
     assert "lacks security updates: libssl3, openssl" in done.stderr
-    project(tmp_path, "ignore: {openssl: {why: x}, libssl3: {why: x}}", "gates: {security-updates: refuse}")
+    assert "push cc-x amd64 to one: " not in done.stderr, "which has it already"
+    assert not (tmp_path / "two" / "CC-X.qcow2").exists()
+    (tmp_path / "www" / "dists" / "stable-security" / "InRelease").unlink()
+    unknown = published("-p", "--no-boot-test", "cc-x")
+    assert unknown.returncode == 3
+    assert "nobody can say whether version" in unknown.stderr
+    archive.release("stable-security", "Debian-Security", openssl="3.0.1-1+deb12u1", libssl3="3.0.1-1+deb12u1")
+    project(tmp_path, "ignore: {openssl: {why: x}, libssl3: {why: x}}")
+    (tmp_path / "sites.yaml").write_text(gated + two)
     assert published("-q", "-p", "--no-boot-test", "cc-x").returncode == 0
+    assert (tmp_path / "two" / "CC-X.qcow2").exists()
     project(tmp_path, site="gates: {security-updates: maybe}")
     wrong = published("list")
     assert wrong.returncode == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
+import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -218,3 +220,71 @@ def test_mistakes_are_said(cli: Cli, tmp_path: Path, one: str, two: str, said: s
     done = cli("list")
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_named_or_forced_version_lifts_no_hold_of_another(
+    cli: Cli, tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    store = fleet(tmp_path)
+    add(store, V1)
+    assert cli(*PUSH).returncode == 0
+    clock(25)
+    assert cli("hold", "cc-x", V1, "--why", "bad").returncode == 0
+    add(store, V2)
+    for words in (("--version", V2), ("--force",)):
+        done = cli(*PUSH, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert there(tmp_path) == (V2, "")
+    clock(25)
+    named = cli(*PUSH, "--version", V1, "-s", "two")
+    assert there(tmp_path) == (V2, ""), "the wave before has another version"
+    assert f"one has version {V2}, not {V1}" in named.stdout
+
+
+def test_something_newer_replaces_a_bad_version_that_nothing_is_older_than(cli: Cli, tmp_path: Path) -> None:
+    store = fleet(tmp_path)
+    add(store, V1)
+    assert cli(*PUSH).returncode == 0
+    Holds(store).put(Hold(tag="cc-x", arch=Arch.AMD64, version=V1, since=0, why="bad", back=True))
+    assert cli(*PUSH).returncode == 3, "nothing older is there"
+    add(store, V2)
+    done = cli(*PUSH)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert there(tmp_path)[0] == V2
+
+
+def test_an_interrupted_push_is_put_in_order_although_health_is_bad_and_a_bad_one_is_not_finished(
+    cli: Cli, tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    store = fleet(tmp_path, one="health: /bin/false", two="wave: 2")
+    add(store, V1)
+    assert cli(*PUSH, "-s", "one").returncode == 0
+    assert cli("promote", "--no-boot-test", "cc-x").returncode == 0
+    add(store, V2)
+    clock(1)
+    assert cli(*PUSH, "-s", "one").returncode == 0
+    two = tmp_path / "two"
+    staged = two / ".CC-X.20261102T000000Z-dead.qcow2.staged"
+    described = json.loads((two / "CC-X.json").read_text())
+    (two / "CC-X.qcow2").rename(two / "CC-X-20261122.qcow2")
+    archived = described | {"name": "CC-X-20261122", "archives": "CC-X"}
+    (two / "CC-X-20261122.json").write_text(json.dumps(archived))
+    (two / "CC-X.json").unlink()
+    content = V2.encode()
+    staged.write_bytes(content)
+    digest = hashlib.sha512(content).hexdigest()
+    said = {"name": "CC-X", "run": "20261102T000000Z-dead", "replaces": described["id"], "id": "staged", "size": 16,
+            "published": NOW.isoformat(), "sha512": digest, "properties": {"build-version": V2}}  # fmt: skip
+    staged.with_name(f"{staged.name}.json").write_text(json.dumps(said))
+    Holds(store).put(Hold(tag="cc-x", arch=Arch.AMD64, version=V2, since=0, why="bad"))
+    clock(12)
+    cli(*PUSH)
+    assert there(tmp_path)[1] == V1, "the name is not vacant, and not that of what is held"
+    assert not staged.exists()
+
+
+def test_a_duration_beyond_reason_is_said(cli: Cli, tmp_path: Path) -> None:
+    fleet(tmp_path, two="wave: 2, bake: 9999 years")
+    done = cli("list")
+    assert done.returncode == 2
+    assert "is more than a hundred years" in done.stderr
