@@ -268,6 +268,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "fetch": _fetch,
     "sbom": _sbom,
     "boot": _boot,
+    "shell": _show,
     "rollback": _rollback,
     "promote": _promote,
     "retire": _retire,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cc_images.cli.signals import bench
 from cc_images.config.loader import Config, load
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Arch, Firmware
 from cc_images.model.plan import Request
 from cc_images.report import text
@@ -139,6 +139,17 @@ def boot(options: argparse.Namespace) -> int:
         said = {"levels": found.levels, "failed": found.failed, "problems": found.problems}
         text.say(text.as_json(said))
     return 0 if found.failed is None else EXIT_FAILED
+
+
+def shell(options: argparse.Namespace) -> int:
+    """Open a shell in a copy of an image's layer."""
+    from cc_images.api.shell import shell
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError("a shell needs a terminal", hint="leave out pipes")
+    with bench() as mine:
+        shell(_config(), options.tag, _arches(options), bench=mine)
+    return 0
 
 
 def doctor(options: argparse.Namespace) -> int:

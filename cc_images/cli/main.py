@@ -141,6 +141,7 @@ def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
         "fetch": proof.fetch,
         "sbom": proof.sbom,
         "boot": commands.boot,
+        "shell": commands.shell,
         "rollback": operations.rollback,
         "retire": operations.retire,
         "hold": operations.hold,

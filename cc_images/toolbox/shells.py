@@ -1,6 +1,7 @@
 """Shells at failed hooks: runs dib, and opens a shell for whoever waits at a socket when a hook asks.
 
-    shells.py SOCKET COMMAND…      exit code: the command's, 128 + signal when it was killed
+    shells.py SOCKET COMMAND…              exit code: the command's, 128 + signal when it was killed
+    shells.py SOCKET --tree LAYER TITLE    a shell in a copy of a layer, without dib
 
 The element cc-debug asks through a pipe beside the hooks: the hook, its exit code, and its folder, which is
 /tmp/in_target.d/… for a hook inside the image's tree. The shell is where the hook was: in the tree, or in the sandbox
@@ -42,10 +43,23 @@ continue() {{ echo continue > /tmp/cc-debug.answer; exit 0; }}
 echo {said}
 """
 
+VISIT = """\
+cd /
+PS1={prompt}
+echo {said}
+"""
+
+UNPACK = """\
+zstd -q -d -c "$0" | tar -C "$TARGET_ROOT" --numeric-owner --acls --xattrs --xattrs-include='*' -xpf -
+"""
+"""As the element of a layer does it; the toolbox's tar knows what to do without root."""
+
 
 def main(words: list[str]) -> int:
     """Run the command, and a shell each time that a hook asks."""
     place, command = words[0], words[1:]
+    if command[0] == "--tree":
+        return visit(place, *command[1:])
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     asks: int | None = None
     while child.poll() is None:
@@ -64,20 +78,39 @@ def main(words: list[str]) -> int:
 def shell(place: str, hooks: Path, hook: str, code: str, folder: str) -> str:
     """Open a shell for the one at the socket; return the word that it has left, `fail` without one."""
     phase = os.path.basename(folder)[: -len(".d")]
-    inside = folder.startswith(IN_TREE)
-    tree = hooks.with_name("mnt")
-    shared = tree / "tmp" if inside else Path("/tmp")
+    tree = hooks.with_name("mnt") if folder.startswith(IN_TREE) else None
     said = f"{hook} of {phase} has failed with code {code}: retry runs it again, continue goes on, exit ends the build"
     prompt = f"[{phase}/{hook}] \\w \\$ "
     text = RC.format(folder=shlex.quote(folder), prompt=shlex.quote(prompt), said=shlex.quote(said))
+    return opened(place, tree, text)
+
+
+def visit(place: str, layer: str, title: str) -> int:
+    """Unpack a layer into a folder that goes with the sandbox, and open a shell in it."""
+    tree = Path("/tmp/cc-tree")
+    tree.mkdir()
+    os.environ["TARGET_ROOT"] = str(tree)
+    subprocess.run(["sh", "-c", UNPACK, layer], check=True)
+    for name in ("dev", "proc"):
+        (tree / name).mkdir(exist_ok=True)
+        subprocess.run(["mount", "--rbind" if name == "proc" else "--bind", f"/{name}", str(tree / name)], check=True)
+    said = f"a copy of {title}: what you change is gone when you leave"
+    text = VISIT.format(prompt=shlex.quote(f"[{title}] \\w \\$ "), said=shlex.quote(said))
+    opened(place, tree, text)
+    return 0
+
+
+def opened(place: str, tree: Path | None, text: str) -> str:
+    """Open a shell that begins with a text of commands, in a tree if there is one; return the word that it leaves."""
+    shared = tree / "tmp" if tree is not None else Path("/tmp")
     (shared / "cc-debug.rc").write_text(text)
     try:
         with connected(place) as line:
-            line.sendall(json.dumps({"phase": phase, "hook": hook, "code": int(code)}).encode() + b"\n")
+            line.sendall(b"\n")
             size = json.loads(told(line))
             child, master = pty.fork()
             if child == 0:
-                become(tree if inside else None, size["term"])
+                become(tree, size["term"])
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size["rows"], size["columns"], 0, 0))
             relay(master, line)
             os.close(master)

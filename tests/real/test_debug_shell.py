@@ -22,6 +22,7 @@ CC-Breaks:
   elements: [tiny-os, breaks]
   disk: [block-device-efi, tiny-disk]
   artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}
+CC-Kid: {depends: [CC-Tiny], elements: [], disk: [block-device-efi, tiny-disk]}
 """
 
 
@@ -47,6 +48,21 @@ def test_a_person_mends_what_fails_and_goes_on(project: Project, screen: Screen)
     assert code in (0, 3), said
     listed = project.run("status", "cc-breaks")[1]
     assert "never built" not in listed
+    screen.close()
+    project.assert_no_leftovers()
+
+
+def test_a_shell_opens_a_copy_of_a_layer(project: Project, screen: Screen) -> None:
+    assert project.run("-q", "-b", "cc-kid")[0] == 0, "which starts from the layer of cc-tiny"
+    screen.type(f"{shlex.quote(sys.executable)} -m cc_images shell cc-tiny")
+    screen.wait_for(r"^a copy of cc-tiny amd64 \S+: what you change is gone when you leave", seconds=60)
+    screen.type(
+        "clear; id -u; touch /etc/changed && ls -1 /etc/changed /proc/self/status; test -c /dev/null && echo node"
+    )
+    screen.wait_for(r"^0$", r"^/etc/changed$", r"^/proc/self/status$", r"^node$")
+    screen.type("exit")
+    screen.type("clear; echo code $?")
+    screen.wait_for(r"^(\$ )?code 0$")
     screen.close()
     project.assert_no_leftovers()
 
