@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
-from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
+from cc_images.cli.option_types import at_least_one, size
+from cc_images.cli.run_arguments import (
+    architecture_options,
+    plan_options,
+    promote_options,
+    run_options,
+    site_options,
+    tags_options,
+    world_options,
+)
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -13,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def _list(made: Parser) -> None:
-    _tags(made, "*")
+    tags_options(made, "*")
     made.add_argument("--sites", action="store_true", help="ask the sites, too")
 
 
 def _show(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
 
 
@@ -29,99 +36,14 @@ def _new(made: Parser) -> None:
 
 
 def _status(made: Parser) -> None:
-    _tags(made, "*")
-    _site(made, "ask this site only")
+    tags_options(made, "*")
+    site_options(made, "ask this site only")
     made.add_argument("--sites", action="store_true", help="ask all sites; without it no network is used")
 
 
 def _explain(made: Parser) -> None:
-    _tags(made, "+")
-    _world(made)
-
-
-def _run(made: Parser) -> None:
-    _plan(made)
-    made.add_argument(
-        "--debug-shell", action="store_true",
-        help="open a shell where a hook of a build fails: retry runs it again, continue goes on, exit ends the build",
-    )  # fmt: skip
-    _unwatched(made)
-
-
-def _plan(made: Parser) -> None:
-    _tags(made, "+")
-    _site(made, "this site only (default: all)")
-    _world(made)
-    made.add_argument(
-        "--version", action=VersionAction, nargs="?", metavar="VERSION", default="",
-        help="push this stored version, not the one that serves the present inputs; alone: print that of cc-images",
-    )  # fmt: skip
-    made.add_argument("-b", "--build", action="store_true", help="build new versions of the images")
-    made.add_argument("-p", "--push", action="store_true", help="push the version in force; with -b the one just built")
-    made.add_argument(
-        "-f", "--force", action="store_true",
-        help="rebuild completely and drop the named images' cache; with -p and without -b: "
-        "publish the stored build over changes that somebody made on a site by hand",
-    )  # fmt: skip
-    made.add_argument(
-        "-t", "--tasks", type=at_least_one, default=1, metavar="N",
-        help="builds in parallel (default 1), limited by the memory and disk space that earlier runs took",
-    )  # fmt: skip
-    made.add_argument("-k", "--keep-going", action="store_true", help="after a failure run all that can run (default)")
-    made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
-    _shown(made)
-
-
-def _shown(made: Parser) -> None:
-    """Add what is shown of a run, and whether it only shows."""
-    made.add_argument(
-        "--no-boot-test", action="store_true", help="push without the boot test, and say so in the image's properties"
-    )
-    made.add_argument("--dry-run", action="store_true", help="show the plan, and what pushes would replace and delete")
-    made.add_argument("-q", "--quiet", action="store_true", help="print failures, the final table and the summary only")
-    made.add_argument("-v", "--verbose", action="store_true", help="print a line for every hook that dib runs")
-
-
-def _unwatched(made: Parser) -> None:
-    """Add the options of unattended runs."""
-    made.add_argument(
-        "--if-busy", choices=("share", "wait", "leave"), default="share",
-        help="when another run is at work on these images: begin at once, tasks wait for its tasks (default); begin "
-        "when it is over; or do nothing and exit with code 4",
-    )  # fmt: skip
-    made.add_argument(
-        "--max-size", type=size, metavar="SIZE", help="prune the store to this size afterwards, such as 50G"
-    )
-    made.add_argument(
-        "--keep", type=at_least_one, default=3, metavar="N", help="builds of each image to keep then (default 3)"
-    )
-    made.add_argument(
-        "--metrics", metavar="FILE", default=os.environ.get("CC_IMAGES_METRICS", ""),
-        help="write a Prometheus text file afterwards (default: CC_IMAGES_METRICS)",
-    )  # fmt: skip
-    made.add_argument(
-        "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
-        help="run this command afterwards, with the summary as its input (default: CC_IMAGES_NOTIFY)",
-    )  # fmt: skip
-
-
-def _promote(made: Parser) -> None:
-    _tags(made, "+")
-    _site(made, "this site only (default: all)")
-    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
-    _shown(made)
-    _unwatched(made)
-    made.set_defaults(
-        push=True,
-        promote=True,
-        build=False,
-        force=False,
-        tasks=1,
-        fail_fast=False,
-        offline=False,
-        max_age=7,
-        version="",
-    )
+    tags_options(made, "+")
+    world_options(made)
 
 
 def _report(made: Parser) -> None:
@@ -133,7 +55,7 @@ def _report(made: Parser) -> None:
 
 
 def _diff(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
     made.add_argument("old", nargs="?", default="", metavar="OLD", help="a version (default: the one before NEW)")
     made.add_argument("new", nargs="?", default="", metavar="NEW", help="a version (default: the newest)")
@@ -141,7 +63,7 @@ def _diff(made: Parser) -> None:
 
 
 def _inspect(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
     made.add_argument(
         "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
@@ -149,7 +71,7 @@ def _inspect(made: Parser) -> None:
 
 
 def _verify(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or the file of a stored build")
     made.add_argument(
         "--signature", action="store_true",
@@ -159,7 +81,7 @@ def _verify(made: Parser) -> None:
 
 
 def _delta(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     for name in ("old", "new"):
         made.add_argument(name, metavar=name.upper(), help="an image of the catalogue, TAG@VERSION, or a file")
 
@@ -171,7 +93,7 @@ def _fetch(made: Parser) -> None:
 
 
 def _sbom(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
     made.add_argument("--version", default="", metavar="VERSION", help="a stored version (default: the one in force)")
     made.add_argument("--format", choices=("cyclonedx", "spdx"), default="cyclonedx", help="(default cyclonedx)")
@@ -179,7 +101,7 @@ def _sbom(made: Parser) -> None:
 
 
 def _boot(made: Parser) -> None:
-    _arch(made, "amd64 or arm64")
+    architecture_options(made, "amd64 or arm64")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
     made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
     made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
@@ -187,8 +109,8 @@ def _boot(made: Parser) -> None:
 
 
 def _rollback(made: Parser) -> None:
-    _arch(made, "amd64 or arm64 (default: all that the sites have)")
-    _site(made, "this site only (default: all)")
+    architecture_options(made, "amd64 or arm64 (default: all that the sites have)")
+    site_options(made, "this site only (default: all)")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
     made.add_argument("--to", default="", metavar="VERSION", help="what to bring back (default: the newest older one)")
     made.add_argument("--why", default="", metavar="TEXT", help="why, for those who read `list` and `status`")
@@ -196,23 +118,23 @@ def _rollback(made: Parser) -> None:
 
 
 def _retire(made: Parser) -> None:
-    _tags(made, "*")
-    _site(made, "this site only (default: all)")
-    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    tags_options(made, "*")
+    site_options(made, "this site only (default: all)")
+    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
     made.add_argument("--dry-run", action="store_true", help="show what becomes of which version and when")
 
 
 def _pull(made: Parser) -> None:
-    _site(made, "this site only (default: all)")
+    site_options(made, "this site only (default: all)")
     made.add_argument("source", metavar="SOURCE", help="a catalogue of sites.yaml, or the folder or address of a scope")
     made.add_argument("names", nargs="*", metavar="NAME", help="an image there, or a pattern (default: all)")
     made.add_argument("--dry-run", action="store_true", help="show which site would get what")
 
 
 def _check_updates(made: Parser) -> None:
-    _tags(made, "*")
-    _site(made, "this site only (default: all)")
-    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    tags_options(made, "*")
+    site_options(made, "this site only (default: all)")
+    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
     made.add_argument("--sites", action="store_true", help="ask the sites which versions they have")
     made.add_argument(
         "--feed",
@@ -229,7 +151,7 @@ def _hold(made: Parser) -> None:
 
 
 def _release(made: Parser) -> None:
-    _arch(made, "amd64 or arm64 (default: all that have the version)")
+    architecture_options(made, "amd64 or arm64 (default: all that have the version)")
     made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
     made.add_argument("version", metavar="VERSION", help="a version in the store, or on a site")
 
@@ -253,12 +175,12 @@ def _doctor(made: Parser) -> None:
 
 
 TAKES: Mapping[str, Callable[[Parser], None]] = {
-    "": _run,
+    "": run_options,
     "list": _list,
     "show": _show,
     "new": _new,
     "status": _status,
-    "plan": _plan,
+    "plan": plan_options,
     "explain": _explain,
     "report": _report,
     "diff": _diff,
@@ -270,7 +192,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "boot": _boot,
     "shell": _show,
     "rollback": _rollback,
-    "promote": _promote,
+    "promote": promote_options,
     "retire": _retire,
     "pull": _pull,
     "check-updates": _check_updates,
@@ -281,28 +203,3 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "doctor": _doctor,
 }
 """The arguments of each verb."""
-
-
-def _tags(made: Parser, count: str) -> None:
-    made.add_argument(
-        "tags", nargs=count, metavar="TAG", type=str.lower,
-        help="an image of the catalogue, a pattern such as cc-ubuntu*, `all`, or `scheduled` (by settings.yaml)",
-    )  # fmt: skip
-
-
-def _site(made: Parser, what: str) -> None:
-    made.add_argument("-s", "--site", action=SitesAction, default=[], metavar="SITE", help=what)
-
-
-def _arch(made: Parser, what: str) -> None:
-    made.add_argument("-a", "--architecture", type=arches, default=(), metavar="ARCH", help=what)
-
-
-def _world(made: Parser) -> None:
-    """Add what decides which images are looked at, and how old the news may be."""
-    _arch(made, "amd64, arm64 or both with a comma (default: all that an image supports and this host can build)")
-    made.add_argument("--offline", action="store_true", help="use element sources and upstream as last seen")
-    made.add_argument(
-        "--max-age", type=at_least_zero, default=7, metavar="DAYS",
-        help="rebuild older builds when upstream cannot be asked (default 7)",
-    )  # fmt: skip

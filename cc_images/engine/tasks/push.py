@@ -51,8 +51,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     publication = _publication(job, build, output, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
-        holds = Holds(context.store)
-        hold = holds.of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
+        hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
         if hold is not None and not (hold.released or job.insist):
             why = f"version {hold.version} is held ({hold.why})"
             return replace(result, status=Status.CACHED, where=_in_order(site, job, why, context))
@@ -60,17 +59,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
             outcome = publish(
                 site,
                 publication,
-                Terms(
-                    keep=at.keep,
-                    ours=context.store.knows,
-                    insist=job.insist,
-                    tags=frozenset(job.image_tags),
-                    members=frozenset(at.members),
-                    carry=at.carry,
-                    released=hold is not None,
-                    held=frozenset(holds.held(job.tag, job.arch)) - {build.version},
-                    before=_was_last(job, build.version, site.place(), context),
-                ),
+                _terms(job, at, build.version, site.place(), context),
                 stop=context.stop,
                 report=lambda done: context.bytes(done, output.size),
                 say=context.step,
@@ -90,6 +79,22 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         version=version,
         place=place,
         peaks={"disk": output.size >> 20} if at.folder and outcome.changed else {},
+    )
+
+
+def _terms(job: PushJob, at: Site, version: str, place: str, context: TaskContext) -> Terms:
+    """Return on which terms a version is published."""
+    holds = Holds(context.store)
+    return Terms(
+        keep=at.keep,
+        ours=context.store.knows,
+        insist=job.insist,
+        tags=frozenset(job.image_tags),
+        members=frozenset(at.members),
+        carry=at.carry,
+        released=version in holds.of(job.tag, job.arch),
+        held=frozenset(holds.held(job.tag, job.arch)) - {version},
+        before=_was_last(job, version, place, context),
     )
 
 
