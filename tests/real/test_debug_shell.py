@@ -61,6 +61,7 @@ def test_a_shell_opens_a_copy_of_a_layer(project: Project, screen: Screen) -> No
     )
     screen.wait_for(r"^0$", r"^/etc/changed$", r"^/proc/self/status$", r"^node$")
     screen.type("exit")
+    screen.wait_for(r"^\$\s*$")  # the terminal is the outer shell's again
     screen.type("clear; echo code $?")
     screen.wait_for(r"^(\$ )?code 0$")
     screen.close()
