@@ -23,7 +23,7 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "a rollback between two nights": ((Host("A", ("a", BACK, "a")),), {"faults": 1, "deeds": 1, "kills": 1}),
     "a push beside a rollback": ((A, Host("B", (BACK,))), {"faults": 1, "deeds": 0, "kills": 1}),
     "two rollbacks and a person": ((ROLLS_BACK, Host("B", (BACK,))), {"faults": 0, "deeds": 1, "kills": 0}),
-    "a retirement, three faults": ((Host("A", (RETIRE,)),), {"faults": 3, "deeds": 1, "kills": 1}),
+    "two retirements, three faults": ((Host("A", (RETIRE, RETIRE)),), {"faults": 3, "deeds": 1, "kills": 1}),
     "a retirement between two nights": ((Host("A", ("a", RETIRE, "b")),), {"faults": 1, "deeds": 1, "kills": 1}),
     "a retirement beside a rollback and a push": (
         (Host("A", (RETIRE,)), Host("B", (BACK, "b"))),
