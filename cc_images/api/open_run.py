@@ -57,6 +57,11 @@ class OpenRun:
         """
         image_locks.take(self.store, self.run, images, if_busy, on_wait=self._say_blocked, stop=stop)
 
+    def note_end(self, *, failed: bool, stopped: bool) -> None:
+        """Write into the journal how a run without a plan has ended. Raises CCImagesError for a full store."""
+        state = State.INTERRUPTED if stopped else State.FAILED if failed else State.OK
+        self.journal.note(state=state, seconds=self.seconds)
+
     def _say_blocked(self, blocker: str) -> None:
         self.stream.emit(Waiting(blocker=blocker))
 

@@ -15,10 +15,9 @@ from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import clear_errors, file_digest
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
 from cc_images.model.pulling import Pulled
-from cc_images.model.run import State
 from cc_images.model.status import Put
 from cc_images.planner.selection import sites_of
 from cc_images.sites import open_site
@@ -27,6 +26,7 @@ from cc_images.sites.carrying import LISTED, listed
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish, roll_back
 from cc_images.sites.rollbacks import Choice, older
+from cc_images.sites.targets import arches_of, formats_of
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.sources import artifacts
 from cc_images.sources.catalogues import Catalogue, Offered
@@ -76,9 +76,7 @@ def pull(order: Pull, config: Config, *, bench: Bench, say: Callable[[str], None
                 rows += [Pulled(site=site.name, name=name, error=error.message) for site in targets]
                 continue
             rows += [_pulled(found, site, order, this, hands) for site in targets]
-        failed = any(row.error for row in rows)
-        state = State.INTERRUPTED if bench.stop.is_set() else State.FAILED if failed else State.OK
-        this.journal.note(state=state, seconds=this.seconds)
+        this.note_end(failed=any(row.error for row in rows), stopped=bench.stop.is_set())
     if this.refused is not None and not rows:
         raise this.refused
     return rows
@@ -145,11 +143,10 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
 
 def _unfit(found: Offered, site: Site, order: Pull, this: OpenRun) -> str:
     """Return why a site gets nothing, if that is no failure."""
-    takes = site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
-    if found.format not in takes:
-        return f"left out: it takes {', '.join(takes)}, and the catalogue has {found.format}"
-    if site.arches and found.arch not in site.arches:
-        return f"left out: it takes {', '.join(site.arches)}, and this is for {found.arch}"
+    if found.format not in (formats := formats_of(site)):
+        return f"left out: it takes {', '.join(formats)}, and the catalogue has {found.format}"
+    if found.arch not in (arches := arches_of(site)):
+        return f"left out: it takes {', '.join(arches)}, and this is for {found.arch}"
     if (site.wave > 1 or site.refuses_insecure) and site.name not in order.sites:
         return "left out: it has a wave or a gate of its own, which a pull does not know; -s names it all the same"
     hold = Holds(this.store).of(_tag(found), found.arch).get(found.version)

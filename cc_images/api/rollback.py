@@ -19,7 +19,7 @@ from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model.catalog import Arch, Site
 from cc_images.model.plan import Request
 from cc_images.model.redaction import without_secrets
-from cc_images.model.run import IfBusy, State
+from cc_images.model.run import IfBusy
 from cc_images.model.status import Hold, Rollback
 from cc_images.planner.selection import select
 from cc_images.sites import open_site
@@ -71,9 +71,7 @@ def rollback(
         for site, each, (_, error) in looked:
             row = by.withdraw(site, each, aims[each.label])
             rows.append(replace(row, error=error or row.error) if row.error else row)
-        failed = any(row.error for row in rows)
-        state = State.INTERRUPTED if bench.stop.is_set() else State.FAILED if failed else State.OK
-        this.journal.note(state=state, seconds=this.seconds)
+        this.note_end(failed=any(row.error for row in rows), stopped=bench.stop.is_set())
     if this.refused is not None and not rows:
         raise this.refused
     return rows

@@ -7,6 +7,7 @@ from cc_images.cli.run_arguments import (
     architecture_options,
     plan_options,
     promote_options,
+    published_options,
     run_options,
     site_options,
     tags_options,
@@ -88,7 +89,9 @@ def _delta(made: Parser) -> None:
 
 def _fetch(made: Parser) -> None:
     made.add_argument("source", metavar="URL", help="address or path of NAME.caibx in a site with `chunks: yes`")
-    made.add_argument("-o", "--output", default="", metavar="FILE", help="(default NAME.qcow2; a raw disk for *.raw)")
+    made.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="file to write (default NAME.qcow2; *.raw: a raw disk)"
+    )
     made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
 
 
@@ -118,9 +121,7 @@ def _rollback(made: Parser) -> None:
 
 
 def _retire(made: Parser) -> None:
-    tags_options(made, "*")
-    site_options(made, "this site only (default: all)")
-    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    published_options(made, "*")
     made.add_argument("--dry-run", action="store_true", help="show what becomes of which version and when")
 
 
@@ -132,9 +133,7 @@ def _pull(made: Parser) -> None:
 
 
 def _check_updates(made: Parser) -> None:
-    tags_options(made, "*")
-    site_options(made, "this site only (default: all)")
-    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    published_options(made, "*")
     made.add_argument("--sites", action="store_true", help="ask the sites which versions they have")
     made.add_argument(
         "--feed",

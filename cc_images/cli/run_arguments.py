@@ -81,9 +81,7 @@ def unwatched_options(made: Parser) -> None:
 
 def promote_options(made: Parser) -> None:
     """Add the arguments of `promote`."""
-    tags_options(made, "+")
-    site_options(made, "this site only (default: all)")
-    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
+    published_options(made, "+")
     shown_options(made)
     unwatched_options(made)
     made.set_defaults(
@@ -97,6 +95,13 @@ def promote_options(made: Parser) -> None:
         max_age=7,
         version="",
     )
+
+
+def published_options(made: Parser, count: str) -> None:
+    """Add the choice of what was published: images, sites, architectures; `count` as of `tags_options`."""
+    tags_options(made, count)
+    site_options(made, "this site only (default: all)")
+    architecture_options(made, "amd64, arm64 or both with a comma (default: all that an image supports)")
 
 
 def tags_options(made: Parser, count: str) -> None:

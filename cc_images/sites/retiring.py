@@ -124,11 +124,13 @@ def _published_on(entry: Entry) -> datetime:
 def _newest_good(view: View) -> Entry | None:
     """Return the archived version that must stay because the one that has the name is not good, or nobody has it."""
     holder = view.holder
-    good = holder is not None and holder.status == "active" and version_of(holder.properties) not in view.wish.held
-    if good and (not holder.hidden if holder is not None else False):
+
+    def good(entry: Entry) -> bool:
+        return entry.status == "active" and version_of(entry.properties) not in view.wish.held
+
+    if holder is not None and good(holder) and not holder.hidden:
         return None
-    usable = (each for each in view.archived if version_of(each.properties) not in view.wish.held)
-    return next((each for each in usable if each.status == "active"), None)
+    return next(filter(good, view.archived), None)
 
 
 def _had(entry: Entry, fate: str) -> bool:

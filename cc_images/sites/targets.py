@@ -6,16 +6,24 @@ from cc_images.model.catalog import Arch, Format, Image, Site
 from cc_images.model.properties import NUMBERS
 
 
+def arches_of(site: Site) -> tuple[Arch, ...]:
+    """Return the architectures that a site takes: a site for virtual machines amd64 alone, unless it says otherwise."""
+    return site.arches or (tuple(Arch) if site.is_baremetal or site.catalogue else (Arch.AMD64,))
+
+
+def formats_of(site: Site) -> tuple[Format, ...]:
+    """Return the formats that a site takes: unless it says, a cloud for virtual machines raw, and others qcow2."""
+    return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
+
+
 def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
-    Unless it says otherwise, a cloud takes qcow2 for bare metal and raw for KVM, and a folder qcow2; a site for
-    virtual machines takes amd64 alone. A catalogue takes everything, as qcow2.
+    A catalogue takes every image.
     """
-    takes = site.arches or (tuple(Arch) if site.is_baremetal or site.catalogue else (Arch.AMD64,))
-    if arch not in takes or (image.baremetal_only and not (site.is_baremetal or site.catalogue)):
+    if arch not in arches_of(site) or (image.baremetal_only and not (site.is_baremetal or site.catalogue)):
         return ()
-    return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
+    return formats_of(site)
 
 
 def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Feeds of vulnerabilities: Debian's security tracker (its JSON), and OSV entries (JSON, JSON lines, a zip of them).
 
 Both name source packages, and the version in which each release has a vulnerability mended.
-Formats: https://security-tracker.debian.org/tracker/data/json and https://ossf.github.io/osv-schema.
+Formats: the tracker's `data/json`, and https://ossf.github.io/osv-schema.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
 from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.engine.withdraw import By
-from cc_images.errors import CCImagesError
+from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Level, Site
 from cc_images.model.events import Published as PublishedEvent
@@ -45,6 +45,8 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         build, (output,) = outputs_of(job, (job.format,), context.run)
         if at.refuses_insecure and not _has(at, job, build.version, by):
             require_current(build, job, context)
+    except Interrupted:
+        raise
     except CCImagesError:
         _order_alone(at, job, "", context)  # what an earlier push has left must not wait for better news
         raise
@@ -84,7 +86,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
 
 def _terms(job: PushJob, at: Site, version: str, place: str, context: TaskContext) -> Terms:
     """Return on which terms a version is published."""
-    holds = Holds(context.store)
+    holds = Holds(context.store).of(job.tag, job.arch)
     return Terms(
         keep=at.keep,
         ours=context.store.knows,
@@ -92,8 +94,8 @@ def _terms(job: PushJob, at: Site, version: str, place: str, context: TaskContex
         tags=frozenset(job.image_tags),
         members=frozenset(at.members),
         carry=at.carry,
-        released=version in holds.of(job.tag, job.arch),
-        held=frozenset(holds.held(job.tag, job.arch)) - {version},
+        released=version in holds,
+        held=frozenset(each for each, hold in holds.items() if not hold.released) - {version},
         before=_was_last(job, version, place, context),
     )
 
