@@ -12,7 +12,22 @@ from pathlib import Path
 
 PACKAGES = ("nova>=31,<34",)
 
-CONFIGURATION = """\
+AUTHTOKEN = """\
+[keystone_authtoken]
+www_authenticate_uri = {auth}
+auth_url = {auth}
+auth_type = password
+interface = public
+username = glance
+password = {password}
+project_name = service
+user_domain_id = default
+project_domain_id = default
+"""
+"""How a service asks Keystone whom it serves."""
+
+CONFIGURATION = (
+    """\
 [DEFAULT]
 log_file = {folder}/nova.log
 transport_url = fake://
@@ -25,17 +40,10 @@ connection = sqlite:///{folder}/nova.db
 sqlite_synchronous = false
 [oslo_concurrency]
 lock_path = {folder}/lock
-[keystone_authtoken]
-www_authenticate_uri = {auth}
-auth_url = {auth}
-auth_type = password
-interface = public
-username = glance
-password = {password}
-project_name = service
-user_domain_id = default
-project_domain_id = default
 """
+    + AUTHTOKEN
+)
+
 
 STARTED = """\
 import sys

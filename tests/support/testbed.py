@@ -57,7 +57,8 @@ backend = dogpile.cache.memory
 password_hash_rounds = 4
 """
 
-GLANCE = """\
+GLANCE = (
+    """\
 [DEFAULT]
 log_file = {folder}/glance.log
 enabled_backends = files:file
@@ -78,18 +79,10 @@ flavor = keystone
 config_file = {services}/etc/glance/glance-api-paste.ini
 [oslo_concurrency]
 lock_path = {folder}/lock
-[keystone_authtoken]
-www_authenticate_uri = {auth}
-auth_url = {auth}
-auth_type = password
-interface = public
-username = glance
-password = {password}
-project_name = service
-user_domain_id = default
-project_domain_id = default
-token_cache_time = -1
 """
+    + novabed.AUTHTOKEN
+    + "token_cache_time = -1\n"
+)
 
 
 def install(packages: Sequence[str] = PACKAGES, marker: str = "ready") -> Path:
