@@ -21,8 +21,9 @@ from cc_images.errors import CCImagesError
 from cc_images.host import network, process, root, user_emulation
 from cc_images.host.files import refusal
 from cc_images.model.catalog import Arch, Firmware, Json, Site
+from cc_images.outputs.tree import tools
 from cc_images.sites import LOOK, open_site
-from cc_images.sites.targets import formats_for
+from cc_images.sites.targets import formats_for, name_for
 from cc_images.store.records import Store
 
 LEAST_KERNEL = (5, 12)
@@ -66,6 +67,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield disks()
     yield _network()
     yield from _layouts(config, store)
+    yield from _formats(config)
     yield from emulation(arches)
     for arch in arches:
         yield from _boots(arch, config, store)
@@ -216,6 +218,18 @@ def _space(store: Store) -> Finding:
     return Finding(subject="store", state=state, text=text, remedy="" if state is State.FINE else remedy)
 
 
+def _formats(config: Config) -> Iterator[Finding]:
+    """Yield what the formats of the catalogue and the sites take and this host lacks."""
+    wanted = {each: image.tag for image in config.images.values() for each in image.formats}
+    wanted |= {each: f"site {site.name}" for site in config.sites for each in site.formats}
+    for form, user in sorted(wanted.items()):
+        try:
+            root.require_tools(dict(tools(form)))
+        except CCImagesError as error:
+            text = f"{error.message}, for {form} of {user}"
+            yield Finding(subject="formats", state=State.LACK, text=text, remedy=error.hint)
+
+
 def _layouts(config: Config, store: Store) -> Iterator[Finding]:
     """Yield what the layouts of the catalogue's disks take and this host lacks."""
     elements = Elements(known_folders(config, store))
@@ -253,7 +267,7 @@ def _site(site: Site, config: Config) -> Finding:
     try:
         if taken is not None:
             image, arch, formats = taken
-            open_site(site, formats[0], LOOK).find(image.published_name(arch))
+            open_site(site, formats[0], LOOK).find(name_for(site, image, arch, formats[0]))
     except CCImagesError as error:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)

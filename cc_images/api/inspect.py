@@ -20,7 +20,7 @@ from cc_images import clock
 from cc_images.api.open_run import clear_up
 from cc_images.boottest import acceleration, contents, guest, hygiene, inspector, qemu
 from cc_images.boottest.boot import BootResult, climb
-from cc_images.boottest.guest import Guest
+from cc_images.boottest.guest import Drive, Guest
 from cc_images.boottest.policy import boot_job
 from cc_images.boottest.qemu import Machine
 from cc_images.builders.resolver import image_builder
@@ -175,6 +175,8 @@ def boot(
     The guest has all cores of this host and its network. Its writes are lost.
     """
     image, arch = one_of(config, tag, arches)
+    if not image.boots_with(arch):
+        raise UserError(f"{tag} boots nowhere: its formats are {', '.join(image.formats)}", hint="shell opens a tree")
     chosen = visit.firmware or image.boots_with(arch)[-1]
     if chosen not in image.boots_with(arch):
         raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
@@ -185,9 +187,11 @@ def boot(
         resolver = builder.resolver(config, store, builder.host_facts([arch]), fetch=False)
         ((image, _),), _ = resolver.with_claims([Target(image, arch)])
         job = boot_job(image, arch, build.version, (output.format,))
-        contract, _ = settled(job.boot, store.details(build).get("contents", {}))
+        contract, _ = settled(job.boot, store.details(build).get("contents", {}), output.format, arch)
         memory = store.root / acceleration.MEMORY
-        file, console = run.use(store.blobs.path(output.digest)), near / "console"
+        kernel = build.outputs.get(Format.KERNEL) if output.format is Format.INITRAMFS else None
+        files = [run.use(store.blobs.path(each.digest)) for each in (output, kernel) if each is not None]
+        drive, console = Drive(files[0], output.format, *files[1:]), near / "console"
         cores = min(4, len(os.sched_getaffinity(0)))
         with ExitStack() as machines:
 
@@ -196,7 +200,7 @@ def boot(
                 tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
                 machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
                 folder = run.work / f"guest-{speed.replace(' ', '-')}"
-                guest = Guest(machine, file, output.format, folder, contract=contract, network=True, socket=console)
+                guest = Guest(machine, drive, folder, contract=contract, network=True, socket=console)
                 machines.enter_context(guest)
                 return guest, climb(guest, job.checks, stop=stop, report=lambda at: tell(f"{guest.now:6.1f}s {at}"))
 
@@ -254,7 +258,9 @@ def stored(store: Store, image: Image, arch: Arch, version: str) -> tuple[Build,
             hint=f"the store has {known}" if known else f"`cc-images -b {image.tag}` builds it",
             reason=Reason.NEVER_BUILT,
         )
-    return found, found.outputs.get(Format.QCOW2) or min(found.outputs.values(), key=lambda output: output.size)
+    shown = [output for each, output in found.outputs.items() if each is not Format.KERNEL]
+    smallest = min(shown, key=lambda output: (not output.format.is_disk, output.size))
+    return found, found.outputs.get(Format.QCOW2) or smallest
 
 
 @contextmanager

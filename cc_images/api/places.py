@@ -10,7 +10,7 @@ from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch, Format, Image, Site
 from cc_images.model.plan import Request
 from cc_images.planner.selection import select, sites_of
-from cc_images.sites.targets import formats_for
+from cc_images.sites.targets import formats_for, name_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Place:
     @property
     def name(self) -> str:
         """The image's name there."""
-        return self.image.published_name(self.arch)
+        return name_for(self.site, self.image, self.arch, self.format)
 
 
 def places(request: Request, config: Config) -> list[Place]:

@@ -26,7 +26,7 @@ from cc_images.sites.carrying import LISTED, listed
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish, roll_back
 from cc_images.sites.rollbacks import Choice, older
-from cc_images.sites.targets import arches_of, formats_of
+from cc_images.sites.targets import arches_of, formats_of, takes
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.sources import artifacts
 from cc_images.sources.catalogues import Catalogue, Offered
@@ -143,8 +143,8 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
 
 def _unfit(found: Offered, site: Site, order: Pull, this: OpenRun) -> str:
     """Return why a site gets nothing, if that is no failure."""
-    if found.format not in (formats := formats_of(site)):
-        return f"left out: it takes {', '.join(formats)}, and the catalogue has {found.format}"
+    if not takes(site, found.format):
+        return f"left out: it takes {', '.join(formats_of(site))}, and the catalogue has {found.format}"
     if found.arch not in (arches := arches_of(site)):
         return f"left out: it takes {', '.join(arches)}, and this is for {found.arch}"
     if (site.wave > 1 or site.refuses_insecure) and site.name not in order.sites:

@@ -26,7 +26,7 @@ from cc_images.sites.entry import Entry
 from cc_images.sites.publish import recover
 from cc_images.sites.remarks import disorder, remarks
 from cc_images.sites.steps import End
-from cc_images.sites.targets import formats_for
+from cc_images.sites.targets import formats_for, name_for
 from cc_images.sites.view import Memory, View, Wish, surplus
 from cc_images.sources import git
 from cc_images.store.published import Published
@@ -61,7 +61,7 @@ def site_status(request: Request, config: Config) -> list[SiteStatus]:
     asked = sites_of(request, config)
 
     def ask(site: Site) -> list[SiteStatus]:
-        questions = [(image.published_name(arch), out) for image, arch in chosen
+        questions = [(name_for(site, image, arch, out), out) for image, arch in chosen
                      for out in formats_for(site, image, arch)]  # fmt: skip
         try:
             seen = observed(site, questions)
@@ -138,7 +138,7 @@ def _each_name(config: Config, store: Store, look: Callable[[ImageSite, str], li
     found: list[str] = []
     chosen, _ = select(Request(tags=tuple(config.images)), replace(config, arches=()), date.max)
     for site in config.sites:
-        questions = list(dict.fromkeys((image.published_name(arch), out) for image, arch in chosen
+        questions = list(dict.fromkeys((name_for(site, image, arch, out), out) for image, arch in chosen
                                        for out in formats_for(site, image, arch)))  # fmt: skip
         try:
             seen = observed(site, questions)

@@ -19,7 +19,7 @@ from cc_images.boottest.boot import climb as watch
 from cc_images.boottest.contents import contents
 from cc_images.boottest.foresight import problems as foreseen
 from cc_images.boottest.foresight import sought
-from cc_images.boottest.guest import Guest
+from cc_images.boottest.guest import Drive, Guest
 from cc_images.boottest.qemu import Machine
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.model.catalog import Contract, Firmware, Format, Json, Level
@@ -34,6 +34,8 @@ class BootTest:
     job: BootJob
     image: Path
     disk_format: Format
+    kernel: Path | None = None
+    """The kernel of a ramdisk."""
     folder: Path
     guards: Path
     serial_log: Callable[[Firmware], Path]
@@ -71,7 +73,7 @@ class BootTest:
         seen = contents(facts)
         if inside := hygiene.problems(facts, inspector.nameservers(), self.admitted, self.job.allow):
             return BootTestResult(inside=tuple(inside), accelerated=self.accelerated, contents=seen)
-        contract, strange = settled(self.job.boot, facts)
+        contract, strange = settled(self.job.boot, facts, self.disk_format, self.job.arch)
         if contract.level is Level.CHECKS:
             strange += foreseen(self.job.checks, contract, facts)
         if strange:
@@ -119,7 +121,8 @@ class BootTest:
             accelerated=fast,
         )
         folder = self.folder / f"{firmware}{attempt}"
-        self.guests[firmware] = Guest(machine, self.image, self.disk_format, folder, contract=contract)
+        drive = Drive(self.image, self.disk_format, self.kernel)
+        self.guests[firmware] = Guest(machine, drive, folder, contract=contract)
         with self.guests[firmware] as guest:
             try:
                 return watch(

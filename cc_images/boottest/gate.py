@@ -49,18 +49,23 @@ class Gate:
         passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.test_key}
         verdict = None
         _log.info("passed before: %s", ", ".join(passed) or "nothing")
-        if not passed:
-            booted = next((output for output in outputs if output.format is Format.QCOW2), outputs[0])
+        whole = [output for each, output in passed.items() if each is not Format.KERNEL]  # it says nothing of the rest
+        if not whole:
+            booted = min((*outputs, *every.values()), key=_rank)
             verdict = self._tried(booted)
             passed[booted.format] = booted
-        model = next(iter(passed.values()))
+            whole = [booted]
+        model = min(whole, key=_rank)
         for output in outputs:
             if output.format not in passed:
                 self._compare(output, model)
         return verdict
 
     def _compare(self, output: Output, model: Output) -> None:
-        """Let a file pass that holds the same disk as one that has passed."""
+        """Let a file pass that holds the same disk as one that has passed, or a tree that was made with it."""
+        if not (output.format.is_disk and model.format.is_disk):
+            self._note(output)
+            return
         self.context.step(f"comparing {output.format} with {model.format}")
         files = self.intact(model), model.format, self.intact(output), output.format
         if not disk.same(*files, stop=self.context.stop):
@@ -113,6 +118,13 @@ class Gate:
     def _note(self, output: Output) -> None:
         said = {"asked": self.job.test_key, "tag": self.job.tag, "version": self.build.version}
         self.context.store.note_pass(output.digest, said)
+
+
+def _rank(output: Output) -> int:
+    """Return how well a file shows the version: a disk best, and qcow2 of these; a kernel alone shows nothing."""
+    if output.format.is_disk:
+        return 0 if output.format is Format.QCOW2 else 1
+    return {Format.INITRAMFS: 2, Format.KERNEL: 4}.get(output.format, 3)
 
 
 def _unlike(output: Output, model: Output) -> CCImagesError:

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.boottest.console import Console
@@ -34,7 +35,28 @@ PORTS, START = 3, 0.5
 LOOK = 0.25
 """Seconds between two looks at what happens."""
 
+SERIAL = "ttyS0"
+"""The console of a ramdisk that says nothing of one."""
+
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """The image of a guest: a disk, or a ramdisk, which has its kernel apart."""
+
+    image: Path
+    format: Format
+    kernel: Path | None = None
+
+    def argv(self, console: str) -> list[str]:
+        """Return QEMU's options; nothing that the guest writes gets to a disk."""
+        if self.kernel is not None:
+            words = "-append", f"console={console or SERIAL}"
+            return ["-kernel", str(self.kernel), "-initrd", str(self.image), *words]
+        disk = f"format={self.format.qemu},file={comma(self.image)}"
+        drive = ("-drive", f"id=disk,if=none,snapshot=on,cache=unsafe,{disk}")
+        return [*drive, "-device", "virtio-blk-pci,drive=disk,bootindex=1"]
 
 
 class Guest:
@@ -43,8 +65,7 @@ class Guest:
     def __init__(
         self,
         machine: Machine,
-        image: Path,
-        disk_format: Format,
+        drive: Drive,
         folder: Path,
         *,
         contract: Contract,
@@ -57,7 +78,7 @@ class Guest:
         self.folder = folder
         self.serial = folder / "serial.log"
         self.console = Console()
-        self._image, self._format, self._network, self._socket = image, disk_format, network, socket
+        self._drive, self._network, self._socket = drive, network, socket
         self._read: dict[Path, int] = {}
         self.heard = 0.0
         """Seconds since power-on at which the console last printed anything."""
@@ -74,7 +95,6 @@ class Guest:
 
     def _start(self, seed: Path | None) -> None:
         self.port = _free_port()
-        disk = f"format={self._format.qemu},file={comma(self._image)}"
         told = [] if seed is None else [
             *("-drive", f"id=seed,if=none,readonly=on,format=raw,file={comma(seed)}"),
             *("-device", "virtio-blk-pci,drive=seed"),
@@ -83,8 +103,7 @@ class Guest:
             *self.machine.argv(self.folder),
             *self._ports(),
             *("-chardev", self._console(), "-serial", "chardev:serial", "-monitor", "none", "-boot", "strict=on"),
-            *("-drive", f"id=disk,if=none,snapshot=on,cache=unsafe,{disk}"),
-            *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
+            *self._drive.argv(self.contract.console),
             *told,
             *("-netdev", f"user,id=net,restrict={'off' if self._network else 'on'},"
               f"hostfwd=tcp:127.0.0.1:{self.port}-:22"),

@@ -39,6 +39,11 @@ HOSTS_ROOT = 3
 
 QCOW2 = b"QFI\xfb"
 
+ARCHIVES = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ", b"hsqs", b"070701", b"070702")
+"""The first bytes of files that hold a tree: compressed archives, squashfs, cpio; see `inside/trees.py`."""
+
+MOST_MAGIC = 8
+
 
 def look(
     image: Path,
@@ -74,6 +79,15 @@ def listed(
     """
     told = {"CC_IMAGES_TAKEN": json.dumps(list(taken))}
     return _run("listing.py", image, workspace, told, guards=guards, log=log, stop=stop)
+
+
+def packed(image: Path, workspace: Path, *, guards: Path, log: BinaryIO, stop: threading.Event) -> Path:
+    """Return the tree in a disk image, with all file systems that its fstab names, as a zstd tar in `workspace`.
+
+    Raises what `look` raises, and CCImagesError for an image without a system.
+    """
+    require_system(_run("pack.py", image, workspace, {}, guards=guards, log=log, stop=stop))
+    return Sandbox(workspace=workspace, guards=guards).out / "tree.tar"
 
 
 def _run(
@@ -138,15 +152,17 @@ def require_host() -> None:
 
 
 def self_contained(image: Path, stop: Stop) -> str:
-    """Return the format of an image that refers to no other file: `qcow2` or `raw`."""
+    """Return the format of an image that refers to no other file: `qcow2`, `raw`, or `tree` for what is no disk."""
     try:
         with image.open("rb") as file:
-            magic = file.read(len(QCOW2))
+            magic = file.read(MOST_MAGIC)
     except OSError as error:
         raise UserError(
             f"{image}: {error.strerror}", hint="name a tag of the catalogue, or a qcow2 or raw file"
         ) from error
-    if magic != QCOW2:
+    if magic.startswith(ARCHIVES):
+        return "tree"
+    if not magic.startswith(QCOW2):
         return "raw"
     command = ["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)]
     try:

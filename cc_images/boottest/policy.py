@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from cc_images.model.catalog import USUAL, Arch, Format, Image, Json
+from cc_images.model.catalog import USUAL, Arch, Format, Image, Json, Material
 from cc_images.model.plan import BootJob
 from cc_images.model.recipe import key_of
 
@@ -14,6 +14,9 @@ RULES = 2
 
 LEAST_MEMORY = 1024
 """MiB of a guest's memory."""
+
+RAMDISK_MEMORY = 4096
+"""The same for a ramdisk: the kernel gives at most half of it to the tree."""
 
 
 def boot_test_key(image: Image, arch: Arch) -> str:
@@ -44,4 +47,5 @@ def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]
 
 def _memory(image: Image) -> int:
     """Return what a guest gets, in MiB: what the image says that it needs, and no less than a usual small instance."""
-    return max(LEAST_MEMORY, int(image.properties.get("min_ram", "0")))
+    least = RAMDISK_MEMORY if image.makes is Material.TREE and Format.KERNEL in image.formats else LEAST_MEMORY
+    return max(least, int(image.properties.get("min_ram", "0")))

@@ -24,7 +24,7 @@ BUILDERS: dict[str, str | Builder] = {
 """Builders by name: one of ours is loaded from its module when it is first needed."""
 
 LEAST_FREE = 3 << 30
-"""Bytes that a build needs free in the store before it starts: a raw disk, its conversion, and some air."""
+"""Bytes that a build needs free in the store before it starts: a disk or tree, its conversion, and some air."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,8 @@ class Built:
     """The result of a build: its tree or disk, seconds per step, packages, the upstream state, and peaks in MiB."""
 
     file: Path
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    """Finished files that the recipe itself has made besides, by format."""
     timings: Mapping[str, float] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)

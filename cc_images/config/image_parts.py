@@ -6,7 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cc_images.config.yaml_file import Section
-from cc_images.model.catalog import Arch, Checks, Contract, Download, Firmware, Image, Level, Source, Waiver
+from cc_images.model.catalog import (
+    RAMDISK,
+    Arch,
+    Checks,
+    Contract,
+    Download,
+    Firmware,
+    Format,
+    Image,
+    Level,
+    Source,
+    Waiver,
+)
 from cc_images.model.check_kinds import KINDS
 from cc_images.model.checks import DROPPED, canonical, mistakes
 from cc_images.model.contract import USER_NAME
@@ -20,6 +32,12 @@ MACHINES = {each.machine: each.value for each in Arch} | {"x64": "amd64", "x86-6
 """Architectures by the names that others give them."""
 
 
+_RAMDISK = "ramdisk"
+
+_FORMATS = (*(each.value for each in Format if each not in RAMDISK), _RAMDISK)
+"""Formats by the words of the catalogue."""
+
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -30,6 +48,14 @@ _AS = re.compile(r"(path|url)\Z")
 
 
 _URL = re.compile(r"((https?|file)://|\{DIB_[A-Z0-9_]+\}/)\S+\Z")
+
+
+def formats_of(section: Section) -> tuple[Format, ...]:
+    """Read a list of formats, in which `ramdisk` stands for its two files; nothing where there is none."""
+    found: list[Format] = []
+    for word in section.chosen("formats", _FORMATS):
+        found += RAMDISK if word == _RAMDISK else (Format(word),)
+    return tuple(found)
 
 
 def contract_of(section: Section) -> Contract:

@@ -19,12 +19,13 @@ from cc_images.config.image_parts import (
     checks_of,
     contract_of,
     firmware_of,
+    formats_of,
     tags_of,
     waivers_of,
 )
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image
+from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image, Material
 from cc_images.model.contract import contradiction
 from cc_images.model.words import ALLOWED, RESERVED
 
@@ -179,6 +180,7 @@ def _image(section: Section) -> Image:
     if len(baremetal) == 2:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
     is_said = "base" in section
+    of_disks = [key for key in ("disk", "firmware", "assemble") if key in section]
     base = section.flag("base")
     image = Image(
         name=name,
@@ -191,7 +193,7 @@ def _image(section: Section) -> Image:
         baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
         provenance=section.mapping("provenance", NAME, "a key"),
         artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
-        formats=section.choices("formats", Format) or (Format.QCOW2,),
+        formats=formats_of(section) or (Format.QCOW2,),
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         checks=checks_of(section.child("checks")),
@@ -213,6 +215,10 @@ def _image(section: Section) -> Image:
     )
     if image.depends and image.base is not None:
         section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")
+    if image.makes is Material.TREE:
+        image = replace(image, disk=())
+        for key in of_disks:
+            section.unused(key, f"it has no disk: its formats are {', '.join(image.formats)}")
     _check_words(section, image)
     check_properties(section, image.properties)
     section.close()

@@ -7,10 +7,10 @@ import shlex
 from dataclasses import replace
 
 from cc_images.config.durations import duration, retirement
-from cc_images.config.image_parts import MACHINES, NAME, check_properties, tags_of
+from cc_images.config.image_parts import MACHINES, NAME, check_properties, formats_of, tags_of
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import Arch, Format, OnBad, Site
+from cc_images.model.catalog import RAMDISK, Arch, OnBad, Site
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
@@ -28,7 +28,8 @@ def site_of(section: Section) -> Site:
         scope=section.text("scope", NAME, "a folder's name") or "images",
         is_baremetal=section.flag("is_baremetal"),
         arches=section.choices("arch", Arch, MACHINES),
-        formats=section.choices("formats", Format),
+        formats=formats_of(section),
+        amazon=_is_amazon(section),
         visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
@@ -53,22 +54,41 @@ def site_of(section: Section) -> Site:
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
-    if not site.directory and len(site.formats) > 1:
-        what = "cloud" if site.cloud else "catalogue"
-        section.problem("formats", f"a {what} takes each image in one format, because names are the same for all")
-    suffixes = [disk_format.suffix for disk_format in site.formats]
-    if len(set(suffixes)) < len(suffixes):
-        section.problem("formats", "two of them have the same file ending")
+    _check_formats(section, site)
     check_properties(section, site.properties)
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")
-    for key in ("visibility", "stores", "tags", "members"):
-        if not site.cloud and getattr(site, key):
+    for key, value in (("visibility", site.visibility), ("stores", site.stores), ("tags", site.tags),
+                       ("members", site.members), ("ramdisk", site.amazon)):  # fmt: skip
+        if value and not site.cloud:
             section.unused(key, "only clouds have it")
     _check_waves(section, site)
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site
+
+
+def _check_formats(section: Section, site: Site) -> None:
+    """Report formats that a site of its kind cannot take."""
+    named = [each for each in site.formats if each not in RAMDISK]
+    what = "cloud" if site.cloud else "catalogue"
+    if site.cloud and not all(each.is_disk for each in named):
+        section.problem("formats", "a cloud takes disks and ramdisks; trees of files go to folders")
+    if site.catalogue and len(named) < len(site.formats):
+        section.problem("formats", "a catalogue takes no ramdisks, which are two files of one name")
+    if not site.directory and len(named) > 1:
+        section.problem("formats", f"a {what} takes each image in one format, because names are the same for all")
+    suffixes = [disk_format.suffix for disk_format in site.formats]
+    if len(set(suffixes)) < len(suffixes):
+        section.problem("formats", "two of them have the same file ending")
+
+
+def _is_amazon(section: Section) -> bool:
+    """Say whether a ramdisk's files have Amazon's formats on a site."""
+    said = section.text("ramdisk")
+    if said not in ("", "raw", "aki-ari"):
+        section.problem("ramdisk", choice(said, ("raw", "aki-ari")))
+    return said == "aki-ari"
 
 
 def _gates(section: Section) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from enum import StrEnum
@@ -27,14 +27,6 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 _LOADER: Callable[[str], Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def plain(text: str) -> Any:
-    """Return a YAML text of a foreign schema as plain data. Raises ValueError for what is none."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(str(error)) from error
 
 
 class Document:
@@ -187,8 +179,13 @@ class Section:
 
     def choices(self, key: str, kind: type[E], others: Mapping[str, str] = MappingProxyType({})) -> tuple[E, ...]:
         """Return a list of an enumeration's values, without repetitions; `others` has words that mean one of them."""
+        return tuple(map(kind, self.chosen(key, [member.value for member in kind], others)))
+
+    def chosen(
+        self, key: str, known: Sequence[str], others: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[str, ...]:
+        """Return a list of known words, as `choices` does."""
         node = self._left.get(key)
-        known = [member.value for member in kind]
         words = dict.fromkeys(self.words(key))
         if isinstance(node, yaml.SequenceNode) and not words:
             self._wrong(node, key, f"names none of {', '.join(known)}; without the key it is the default")
@@ -198,7 +195,7 @@ class Section:
                 meant = others.get(word.lower())
                 hint = f"{word!r} is none of {', '.join(known)} (did you mean {meant}?)"
                 self._wrong(node, key, hint if meant else choice(word, known))
-        return tuple(kind(word) for word in words if word in known)
+        return tuple(word for word in words if word in known)
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return true or false."""

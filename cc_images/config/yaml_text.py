@@ -6,6 +6,7 @@ import difflib
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,3 +36,11 @@ def read_text(file: Path) -> str:
 def quoted(value: str) -> str:
     """Return a string as YAML has it: in quotes only where it would be something else without."""
     return yaml.safe_dump(value).splitlines()[0]
+
+
+def plain(text: str) -> Any:
+    """Return a YAML text of a foreign schema as plain data. Raises ValueError for what is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from error

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from cc_images.model.catalog import Arch, Format
+from cc_images.model.catalog import RAMDISK, Arch, Format
 
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One stored disk file: its digests, its size in bytes, and the size of the disk that a guest sees."""
+    """One stored file: its digests, its size in bytes, and the size of the disk that a guest sees, if it is one."""
 
     format: Format
     digest: str
@@ -62,6 +62,11 @@ class Build:
     """The level that it reached in its newest boot test; empty when it was never tested."""
     again: str = ""
     """The newest run that made the same bytes again, and kept this version; empty if none has."""
+
+    def can_become(self, wanted: Format) -> bool:
+        """Say whether an output in another format can be made from its stored ones: a disk holds a tree, too."""
+        whole = {each for each in self.outputs if each not in RAMDISK}
+        return any(each.is_disk for each in whole) or (bool(whole) and not wanted.is_disk)
 
     @property
     def created(self) -> datetime:

@@ -1,20 +1,4 @@
-"""The catalog's values, and the glossary.
-
-element     a folder of hooks that diskimage-builder (dib) runs; `content` elements make a root tree, `disk` elements
-            turn the tree into a bootable disk
-image       an entry of the catalogue: a name, its elements, and what it may be built for
-tag         an image's name in lower case, as typed on the command line
-recipe      everything that determines one build of one image for one architecture
-key         the name of a recipe: sha256 of its canonical JSON; it names the request, not the result
-digest      the name of bytes: sha256 of a file's content
-layer       the finished root tree of an image's content elements, stored once; builds of its children start from it
-build       a finished, recorded result of a recipe: a version and its outputs
-output      one disk file of a build, in one format
-artifact    a file that a build needs and that no package repository has
-site        a place that images are published to: a folder, or a cloud's Glance
-
-Plain frozen values, no I/O.
-"""
+"""The catalog's values; the glossary is in `model/__init__.py`. Plain frozen values, no I/O."""
 
 from __future__ import annotations
 
@@ -41,42 +25,47 @@ class Arch(StrEnum):
 
 
 class Material(StrEnum):
-    """The material that builders make, and that outputs are made from."""
+    """The material that builders make: a root tree as a zstd tar, or a raw disk with partitions and a boot loader."""
 
     TREE = "tree"
-    """A root tree: a zstd tar of files."""
     DISK = "disk"
-    """A raw disk with partitions and a boot loader."""
 
 
 class Format(StrEnum):
-    """A disk format; `qcow2` has zstd, `qcow2-zlib` is for QEMU before 5.1, `vmdk` and `vhd` for other hypervisors."""
+    """A format of disks (`qcow2` has zstd, `qcow2-zlib` is for QEMU before 5.1) or trees (`tar` has zstd)."""
 
     QCOW2 = "qcow2"
     QCOW2_ZLIB = "qcow2-zlib"
     RAW = "raw"
     VMDK = "vmdk"
     VHD = "vhd"
+    TAR = "tar"
+    TAR_GZIP = "tar-gzip"
+    SQUASHFS = "squashfs"
+    KERNEL = "kernel"
+    INITRAMFS = "initramfs"
 
     @property
     def qemu(self) -> str:
-        """QEMU's name of the format."""
+        """QEMU's name of the format of a disk."""
         return "vpc" if self is Format.VHD else self.suffix
 
     @property
     def suffix(self) -> str:
-        """The file name's ending, which is also Glance's `disk_format`."""
-        return self.value.partition("-")[0]
+        """The file name's ending, of a disk also Glance's `disk_format`."""
+        return {"tar": "tar.zst", "tar-gzip": "tar.gz"}.get(self.value) or self.value.partition("-")[0]
 
     @property
-    def made_from(self) -> Material:
-        """The result of a builder from which an output in this format is made."""
-        return Material.DISK
+    def is_disk(self) -> bool:
+        """Whether a file in this format is a machine's disk, and no tree of files."""
+        return self not in TREES
 
-    @property
-    def boots(self) -> bool:
-        """Whether an output in this format is a machine's disk, which the boot test can start."""
-        return self.made_from is Material.DISK
+
+RAMDISK = (Format.KERNEL, Format.INITRAMFS)
+"""The two files that `ramdisk` in a list of formats means."""
+
+TREES = frozenset({Format.TAR, Format.TAR_GZIP, Format.SQUASHFS, *RAMDISK})
+"""Formats that hold files, and no disk."""
 
 
 class Firmware(StrEnum):
@@ -241,12 +230,20 @@ class Image:
     """Packages and vulnerabilities that are no reason for a new build."""
 
     @property
+    def makes(self) -> Material:
+        """The material that its builds make: a tree when none of its formats is a disk."""
+        return Material.DISK if any(each.is_disk for each in self.formats) else Material.TREE
+
+    @property
     def tag(self) -> str:
         """The name as users type it."""
         return self.name.lower()
 
     def boots_with(self, arch: Arch) -> tuple[Firmware, ...]:
-        """Return the firmware that a disk for this architecture starts with; arm64 machines have UEFI alone."""
+        """Return the firmware that an image for this architecture starts with; arm64 machines have UEFI alone."""
+        if self.makes is Material.TREE:
+            usual = Firmware.BIOS if arch is Arch.AMD64 else Firmware.UEFI
+            return (usual,) if Format.KERNEL in self.formats else ()
         return self.firmware if arch is Arch.AMD64 else (Firmware.UEFI,)
 
     def published_name(self, arch: Arch) -> str:
@@ -268,6 +265,8 @@ class Site:
     arches: tuple[Arch, ...] = ()
     """Architectures that it takes; empty: bare metal all, others amd64."""
     formats: tuple[Format, ...] = ()
+    amazon: bool = False
+    """Whether a ramdisk's files are `aki` and `ari` there, and not `raw`."""
     visibility: str = ""
     """Of published images; empty: that of the image which is replaced."""
     properties: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from cc_images.model.catalog import Checks, Contract, Json, Level, Source
+from cc_images.model.catalog import RAMDISK, Arch, Checks, Contract, Format, Json, Level, Source
 
 USER = "cc"
 """The user of an image that names nobody."""
@@ -22,9 +22,18 @@ SILENT = "none"
 _SERIAL = re.compile(r"\bconsole=(ttyS[0-3]|ttyAMA0)\b")
 
 
-def settled(said: Contract, facts: Json) -> tuple[Contract, list[str]]:
-    """Return a contract without gaps, and why the image cannot be tested by it, a phrase each."""
+def settled(
+    said: Contract, facts: Json, form: Format = Format.QCOW2, arch: Arch = Arch.AMD64
+) -> tuple[Contract, list[str]]:
+    """Return a contract without gaps, and why the image cannot be tested by it, a phrase each.
+
+    A ramdisk is booted to its login prompt, without a key; a tree that is no ramdisk boots nowhere.
+    """
     problems: list[str] = []
+    if not form.is_disk:
+        level = (said.level or Level.LOGIN) if form in RAMDISK else Level.INSIDE
+        console = said.console or ("ttyS0" if arch is Arch.AMD64 else "ttyAMA0")
+        return replace(said, user=said.user or USER, console=console, source=Source.NONE, level=level), problems
     cloud = facts.get("cloud", {})
     user = str(cloud.get("user", ""))
     source, known = said.source, list(cloud.get("sources", []))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
-from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Waiver
+from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Material, Waiver
 from cc_images.model.spec import BuildSpec
 
 UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
@@ -122,7 +122,7 @@ class LayerJob(BuildJob):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertJob:
-    """Make the outputs in `formats` and record them, from the run's raw disk or from a stored output."""
+    """Make the outputs in `formats` and record them, from what the run has built or from a stored output."""
 
     name: str
     published_name: str
@@ -130,6 +130,8 @@ class ConvertJob:
     arch: Arch
     version: str
     formats: tuple[Format, ...]
+    makes: Material = Material.DISK
+    """The material that the run's own build has left."""
     replaces: bool = False
     """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
 

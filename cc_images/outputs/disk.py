@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment, process
 from cc_images.host.files import Written
 from cc_images.model.catalog import Format
 from cc_images.outputs import qcow2
+from cc_images.outputs.full import full, translated
 from cc_images.outputs.identities import SETTLE
 
 WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}
@@ -71,33 +71,21 @@ def convert(
             return WRITERS[wanted](source.file, target, cores=cores, stop=stop, seed=source.seed)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise _full(target) from error
+                raise full(target) from error
             raise
     # several writers place clusters by chance
     writers = ("-m", "1") if wanted in SETTLE else ("-W", "-m", str(max(1, min(cores, 16))))
     argv = ["qemu-img", "convert", *writers, "-f", source.format.qemu]
-    try:
+    with translated(target):
         process.run(
             [*argv, *OPTIONS[wanted], str(source.file), str(target)],
             env=environment.plain(),
             output=process.Output(log=log),
             stop=stop,
         )
-    except process.CommandFailed as error:
-        if any("No space left on device" in line for line in error.tail):
-            raise _full(target) from error
-        raise
     if settle := SETTLE.get(wanted):
         settle(target)
     return None
-
-
-def _full(target: Path) -> CCImagesError:
-    return CCImagesError(
-        f"no space left for {target.name}",
-        hint="free space in the store, or set CC_IMAGES_STORE to a larger file system",
-        reason=Reason.DISK_FULL,
-    )
 
 
 def same(one: Path, one_format: Format, other: Path, other_format: Format, *, stop: threading.Event) -> bool:

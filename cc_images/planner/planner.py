@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Arch, Format, Site
+from cc_images.model.catalog import Arch, Format, Material, Site
 from cc_images.model.plan import ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.image_state import ImageState, is_held
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
@@ -84,8 +84,15 @@ def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build |
         return None, _what_changed(state)
     if old := too_old(match.last_made, state.unsure, request, now):
         return None, f"version {match.version} {old}"
+    if lacks := _beyond(match, state.image.formats):
+        return None, f"version {match.version} has nothing that {lacks} can be made from"
     quiet = f"; {state.quiet}" if state.quiet else ""
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
+
+
+def _beyond(stored: Build, formats: Sequence[Format]) -> str:
+    """Return the formats that a stored build lacks, and that cannot be made from what it has."""
+    return " and ".join(each for each in formats if each not in stored.outputs and not stored.can_become(each))
 
 
 def _what_changed(state: ImageState) -> str:
@@ -128,9 +135,10 @@ def _build(
         arch=arch,
         version=version,
         formats=outs,
+        makes=image.makes,
         replaces=replaces,
     )
-    made_of = f"raw to {', '.join(outs)}"
+    made_of = f"{'raw' if image.makes is Material.DISK else 'tree'} to {', '.join(outs)}"
     return [*fetches, build, Task(id=f"convert {state.label}", job=convert, reason=made_of, needs=(build.id,))]
 
 

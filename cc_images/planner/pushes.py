@@ -10,11 +10,11 @@ from graphlib import TopologicalSorter
 from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Format, Level, Site, Source
-from cc_images.model.plan import ConvertJob, Gate, PushJob, Request, Task
+from cc_images.model.catalog import Format, Image, Level, Material, Site, Source
+from cc_images.model.plan import BootJob, ConvertJob, Gate, PushJob, Request, Task
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.waves import Known, Turn, turns
-from cc_images.sites.targets import formats_for, own_properties
+from cc_images.sites.targets import formats_for, name_for, own_properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +117,24 @@ def _boot(
     job = boot_job(image, arch, version, formats)
     outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
     passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.test_key for each in outputs)
-    count = sum(map(len, image.checks.values()))
-    reached = job.boot.level or (Level.LOGIN if job.boot.source is Source.NONE else Level.CHECKS)
-    sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
-    reason = f"{' and '.join(job.firmware)}, {sought} and hygiene"
     return Task(
         id=f"boot {label}",
         job=job,
-        reason="these bytes have passed" if passed else reason,
+        reason="these bytes have passed" if passed else _tested(image, job),
         needs=needs,
         cached=passed,
     )
+
+
+def _tested(image: Image, job: BootJob) -> str:
+    """Return what a boot test looks at, for people."""
+    if not job.firmware:
+        return "its tree, and hygiene"
+    count = sum(map(len, image.checks.values()))
+    early = job.boot.source is Source.NONE or image.makes is Material.TREE
+    reached = job.boot.level or (Level.LOGIN if early else Level.CHECKS)
+    sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
+    return f"{' and '.join(job.firmware)}, {sought} and hygiene"
 
 
 def _pushes(
@@ -158,10 +165,12 @@ def _push(
         reason += f", as on {', '.join(turn.before)}"
     if serving.held and own:
         reason = f"version {turn.version} is held: an interrupted push is put in order"
+    label = f"push {state.label} to {site.name}"
+    kernel = (f"{label} as {Format.KERNEL}",) if out is Format.INITRAMFS else ()  # it is of no use without
     return Task(
-        id=f"push {state.label} to {site.name}" + (f" as {out}" if len(outs) > 1 else ""),
+        id=label + (f" as {out}" if len(outs) > 1 else ""),
         job=PushJob(
-            name=image.published_name(arch),
+            name=name_for(site, image, arch, out),
             tag=image.tag,
             arch=arch,
             version=turn.version,
@@ -176,7 +185,7 @@ def _push(
             waits=turn.waits,
         ),
         reason=reason,
-        needs=needs.get(turn.version, ()),
+        needs=(*needs.get(turn.version, ()), *kernel),
         lane=site.name,
     )
 

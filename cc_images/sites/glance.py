@@ -45,6 +45,10 @@ FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", 
 """Fields of Glance's that steps change, and what they are called in `Entry`."""
 
 
+AMAZON = {Format.KERNEL: "aki", Format.INITRAMFS: "ari"}
+"""Glance's disk and container formats of a ramdisk where a site wants Amazon's."""
+
+
 class GlanceSite(ImageApi, Queries):
     """One cloud, for images of one disk format."""
 
@@ -52,7 +56,7 @@ class GlanceSite(ImageApi, Queries):
         self, site: Site, disk_format: Format, patience: Patience = ENOUGH, cloud: Cloud | None = None
     ) -> None:
         super().__init__(site, patience, cloud)
-        self.disk_format = disk_format.suffix
+        self.disk_format = glance_format(disk_format, site.amazon)
         self.vacates = True
         self.visibility = site.visibility
         self.shares = True
@@ -177,7 +181,7 @@ class GlanceSite(ImageApi, Queries):
             "id": step.id,
             "name": staged_name(publication.name, publication.run),
             "disk_format": self.disk_format,
-            "container_format": "bare",
+            "container_format": self.disk_format if self.disk_format in AMAZON.values() else "bare",
             "visibility": "private",
             "tags": marked(
                 target=publication.name,
@@ -223,6 +227,11 @@ class GlanceSite(ImageApi, Queries):
                 reason=Reason.CONFLICT,
             )
         self.call("DELETE", f"/images/{entry.id}", tries=1, fine=(404,), timeout=None)
+
+
+def glance_format(wanted: Format, amazon: bool) -> str:
+    """Return Glance's `disk_format` of a file; the two of a ramdisk are plain ones, or Amazon's."""
+    return wanted.suffix if wanted.is_disk else AMAZON[wanted] if amazon else Format.RAW.value
 
 
 def _any(names: Sequence[str]) -> str:

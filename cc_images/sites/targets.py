@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.model.catalog import Arch, Format, Image, Site
+from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material, Site
 from cc_images.model.properties import NUMBERS
 
 
@@ -12,18 +12,42 @@ def arches_of(site: Site) -> tuple[Arch, ...]:
 
 
 def formats_of(site: Site) -> tuple[Format, ...]:
-    """Return the formats that a site takes: unless it says, a cloud for virtual machines raw, and others qcow2."""
-    return site.formats or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
+    """Return the formats of disks, and of trees if it names any, that a site takes.
+
+    Unless it says, a cloud for virtual machines takes raw, and others qcow2.
+    """
+    said = tuple(each for each in site.formats if each not in RAMDISK)
+    return said or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 
 
 def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
-    A catalogue takes every image.
+    A catalogue takes every image but ramdisks. Where a folder or catalogue names no format, it takes an image without a
+    disk in the image's own ones. Ramdisks go to clouds and folders.
     """
     if arch not in arches_of(site) or (image.baremetal_only and not (site.is_baremetal or site.catalogue)):
         return ()
-    return formats_of(site)
+    found = formats_of(site)
+    if image.makes is Material.TREE:
+        own = [each for each in image.formats if each not in RAMDISK]
+        own = own[:1] if site.catalogue else own
+        found = tuple(each for each in found if not each.is_disk) if site.formats else tuple(own)
+        found = () if site.cloud or site.chunks else found
+    takes_ramdisks = not (site.catalogue or site.chunks) and (not site.formats or Format.KERNEL in site.formats)
+    has_ramdisk = Format.KERNEL in image.formats
+    return (*found, *(RAMDISK if has_ramdisk and takes_ramdisks else ()))
+
+
+def takes(site: Site, wanted: Format) -> bool:
+    """Say whether a site takes files in a format that another one offers."""
+    return wanted in formats_of(site) or not (wanted.is_disk or site.formats or site.cloud or site.chunks)
+
+
+def name_for(site: Site, image: Image, arch: Arch, wanted: Format) -> str:
+    """Return an image's name on a site; on a cloud, where names have no endings, a ramdisk's two files have them."""
+    name = image.published_name(arch)
+    return f"{name}.{wanted}" if site.cloud and wanted in RAMDISK else name
 
 
 def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:

@@ -73,6 +73,8 @@ class Evidence:
 
     recipe_key: str
     file: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Finished files besides it, by format."""
     timings: Mapping[str, float] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)

@@ -49,16 +49,6 @@ READ_ONLY, AUTOCLEAR = 1, 4
 SECTOR = 512
 
 
-def opened(image: str, disk_format: str, folder: str) -> tuple[str, Path, list[dict[str, Any]], Facts]:
-    """Return an image as a raw file, a folder to mount its root at, its partitions, and what is known so far."""
-    os.makedirs(folder)
-    raw = as_raw(Path(image), disk_format, Path(folder))
-    facts: Facts = {"disk": {"size": os.stat(raw).st_size, "table": "none"}}
-    place = Path(folder, "root")
-    place.mkdir()
-    return raw, place, table(raw, facts), facts
-
-
 def as_raw(image: Path, disk_format: str, folder: Path) -> str:
     """Return a file that reads as the raw disk."""
     if disk_format == "raw":

@@ -15,16 +15,16 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened
+    from cc_images.boottest.inside.image import opened
     from cc_images.boottest.inside.look import CHUNK, attributes, enter, is_on
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
-    from disk import by_size, mount_others, mounted, opened
+    from image import opened
     from look import CHUNK, attributes, enter, is_on
 
 Facts = dict[str, Any]
@@ -41,12 +41,12 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     taken = json.loads(os.environ.get("CC_IMAGES_TAKEN", "[]"))
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     out = os.open(os.path.dirname(result), os.O_RDONLY | os.O_DIRECTORY)
-    raw, place, partitions, facts = opened(image, disk_format, folder)
-    facts["partitions"] = regions(raw, partitions)
-    root = next((each for each in by_size(partitions) if mounted(raw, each, place, [])), None)
-    if root is not None:
-        facts["mounted"], facts["unread"] = mount_others(raw, partitions, root, place)
-        enter(place)
+    seen = opened(image, disk_format, folder)
+    facts = {name: said for name, said in seen.facts.items() if name != "trouble"}
+    facts["partitions"] = regions(seen.raw, seen.partitions) if seen.raw else []
+    if seen.root is not None:
+        facts["mounted"], facts["unread"] = list(seen.mounted), list(seen.unread)
+        enter(seen.place)
         try:
             facts["files"] = dict(sorted(entries(facts["mounted"])))
             for number, path in enumerate(taken):
@@ -58,7 +58,7 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     os._exit(0)  # nothing that Python does at its end looks for a module in the image
 
 
-def regions(raw: str, partitions: list[dict[str, Any]]) -> list[Facts]:
+def regions(raw: str, partitions: Sequence[dict[str, Any]]) -> list[Facts]:
     """Return the digest of each partition, and that of what lies before and between them."""
     found, between, position = [], hashlib.sha256(), 0
     for each in sorted(partitions, key=lambda each: each["start"]):

@@ -2,15 +2,15 @@
 
     look.py IMAGE FORMAT FOLDER RESULT
 
-FORMAT is `raw` or `qcow2`; FOLDER is made, and gets the mount points; RESULT is the file to write. A qcow2 is shown
-as a raw file through FUSE, so that only what is read is decompressed; without FUSE it is converted. The root file
-system is the largest one with /etc/os-release, and the disk's others are mounted in it where its fstab wants them;
-the program enters it with chroot before it reads, so that links inside the image stay inside. From then on it loads
-nothing, has no right but to read, and reads no more than a bounded part of any file. The variable CC_IMAGES_SECRETS
-holds a JSON list of texts that no file of the image may contain, CC_IMAGES_SOUGHT the `files` and `executables` of
-which the facts shall tell.
+FORMAT is `raw`, `qcow2`, or `tree` for an archive or squashfs, which is unpacked; FOLDER is made, and gets the mount
+points; RESULT is the file to write. A qcow2 is shown as a raw file through FUSE, so that only what is read is
+decompressed; without FUSE it is converted. The root file system is the largest one with /etc/os-release, and the disk's
+others are mounted in it where its fstab wants them; the program enters it with chroot before it reads, so that links
+inside the image stay inside. From then on it loads nothing, has no right but to read, and reads no more than a bounded
+part of any file. The variable CC_IMAGES_SECRETS holds a JSON list of texts that no file of the image may contain,
+CC_IMAGES_SOUGHT the `files` and `executables` of which the facts shall tell.
 
-Runs as a script with the standard library only; knows nothing of cc_images. `disk.py` beside it mounts the disk,
+Runs as a script with the standard library only; knows nothing of cc_images. `image.py` beside it shows the tree,
 `system.py` reads what the image's own files say.
 """
 
@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cc_images.boottest.inside import system
-    from cc_images.boottest.inside.disk import by_size, mount_others, mounted, opened, room
+    from cc_images.boottest.inside.image import opened
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
     import system
-    from disk import by_size, mount_others, mounted, opened, room
+    from image import opened
 
 Facts = dict[str, Any]
 
@@ -77,25 +77,23 @@ def main(image: str, disk_format: str, folder: str, result: str) -> None:
     secrets = [text.encode() for text in json.loads(os.environ.get("CC_IMAGES_SECRETS", "[]"))]
     sought = json.loads(os.environ.get("CC_IMAGES_SOUGHT", "{}"))
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    raw, place, partitions, facts = opened(image, disk_format, folder)
-    troubles: list[str] = []
-    root = next((each for each in by_size(partitions) if mounted(raw, each, place, troubles)), None)
+    seen = opened(image, disk_format, folder)
+    facts = seen.facts
     facts["partitions"] = [
-        {key: each[key] for key in ("number", "type", "size", "kind", "label")} for each in partitions
+        {key: each[key] for key in ("number", "type", "size", "kind", "label")} for each in seen.partitions
     ]
-    if root is None:
-        facts["trouble"] = "; ".join(["no partition has a Linux root file system that this host can read", *troubles])
+    if seen.root is None:
         os.write(kept, json.dumps(facts).encode())
     else:
-        facts["mounted"], facts["unread"] = mount_others(raw, partitions, root, place)
-        size, used = room(raw, root, place)
+        facts["mounted"], facts["unread"] = list(seen.mounted), list(seen.unread)
+        size, used = seen.room()
         facts["root"] = {
-            "partition": root["number"],
-            "kind": root["kind"],
+            "partition": seen.root["number"],
+            "kind": seen.root["kind"],
             "size": size,
             "used": used,
         }
-        enter(place)
+        enter(seen.place)
         try:
             facts |= tree(secrets, facts["mounted"], sought)
         except BaseException as error:  # noqa: BLE001 - the image's author decides what is in it

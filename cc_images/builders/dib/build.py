@@ -68,6 +68,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
         _keep_downloads(spec, found, sandbox.out, context)
     return Built(
         file=file,
+        parts=command.ramdisk(sandbox.out),
         timings=timings,
         packages=command.packages(file.parent),
         upstream=merged(start.upstream, fetched(spec, inputs.downloads), upstream.seen(sandbox.out)),

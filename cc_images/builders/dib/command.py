@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import math
+import os
 import shutil
 import stat
 import sys
@@ -28,7 +29,7 @@ from cc_images.host.facts import MISSING, HostFacts
 from cc_images.host.root import SYSTEM_PATH, TOOLBOX
 from cc_images.host.sandbox import Sandbox
 from cc_images.model import record_shapes
-from cc_images.model.catalog import Arch
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.redaction import secret_values
 
 MINUTE = 60.0
@@ -163,6 +164,23 @@ def left(file: Path) -> Path:
             reason=Reason.NO_RESULT,
         )
     return file
+
+
+RAMDISK: Mapping[Format, tuple[str, ...]] = {
+    Format.KERNEL: ("kernel", "vmlinuz"),
+    Format.INITRAMFS: ("initramfs", "initrd"),
+}
+"""Endings of the files that elements for ramdisks leave beside dib's own: ironic-ramdisk-base's, older ones'."""
+
+
+def ramdisk(out: Path) -> dict[str, Path]:
+    """Return the files of a ramdisk that elements have left; both, or none. Raises what `left` raises."""
+    found: dict[str, Path] = {}
+    for wanted, endings in RAMDISK.items():
+        for file in (out / f"disk.{ending}" for ending in endings):
+            if os.path.lexists(file):
+                found.setdefault(wanted, left(file))
+    return found if len(found) == len(RAMDISK) else {}
 
 
 def packages(out: Path) -> dict[str, str]:

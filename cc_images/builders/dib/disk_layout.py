@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cc_images.builders.dib.elements import Elements
-from cc_images.config.yaml_file import plain
+from cc_images.config.yaml_text import plain
 from cc_images.host.root import SYSTEM_PATH
 
 PACKAGES: Mapping[str, str] = {

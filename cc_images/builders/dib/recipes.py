@@ -64,10 +64,10 @@ class Recipes:
             with suppress(UserError):
                 self._below(each, arch)
         below = self._below(image, arch)
-        spec = DibSpec(makes=Material.DISK, disk=image.disk, **self._common(image, arch))
-        used = self._closure(spec.content, spec.disk, arch)
+        spec = DibSpec(makes=image.makes, disk=image.disk, **self._common(image, arch))
+        used = self._closure(spec.content, spec.disk, arch, image.makes)
         self._require_left_out(image, used)
-        spec, by_dib = self._disks.decided(spec, image, used)
+        spec, by_dib = self._disks.decided(spec, image, used) if image.makes is Material.DISK else (spec, "")
         recipe = self._recipe(spec, below)
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)
@@ -113,12 +113,14 @@ class Recipes:
         """Return the files of a recipe's elements, for people who ask why its key has moved."""
         return {name: self._elements.files(name) for name in recipe.elements}
 
-    def _closure(self, content: tuple[str, ...], disk: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
+    def _closure(
+        self, content: tuple[str, ...], disk: tuple[str, ...], arch: Arch, makes: Material = Material.TREE
+    ) -> tuple[str, ...]:
         names = self._elements.closure(with_layout((*content, *disk), arch))
-        if "no-final-image" in names:
+        if "no-final-image" in names and makes is Material.DISK:
             raise UserError(
-                "its elements include no-final-image, so dib makes no disk; cc-images publishes only disks",
-                hint="leave out the element that needs it, such as deploy-ramdisk or ironic-agent",
+                "its elements include no-final-image, so dib makes no disk, and its formats want one",
+                hint="say formats: [ramdisk], or leave out the element that needs it, such as ironic-ramdisk-base",
                 reason=Reason.NO_DISK,
             )
         return names

@@ -48,10 +48,15 @@ def _examined(
 ) -> BootTestResult:
     """Put one file through its boot test."""
     run, settings = context.run.run, context.run.settings
+    kernel = None
+    if disk_format is Format.INITRAMFS:
+        _, (output,) = outputs_of(job, (Format.KERNEL,), context.run)
+        kernel = intact(output, context.run)
     memory = context.store.root / acceleration.MEMORY
     test = BootTest(
         job=job,
         image=file,
+        kernel=kernel,
         disk_format=disk_format,
         folder=run.work / f"boot-{job.tag}-{job.arch}",
         guards=run.work / "guards",

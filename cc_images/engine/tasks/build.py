@@ -37,6 +37,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     evidence = Evidence(
         recipe_key=spec.recipe_key,
         file=str(built.file.relative_to(workspace)),
+        parts={name: str(file.relative_to(workspace)) for name, file in built.parts.items()},
         timings=built.timings,
         packages=built.packages,
         upstream=built.upstream,

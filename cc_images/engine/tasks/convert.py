@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cc_images.engine.envelope import Envelope
-from cc_images.engine.tasks.stored import gone, intact, version_of
+from cc_images.engine.tasks.material import Materials, built, in_order, stored
+from cc_images.engine.tasks.stored import gone, version_of
 from cc_images.host.root import remove
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Format, Json
 from cc_images.model.plan import ConvertJob, Result, Status
 from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
-from cc_images.outputs.disk import Source
 from cc_images.store import notes
 from cc_images.store.blobs import Blob
 from cc_images.store.leases import image_lease
@@ -38,15 +39,15 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         return replace(result, status=Status.CACHED, where=f"version {before.version}", version=before.version)
     if before is None and job.version != run.run.version:
         raise gone(job.tag, job.version)
-    source = _built(workspace) if before is None else _stored(before, run)
-    sealed = _sealed(job, wanted, source, workspace, context)
+    found = built(job.makes, workspace) if before is None else stored(before, run, workspace)
+    sealed = _sealed(job, wanted, replace(found, seed=partial(_seed, job, run)), workspace, context)
     made = {
         each: Output(
             format=each,
             digest=blob.digest,
             sha512=blob.sha512,
             size=blob.size,
-            virtual_size=source.virtual_size,
+            virtual_size=found.source.virtual_size if each.is_disk else 0,
         )
         for each, blob in sealed.items()
     }
@@ -62,7 +63,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if job.replaces:
         store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
     if before is None:
-        remove(source.file.parent)  # the raw disk is of no more use, and others may want its room
+        remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
     size = sum(build.outputs[each].size for each in job.formats)
     where = str(store.image_link(job.published_name, job.formats[0]))
     where = f"rebuilt, identical: version {build.version} stays" if again else where
@@ -70,40 +71,20 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     return replace(result, size=size, where=where, version=build.version, peaks=peaks)
 
 
-def _built(workspace: Path) -> Source:
-    """Return the raw disk that the run's own build has left."""
-    file = workspace / notes.read(workspace / "evidence.json", Evidence).file
-    return Source(file=file, format=Format.RAW, virtual_size=file.stat().st_size)
-
-
-def _stored(build: Build, run: RunContext) -> Source:
-    """Return the disk of a stored build; raw is the dearest to read."""
-    output = build.outputs.get(Format.QCOW2) or next(iter(build.outputs.values()))
-    return Source(file=intact(output, run), format=output.format, virtual_size=output.virtual_size)
-
-
 def _sealed(
-    job: ConvertJob, wanted: list[Format], source: Source, workspace: Path, context: TaskContext
+    job: ConvertJob, wanted: list[Format], materials: Materials, workspace: Path, context: TaskContext
 ) -> Mapping[Format, Blob]:
-    """Make a file in each format; raw comes last, since a raw disk is moved and not copied."""
+    """Make a file in each format."""
     sealed: dict[Format, Blob] = {}
-    for each in sorted(wanted, key=lambda out: out is Format.RAW):
+    for each in sorted(wanted, key=in_order):
         context.step(f"to {each}")
         staged = workspace / f"staged.{each}"
-        seed = _seed(job, each, context.run) if source.format is Format.RAW else None
-        written = disk.convert(
-            replace(source, seed=seed),
-            staged,
-            each,
-            cores=context.run.settings.cores,
-            log=context.log,
-            stop=context.stop,
-        )
+        written = materials.write(each, staged, context)
         sealed[each] = context.store.blobs.seal(staged, written=written)
     return sealed
 
 
-def _seed(job: ConvertJob, wanted: Format, run: RunContext) -> Path | None:
+def _seed(job: ConvertJob, run: RunContext, wanted: Format) -> Path | None:
     """Return the newest stored file of an image in a format, if the writer of now has written it; it is not read."""
     newest = next(run.store.builds(job.tag, job.arch), None)
     output = newest.outputs.get(wanted) if newest is not None else None
@@ -158,8 +139,14 @@ def _recorded(
 
 
 def _is_same(build: Build, made: Mapping[Format, Output]) -> bool:
-    """Say whether a stored build has the disk that was made, by a format in which equal disks have equal bytes."""
+    """Say whether a stored build has what was made, by a format in which equal disks, or trees, have equal bytes.
+
+    A kernel says nothing of the tree that it starts.
+    """
     return any(
-        each in disk.EXACT and each in build.outputs and build.outputs[each].digest == output.digest
+        (each in disk.EXACT or not each.is_disk)
+        and each is not Format.KERNEL
+        and each in build.outputs
+        and build.outputs[each].digest == output.digest
         for each, output in made.items()
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cc_images.engine.currency import require_current
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
+from cc_images.engine.ramdisks import links, partner
 from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.engine.withdraw import By
 from cc_images.errors import CCImagesError, Interrupted
@@ -50,13 +52,24 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     except CCImagesError:
         _order_alone(at, job, "", context)  # what an earlier push has left must not wait for better news
         raise
-    publication = _publication(job, build, output, context)
+    other, there = partner(job, at), links(job, at, build.version, open_site)
+    result, changed = _published(job, at, build, output, context, result)
+    if other is not None and there and changed and other.format in build.outputs:  # what came first could not name it
+        _published(other, at, build, build.outputs[other.format], context, result)
+    return result
+
+
+def _published(
+    job: PushJob, at: Site, build: Build, output: Output, context: TaskContext, result: Result
+) -> tuple[Result, bool]:
+    """Publish an output, unless its version is held; say whether the site was changed."""
+    publication = _publication(job, build, output, context, links(job, at, build.version, open_site))
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
         hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
         if hold is not None and not (hold.released or job.insist):
             why = f"version {hold.version} is held ({hold.why})"
-            return replace(result, status=Status.CACHED, where=_in_order(site, job, why, context))
+            return replace(result, status=Status.CACHED, where=_in_order(site, job, why, context)), False
         try:
             outcome = publish(
                 site,
@@ -73,7 +86,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     version = "" if outcome.kept and not outcome.same else build.version
     if outcome.changed and version:
         context.run.emit(PublishedEvent(task=context.task, site=job.site, name=job.name, version=version))
-    return replace(
+    done = replace(
         result,
         status=Status.DONE if outcome.changed else Status.CACHED,
         size=output.size,
@@ -82,6 +95,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         place=place,
         peaks={"disk": output.size >> 20} if at.folder and outcome.changed else {},
     )
+    return done, outcome.changed
 
 
 def _terms(job: PushJob, at: Site, version: str, place: str, context: TaskContext) -> Terms:
@@ -123,7 +137,9 @@ def _in_order(site: ImageSite, job: PushJob, why: str, context: TaskContext) -> 
     return "; ".join([f"{site.address(job.name)}: {why}", *order])
 
 
-def _publication(job: PushJob, build: Build, output: Output, context: TaskContext) -> Publication:
+def _publication(
+    job: PushJob, build: Build, output: Output, context: TaskContext, others: Mapping[str, str]
+) -> Publication:
     """Return what the site is to have."""
     passed = context.store.passes([output.digest]).get(output.digest) == job.test_key
     return Publication(
@@ -135,6 +151,7 @@ def _publication(job: PushJob, build: Build, output: Output, context: TaskContex
             {
                 "min_disk": str(-(-output.virtual_size // GIB)),
                 **job.properties,
+                **others,
                 "build-version": build.version,
                 "build-key": build.key,
                 "build-boot": Level.CHECKS if passed else build.boot or "not tested",

@@ -31,8 +31,12 @@ PASSED = BootTestResult(climbs={Firmware.UEFI: BootResult(levels={Level.CHECKS: 
 
 @pytest.fixture
 def build(store: Store) -> Build:
+    return built(store, Format.QCOW2, Format.RAW)
+
+
+def built(store: Store, *formats: Format) -> Build:
     outputs = {}
-    for out in (Format.QCOW2, Format.RAW):
+    for out in formats:
         staged = store.root / "staged"
         staged.parent.mkdir(parents=True, exist_ok=True)
         staged.write_bytes(out.encode())
@@ -157,3 +161,20 @@ def test_a_guest_alone_gets_two_cores(firmware: list[int], cores: int, at_once: 
     jobs = [replace(JOB, firmware=(*Firmware,)[:count]) for count in firmware]
     tasks = tuple(Task(id=str(number), job=job, reason="") for number, job in enumerate(jobs))
     assert cores_of_guests(Plan(version="", tasks=tasks), cores, at_once) == each
+
+
+def test_a_tree_out_of_the_disk_that_has_passed_passes(store: Store, booted: Booted) -> None:
+    both = built(store, Format.TAR, Format.QCOW2)
+    assert admit(store, both, booted, Format.TAR) is PASSED
+    assert booted == [Format.QCOW2], "the disk shows more than its tree"
+    passes = store.passes(output.digest for output in both.outputs.values())
+    assert len(passes) == 2
+
+
+def test_a_kernel_that_has_passed_says_nothing_of_its_ramdisk(store: Store, booted: Booted) -> None:
+    ramdisk = built(store, Format.KERNEL, Format.INITRAMFS)
+    said = {"asked": "this test", "tag": "cc-x", "version": "an older one"}
+    store.note_pass(ramdisk.outputs[Format.KERNEL].digest, said)
+    assert admit(store, ramdisk, booted, Format.KERNEL, Format.INITRAMFS) is PASSED
+    assert booted == [Format.INITRAMFS]
+    assert admit(store, ramdisk, booted, Format.KERNEL, Format.INITRAMFS) is None

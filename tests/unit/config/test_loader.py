@@ -144,7 +144,10 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {baremetal-only: true, baremetal_only: true}", ["given twice"]),
         ("A: {arch: []}", ["A.arch: names none of amd64, arm64; without the key it is the default"]),
         ("A: {formats: []}", ["A.formats: names none of"]),
-        ("A: {formats: [vdi]}", ["A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd"]),
+        (
+            "A: {formats: [vdi]}",
+            ["A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd, tar, tar-gzip, squashfs, ramdisk"],
+        ),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
         (
@@ -225,6 +228,9 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
         ),
         ("S: {cloud: a, visibility: everyone}", "S.visibility: 'everyone' is none of private, shared"),
         ("S: {cloud: a, formats: [raw, qcow2]}", "a cloud takes each image in one format"),
+        ("S: {cloud: a, formats: [tar]}", "a cloud takes disks and ramdisks; trees of files go to folders"),
+        ("S: {catalogue: a, formats: [ramdisk]}", "a catalogue takes no ramdisks, which are two files of one name"),
+        ("S: {cloud: a, ramdisk: aki}", "S.ramdisk: 'aki' is none of raw, aki-ari (did you mean aki-ari?)"),
         ("S: {directory: a, formats: [qcow2, qcow2-zlib]}", "two of them have the same file ending"),
         ("S: {directory: a, keep: -2}", "S.keep: -2 is less than 0"),
         ("S: {cluod: a}", "S.cluod: unknown key; did you mean cloud?"),

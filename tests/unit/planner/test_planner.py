@@ -11,8 +11,8 @@ import pytest
 from cc_images.boottest.policy import boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Arch, Download, Firmware, Format, Image, Site
-from cc_images.model.plan import BootJob, Plan, Request
+from cc_images.model.catalog import RAMDISK, Arch, Download, Firmware, Format, Image, Site
+from cc_images.model.plan import BootJob, ConvertJob, Plan, PushJob, Request
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.planner import make_plan
 from tests.support.jobs import build_job
@@ -232,3 +232,46 @@ def test_one_address_with_two_digests_is_fetched_twice() -> None:
     two = state("B", artifacts={"X": Download(url=url)})
     fetches = [task for task in planned(BUILD, one, two).tasks if task.id.startswith("fetch")]
     assert len(fetches) == 2
+
+
+# -- formats that are no disk ------------------------------------------------------------------------------------------
+
+
+def test_a_ramdisk_is_made_of_a_tree_and_its_kernel_comes_first() -> None:
+    ramdisk = state(formats=RAMDISK, disk=())
+    plan = planned(BOTH, ramdisk, sites=(LOCAL, KVM))
+    tasks = {task.id: task for task in plan.tasks}
+    assert tasks["convert cc-x amd64"].reason == "tree to kernel, initramfs"
+    boot = tasks["boot cc-x amd64"]
+    assert boot.reason == "bios, to login and hygiene"
+    last = tasks["push cc-x amd64 to kvm as initramfs"]
+    assert last.needs == ("boot cc-x amd64", "push cc-x amd64 to kvm as kernel")
+    names = [task.job.name for task in plan.tasks if isinstance(task.job, PushJob)]
+    assert names == ["CC-X", "CC-X", "CC-X.kernel", "CC-X.initramfs"]
+
+
+def test_a_tree_is_looked_at_and_boots_nowhere() -> None:
+    plan = planned(BOTH, state(formats=(Format.TAR,), disk=()))
+    (boot,) = (task for task in plan.tasks if isinstance(task.job, BootJob))
+    assert boot.reason == "its tree, and hygiene"
+    assert isinstance(boot.job, BootJob)
+    assert boot.job.firmware == ()
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "again"),
+    [
+        ((Format.TAR,), (Format.TAR, Format.SQUASHFS), ""),
+        ((Format.QCOW2,), (Format.TAR, *RAMDISK), ""),
+        ((Format.TAR,), (Format.QCOW2,), "nothing that qcow2 can be made from"),
+        (RAMDISK, (*RAMDISK, Format.TAR), "nothing that tar can be made from"),
+    ],
+)
+def test_a_stored_version_is_completed_if_it_can_be(
+    stored: tuple[Format, ...], wanted: tuple[Format, ...], again: str
+) -> None:
+    plan = planned(BUILD, state(match=built("20261120T120000Z", *stored), formats=wanted))
+    build = next(task for task in plan.tasks if task.id == "build cc-x amd64")
+    assert build.cached is not bool(again)
+    assert again in build.reason
+    assert any(isinstance(task.job, ConvertJob) for task in plan.tasks)

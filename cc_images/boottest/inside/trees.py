@@ -1,0 +1,121 @@
+"""The tree under a look inside, where an image is no disk: a tar, a squashfs, or a cpio archive for a kernel.
+
+It is unpacked into a folder, without devices; the compression is told by the first bytes.
+
+Runs beside `look.py` with the standard library only; knows nothing of cc_images.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+READERS: dict[bytes, tuple[str, ...]] = {
+    b"\x28\xb5\x2f\xfd": ("zstd", "-q", "-d", "-c"),
+    b"\x1f\x8b": ("gzip", "-d", "-c"),
+    b"\xfd7zXZ": ("xz", "-d", "-c"),
+    b"hsqs": ("sqfs2tar",),
+}
+"""Programs that read a file with these first bytes, and write a tar or cpio archive."""
+
+CPIO = (b"070701", b"070702")
+HEADER = 110
+TRAILER = "TRAILER!!!"
+CHUNK = 1 << 20
+
+UNTAR = ("tar", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "-xpf", "-")
+
+
+def unpack(image: Path, place: Path) -> int:
+    """Unpack an image into an empty folder, and return how many bytes its files take. Raises OSError."""
+    with image.open("rb") as file:
+        first = file.read(8)
+    reader = next((words for magic, words in READERS.items() if first.startswith(magic)), ("cat",))
+    with subprocess.Popen([*reader, str(image)], stdout=subprocess.PIPE) as source:
+        assert source.stdout is not None
+        begin = source.stdout.peek(len(CPIO[0]))[: len(CPIO[0])]  # type: ignore[attr-defined]
+        if begin in CPIO:
+            unpack_cpio(source.stdout, place)
+            source.stdout.close()  # what follows the archive is of no interest
+        else:
+            target = subprocess.Popen([*UNTAR, "-C", str(place)], stdin=subprocess.PIPE, stdout=sys.stderr)
+            assert target.stdin is not None
+            while chunk := source.stdout.read(CHUNK):
+                target.stdin.write(chunk)
+            target.stdin.close()
+            if target.wait() != 0:
+                raise OSError(0, "the archive cannot be unpacked")
+    if begin not in CPIO and source.returncode != 0:
+        raise OSError(0, f"{reader[0]} cannot read it")
+    return sum(each.lstat().st_blocks * 512 for each in place.rglob("*"))
+
+
+def unpack_cpio(source: IO[bytes], place: Path) -> None:
+    """Unpack a cpio archive in the "newc" format; rule: the kernel's buffer-format.rst. Raises OSError.
+
+    No name leads out of the folder: links among the folders of a name are refused, as are two dots.
+    """
+    linked: dict[int, Path] = {}
+    while True:
+        head = exactly(source, HEADER)
+        if head[:6] not in CPIO:
+            raise OSError(0, "the archive is damaged")
+        inode, mode, uid, gid, links, _, size, *_, length, _ = (int(head[at : at + 8], 16) for at in range(6, 110, 8))
+        name = os.fsdecode(exactly(source, length)[:-1])
+        exactly(source, -(HEADER + length) % 4)
+        if name == TRAILER:
+            return
+        path = inside(place, name)
+        if path.is_symlink() or path.is_file():  # the later one of a name counts, as for the kernel
+            path.unlink()
+        if stat.S_ISREG(mode):
+            if links > 1 and inode in linked:
+                os.link(linked[inode], path)
+            with path.open("ab") as file:
+                copy(source, file, size)
+            linked.setdefault(inode, path)
+        else:
+            make(path, mode, exactly(source, size))
+        exactly(source, -size % 4)
+        if os.path.lexists(path):
+            os.chown(path, uid, gid, follow_symlinks=False)
+            if not stat.S_ISLNK(mode):
+                os.chmod(path, stat.S_IMODE(mode))
+
+
+def make(path: Path, mode: int, content: bytes) -> None:
+    """Make a folder or a link; devices are left out."""
+    if stat.S_ISDIR(mode):
+        path.mkdir(exist_ok=True)
+    elif stat.S_ISLNK(mode):
+        path.symlink_to(os.fsdecode(content))
+
+
+def inside(place: Path, name: str) -> Path:
+    """Return the path of a member. Raises OSError for one that leads elsewhere."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    path = place
+    for part in parts:
+        if part == ".." or path.is_symlink():
+            raise OSError(0, f"the archive leads out of itself at {name[:100]!r}")
+        path /= part
+    return path
+
+
+def exactly(source: IO[bytes], size: int) -> bytes:
+    """Read so many bytes. Raises OSError when there are fewer."""
+    content = source.read(size)
+    if len(content) != size:
+        raise OSError(0, "the archive ends too early")
+    return content
+
+
+def copy(source: IO[bytes], file: IO[bytes], size: int) -> None:
+    """Copy so many bytes."""
+    while size:
+        file.write(exactly(source, min(CHUNK, size)))
+        size -= min(CHUNK, size)
