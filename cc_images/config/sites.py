@@ -14,6 +14,7 @@ from cc_images.model.catalog import RAMDISK, Arch, OnBad, Site
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _ASKED = ("image", "name", "arch", "version", "site")
 """What a health question may be about."""
 
@@ -35,6 +36,7 @@ def site_of(section: Section) -> Site:
         tags=tags_of(section),
         members=section.words("members"),
         carry=section.flag("carry", default=True),
+        certificate=_certificate(section.child("image-signature")),
         stores=section.words("stores"),
         chunks=section.flag("chunks"),
         keep=section.number("keep", -1, least=0),
@@ -58,8 +60,15 @@ def site_of(section: Section) -> Site:
     check_properties(section, site.properties)
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")
-    for key, value in (("visibility", site.visibility), ("stores", site.stores), ("tags", site.tags),
-                       ("members", site.members), ("ramdisk", site.amazon)):  # fmt: skip
+    of_clouds = {
+        "visibility": site.visibility,
+        "stores": site.stores,
+        "tags": site.tags,
+        "members": site.members,
+        "ramdisk": site.amazon,
+        "image-signature": any(site.certificate),
+    }
+    for key, value in of_clouds.items():
         if value and not site.cloud:
             section.unused(key, "only clouds have it")
     _check_waves(section, site)
@@ -81,6 +90,17 @@ def _check_formats(section: Section, site: Site) -> None:
     suffixes = [disk_format.suffix for disk_format in site.formats]
     if len(set(suffixes)) < len(suffixes):
         section.problem("formats", "two of them have the same file ending")
+
+
+def _certificate(section: Section) -> tuple[str, str]:
+    """Read whose certificate Glance checks images against."""
+    found = section.text("certificate", _UUID, "the id of a certificate"), section.text("key")
+    if any(found) and not all(found):
+        section.problem("", "needs certificate (an id) and key (the file of its private key)")
+    if found[1] and not found[1].startswith(("/", "~/")):
+        section.problem("key", f"{found[1]} must begin with / or ~/")
+    section.close()
+    return found
 
 
 def _is_amazon(section: Section) -> bool:

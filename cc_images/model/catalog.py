@@ -276,6 +276,8 @@ class Site:
     """Ids of projects with which published images are shared."""
     carry: bool = True
     """Whether a new version gets what others have put on the image that it replaces."""
+    certificate: tuple[str, str] = ("", "")
+    """Images are signed for Glance: the id of a certificate in the cloud's key store, and its private key's file."""
     stores: tuple[str, ...] = ()
     chunks: bool = False
     """Whether a folder keeps images as chunks, so that the next version costs what changed."""

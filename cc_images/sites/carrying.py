@@ -15,8 +15,9 @@ LISTED = "build-properties"
 
 EACH_ITS_OWN = frozenset(
     {"min_disk", "min_ram", "build-name", "build-version", "build-key", "build-boot", LISTED, RETIRED, ENDED}
+    | {"img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid"}
 )
-"""Properties that every new image of ours sets itself, or that a site gives it."""
+"""Properties that every new image of ours sets itself, or that a site gives it; a signature is over its own bytes."""
 
 
 def listed(properties: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ import pytest
 
 from cc_images.model.catalog import Format, Site
 from cc_images.sites.glance import GlanceSite
-from tests.conftest import write_files
 from tests.real.conftest import Project
 from tests.support.testbed import TestBed
 
@@ -34,7 +33,7 @@ CC-Tiny-Ramdisk:
 
 @pytest.fixture
 def trees(project: Project, tiny_root: Path) -> Project:
-    write_files(project.folder, images=CATALOGUE.replace("TINY_ROOT_URL", tiny_root.as_uri()))
+    (project.folder / "images.yaml").write_text(CATALOGUE.replace("TINY_ROOT_URL", tiny_root.as_uri()))
     return project
 
 
@@ -78,7 +77,7 @@ def test_a_ramdisk_is_two_images_that_know_each_other(
     trees: Project, bed: TestBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(bed.clouds))
-    write_files(trees.folder, sites="metal: {cloud: metal, is_baremetal: true, ramdisk: aki-ari}")
+    (trees.folder / "sites.yaml").write_text("metal: {cloud: metal, is_baremetal: true, ramdisk: aki-ari}")
     trees.environment["OS_CLIENT_CONFIG_FILE"] = str(bed.clouds)
     for _ in range(2):
         code, output = trees.run("-b", "-p", "-f", "cc-tiny-ramdisk")
@@ -101,7 +100,7 @@ def test_a_ramdisk_is_two_images_that_know_each_other(
 
 def test_elements_that_make_their_own_ramdisk(trees: Project, tiny_root: Path) -> None:
     text = CATALOGUE.replace("TINY_ROOT_URL", tiny_root.as_uri()).replace("tiny-kernel", "tiny-ramdisk")
-    write_files(trees.folder, images=text)
+    (trees.folder / "images.yaml").write_text(text)
     code, output = trees.run("-b", "cc-tiny-ramdisk")
     assert code == 0, output
     assert (trees.store / "images/CC-Tiny-Ramdisk.kernel").read_text() == "a kernel of the elements' own\n"

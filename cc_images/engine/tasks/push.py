@@ -25,7 +25,7 @@ from cc_images.sites.view import version_of
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.run_context import TaskContext
-from cc_images.store.signatures import signed
+from cc_images.store.signatures import image_signed, signed
 
 GIB = 1 << 30
 
@@ -63,7 +63,9 @@ def _published(
     job: PushJob, at: Site, build: Build, output: Output, context: TaskContext, result: Result
 ) -> tuple[Result, bool]:
     """Publish an output, unless its version is held; say whether the site was changed."""
-    publication = _publication(job, build, output, context, links(job, at, build.version, open_site))
+    others = links(job, at, build.version, open_site)
+    others |= image_signed(context.store, build, output, at.certificate) if at.cloud and any(at.certificate) else {}
+    publication = _publication(job, build, output, context, others)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
         hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
