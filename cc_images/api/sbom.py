@@ -12,6 +12,7 @@ from cc_images.model.bill import Bill, bill_of
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.outputs import bills
+from cc_images.store import bills as keeping
 from cc_images.store.records import Store
 
 
@@ -40,7 +41,8 @@ def written(
             hint=f"`cc-images -b -f {tag}` builds it again",
             reason=Reason.GONE,
         )
-    return Written(text=bills.document(found, form), lacks=why)
+    kept = keeping.kept(store.record_path(build), str(found.identity))  # what was published and signed
+    return Written(text=kept[form].rstrip() if kept else bills.document(found, form), lacks=why)
 
 
 def _bill(config: Config, store: Store, image: Image, build: Build, bench: Bench | None) -> tuple[Bill, str]:

@@ -10,9 +10,6 @@ from datetime import datetime
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Json
 
-FORMS: Mapping[str, str] = {"cyclonedx": "cdx", "spdx": "spdx"}
-"""The forms of a bill, and the ending that each has before `.json`."""
-
 DEBIAN = frozenset({"debian", "ubuntu"})
 """Distributions whose packages are .deb files."""
 

@@ -10,7 +10,8 @@ import json
 from typing import Any
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.model.bill import FORMS, Bill, Package
+from cc_images.model.bill import Bill, Package
+from cc_images.model.bill_forms import FORMS
 
 PROGRAM = "cc-images"
 

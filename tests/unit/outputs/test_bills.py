@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cc_images.errors import CCImagesError, UserError
-from cc_images.model.bill import FORMS, Bill, Package, bill_of
+from cc_images.model.bill import Bill, Package, bill_of
+from cc_images.model.bill_forms import FORMS
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch
 from cc_images.outputs import bills
