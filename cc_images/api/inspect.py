@@ -113,13 +113,7 @@ def editions(
 
 
 def _edition(config: Config, store: Store, image: Image, build: Build, bench: Bench | None) -> Edition:
-    known = store.details(build).get("contents")
-    if not known:
-        inspector.require_host()
-        with looking(config, bench) as (_, run, stop):
-            found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
-        inspector.require_system(found.facts)
-        known = contents.contents(found.facts)
+    known = store.details(build).get("contents") or seen(config, store, image, build, bench)
     return Edition(
         name=image.published_name(build.arch),
         arch=build.arch,
@@ -127,6 +121,15 @@ def _edition(config: Config, store: Store, image: Image, build: Build, bench: Be
         size=min(output.size for output in build.outputs.values()),
         contents=known,
     )
+
+
+def seen(config: Config, store: Store, image: Image, build: Build, bench: Bench | None) -> Json:
+    """Return the contents of a build by a look inside. Raises CCImagesError where that finds no system."""
+    inspector.require_host()
+    with looking(config, bench) as (_, run, stop):
+        found = _inspected(config, store, run, stop, image.tag, (build.arch,), build.version)
+    inspector.require_system(found.facts)
+    return contents.contents(found.facts)
 
 
 def _inspected(

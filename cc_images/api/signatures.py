@@ -14,6 +14,7 @@ from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import record_files
 from cc_images.host.files import file_digest
 from cc_images.model import site_shapes
+from cc_images.model.bill_forms import FORMS
 from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
 from cc_images.model.signed import Signed
@@ -80,6 +81,8 @@ def _checked(
 
 def _beside(file: Path) -> Mapping[str, str]:
     """Return the properties in the description beside a file, of a folder or of a catalogue; nothing without one."""
+    for ending in FORMS.values():  # a bill of materials has the description of its image
+        file = file.with_name(file.name.removesuffix(f".{ending}.json"))
     described: Sequence[Path] = (file.with_suffix(".json"), file.with_name(f"{file.name}.json"),
                                  file.with_name("manifest.json"))  # fmt: skip
     for path in described:

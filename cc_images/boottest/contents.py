@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from cc_images.model.catalog import Json
 
@@ -39,6 +40,7 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
         ("cloud-init", _cloud(facts.get("cloud", {}))),
         ("provenance", ", ".join(f"{name} {value[:20]}" for name, value in provenance.items()) or "none"),
         ("packages", _packages(facts)),
+        ("python", _python(facts)),
         ("users", ", ".join(f"{each['name']} (password {each['password']})" for each in _people(facts)) or "none"),
         ("units", f"{len(facts['units'])} enabled: {', '.join(facts['units'])}"),
         ("set-uid", f"{len(facts['setuid'])}: {', '.join(each['path'] for each in facts['setuid'])}"),
@@ -50,7 +52,7 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
 def contents(facts: Json) -> Json:
     """Return what a build's record keeps of the facts: what `differences` compares."""
     kept = ("os", "kernels", "cmdline", "users", "units", "setuid", "sizes")
-    more = {name: facts[name] for name in ("cloud", "files") if facts.get(name) is not None}
+    more = {name: facts[name] for name in ("cloud", "files", "installed") if facts.get(name) is not None}
     return {name: facts[name] for name in kept} | more | {"packages": versions(facts), "manifest": None}
 
 
@@ -66,7 +68,7 @@ def differences(old: Json, new: Json) -> dict[str, list[str]]:
         subject: found
         for subject, found in {
             "system": _changed(_release(old), _release(new)),
-            "packages": _changed(versions(old), versions(new)),
+            **_of_databases(old, new),
             "users": _changed(_by(old["users"], "name"), _by(new["users"], "name")),
             "units": _changed(dict.fromkeys(old["units"], ""), dict.fromkeys(new["units"], "")),
             "set-uid": _changed(_by(old["setuid"], "path"), _by(new["setuid"], "path")),
@@ -84,8 +86,41 @@ def compared(old: Json, new: Json) -> list[str]:
     files = ["files of /etc, /opt and /usr/local that are no package's, or not as it brought them"]
     return [
         *("system", "packages", "accounts", "enabled units", "files with special rights", "sizes of folders"),
+        *(["Python packages", "source packages"] if _listed(old, new) else []),
         *(files if old.get("files") is not None and new.get("files") is not None else []),
     ]
+
+
+def _of_databases(old: Json, new: Json) -> dict[str, list[str]]:
+    """Return how packages differ, by subject; Python's and sources only where both images' databases were read."""
+    if not _listed(old, new):
+        return {"packages": _changed(versions(old), versions(new))}
+    rpm = any(each["type"] == "rpm" for facts in (old, new) for each in facts["installed"])
+    told = {"packages": partial(_versions_of, kind="rpm") if rpm else versions,
+            "python": partial(_versions_of, kind="pypi"), "sources": _sources}  # fmt: skip
+    return {subject: _changed(of(old), of(new)) for subject, of in told.items()}
+
+
+def _listed(old: Json, new: Json) -> bool:
+    """Say whether the databases of both images were read; older records have names and versions alone."""
+    return old.get("installed") is not None and new.get("installed") is not None
+
+
+def _versions_of(facts: Json, kind: str) -> dict[str, str]:
+    """Return the packages of a kind by name; of several of a name, such as kernels, all versions."""
+    return _joined((each["name"], each["version"]) for each in facts["installed"] if each["type"] == kind)
+
+
+def _sources(facts: Json) -> dict[str, str]:
+    """Return the source packages of which there are packages."""
+    return _joined((each["source"], each.get("source-version", "")) for each in facts["installed"] if "source" in each)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for name, version in pairs:
+        found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(several)) for name, several in found.items()}
 
 
 def _altered(old: Json, new: Json) -> list[str]:
@@ -121,13 +156,21 @@ def _cloud(said: Json) -> str:
 def _packages(facts: Json) -> str:
     """Return how many packages there are, and whether dib's manifest says the same."""
     installed, listed = facts["packages"], facts["manifest"]
+    by_rpm = sum(each["type"] == "rpm" for each in facts.get("installed", []))
     if listed is None:
-        return f"{len(installed)}; there is no manifest of dib's"
+        return f"{len(installed) or by_rpm}; there is no manifest of dib's"
     if not installed:
-        return f"{len(listed)} by dib's manifest; the package database is not read"
+        why = f"RPM's database has {by_rpm}" if by_rpm else "the package database is not read"
+        return f"{len(listed)} by dib's manifest; {why}"
     differ = _changed(_bare(listed), _bare(installed))
     verdict = f"and dib's manifest differs: {', '.join(differ)}" if differ else "as dib's manifest"
     return f"{len(installed)}, {verdict}"
+
+
+def _python(facts: Json) -> str:
+    """Return the Python distributions that no package brings."""
+    found = [f"{each['name']} {each['version']}" for each in facts.get("installed", []) if each["type"] == "pypi"]
+    return ", ".join(found) or "nothing besides packages"
 
 
 def _bare(packages: Mapping[str, str]) -> dict[str, str]:

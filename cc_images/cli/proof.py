@@ -123,15 +123,17 @@ def fetch(options: argparse.Namespace) -> int:
 
 def sbom(options: argparse.Namespace) -> int:
     """Print what an image consists of."""
-    from cc_images.api.sbom import bill
-    from cc_images.report import bills
+    from cc_images.api.sbom import written
 
-    written = bills.document(bill(_config(), options.tag, _arches(options), options.version), options.format)
+    with bench() as mine:
+        found = written(_config(), options.tag, _arches(options), options.format, options.version, bench=mine)
+    if found.lacks:
+        print(f"note: names and versions alone, as the record has them: {found.lacks}", file=sys.stderr)
     if options.output:
         try:
-            Path(options.output).write_text(written + "\n")
+            Path(options.output).write_text(found.text + "\n")
         except OSError as error:
             raise UserError(f"{options.output}: {error.strerror}", hint="name a file that can be written") from error
     else:
-        text.say(written)
+        text.say(found.text)
     return 0

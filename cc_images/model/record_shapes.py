@@ -74,6 +74,8 @@ class ContentsShape(Shape):
     setuid: list[dict[str, str]] | UnsetType = UNSET
     sizes: dict[str, int] | UnsetType = UNSET
     packages: dict[str, str] | UnsetType = UNSET
+    installed: list[dict[str, str]] | UnsetType = UNSET
+    """Every package as `inside/installed.py` tells of it; `packages` has names and versions alone."""
     manifest: dict[str, str] | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, field
 
-from cc_images.model.record_shapes import Count, Shape
+from cc_images.model.record_shapes import Count, Digest, Shape
 
 
 class SidecarShape(Shape):
@@ -33,6 +33,8 @@ class SidecarShape(Shape):
     raw_size: Count = 0
     index_sha512: str = ""
     index_size: Count = 0
+    bills: dict[str, Digest] | UnsetType = UNSET
+    """The digests of the image's bills of materials by form; see `sites.bills`."""
 
 
 class ManifestOfVersionShape(Shape):

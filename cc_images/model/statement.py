@@ -6,9 +6,12 @@ have equal statements.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 
+from cc_images.model.bill_forms import FORMS
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Json
 
@@ -23,11 +26,21 @@ LARGEST = 32 << 10
 """Bytes of a statement that a property holds."""
 
 
-def statement(build: Build, name: str, details: Json) -> str:
-    """Return what is said of a build that is published under a name; `details` are those of its record."""
+def statement(build: Build, name: str, details: Json, bills: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return what is said of a build that is published under a name; `details` are those of its record.
+
+    It is about the build's files, and its bills of materials by form.
+    """
     subjects = [
         {"name": f"{name}.{out.suffix}", "digest": {"sha256": output.digest, "sha512": output.sha512}}
         for out, output in sorted(build.outputs.items())
+    ]
+    subjects += [
+        {
+            "name": f"{name}.{FORMS[form]}.json",
+            "digest": {each: hashlib.new(each, text.encode()).hexdigest() for each in ("sha256", "sha512")},
+        }
+        for form, text in sorted(bills.items())
     ]
     sources = [{"uri": f"element-source:{each}", "digest": {"gitCommit": commit}}
                for each, commit in sorted(details.get("sources", {}).items())]  # fmt: skip

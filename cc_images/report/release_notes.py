@@ -14,12 +14,17 @@ from cc_images.model.catalog import Json
 HEADINGS: Mapping[str, str] = {
     "system": "System and kernel",
     "packages": "Packages",
+    "python": "Python packages",
+    "sources": "Source packages",
     "users": "Accounts",
     "units": "Units that are enabled",
     "set-uid": "Files with special rights",
     "files": "Files of /etc, /opt and /usr/local",
     "size": "Size by folder",
 }
+
+SORTED = frozenset({"packages", "python", "sources"})
+"""Subjects that have a section for each of SORTS."""
 
 SORTS: Mapping[str, str] = {"+": "added", "-": "removed", "": "changed"}
 
@@ -75,11 +80,11 @@ def facts(notes: Notes) -> list[tuple[str, str]]:
 
 
 def sections(notes: Notes) -> list[tuple[str, list[str]]]:
-    """Return a heading and its phrases each; packages are sorted by whether they were added, removed or changed."""
+    """Return a heading and its phrases each; those of SORTED by whether something was added, removed or changed."""
     found: list[tuple[str, list[str]]] = []
     for subject, phrases in notes.differences.items():
         heading = HEADINGS.get(subject, subject)
-        if subject != "packages":
+        if subject not in SORTED:
             told = [each for each in phrases if not each.startswith("kernel ")]  # that stands above
             found += [(heading, told)] if told else []
             continue

@@ -31,6 +31,8 @@ class Publication:
     run: str
     details: Json = field(default_factory=dict)
     """Key, version and provenance, for sites that keep more than properties."""
+    bills: Mapping[str, str] = field(default_factory=dict)
+    """Bills of materials by form, see `model.bill_forms`, for sites that are folders."""
 
     def digest(self, algorithm: str) -> str:
         """Return the file's digest (hexadecimal) by a name of hashlib's; empty for an algorithm that it does not know.

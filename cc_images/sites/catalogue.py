@@ -2,7 +2,7 @@
 
     <scope>/current                          JSON: the version of each image, by its name
     <scope>/versions/<YYYYMMDD>-vN/          one version of one image, which stays as it is:
-        <Name>.qcow2, manifest.json, SHA256SUMS
+        <Name>.qcow2, manifest.json, SHA256SUMS, and its bills of materials
 
 Whoever reads `current` finds whole versions only: a version is put together in a hidden folder, gets its place by one
 rename, and is named in `current` last, by another one. `current` is changed by who holds the folder's lock and finds it
@@ -28,6 +28,7 @@ from cc_images.host.files import flush_folder, write_bytes
 from cc_images.model import site_shapes
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
+from cc_images.sites import bills
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -202,7 +203,8 @@ class CatalogueSite(Queries):
             self._write(folder, said)
             file = folder / f"{publication.name}.{self._suffix}"
             digests = copied(publication.path, file, ("sha256", "sha512"), stop, report)
-            write_bytes(folder / SUMS, f"{digests['sha256']}  {file.name}\n".encode())
+            sums = f"{digests['sha256']}  {file.name}\n" + bills.written(folder, publication.name, publication.bills)
+            write_bytes(folder / SUMS, sums.encode())
             (folder / SUMS).chmod(0o644)
             folder.chmod(0o755)
             self._write(folder, said := said | digests)

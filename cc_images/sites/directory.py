@@ -2,8 +2,8 @@
 
 Every step is one rename or one hard link, and the name is never vacant: archiving links the old file to its archive
 name, publishing renames the new one over it. Between the two the file counts as archived. Staged files are hidden:
-`.<Name>.<run>.<suffix>.staged` and its `.json`. The folder is locked while an image is published, whichever store or
-user does it.
+`.<Name>.<run>.<suffix>.staged` and its `.json`. Bills of materials follow the descriptions (`bills`). The folder is
+locked while an image is published, whichever store or user does it.
 
 A description belongs to a file as long as size, inode and time of change are those it notes. Otherwise the file's bytes
 tell: somebody may have copied the folder, or put another image in the place of ours.
@@ -12,6 +12,7 @@ tell: somebody may have copied the folder, or put another image in the place of 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from cc_images import clock
 from cc_images.host.files import flush_folder
 from cc_images.model.catalog import Format, Json, Site
 from cc_images.model.stop import Stop
+from cc_images.sites import bills
 from cc_images.sites.base import (
     Act,
     Archive,
@@ -41,6 +43,8 @@ from cc_images.sites.entry import Entry
 from cc_images.sites.folder import copied, locked
 from cc_images.sites.image_folder import ImageFolder, beside, note, stem
 from cc_images.sites.queries import Queries
+
+_log = logging.getLogger(__name__)
 
 
 class DirectorySite(ImageFolder, Queries):
@@ -77,6 +81,14 @@ class DirectorySite(ImageFolder, Queries):
                 yield
             finally:
                 self._locked = False
+                self._arrange_bills()
+
+    def _arrange_bills(self) -> None:
+        """Put the bills of materials beside their images; the next push does what could not be done."""
+        try:
+            bills.arrange(self._folder)
+        except OSError as error:
+            _log.warning("bills of materials in %s: %s", self._folder, error.strerror)
 
     # -- act --------------------------------------------------------------------------------------------------------
 
@@ -92,7 +104,7 @@ class DirectorySite(ImageFolder, Queries):
                 case Describe(entry=entry):
                     said = self._described_as(entry.name) | {"properties": dict(step.wanted.properties)}
                     if publication is not None:
-                        said |= publication.details | {"run": publication.run}
+                        said |= publication.details | {"run": publication.run} | self._bills(publication)
                     return self._describe(entry.name, said)
                 case Share(entry=entry):  # only sites with `shares` are asked
                     return entry
@@ -117,14 +129,18 @@ class DirectorySite(ImageFolder, Queries):
     def _upload(self, step: Upload, publication: Publication, stop: Stop, report: Callable[[int], None]) -> Entry:
         """Fill a staged file, and describe it."""
         file = self._folder / f".{publication.name}.{publication.run}.{self._suffix}.staged"
-        said = publication.details | {
-            "id": step.id,
-            "name": publication.name,
-            "published": clock.now().isoformat(),
-            "run": publication.run,
-            "replaces": step.replaces,
-            "properties": dict(publication.properties),
-        }
+        said = (
+            publication.details
+            | self._bills(publication)
+            | {
+                "id": step.id,
+                "name": publication.name,
+                "published": clock.now().isoformat(),
+                "run": publication.run,
+                "replaces": step.replaces,
+                "properties": dict(publication.properties),
+            }
+        )
         try:
             self._write(beside(file), said)
             self._write(beside(file), said | self._fill(publication, file, stop, report) | note(file.stat()))
@@ -134,6 +150,11 @@ class DirectorySite(ImageFolder, Queries):
         entry = self._staged(file)
         assert entry is not None
         return entry
+
+    def _bills(self, publication: Publication) -> Json:
+        """Bring an image's bills of materials to the folder, and return what its description says of them."""
+        added = bills.added(self._folder, publication.bills)
+        return {"bills": added} if added else {}
 
     def _fill(self, publication: Publication, file: Path, stop: Stop, report: Callable[[int], None]) -> Json:
         """Copy an image, flush it to disk, and return its size and the digest of what was written."""

@@ -1,13 +1,14 @@
 """The store: everything that cc-images keeps, and the rules that make it survive a kill at any moment.
 
     blobs/sha256/ab/ab12…               immutable files, named by the digest of their content (see `blobs`)
-    builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of
+    builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of,
+                                        `.cdx` and `.spdx` what is in it (see `bills`)
     layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     partial/<artifact>/                 unfinished downloads, which the next try goes on with
     caches/<family>/<generation>/       downloads of builds, shared read-only (see `builders.dib.download_cache`)
-    images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs
+    images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs, and to their bills of materials
     sources/                            git mirrors and checkouts of third-party elements
     accelerators.json                   which hosts run guests accelerated
     indices/                            what apt's repositories offered, by the digests of their indices
@@ -48,6 +49,7 @@ from cc_images.host.files import clear_errors, point, write_json
 from cc_images.model import record_shapes
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Format, Json
+from cc_images.store import bills
 from cc_images.store.blobs import Blobs
 from cc_images.store.workspace import RunFolders
 
@@ -166,6 +168,7 @@ class Store(RunFolders):
         for output in build.outputs.values():
             link = self.image_link(published_name, output.format)
             point(link, Path(os.path.relpath(self.blobs.path(output.digest), link.parent)))
+        bills.point_names(self.record_path(build), self.root / "images", published_name)
 
     def image_link(self, published_name: str, disk_format: Format) -> Path:
         """Return the name for people of an image's newest output."""
@@ -256,6 +259,7 @@ class Store(RunFolders):
             doomed = _digests_in(record_files.text(path))
         path.unlink(missing_ok=True)
         path.with_suffix(".more").unlink(missing_ok=True)
+        bills.forget(path)
         names.subtract(doomed)
         loose = [each for each in doomed if names[each] <= 0]
         for digest in loose:

@@ -5,6 +5,7 @@ Owns `signatures/` in the store.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cc_images.host import record_files, signing
@@ -37,12 +38,12 @@ def image_signed(store: Store, build: Build, output: Output, certificate: tuple[
     }
 
 
-def signed(store: Store, build: Build, name: str, key: str) -> tuple[str, str]:
-    """Return the statement about a build that is published under a name, and its signature by a key.
+def signed(store: Store, build: Build, name: str, key: str, bills: Mapping[str, str]) -> tuple[str, str]:
+    """Return the statement about a build that is published under a name, with its bills, and its signature by a key.
 
     Raises CCImagesError for a key that cannot be used.
     """
-    said = statement(build, name, store.details(build))
+    said = statement(build, name, store.details(build), bills)
     path = store.root / "signatures" / build.tag / build.arch / f"{build.version}.json"
     known = record_files.recalled(path, site_shapes.SignatureShape, store.root) or {}
     if (known.get("statement"), known.get("key")) == (said, key):

@@ -11,6 +11,7 @@ import pytest
 
 from cc_images.boottest import hygiene, inspector
 from cc_images.model.catalog import Json
+from tests.unit.boottest.test_installed import BASH, header, named, sqlite
 
 MIB = 1 << 20
 
@@ -19,7 +20,7 @@ def disk(folder: Path, fstab: str, *, swap: bool = False, luks: bool = False) ->
     """Make a disk with a root file system, one for /var with a secret, and more if asked for."""
     parts: list[Path] = []
     for number, files in enumerate(
-        ({"etc/os-release": "ID=test\n", "etc/fstab": fstab, "var/x": "", "home/x": "", "mnt/x": ""},
+        ({"etc/os-release": "ID=test\n", "etc/fstab": fstab, "var/x": "", "home/x": "", "mnt/x": "", PIPPED: METADATA},
          {"lib/agent/token": "s3cr3t-token", "lib/dpkg/status": STATUS}), start=1
     ):  # fmt: skip
         tree = folder / f"tree{number}"
@@ -50,6 +51,8 @@ def disk(folder: Path, fstab: str, *, swap: bool = False, luks: bool = False) ->
 
 
 STATUS = "Package: one\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"
+PIPPED = "usr/local/lib/python3.11/dist-packages/two-2.dist-info/METADATA"
+METADATA = "Metadata-Version: 2.1\nName: two\nVersion: 2\n"
 
 
 def look(folder: Path, fstab: str, **more: bool) -> Json:
@@ -67,6 +70,9 @@ def test_a_file_system_of_its_own_is_read_where_fstab_wants_it(tmp_path: Path, s
     assert (facts["mounted"], facts["unread"]) == (["/var"], [])
     assert facts["leaking"] == ["/var/lib/agent/token"]
     assert facts["packages"] == {"one": "1"}
+    assert [(each["type"], each["name"], each["version"]) for each in facts["installed"]] == [
+        ("deb", "one", "1"), ("pypi", "two", "2"),
+    ]  # fmt: skip
 
 
 def test_one_that_fstab_does_not_name_is_read_too_and_swap_is_nothing(tmp_path: Path) -> None:
@@ -81,6 +87,15 @@ def test_what_cannot_be_read_is_refused_unless_it_is_allowed(tmp_path: Path) -> 
     assert told == ["partition 3 (crypto_LUKS) at /mnt", "UUID=1-2 at /data"], json.dumps(facts["unread"])
     assert sum("not looked into" in each for each in hygiene.problems(facts)) == 2
     assert not [each for each in hygiene.problems(facts, allowed=("unread-partitions",)) if "not looked into" in each]
+
+
+def test_rpms_database_is_read_in_the_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "x/tree1/var/lib/rpm").mkdir(parents=True)
+    sqlite(tmp_path / "x/tree1", header(BASH))
+    image = disk(tmp_path / "x", "LABEL=root / ext4 defaults 0 1\n")
+    with (tmp_path / "log").open("wb") as log:
+        facts = inspector.look(image, tmp_path / "work", guards=tmp_path / "guards", log=log, stop=threading.Event())
+    assert "rpm bash 5.1.8-6.el9" in named(facts["installed"])
 
 
 def test_a_mount_point_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ part of any file. The variable CC_IMAGES_SECRETS holds a JSON list of texts that
 CC_IMAGES_SOUGHT the `files` and `executables` of which the facts shall tell.
 
 Runs as a script with the standard library only; knows nothing of cc_images. `image.py` beside it shows the tree,
-`system.py` reads what the image's own files say.
+`system.py` reads what the image's own files say, `installed.py` its databases of packages.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.boottest.inside import system
+    from cc_images.boottest.inside import installed, system
     from cc_images.boottest.inside.image import opened
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
+    import installed
     import system
     from image import opened
 
@@ -126,6 +127,7 @@ def tree(secrets: list[bytes], mounted_at: list[str], sought: Facts) -> Facts:
         "kernels": sorted(path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")),
         "cmdline": system.cmdline(),
         "packages": system.dpkg(),
+        "installed": installed.installed(),
         "manifest": system.manifest(),
         "users": system.users(),
         "units": system.units(),

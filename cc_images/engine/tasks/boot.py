@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from cc_images.boottest import acceleration, inspector
 from cc_images.boottest.boot_test import BootTest
 from cc_images.boottest.gate import Gate
 from cc_images.boottest.verdict import BootTestResult
+from cc_images.engine.bills import documents
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.model.catalog import Format
@@ -18,6 +20,8 @@ from cc_images.model.redaction import secret_values
 from cc_images.store.run_context import TaskContext
 
 JOB = BootJob
+
+_log = logging.getLogger(__name__)
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
@@ -36,6 +40,8 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
             examine=partial(_examined, job=job, envelope=envelope, context=context),
         )
         verdict = gate.admit(outputs)
+    if lacking := documents(context.store, build, job.name).lacking:
+        _log.info(lacking)
     if verdict is None:
         return replace(result, status=Status.CACHED, where="the same disk has passed", version=build.version)
     slowest = max((max(each.levels.values()) for each in verdict.climbs.values() if each.levels), default=0.0)

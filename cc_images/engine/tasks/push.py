@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cc_images.engine.bills import documents
 from cc_images.engine.currency import require_current
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
@@ -65,7 +66,8 @@ def _published(
     """Publish an output, unless its version is held; say whether the site was changed."""
     others = links(job, at, build.version, open_site)
     others |= image_signed(context.store, build, output, at.certificate) if at.cloud and any(at.certificate) else {}
-    publication = _publication(job, build, output, context, others)
+    bills = documents(context.store, build, job.name)
+    publication = _publication(job, build, output, bills.documents, others, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
         hold = Holds(context.store).of(job.tag, job.arch).get(build.version)  # it may be younger than the plan
@@ -92,7 +94,7 @@ def _published(
         result,
         status=Status.DONE if outcome.changed else Status.CACHED,
         size=output.size,
-        where=outcome.address + _notes(outcome),
+        where=outcome.address + _notes(outcome, bills.lacking if at.folder and outcome.changed else ""),
         version=version,
         place=place,
         peaks={"disk": output.size >> 20} if at.folder and outcome.changed else {},
@@ -140,7 +142,12 @@ def _in_order(site: ImageSite, job: PushJob, why: str, context: TaskContext) -> 
 
 
 def _publication(
-    job: PushJob, build: Build, output: Output, context: TaskContext, others: Mapping[str, str]
+    job: PushJob,
+    build: Build,
+    output: Output,
+    bills: Mapping[str, str],
+    others: Mapping[str, str],
+    context: TaskContext,
 ) -> Publication:
     """Return what the site is to have."""
     passed = context.store.passes([output.digest]).get(output.digest) == job.test_key
@@ -157,7 +164,7 @@ def _publication(
                 "build-version": build.version,
                 "build-key": build.key,
                 "build-boot": Level.CHECKS if passed else build.boot or "not tested",
-                **_signature(job, build, context),
+                **_signature(job, build, bills, context),
             }
         ),
         run=context.run.run.name,
@@ -170,22 +177,23 @@ def _publication(
             "virtual_size": output.virtual_size,
             "packages": build.packages,
         },
+        bills=bills,
     )
 
 
-def _signature(job: PushJob, build: Build, context: TaskContext) -> dict[str, str]:
+def _signature(job: PushJob, build: Build, bills: Mapping[str, str], context: TaskContext) -> dict[str, str]:
     """Return the properties that say who has published what, where something signs."""
     if not context.run.settings.sign:
         return {}
-    said, made = signed(context.store, build, job.name, context.run.settings.sign)
+    said, made = signed(context.store, build, job.name, context.run.settings.sign, bills)
     return {STATEMENT: said, SIGNATURE: made} if len(said) + len(made) <= LARGEST else {}
 
 
-def _notes(outcome: Outcome) -> str:
+def _notes(outcome: Outcome, lacking: str) -> str:
     """Return what people should know of a publication besides its address."""
     note = f" (the old one is {outcome.archived} now)" if outcome.archived else ""
     note += f" (removed {', '.join(outcome.removed)})" if outcome.removed else ""
-    return note + "".join(f" ({text})" for text in (outcome.kept, *outcome.notes) if text)
+    return note + "".join(f" ({text})" for text in (outcome.kept, *outcome.notes, lacking) if text)
 
 
 def _was_last(job: PushJob, version: str, place: str, context: TaskContext) -> bool:

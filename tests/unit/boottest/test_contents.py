@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cc_images.boottest.contents import differences, rows
+from cc_images.boottest.contents import compared as told
+from cc_images.boottest.contents import contents, differences, rows
 from cc_images.report.inspected import compared, shown
+from cc_images.report.release_notes import Edition, compare, sections
 
 FACTS: dict[str, Any] = {
     "disk": {"size": 2 << 30, "table": "gpt"},
@@ -68,3 +70,58 @@ def test_differences_by_subject() -> None:
     assert "users" not in found
     assert "packages: 3\n  -bash 5" in compared("new", "old", found)
     assert compared("new", "old", differences(FACTS, FACTS)).endswith("no difference")
+
+
+def package(kind: str, name: str, version: str, **more: str) -> dict[str, str]:
+    return {"type": kind, "name": name, "version": version} | {
+        key.replace("_", "-"): told for key, told in more.items()
+    }
+
+
+OLD = FACTS | {"installed": [
+    package("deb", "libc6", "2.36-9", source="glibc", source_version="2.36-9"),
+    package("pypi", "hammers", "0.3", path="/usr/local/lib/python3.11/dist-packages/hammers-0.3.dist-info"),
+    package("pypi", "gone", "1"),
+]}  # fmt: skip
+NEW = FACTS | {"installed": [
+    package("deb", "libc6", "2.36-10", source="glibc", source_version="2.36-10"),
+    package("deb", "vim", "9.0", source="vim", source_version="9.0"),
+    package("pypi", "hammers", "0.4"),
+    package("pypi", "agent", "2"),
+]}  # fmt: skip
+
+
+def test_python_and_source_packages_differ_where_both_were_listed() -> None:
+    found = differences(contents(OLD), contents(NEW))
+    assert found == {"python": ["+agent 2", "-gone 1", "hammers 0.3 → 0.4"],
+                     "sources": ["glibc 2.36-9 → 2.36-10", "+vim 9.0"]}  # fmt: skip
+    assert "Python packages" in told(contents(OLD), contents(NEW))
+    notes = compare(edition(OLD, "1"), edition(NEW, "2"))
+    headings = [heading for heading, _ in sections(notes)]
+    assert headings[:3] == ["Python packages added", "Python packages removed", "Python packages changed"]
+    assert headings[3:] == ["Source packages added", "Source packages changed"]
+
+
+def edition(facts: dict[str, Any], version: str) -> Edition:
+    return Edition(name="CC-X", arch="amd64", version=version, size=1, contents=contents(facts))
+
+
+def test_a_record_without_the_list_is_compared_by_names_and_versions() -> None:
+    old = contents(FACTS | {"packages": {"vim": "8", "bash": "5"}})
+    for pair in ((old, contents(NEW)), (contents(NEW), old)):
+        assert [*differences(*pair)] == ["packages"]
+        assert "Python packages" not in told(*pair)
+
+
+def test_rpm_packages_come_from_its_database() -> None:
+    none: dict[str, Any] = {"packages": {}, "manifest": {"bash": "5-1.x86_64"}}
+    old = FACTS | none | {"installed": [package("rpm", "kernel", "5.14-1"), package("rpm", "bash", "5-1")]}
+    new = FACTS | none | {"installed": [package("rpm", "kernel", "5.14-1"), package("rpm", "kernel", "5.14-2")]}
+    assert differences(contents(old), contents(new)) == {"packages": ["-bash 5-1", "kernel 5.14-1 → 5.14-1, 5.14-2"]}
+    assert dict(rows(old, [], 1))["packages"] == "1 by dib's manifest; RPM's database has 2"
+    assert dict(rows(old | {"manifest": None}, [], 1))["packages"].startswith("2; there is no manifest")
+
+
+def test_python_distributions_are_told() -> None:
+    assert dict(rows(OLD, [], 1))["python"] == "hammers 0.3, gone 1"
+    assert dict(rows(FACTS, [], 1))["python"] == "nothing besides packages"

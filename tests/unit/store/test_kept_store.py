@@ -82,3 +82,20 @@ def test_versions_are_compared_and_runs_reported(kept: Cli) -> None:
     assert (journal["state"], journal["counts"]["pushed"], len(journal["results"])) == ("ok", 2, 2)
     differs = kept("explain", "--offline", "kept-child")
     assert (differs.returncode, differs.stderr) == (0, "")
+
+
+def test_a_bill_of_an_older_record_has_names_and_versions_and_says_why(kept: Cli) -> None:
+    bill = kept("sbom", "kept-parent")
+    assert bill.returncode == 0, bill.stderr
+    assert [each["version"] for each in json.loads(bill.stdout)["components"]] == ["1.2", "9"]
+    assert bill.stderr.startswith("note: names and versions alone")
+
+
+def test_a_bill_of_a_record_with_the_list_needs_no_look(kept: Cli, tmp_path: Path) -> None:
+    more = tmp_path / f"store/builds/kept-parent/amd64/{NEWEST}.more"
+    said = json.loads(more.read_text())
+    listed = [{"type": "pypi", "name": "hammers", "version": "0.3", "path": "/usr/local/lib/hammers-0.3.dist-info"}]
+    more.write_text(json.dumps(said | {"contents": {"os": {"ID": "debian", "VERSION_ID": "12"}, "installed": listed}}))
+    bill = kept("sbom", "kept-parent", "--format", "spdx")
+    assert (bill.returncode, bill.stderr) == (0, "")
+    assert '"pkg:pypi/hammers@0.3"' in bill.stdout
