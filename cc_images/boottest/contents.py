@@ -20,9 +20,10 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
         " ".join(filter(None, (str(each["number"]), each["kind"] or "-", _size(each["size"]), each["label"])))
         for each in facts["partitions"]
     ]
+    is_tree = facts.get("root", {}).get("kind") == "tree"
     found = [
-        ("file", f"{_size(size)}, a disk of {_size(facts['disk']['size'])}"),
-        ("partitions", f"{facts['disk']['table']}: {', '.join(partitions)}"),
+        ("file", f"{_size(size)}, a {'tree' if is_tree else 'disk'} of {_size(facts['disk']['size'])}"),
+        *([] if is_tree else [("partitions", f"{facts['disk']['table']}: {', '.join(partitions)}")]),
     ]
     if "trouble" in facts:
         return [*found, ("system", facts["trouble"])]
@@ -31,7 +32,13 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
     provenance = facts["provenance"]
     return [
         *found,
-        ("root", f"{root['kind']} on {root['partition']}, {_size(root['used'])} of {_size(root['size'])} used"),
+        *(
+            []
+            if is_tree
+            else [
+                ("root", f"{root['kind']} on {root['partition']}, {_size(root['used'])} of {_size(root['size'])} used")
+            ]
+        ),
         *([("mounted", ", ".join(facts["mounted"]))] if facts.get("mounted") else []),
         *([("not read", "; ".join(facts["unread"]))] if facts.get("unread") else []),
         ("system", facts["os"].get("PRETTY_NAME", "unknown")),
