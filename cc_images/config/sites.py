@@ -11,6 +11,7 @@ from cc_images.config.image_parts import MACHINES, NAME, check_properties, tags_
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import Arch, Format, OnBad, Site
+from cc_images.model.swift_address import SwiftAddress
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
@@ -49,6 +50,7 @@ def site_of(section: Section) -> Site:
         section.problem("directory", "has more than 1,000 characters")
     if sum(map(bool, (site.cloud, site.directory, site.catalogue))) != 1:
         section.problem("", "needs either cloud (an entry of clouds.yaml) or directory or catalogue (a folder)")
+    _check_catalogue(section, site)
     if site.chunks and (not site.directory or site.formats):
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
@@ -69,6 +71,18 @@ def site_of(section: Section) -> Site:
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site
+
+
+def _check_catalogue(section: Section, site: Site) -> None:
+    if site.folder or not site.catalogue:
+        return
+    try:
+        address = SwiftAddress.parse(site.catalogue)
+    except ValueError as error:
+        section.problem("catalogue", f"{error}, nor a folder")
+        return
+    if address.path:
+        section.problem("catalogue", f"has a path below the container; scope: {address.path} says the same")
 
 
 def _gates(section: Section) -> bool:

@@ -11,7 +11,7 @@ layer       the finished root tree of an image's content elements, stored once; 
 build       a finished, recorded result of a recipe: a version and its outputs
 output      one disk file of a build, in one format
 artifact    a file that a build needs and that no package repository has
-site        a place that images are published to: a folder, or a cloud's Glance
+site        a place that images are published to: a folder, a cloud's Glance, or a container
 
 Plain frozen values, no I/O.
 """
@@ -262,7 +262,7 @@ class Site:
     cloud: str = ""
     directory: str = ""
     catalogue: str = ""
-    """A folder with versions from which others pull; `scope` is the site's part of it."""
+    """A folder with versions from which others pull, or swift://CLOUD/CONTAINER; `scope` is the site's part of it."""
     scope: str = ""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
@@ -295,5 +295,5 @@ class Site:
 
     @property
     def folder(self) -> str:
-        """The folder in which its images are; empty for a cloud."""
-        return self.directory or self.catalogue
+        """The folder in which its images are; empty for a cloud and for a container."""
+        return self.directory or (self.catalogue if "://" not in self.catalogue else "")

@@ -45,6 +45,7 @@ from cc_images.sites.catalogue_entries import (
     MANIFEST,
     SUMS,
     entry_of,
+    manifest_of,
     marks_of,
     places_of,
     upload_of,
@@ -227,8 +228,7 @@ class CatalogueSite(Queries):
         return record_files.load(folder / MANIFEST, site_shapes.ManifestOfVersionShape)
 
     def _write(self, folder: Path, said: Json) -> None:
-        plain = record_files.encoded(site_shapes.ManifestOfVersionShape, said)
-        write_bytes(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n")
+        write_bytes(folder / MANIFEST, manifest_of(said))
         (folder / MANIFEST).chmod(0o644)
 
     def _conflict(self) -> CCImagesError:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from cc_images import clock
 from cc_images.errors import CCImagesError, Reason
+from cc_images.host import record_files
+from cc_images.model import site_shapes
 from cc_images.model.catalog import Json
 from cc_images.sites.base import Publication, Upload
 from cc_images.sites.entry import Entry, archive_names, staged_name
@@ -76,6 +78,12 @@ def upload_of(step: Upload, publication: Publication, disk_format: str) -> Json:
         "properties": dict(publication.properties),
         "disk_format": disk_format,
     }
+
+
+def manifest_of(said: Json) -> bytes:
+    """Return the manifest of a version as it is stored."""
+    plain = record_files.encoded(site_shapes.ManifestOfVersionShape, said)
+    return json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def marks_of(entry: Entry) -> Json:
