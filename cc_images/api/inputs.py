@@ -6,6 +6,7 @@ from cc_images.builders import provenance
 from cc_images.config.loader import Config
 from cc_images.engine.inputs import Inputs, Variables
 from cc_images.model.plan import Request
+from cc_images.model.swift_address import SwiftAddress
 from cc_images.planner.snapshot import Snapshot
 
 
@@ -18,7 +19,11 @@ def inputs_of(request: Request, config: Config, snapshot: Snapshot, offline: boo
 
     return Inputs(
         sites={site.name: site for site in snapshot.fleet},
-        clouds={site.name: site.cloud for site in config.sites if site.cloud},
+        clouds={
+            site.name: site.cloud or SwiftAddress.parse(site.catalogue).cloud
+            for site in config.sites
+            if not site.folder
+        },
         layers={key: layer.job for key, layer in snapshot.layer_states.items()},
         upstream=snapshot.upstream,
         details=snapshot.details,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from cc_images.host import record_files
 from cc_images.host.files import file_digest
 from cc_images.model import site_shapes
 from cc_images.model.bill_forms import FORMS
-from cc_images.model.catalog import Site
+from cc_images.model.catalog import Download, Site
 from cc_images.model.plan import Request
 from cc_images.model.signed import Signed
+from cc_images.model.swift_address import SwiftAddress
 from cc_images.sites import open_site
 from cc_images.sites.entry import Entry
 from cc_images.sites.view import Memory, View, Wish, version_of
+from cc_images.sources.transports import opener
 
 
 def signatures(config: Config, what: str) -> list[Signed]:
@@ -56,15 +59,31 @@ def _of_site(site: Site, config: Config, trusted: Path) -> list[Signed]:
 
 
 def _digest(place: Place, holder: Entry) -> tuple[str, str]:
-    """Return the digest of what a site has: as Glance computed it, or of the file itself, which may have changed."""
+    """Return the digest of what a site has: as Glance computed it, or of the bytes, which may have changed."""
     if place.site.cloud or place.site.chunks:
         return holder.algorithm, holder.sha512
-    address = Path(open_site(place.site, place.format).address(place.name))
+    where = open_site(place.site, place.format).address(place.name)
+    if not place.site.folder:
+        return "sha256", _object_digest(SwiftAddress.parse(f"{where}/{place.name}.{place.format.suffix}"))
+    address = Path(where)
     file = address / f"{place.name}.{place.format.suffix}" if place.site.catalogue else address
     try:
         return "sha256", file_digest(file)
     except OSError as error:
         raise CCImagesError(f"{file}: {error.strerror}", reason=Reason.SITE) from error
+
+
+def _object_digest(at: SwiftAddress) -> str:
+    artifact = Download(object=f"{at.container}/{at.path}", site=at.cloud)
+    with opener(artifact, {})(0) as stream:
+        digest, size = hashlib.sha256(), 0
+        for chunk in stream.chunks:
+            digest.update(chunk)
+            size += len(chunk)
+        if size != stream.total:
+            message = f"{artifact.shown} broke off after {size} of {stream.total} bytes"
+            raise CCImagesError(message, hint="try again", reason=Reason.FETCH, temporary=True)
+    return digest.hexdigest()
 
 
 def _checked(

@@ -127,7 +127,11 @@ def _retire(made: Parser) -> None:
 
 def _pull(made: Parser) -> None:
     site_options(made, "this site only (default: all)")
-    made.add_argument("source", metavar="SOURCE", help="a catalogue of sites.yaml, or the folder or address of a scope")
+    made.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a catalogue of sites.yaml, or a scope: a folder, a web address, swift://CLOUD/CONTAINER/SCOPE",
+    )
     made.add_argument("names", nargs="*", metavar="NAME", help="an image there, or a pattern (default: all)")
     made.add_argument("--dry-run", action="store_true", help="show which site would get what")
 

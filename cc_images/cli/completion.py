@@ -85,7 +85,9 @@ def _values(action: argparse.Action) -> list[tuple[str, str]]:
         return [(str(each), "") for each in action.choices]
     if action.metavar == "SITE":
         config = _config()
-        return [(site.name, site.cloud or site.folder) for site in (config.sites if config else ())]
+        return [
+            (site.name, site.cloud or site.directory or site.catalogue) for site in (config.sites if config else ())
+        ]
     arches = [each.value for each in Arch]
     return [(each, "") for each in (*arches, ",".join(arches))] if action.metavar == "ARCH" else []
 

@@ -111,10 +111,11 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
             place = getattr(site, which)
             if which != "cloud" and place and "\0" not in place:
                 scope = site.scope if which == "catalogue" else ""
-                place = os.path.join(os.path.realpath(_absolute(place, home, files["sites.yaml"])), scope)
+                whole = os.path.realpath(_absolute(place, home, files["sites.yaml"])) if site.folder else place
+                place = os.path.join(whole, scope)
             if place and seen.setdefault(place, site.name) != site.name:
                 problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
-    folders = {site.name for site in sites if not site.cloud}
+    folders = {site.name for site in sites if site.folder}
     problems += [
         f"images.yaml: {image.name}.artifacts.{name}.site: {artifact.site} is a folder; objects are in a cloud's store"
         for image in found.values()
@@ -231,7 +232,7 @@ def _placed(site: Site, home: Path, file: Path) -> Site:
     return replace(
         site,
         directory=_absolute(site.directory, home, file),
-        catalogue=_absolute(site.catalogue, home, file),
+        catalogue=_absolute(site.catalogue, home, file) if site.folder else site.catalogue.rstrip("/"),
         health=program + separator + rest,
     )
 

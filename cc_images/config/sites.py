@@ -11,6 +11,7 @@ from cc_images.config.image_parts import MACHINES, NAME, check_properties, forma
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import RAMDISK, Arch, OnBad, Site
+from cc_images.model.swift_address import SwiftAddress
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
@@ -52,6 +53,7 @@ def site_of(section: Section) -> Site:
         section.problem("directory", "has more than 1,000 characters")
     if sum(map(bool, (site.cloud, site.directory, site.catalogue))) != 1:
         section.problem("", "needs either cloud (an entry of clouds.yaml) or directory or catalogue (a folder)")
+    _check_catalogue(section, site)
     if site.chunks and (not site.directory or site.formats):
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
@@ -109,6 +111,18 @@ def _is_amazon(section: Section) -> bool:
     if said not in ("", "raw", "aki-ari"):
         section.problem("ramdisk", choice(said, ("raw", "aki-ari")))
     return said == "aki-ari"
+
+
+def _check_catalogue(section: Section, site: Site) -> None:
+    if site.folder or not site.catalogue:
+        return
+    try:
+        address = SwiftAddress.parse(site.catalogue)
+    except ValueError as error:
+        section.problem("catalogue", f"{error}, nor a folder")
+        return
+    if address.path:
+        section.problem("catalogue", f"has a path below the container; scope: {address.path} says the same")
 
 
 def _gates(section: Section) -> bool:

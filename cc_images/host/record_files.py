@@ -47,10 +47,15 @@ def load(path: Path, shape: type[Shape]) -> Json:
 
     Raises OSError when it cannot be read, Damaged for anything that is no such record, and Newer for a later format.
     """
-    plain = _object(path)
+    return parsed(_content(path), shape, path.name)
+
+
+def parsed(content: bytes, shape: type[Shape], name: str) -> Json:
+    """Return the JSON object that a record has, whose name is for messages. Raises Damaged and Newer as `load` does."""
+    plain = _object(content)
     number = plain.get("format", 1)
     if isinstance(number, int) and number > shape.FORMAT:
-        raise Newer(f"{path.name} has format {number}; this cc-images knows {shape.FORMAT}")
+        raise Newer(f"{name} has format {number}; this cc-images knows {shape.FORMAT}")
     try:
         msgspec.convert(plain, shape)
     except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
@@ -112,12 +117,10 @@ def set_aside(path: Path, root: Path, why: str) -> None:
         _log.warning("%s was damaged and is in %s now: %s", path, aside.parent, why)
 
 
-def _object(path: Path) -> Json:
+def _object(content: bytes) -> Json:
     """Return the JSON object in a file."""
     try:
-        found = msgspec.json.decode(_content(path))
-    except Damaged:
-        raise
+        found = msgspec.json.decode(content)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"it is not JSON ({error})") from error
     if not isinstance(found, dict):

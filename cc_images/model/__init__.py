@@ -11,5 +11,5 @@ layer       the finished root tree of an image's content elements, stored once; 
 build       a finished, recorded result of a recipe: a version and its outputs
 output      one file of a build, in one format
 artifact    a file that a build needs and that no package repository has
-site        a place that images are published to: a folder, or a cloud's Glance
+site        a place that images are published to: a folder, a cloud's Glance, or a container of its object store
 """

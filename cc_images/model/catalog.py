@@ -259,7 +259,7 @@ class Site:
     cloud: str = ""
     directory: str = ""
     catalogue: str = ""
-    """A folder with versions from which others pull; `scope` is the site's part of it."""
+    """A folder with versions from which others pull, or swift://CLOUD/CONTAINER; `scope` is the site's part of it."""
     scope: str = ""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
@@ -296,5 +296,5 @@ class Site:
 
     @property
     def folder(self) -> str:
-        """The folder in which its images are; empty for a cloud."""
-        return self.directory or self.catalogue
+        """The folder in which its images are; empty for a cloud and for a container."""
+        return self.directory or (self.catalogue if "://" not in self.catalogue else "")

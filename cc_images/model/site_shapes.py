@@ -50,6 +50,8 @@ class ManifestOfVersionShape(Shape):
     successor: str = ""
     recalled: bool = False
     archived: bool = False
+    removed: bool = False
+    """Whether its removal has begun, where that takes more than one call."""
     size: Count = 0
     sha256: str = ""
     sha512: str = ""

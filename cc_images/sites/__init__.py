@@ -8,7 +8,8 @@
     remarks    what is not as cc-images has made it, for people
     directory  a folder
     chunk_folder  a folder of chunks
-    catalogue  versions that other sites pull
+    catalogue  versions that other sites pull, in a folder
+    container_catalogue  the same in a container of Swift
     glance     a cloud, by image_api
 
 To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`;
@@ -35,7 +36,10 @@ def open_site(site: Site, disk_format: Format, patience: Patience = ENOUGH) -> I
         return DirectorySite(site, disk_format)
     if site.catalogue:
         from cc_images.sites.catalogue import CatalogueSite
+        from cc_images.sites.container_catalogue import ContainerCatalogue
 
+        if not site.folder:
+            return ContainerCatalogue(site, disk_format, patience)
         return CatalogueSite(site, disk_format)
     from cc_images.sites.glance import GlanceSite
 

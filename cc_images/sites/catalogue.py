@@ -16,12 +16,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from cc_images import clock
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import record_files
 from cc_images.host.files import flush_folder, write_bytes
@@ -44,11 +41,20 @@ from cc_images.sites.base import (
     Upload,
     after,
 )
-from cc_images.sites.entry import Entry, archive_names, mark, staged_name
+from cc_images.sites.catalogue_entries import (
+    CURRENT,
+    MANIFEST,
+    SUMS,
+    entry_of,
+    manifest_of,
+    marks_of,
+    places_of,
+    upload_of,
+    with_archive_names,
+)
+from cc_images.sites.entry import Entry, mark
 from cc_images.sites.folder import copied, locked, translated
 from cc_images.sites.queries import Queries
-
-MANIFEST, SUMS, CURRENT = "manifest.json", "SHA256SUMS", "current"
 
 
 class CatalogueSite(Queries):
@@ -87,44 +93,14 @@ class CatalogueSite(Queries):
         """Return every version of a name, and every upload for it."""
         with translated(self._name, self._scope):
             current = self._current().get(name, "")
-            found: list[Entry] = []
-            taken: set[str] = set()
-            for folder, said in self._manifests():
-                if said.get("name") != name:
-                    continue
-                entry = self._entry(folder, said, current)
-                if entry.archives and entry.name == name and folder.name != current:
-                    free = (each for each in archive_names(entry) if each not in taken)
-                    entry = replace(entry, name=next(free))
-                    taken.add(entry.name)
-                found.append(entry)
-            return found
+            found = ((folder, said) for folder, said in self._manifests() if said.get("name") == name)
+            entries = ((self._entry(folder, said, current), folder.name == current) for folder, said in found)
+            return with_archive_names(entries)
 
     def _entry(self, folder: Path, said: Json, current: str) -> Entry:
-        name, run, target = said["name"], said.get("run", ""), said.get("target", "")
+        stored = (folder / f"{said['name']}.{self._suffix}").exists()
         in_force = folder.name == current
-        whole = (folder / f"{name}.{self._suffix}").exists() and "sha512" in said
-        staged = bool(target) and not in_force
-        archived = not in_force and not staged
-        return Entry(
-            id=said["id"],
-            name=staged_name(name, run) if staged else name,
-            sha512=said.get("sha512", ""),
-            size=said.get("size", 0),
-            created=datetime.fromisoformat(said["published"]).astimezone(UTC),
-            properties=said.get("properties", {}),
-            status="active" if whole else "queued",
-            disk_format=self.disk_format,
-            made=True,
-            made_for=name,
-            run=run,
-            target=target,
-            replaces=said.get("replaces", ""),
-            turn=said.get("turn", 0),
-            archives=name if archived or said.get("archived", False) else "",
-            successor=said.get("successor", ""),
-            recalled=said.get("recalled", False),
-        )
+        return entry_of(said, disk_format=self.disk_format, in_force=in_force, stored=stored)
 
     def _manifests(self) -> Iterator[tuple[Path, Json]]:
         """Yield the folder of each version and upload with its manifest, in the order of their names."""
@@ -147,17 +123,7 @@ class CatalogueSite(Queries):
             return b"{}"
 
     def _parsed(self, content: bytes) -> dict[str, str]:
-        try:
-            said = json.loads(content)
-            if not all(isinstance(each, str) for pair in said.items() for each in pair):
-                raise ValueError
-        except (ValueError, AttributeError) as error:
-            raise CCImagesError(
-                f"site {self._name}: {self._scope / CURRENT} is no JSON of names and versions",
-                hint="put it right by hand: the newest versions of each name are in `versions`",
-                reason=Reason.SITE,
-            ) from error
-        return dict(said)
+        return places_of(content, self._name, self._scope / CURRENT)
 
     @property
     def _versions(self) -> Path:
@@ -189,16 +155,7 @@ class CatalogueSite(Queries):
         folder = self._versions / f".{publication.name}.{publication.run}.staged"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        said: Json = dict(publication.details) | {
-            "id": step.id,
-            "name": publication.name,
-            "published": clock.now().isoformat(),
-            "run": publication.run,
-            "target": publication.name,
-            "replaces": step.replaces,
-            "properties": dict(publication.properties),
-            "disk_format": self.disk_format,
-        }
+        said = upload_of(step, publication, self.disk_format)
         try:
             self._write(folder, said)
             file = folder / f"{publication.name}.{self._suffix}"
@@ -221,7 +178,7 @@ class CatalogueSite(Queries):
         if expected and said.get(name, "") not in (expected, ""):
             raise self._conflict()
         folder = self._folder_of(step.entry)
-        self._write(folder, self._described(folder) | _marks(told) | {"target": name})
+        self._write(folder, self._described(folder) | marks_of(told) | {"target": name})
         if folder.name.startswith("."):
             folder = folder.rename(self._free(step.entry))
             flush_folder(self._versions)
@@ -230,13 +187,13 @@ class CatalogueSite(Queries):
         pointed = json.dumps(said | {name: folder.name}, indent=1, sort_keys=True)
         write_bytes(self._scope / CURRENT, f"{pointed}\n".encode())
         (self._scope / CURRENT).chmod(0o644)
-        self._write(folder, self._described(folder) | _marks(told))
+        self._write(folder, self._described(folder) | marks_of(told))
         if expected and (old := self._versions / expected).is_dir() and old != folder:
             self._write(old, self._described(old) | {"archived": True, "successor": mark(step.entry.sha512)})
 
     def _mark(self, entry: Entry, told: Entry) -> None:
         folder = self._folder_of(entry)
-        self._write(folder, self._described(folder) | _marks(told) | {"properties": dict(told.properties)})
+        self._write(folder, self._described(folder) | marks_of(told) | {"properties": dict(told.properties)})
 
     def _delete(self, entry: Entry) -> None:
         """Remove a version or an upload that is as it was seen; one that is gone already is fine."""
@@ -273,8 +230,7 @@ class CatalogueSite(Queries):
         return record_files.load(folder / MANIFEST, site_shapes.ManifestOfVersionShape)
 
     def _write(self, folder: Path, said: Json) -> None:
-        plain = record_files.encoded(site_shapes.ManifestOfVersionShape, said)
-        write_bytes(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n")
+        write_bytes(folder / MANIFEST, manifest_of(said))
         (folder / MANIFEST).chmod(0o644)
 
     def _conflict(self) -> CCImagesError:
@@ -284,16 +240,3 @@ class CatalogueSite(Queries):
             reason=Reason.CONFLICT,
             temporary=True,
         )
-
-
-def _marks(entry: Entry) -> Json:
-    """Return the marks of an image as its manifest has them."""
-    return {
-        "run": entry.run,
-        "target": entry.target,
-        "replaces": entry.replaces,
-        "turn": entry.turn,
-        "successor": entry.successor,
-        "recalled": entry.recalled,
-        "archived": bool(entry.archives),
-    }

@@ -26,6 +26,9 @@ STORE_TIMEOUT = 900.0
 TRIES, PAUSE = 4, 1.0
 """How often a repeatable call is made, and the seconds before the second try; each further pause is twice as long."""
 
+SETTLE = 1.0
+"""Seconds after which a new object is looked at again, at least; a call that took longer has that long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -36,6 +39,7 @@ class Patience:
     store: float = STORE_TIMEOUT
     tries: int = TRIES
     pause: float = PAUSE
+    settle: float = SETTLE
 
 
 ENOUGH = Patience()

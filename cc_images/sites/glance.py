@@ -33,9 +33,10 @@ from cc_images.sites.base import (
     Upload,
     after,
 )
+from cc_images.sites.body import Body
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.entry import Entry, archive_names, concerns, staged_name
-from cc_images.sites.image_api import NAME, OURS, Body, ImageApi, marked, tags, typed
+from cc_images.sites.image_api import NAME, OURS, ImageApi, marked, tags, typed
 from cc_images.sites.queries import Queries
 
 CANDIDATES = 8

@@ -12,16 +12,13 @@ Measured against Glance 33, openstacksdk 4, and different from the SDK's own ima
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from cc_images.errors import CCImagesError, Interrupted, Reason
-from cc_images.host.files import CHUNK
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Json, Site
 from cc_images.model.properties import CORE
-from cc_images.model.stop import Stop
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.entry import Entry
 
@@ -173,29 +170,6 @@ class ImageApi:
             reason=reason,
             temporary=status in (408, 409, 429, 500, 502, 503, 504) or status < 400,
         )
-
-
-class Body:
-    """A file as the body of a request: from its beginning each time it is sent, and of known length."""
-
-    def __init__(self, path: Path, size: int, stop: Stop, report: Callable[[int], None]) -> None:
-        self._path, self._size, self._stop, self._report = path, size, stop, report
-        self.left = False
-        """Whether all bytes have left."""
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        done, self.left = 0, False
-        with self._path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                if self._stop.is_set():
-                    raise Interrupted("the push was stopped")
-                yield chunk
-                done += len(chunk)
-                self._report(done)
-        self.left = True
 
 
 def _page(answer: Any) -> tuple[list[Entry], str]:

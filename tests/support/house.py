@@ -24,7 +24,7 @@ WINGS: Mapping[str, frozenset[str]] = {
         "outputs": "model host",
         "sites": "model host store",
         "boottest": "model host store outputs",
-        "sources": "model host store sites.cloud",
+        "sources": "model host store sites.cloud sites.objects",
         "builders": "model host store config sources",
         "planner": "model host store config sources sites.targets boottest.policy builders.base builders.resolver",
         "engine": "model host store outputs sites sources boottest builders.base",

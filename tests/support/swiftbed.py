@@ -52,7 +52,7 @@ use = egg:swift#{ring}
 
 PROXY = """\
 [pipeline:main]
-pipeline = catch_errors tempurl authtoken keystoneauth proxy-server
+pipeline = catch_errors tempurl authtoken keystoneauth slo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -75,6 +75,8 @@ delay_auth_decision = true
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = admin, member
+[filter:slo]
+use = egg:swift#slo
 """
 
 

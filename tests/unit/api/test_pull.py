@@ -194,6 +194,7 @@ def test_what_is_damaged_is_refused_by_name(
 def test_what_is_not_there_is_said(published: tuple[Cli, Served], other: Path) -> None:
     cli, served = published
     for words, said in (
+        (("swift://metal/images",), "swift://metal/images is no address such as swift://CLOUD/CONTAINER/SCOPE"),
         (("nowhere",), "nowhere is neither an address, nor a folder"),
         ((served.address, "cc-z"), "the catalogue has no image cc-z"),
         ((served.address, "-s", "three"), "there is no site three"),

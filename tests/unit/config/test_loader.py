@@ -233,11 +233,32 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
         ("S: {cloud: a, ramdisk: aki}", "S.ramdisk: 'aki' is none of raw, aki-ari (did you mean aki-ari?)"),
         ("S: {directory: a, formats: [qcow2, qcow2-zlib]}", "two of them have the same file ending"),
         ("S: {directory: a, keep: -2}", "S.keep: -2 is less than 0"),
+        (
+            "S: {catalogue: s3://a/b}",
+            "S.catalogue: s3://a/b is no address such as swift://CLOUD/CONTAINER, nor a folder",
+        ),
+        ("S: {catalogue: 'swift://metal'}", "S.catalogue: swift://metal is no address such as swift://CLOUD/CONTAINER"),
+        ("S: {catalogue: swift://a/b/c}", "S.catalogue: has a path below the container; scope: c says the same"),
+        ("S: {catalogue: swift://a/b, cloud: a}", "S: needs either cloud"),
+        ("S: {catalogue: swift://a/b, formats: [raw, qcow2]}", "a catalogue takes each image in one format"),
+        ("S: {catalogue: swift://a/b, scope: x/y}", "S.scope: 'x/y' is not a folder's name"),
+        (
+            "S: {catalogue: swift://a/b}\nT: {catalogue: swift://a/b/}",
+            "T.catalogue: swift://a/b/images is also",
+        ),
         ("S: {cluod: a}", "S.cluod: unknown key; did you mean cloud?"),
     ],
 )
 def test_a_mistake_in_the_sites_has_a_message(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in "\n".join(problems(tmp_path, sites=text))
+
+
+def test_a_container_is_no_folder_and_has_objects(tmp_path: Path) -> None:
+    artifact = "A: {elements: [x], artifacts: {X: {site: S, object: c/x}}}"
+    sites = "S: {catalogue: swift://a/b/}\nT: {catalogue: swift://a/b, scope: c}"
+    config = loaded(tmp_path, images=artifact, sites=sites)
+    assert [site.catalogue for site in config.sites] == ["swift://a/b", "swift://a/b"]
+    assert [site.folder for site in config.sites] == ["", ""]
 
 
 def test_what_a_folder_does_not_have_is_noted(tmp_path: Path) -> None:
