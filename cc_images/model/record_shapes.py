@@ -221,6 +221,29 @@ class PeaksShape(Shape):
     scratch: Count = 0
 
 
+class LeftTreeShape(Shape):
+    """`out/kept.json` of a sandbox: at which hook its tree was kept, or why it could not be."""
+
+    phase: str
+    hook: str
+    code: int | None
+    trouble: str = ""
+
+
+class KeptShape(Shape):
+    """`kept/<tag>/<arch>/<run>.json`."""
+
+    tag: str
+    arch: Arch
+    run: Version
+    task: str
+    phase: str
+    hook: str
+    code: int | None
+    until: bool
+    created: Amount
+
+
 class DownloadsShape(Shape):
     """`out/cache.json` of a sandbox: relative paths below its cache."""
 

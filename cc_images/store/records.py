@@ -3,6 +3,7 @@
     blobs/sha256/ab/ab12…               immutable files, named by the digest of their content (see `blobs`)
     builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of
     layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
+    kept/<tag>/<arch>/<run>.tar.zst     the tree of a build that failed or was to stop (see `kept`)
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     partial/<artifact>/                 unfinished downloads, which the next try goes on with
