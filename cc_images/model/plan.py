@@ -12,9 +12,6 @@ from enum import StrEnum
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Waiver
 from cc_images.model.spec import BuildSpec
 
-UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
-"""The warning about pushes without a boot test."""
-
 
 class Resource(StrEnum):
     """A resource that a task occupies while it runs; a run has a limit for each."""
@@ -62,6 +59,10 @@ class Request:
     """Whether a push needs a passed boot test."""
     debug: bool = False
     """Whether a hook that fails opens a shell on the user's terminal."""
+    keep_failed: bool = False
+    """Whether the tree of a build that fails is kept."""
+    until: str = ""
+    """The phase of hooks after which builds stop, and their trees are kept; empty: none."""
     promote: bool = False
     """Whether the next wave of sites gets what the wave before has, whether it has baked or not."""
     version: str = ""
@@ -93,6 +94,8 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """The one of `known` that serves, if any: upstream has not moved since."""
+    until: str = ""
+    """The phase of hooks after which it stops: its tree is kept, and there is no build. Empty: none."""
 
     @property
     def name(self) -> str:
@@ -112,7 +115,7 @@ class BuildJob:
     def shown(self) -> Json:
         """Return the job as plain data without secrets."""
         own = {"version": self.version, "force": self.force, "known": self.known, "serves": self.serves}
-        return self.spec.shown() | own
+        return self.spec.shown() | own | ({"until": self.until} if self.until else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
