@@ -58,6 +58,8 @@ class Reason(StrEnum):
     """A file or folder that is needed is not there."""
     NEVER_BUILT = "never-built"
     """The store has no build of the image."""
+    NOT_KEPT = "not-kept"
+    """The store has kept no tree of a build of the image."""
     NOT_IN_FORCE = "not-in-force"
     """No stored build serves the present inputs."""
     GONE = "gone"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msgspec import convert
 
@@ -18,6 +18,7 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.engine.events import Event, Observer
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Json, Material
+from cc_images.model.kept import LeftTree
 from cc_images.model.spec import BuildSpec
 from cc_images.model.stop import Stop
 from cc_images.sites.base import Act, Delete, Publication, Upload, after
@@ -47,6 +48,8 @@ class FakeBuilder:
     content: bytes = bytes(4096)
     upstream: Mapping[str, str] = field(default_factory=dict)
     error: CCImagesError | None = None
+    leaves: LeftTree | None = None
+    """The tree that it leaves when it fails, by its file's name in the workspace."""
     specs: list[BuildSpec] = field(default_factory=list)
     inputs: list[BuildInputs] = field(default_factory=list)
 
@@ -66,13 +69,20 @@ class FakeBuilder:
         self.specs.append(spec)
         self.inputs.append(inputs)
         context.log.write(b"built\n")
-        if self.error is not None:
-            raise self.error
         folder = inputs.workspace / "out"
         folder.mkdir(parents=True)
+        if self.error is not None:
+            self._leave(inputs)
+            raise self.error
         file = folder / ("disk.raw" if spec.makes is Material.DISK else "tree")
         file.write_bytes(self.content)
         return Built(file=file, upstream=self.upstream)
+
+    def _leave(self, inputs: BuildInputs) -> None:
+        if self.leaves is not None and inputs.keep is not None:
+            file = inputs.workspace / self.leaves.file
+            file.write_bytes(self.content)
+            inputs.keep(replace(self.leaves, file=file))
 
 
 class FakeSite(Queries):

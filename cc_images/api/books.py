@@ -55,6 +55,7 @@ class Books:
     def close(self, plan: Plan, before: Before, results: Mapping[str, Result], stopped: bool) -> list[str]:
         """Write the books; return what went wrong with them."""
         good = all(result.status.good for result in results.values()) and not plan.left_out
+        partial = {task.id for task in plan.tasks if isinstance(task.job, BuildJob) and task.job.until}
         state = State.INTERRUPTED if stopped else State.OK if good else State.FAILED
         try:
             self.journal.note(
@@ -66,9 +67,9 @@ class Books:
                 counts=summary.counts(results, plan),
             )
             with self.store.lock("books"), clear_errors(self.store.root):
-                History(self.store.root).add(results.values())
+                History(self.store.root).add(results[name] for name in results if name not in partial)
                 Published(self.store.root).add(*_puts(plan, results))
-            if state is State.OK:
+            if state is State.OK and not partial:
                 self.journal.mark_success()
         except CCImagesError as error:
             return [f"the books of the run are incomplete: {error.message}"]

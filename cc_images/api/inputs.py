@@ -32,6 +32,7 @@ def inputs_of(request: Request, config: Config, snapshot: Snapshot, offline: boo
         origin=lambda: provenance.origin(config.files["images.yaml"].parent),
         parents={tag: image.depends[0] for tag, image in config.images.items() if image.depends},
         debug=request.debug,
+        keep_failed=request.keep_failed,
         sign=config.sign,
         jobs=request.jobs,
         fail_fast=request.fail_fast,

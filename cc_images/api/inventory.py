@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from cc_images.api.remains import Item, changed_at, half_written, run_folders, size_of, unlink
+from cc_images.api.remains import NEWER, Item, changed_at, half_written, kept_trees, run_folders, size_of, unlink
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.host import root
 from cc_images.host.files import clear_errors, tree_size, try_lock
@@ -24,10 +24,6 @@ from cc_images.store.records import Store, digests
 
 Serving = Mapping[tuple[str, Arch], Collection[str]]
 """The versions that serve the present inputs, by tag and architecture."""
-
-
-NEWER = "a newer cc-images"
-"""Who uses what this version cannot read."""
 
 
 YOUNG = 3600.0
@@ -71,7 +67,8 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    return items + _indices(store) + _elements(store) + _loose(store, using) + half_written(store) + run_folders(store)
+    items += _indices(store) + _elements(store) + kept_trees(store) + _loose(store, using)
+    return items + half_written(store) + run_folders(store)
 
 
 def _item(store: Store, kind: Kind, made: Build | Layer, rank: int, using: dict[str, str]) -> Item:

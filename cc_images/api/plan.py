@@ -11,6 +11,7 @@ from cc_images.config.loader import Config
 from cc_images.model.builds import VERSION_FORMAT
 from cc_images.model.catalog import Json
 from cc_images.model.plan import Plan, Request
+from cc_images.planner.partial import require_sense
 from cc_images.planner.snapshot import Snapshot, look
 from cc_images.store.records import Store
 
@@ -59,4 +60,5 @@ def explain(
 
 
 def _look(request: Request, config: Config, offline: bool, stop: threading.Event | None) -> Snapshot:
+    require_sense(request)
     return look(request, config, Store(config.store), now=clock.now(), offline=offline, stop=stop)

@@ -24,6 +24,7 @@ from cc_images.model.catalog import Arch, Level, Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request
 from cc_images.model.redaction import without_secrets
 from cc_images.outputs.tree import tools
+from cc_images.planner.partial import require_sense
 from cc_images.planner.selection import select, sites_of
 from cc_images.sites import LOOK, open_site
 
@@ -32,7 +33,11 @@ LOOP_CONTROL = Path("/dev/loop-control")
 
 
 def selected(request: Request, config: Config) -> set[tuple[str, Arch]]:
-    """Return the images that a request names, by tag and architecture. Raises UserError for unknown names."""
+    """Return the images that a request names, by tag and architecture.
+
+    Raises UserError for unknown names, and for options that do not go together.
+    """
+    require_sense(request)
     chosen, _ = select(request, config, clock.now().date())
     sites_of(request, config)
     return {(image.tag, arch) for image, arch in chosen}

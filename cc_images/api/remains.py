@@ -1,4 +1,4 @@
-"""What killed processes and old runs leave in a store: half-written files, and the logs and journals of runs."""
+"""What runs leave in a store: half-written files, trees of failed builds, logs and journals."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cc_images.model.catalog import Arch
 from cc_images.model.status import Holding, Kind
+from cc_images.store import kept
 from cc_images.store.records import Store
+
+NEWER = "a newer cc-images"
+"""Who uses what this version cannot read."""
 
 HALF_WRITTEN = 600.0
 """Seconds after which a file that is still being written belongs to a process that is gone."""
@@ -24,6 +29,7 @@ _STAGED = re.compile(r"\..+\.[0-9]+(\.[0-9]+)?")
 
 WRITTEN_TO: Mapping[str, int] = {
     "": 0, "builds": 2, "layers": 2, "boots": 0, "artifacts": 0, "runs": 0, "images": 0, "caches": 1, "indices": 0,
+    "kept": 2,
 }  # fmt: skip
 """Folders in which files are written beside what they will replace, and how many levels below."""
 
@@ -58,6 +64,38 @@ def _hidden(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _hidden(Path(entry.path), depth - 1)
             elif not depth and entry.name.startswith("."):
                 yield Path(entry.path)
+
+
+def kept_trees(store: Store) -> list[Item]:
+    """Return the trees that builds have left, newest first for each image, and what has no record."""
+    items: list[Item] = []
+    for folder in sorted((store.root / "kept").glob("*/*")):
+        if folder.name not in {each.value for each in Arch}:
+            continue
+        name, known = f"{folder.parent.name} {folder.name}", set[str]()
+        for rank, found in enumerate(kept.all_of(store.root, folder.parent.name, Arch(folder.name))):
+            if found is None:
+                continue
+            record = kept.record_path(store.root, found)
+            known.add(found.run)
+            holding = Holding(
+                kind=Kind.KEPT, name=f"{name}, {found.why}", version=found.run,
+                size=size_of(kept.packed_path(record)), used=found.created, rank=rank,
+            )  # fmt: skip
+            items.append(Item(holding, lambda record=record: kept.remove(record)))  # type: ignore[misc]
+        items += _of_no_record(folder, name, known)
+    return items
+
+
+def _of_no_record(folder: Path, name: str, known: Collection[str]) -> Iterator[Item]:
+    """Yield the trees in a folder that have no record, or one of a newer cc-images."""
+    for path in sorted(folder.glob(f"2*{kept.PACKED}")):
+        run = path.name.removesuffix(kept.PACKED)
+        if run not in known and time.time() - written_at(path) > HALF_WRITTEN:
+            newer = (folder / f"{run}.json").exists()
+            holding = Holding(kind=Kind.KEPT if newer else Kind.STRAY, name=name, version=run, size=size_of(path),
+                              used=0, in_use=NEWER if newer else "")  # fmt: skip
+            yield Item(holding, lambda path=path: unlink(path))  # type: ignore[misc]
 
 
 def run_folders(store: Store) -> list[Item]:

@@ -7,13 +7,14 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
+from cc_images import clock
 from cc_images.api.inventory import Serving, inventory
-from cc_images.api.remains import half_written, run_folders
+from cc_images.api.remains import half_written, kept_trees, run_folders
 from cc_images.host.files import clear_errors
 from cc_images.model.builds import moment
 from cc_images.model.status import Holding
 from cc_images.store.records import Store
-from cc_images.store.retention import doomed, outworn
+from cc_images.store.retention import doomed, expired, outworn
 
 AT_ONCE = 100
 """Records and blobs that are removed while nobody else may record anything."""
@@ -30,7 +31,7 @@ def pruned(
 ) -> list[tuple[Holding, str, int]]:
     """Remove what should go and return it, why, and how many bytes each removal freed (or would free)."""
     items = {item.holding: item for item in inventory(store, serving)}
-    going = doomed(list(items), keep=keep, cap=cap, since=since)
+    going = doomed(list(items), keep=keep, cap=cap, since=since, now=clock.now().timestamp())
     freed = {holding: holding.size for holding, _ in going}
     if not dry_run:
         collected = [(holding, collect) for holding, _ in going if (collect := items[holding].collect) is not None]
@@ -42,11 +43,14 @@ def pruned(
 
 
 def rotate(store: Store, now: datetime) -> list[str]:
-    """Remove what old runs have left to be read: journals, reports, logs. Return their names."""
+    """Remove what old runs have left: journals, reports, logs, trees of failed builds. Return the names of runs."""
     gone: list[str] = []
     with clear_errors(store.root):
         for item in half_written(store):
             item.remove()
+        for item in kept_trees(store):
+            if expired(item.holding, now.timestamp()):
+                item.remove()
         for item in run_folders(store):
             run = item.holding
             with suppress(ValueError):

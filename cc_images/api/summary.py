@@ -112,13 +112,16 @@ def critical(plan: Plan, results: Mapping[str, Result]) -> list[str]:
 
 
 def counts(results: Mapping[str, Result], plan: Plan) -> dict[str, int]:
-    """Return how many images were built and pushed, and how many tasks failed or were not done."""
+    """Return how many images were built, kept half-built and pushed, and how many tasks failed or were not done."""
     jobs = {task.id: task.job for task in plan.tasks}
     done = [jobs[name] for name, result in results.items() if result.status is Status.DONE and name in jobs]
-    built = [job for job in done if isinstance(job, BuildJob) and not isinstance(job, LayerJob)]
+    builds = [job for job in done if isinstance(job, BuildJob) and not isinstance(job, LayerJob)]
+    stopped = sum(bool(job.until) for job in builds)
     left_out = {"left out": len(plan.left_out)} if plan.left_out else {}
+    kept = {"kept": stopped} if stopped else {}
     return left_out | {
-        "built": len(built),
+        "built": len(builds) - stopped,
+        **kept,
         "pushed": sum(isinstance(job, PushJob) for job in done),
         "tested": sum(isinstance(job, BootJob) for job in done),
         "unchanged": sum(result.status is Status.CACHED for result in results.values()),

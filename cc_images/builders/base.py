@@ -6,13 +6,14 @@ To add a builder: a module with a function that returns it, its line in BUILDERS
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from cc_images.model.builds import Layer
 from cc_images.model.catalog import Json
+from cc_images.model.kept import LeftTree
 from cc_images.model.spec import BuildSpec
 from cc_images.store.run_context import TaskContext
 
@@ -38,6 +39,10 @@ class BuildInputs:
     """The stored layers that the spec relies on, by recipe key, read and found right."""
     downloads: Mapping[str, Path] = field(default_factory=dict)
     """The files of the spec's artifacts, by variable."""
+    keep: Callable[[LeftTree], None] | None = None
+    """Called before a build fails, with the tree that it leaves in its workspace; None: it need not leave one."""
+    until: str = ""
+    """The phase of hooks after which the build is over: its result is the tree, packed as layers are. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,14 @@ def _boot(made: Parser) -> None:
     made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
 
 
+def _shell(made: Parser) -> None:
+    _show(made)
+    made.add_argument(
+        "--kept", action="store_true", help="open the tree that --keep-failed or --until has kept (default: the layer)"
+    )
+    made.add_argument("--read-only", action="store_true", help="let nothing be written (default: to a scratch copy)")
+
+
 def _rollback(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64 (default: all that the sites have)")
     site_options(made, "this site only (default: all)")
@@ -193,7 +201,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "fetch": _fetch,
     "sbom": _sbom,
     "boot": _boot,
-    "shell": _show,
+    "shell": _shell,
     "rollback": _rollback,
     "promote": promote_options,
     "retire": _retire,

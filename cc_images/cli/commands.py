@@ -30,11 +30,12 @@ def _arches(options: argparse.Namespace) -> tuple[Arch, ...]:
 def request_of(options: argparse.Namespace) -> Request:
     """Return what the options ask for."""
     neither = not (options.build or options.push)  # only `plan` comes here so: it shows both
+    until = getattr(options, "until", "")
     return Request(
         tags=tuple(options.tags),
         arches=_arches(options),
         build=options.build or (options.force and not options.push) or neither,
-        push=options.push or neither,
+        push=options.push or (neither and not until),
         force=options.force,
         jobs=options.tasks,
         sites=tuple(options.site),
@@ -44,6 +45,8 @@ def request_of(options: argparse.Namespace) -> Request:
         version=options.version,
         promote=getattr(options, "promote", False),
         debug=getattr(options, "debug_shell", False),
+        keep_failed=getattr(options, "keep_failed", False),
+        until=until,
     )
 
 
@@ -142,13 +145,14 @@ def boot(options: argparse.Namespace) -> int:
 
 
 def shell(options: argparse.Namespace) -> int:
-    """Open a shell in a copy of an image's layer."""
-    from cc_images.api.shell import shell
+    """Open a shell in a copy of an image's layer, or of its kept tree."""
+    from cc_images.api.shell import Visit, shell
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("a shell needs a terminal", hint="leave out pipes")
     with bench() as mine:
-        shell(_config(), options.tag, _arches(options), bench=mine)
+        visit = Visit(kept=options.kept, read_only=options.read_only)
+        shell(_config(), options.tag, _arches(options), visit, bench=mine)
     return 0
 
 

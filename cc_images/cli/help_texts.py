@@ -52,7 +52,7 @@ DESCRIPTIONS = {
     "fetch": "Put an image together from a folder of chunks, here or on the web; goes on where it was stopped.",
     "sbom": "Print the bill of materials of a stored version: its packages, as CycloneDX or SPDX.",
     "boot": "Boot the newest build of an image with access to the network; all that the machine writes is lost.",
-    "shell": "Open a shell in a copy of an image's newest layer; what is changed there is gone afterwards.",
+    "shell": "Open a shell in a copy of an image's newest layer, or kept tree; what is changed there is lost.",
     "rollback": "Give an archived version of an image its name back on sites, and hold the version that had it.",
     "hold": "Keep a version from being pushed; a newer build is pushed as ever.",
     "release": "Let a version that is held be pushed again.",

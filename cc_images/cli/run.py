@@ -18,8 +18,9 @@ from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.catalog import Json
-from cc_images.model.plan import UNTESTED, Request, Status
+from cc_images.model.plan import Request, Status
 from cc_images.model.run import IfBusy, State
+from cc_images.model.words import UNTESTED
 from cc_images.report import progress, text
 
 EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130

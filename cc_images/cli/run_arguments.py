@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
+from cc_images.model.phases import PHASES
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ def run_options(made: Parser) -> None:
     made.add_argument(
         "--debug-shell", action="store_true",
         help="open a shell where a hook of a build fails: retry runs it again, continue goes on, exit ends the build",
+    )  # fmt: skip
+    made.add_argument(
+        "--keep-failed", action="store_true",
+        help="keep the tree of a build that fails as the failing hook left it; `cc-images shell TAG --kept` opens it",
     )  # fmt: skip
     unwatched_options(made)
 
@@ -36,6 +41,10 @@ def plan_options(made: Parser) -> None:
         "-f", "--force", action="store_true",
         help="rebuild completely and drop the named images' cache; with -p and without -b: "
         "publish the stored build over changes that somebody made on a site by hand",
+    )  # fmt: skip
+    made.add_argument(
+        "--until", choices=PHASES, default="", metavar="PHASE",
+        help="with -b: build as far as the last hook of this phase, keep the tree, and make no version",
     )  # fmt: skip
     made.add_argument(
         "-t", "--tasks", type=at_least_one, default=1, metavar="N",

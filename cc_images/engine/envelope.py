@@ -82,5 +82,6 @@ class Envelope:
 def _job(kind: type[Job], plain: Json, spec: Callable[[Json], BuildSpec]) -> Any:
     if issubclass(kind, BuildJob):
         rest = {"version": plain["version"], "force": plain["force"], "serves": plain["serves"]}
+        rest["until"] = plain.get("until", "")
         return kind(spec=spec(plain["spec"]), known=tuple(plain["known"]), **rest)
     return convert(plain, kind)

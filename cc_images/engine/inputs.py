@@ -36,6 +36,8 @@ class Inputs:
     """The first parent of each image, by tag."""
     debug: bool = False
     """Whether a hook that fails opens a shell on the user's terminal."""
+    keep_failed: bool = False
+    """Whether the tree of a build that fails is kept."""
     sign: str = ""
     """The key that signs what is published."""
     jobs: int = 1

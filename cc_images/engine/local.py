@@ -103,6 +103,7 @@ class LocalRun:
                 origin=self.inputs.origin() if builds else {},
                 clouds=self.inputs.clouds,
                 debug=self.inputs.debug,
+                keep_failed=self.inputs.keep_failed,
                 sign=self.inputs.sign,
             ),
             emit=self.emit,

@@ -1,7 +1,4 @@
-"""The plan: the tasks of one run, as a value to read, print or compare.
-
-Owns Request, Task, Plan and Result, plain data; `planner` makes plans.
-"""
+"""The plan of one run as a value: Request, Task, Plan and Result, plain data; `planner` makes plans."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from enum import StrEnum
 
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Material, Waiver
 from cc_images.model.spec import BuildSpec
-
-UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
-"""The warning about pushes without a boot test."""
 
 
 class Resource(StrEnum):
@@ -62,6 +56,10 @@ class Request:
     """Whether a push needs a passed boot test."""
     debug: bool = False
     """Whether a hook that fails opens a shell on the user's terminal."""
+    keep_failed: bool = False
+    """Whether the tree of a build that fails is kept."""
+    until: str = ""
+    """The phase of hooks after which builds stop, and their trees are kept; empty: none."""
     promote: bool = False
     """Whether the next wave of sites gets what the wave before has, whether it has baked or not."""
     version: str = ""
@@ -93,6 +91,8 @@ class BuildJob:
     """Versions of this recipe that the store had when the plan was made."""
     serves: str = ""
     """The one of `known` that serves, if any: upstream has not moved since."""
+    until: str = ""
+    """The phase of hooks after which it stops: its tree is kept, and there is no build. Empty: none."""
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ class BuildJob:
     def shown(self) -> Json:
         """Return the job as plain data without secrets."""
         own = {"version": self.version, "force": self.force, "known": self.known, "serves": self.serves}
-        return self.spec.shown() | own
+        return self.spec.shown() | own | ({"until": self.until} if self.until else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class LayerJob(BuildJob):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertJob:
-    """Make the outputs in `formats` and record them, from what the run has built or from a stored output."""
+    """Make the outputs in `formats`, of what the run's own build `makes` or of a stored output, and record them."""
 
     name: str
     published_name: str
@@ -131,7 +131,6 @@ class ConvertJob:
     version: str
     formats: tuple[Format, ...]
     makes: Material = Material.DISK
-    """The material that the run's own build has left."""
     replaces: bool = False
     """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
 

@@ -14,6 +14,8 @@ from cc_images.model.catalog import Arch, Format
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Version = Annotated[str, Meta(pattern=r"\A[0-9]{8}T[0-9]{6}Z(\.[0-9]+)?\Z")]
 RelativePath = Annotated[str, Meta(pattern=r"\A(?!/)(?!(.*/)?\.{1,2}(/|\Z))(?!.*//)[^\0]+\Z")]
+Phase = Annotated[str, Meta(pattern=r"\A[a-z-]{0,40}\Z")]
+Hook = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_.-]{0,255}\Z")]
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
 
@@ -221,6 +223,29 @@ class PeaksShape(Shape):
 
     memory: Count = 0
     scratch: Count = 0
+
+
+class LeftTreeShape(Shape):
+    """`out/kept.json` of a sandbox: at which hook its tree was kept, or why it could not be."""
+
+    phase: Phase
+    hook: Hook
+    code: int | None
+    trouble: str = ""
+
+
+class KeptShape(Shape):
+    """`kept/<tag>/<arch>/<run>.json`."""
+
+    tag: str
+    arch: Arch
+    run: Version
+    task: str
+    phase: Phase
+    hook: Hook
+    code: int | None
+    until: bool
+    created: Amount
 
 
 class DownloadsShape(Shape):

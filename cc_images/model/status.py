@@ -113,6 +113,8 @@ class Kind(StrEnum):
     ELEMENTS = "elements"
     """Third-party elements: a checkout of a commit, or the copy of a repository."""
     ARTIFACT = "artifact"
+    KEPT = "kept"
+    """The tree of a build that failed, or was to stop."""
     RUN = "run"
     """Journal, report and logs of a run."""
     STRAY = "stray"

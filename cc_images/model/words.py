@@ -1,4 +1,4 @@
-"""Words of the configuration that are not values: those that no tag may be, and exceptions by name."""
+"""Words that are not values: those that no tag may be, exceptions by name, and warnings."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ RESERVED = frozenset(
 
 ALLOWED = ("ignored-hooks", "unread-partitions", "private-programs", "keys", "passwords")
 """Exceptions that an image may allow by name."""
+
+UNTESTED = "--no-boot-test: images are pushed that may not boot; their property build-boot says so"
+"""The warning about pushes without a boot test."""
+
+KEPT = "--keep-failed: the tree of a build that fails is kept until a good build of the image"
+"""The note about trees that are kept."""

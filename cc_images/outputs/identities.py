@@ -29,7 +29,7 @@ _TIME, _CHECKSUM, _IDENTIFIER = slice(24, 28), slice(64, 68), slice(68, 84)
 
 
 def settle_vmdk(file: Path) -> None:
-    """Give a VMDK its fixed content number, and a name of its own that is not the file's here.
+    """Give a VMDK its fixed content number, however many digits it has, and a name that is not the file's here.
 
     Raises ValueError for a file that has no descriptor.
     """
@@ -39,7 +39,7 @@ def settle_vmdk(file: Path) -> None:
         if begins < 0:
             raise ValueError(f"{file.name} has no descriptor of a VMDK")
         text = head[begins : head.index(b"\0", begins)]
-        settled = re.sub(rb"^CID=[0-9a-f]{8}$", b"CID=" + CID, text, flags=re.MULTILINE)
+        settled = re.sub(rb"^CID=[0-9a-f]{1,8}$", b"CID=" + CID, text, flags=re.MULTILINE)
         settled = re.sub(rb'^(RW \d+ SPARSE) "[^"\n]*"$', rb'\1 "disk.vmdk"', settled, flags=re.MULTILINE)
         disk.seek(begins)
         disk.write(settled.ljust(len(text), b"\0"))

@@ -17,6 +17,7 @@ from cc_images.model.catalog import Arch, Format, Material, Site
 from cc_images.model.plan import ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.image_state import ImageState, is_held
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
+from cc_images.planner.partial import stopping
 from cc_images.planner.pushes import Serving, complete, push_tasks, require_something, wanted
 
 
@@ -44,6 +45,10 @@ def make_plan(
     forced = {(each.image.tag, each.arch) for each in image_states} if request.force and request.build else set()
     layer_tasks = LayerTasks(layer_states=layer_states, forced=forced, request=request, version=version, now=now)
     for state in image_states:
+        if request.until:
+            steps = stopping(state, layer_tasks, layer_states, request.until, version)
+            tasks.update((task.id, task) for task in steps if task.id not in tasks)
+            continue
         image, arch = state.image, state.arch
         stored, reason = _stored(request, state, now)
         serves = stored.version if stored else version

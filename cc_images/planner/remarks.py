@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cc_images.model.plan import UNTESTED, Request
+from cc_images.model.plan import Request
+from cc_images.model.words import KEPT, UNTESTED
 from cc_images.planner.image_state import ImageState, is_held
 from cc_images.store.records import Store
 
 
-def untested(request: Request) -> list[str]:
-    """Warn that the images are pushed without a boot test."""
-    return [UNTESTED] if request.push and not request.boot_test else []
+def of_request(request: Request) -> list[str]:
+    """Warn that images are pushed without a boot test; say that the trees of failed builds are kept."""
+    untested = [UNTESTED] if request.push and not request.boot_test else []
+    return [*untested, *([KEPT] if request.keep_failed else [])]
 
 
 def held(image_states: Iterable[ImageState], request: Request) -> list[str]:

@@ -176,7 +176,7 @@ def _of_stored(
 
 def _told(image_states: Sequence[ImageState], request: Request, store: Store) -> list[str]:
     return [
-        *remarks.untested(request),
+        *remarks.of_request(request),
         *remarks.damaged(image_states, store),
         *remarks.held(image_states, request),
     ]

@@ -44,6 +44,8 @@ class RunSettings:
     """The clouds.yaml entry of each site that is a cloud."""
     debug: bool = False
     """Whether a hook that fails opens a shell on the user's terminal."""
+    keep_failed: bool = False
+    """Whether the tree of a build that fails is kept."""
     sign: str = ""
     """The key that signs what is published; empty: nothing is signed."""
 

@@ -4,6 +4,7 @@
     builds/<tag>/<arch>/<version>.json  one record a build, written last; `.more` beside it says what it was made of,
                                         `.cdx` and `.spdx` what is in it (see `bills`)
     layers/<tag>/<arch>/<run>.json      the same for root trees that builds start from
+    kept/<tag>/<arch>/<run>.tar.zst     the tree of a build that failed or was to stop (see `kept`)
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     partial/<artifact>/                 unfinished downloads, which the next try goes on with

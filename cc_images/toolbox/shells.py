@@ -1,18 +1,16 @@
-"""Shells at failed hooks: runs dib, and opens a shell for whoever waits at a socket when a hook asks.
+"""Shells for a person whose terminal is at a socket: where a hook has failed, or in a copy of a tree.
 
-    shells.py SOCKET COMMAND…              exit code: the command's, 128 + signal when it was killed
-    shells.py SOCKET --tree LAYER TITLE    a shell in a copy of a layer, without dib
+    shells.py SOCKET [--read-only] TREE TITLE SAID    a shell in a copy of a packed tree
 
-The element cc-debug asks through a pipe beside the hooks: the hook, its exit code, and its folder, which is
-/tmp/in_target.d/… for a hook inside the image's tree. The shell is where the hook was: in the tree, or in the sandbox
-with TARGET_ROOT set. Its functions `retry` and `continue` end it and leave their word; without one the hook has failed.
-Runs as a script with the standard library only.
+`hooks` asks for a shell at a hook that failed, with its exit code and its folder, which is /tmp/in_target.d/… for a
+hook inside the image's tree. The shell is where the hook was: in the tree, or in the sandbox with TARGET_ROOT set. Its
+functions `retry` and `continue` end it and leave their word; without one the hook has failed. Runs as a script with
+the standard library only.
 """
 
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
 import pty
@@ -25,9 +23,6 @@ import sys
 import termios
 from pathlib import Path
 
-HOOKS = "/tmp/dib_build.*/hooks"
-"""Where dib keeps its hooks; the tree is beside them, in `mnt`."""
-
 IN_TREE = "/tmp/in_target.d/"
 
 LEFT = ("cc-debug.env", "cc-debug.rc", "cc-debug.answer")
@@ -36,7 +31,7 @@ LEFT = ("cc-debug.env", "cc-debug.rc", "cc-debug.answer")
 RC = """\
 . /tmp/cc-debug.env 2> /dev/null
 set +eu
-cd {folder}
+cd {folder} 2> /dev/null
 PS1={prompt}
 retry() {{ echo retry > /tmp/cc-debug.answer; exit 0; }}
 continue() {{ echo continue > /tmp/cc-debug.answer; exit 0; }}
@@ -44,7 +39,7 @@ echo {said}
 """
 
 VISIT = """\
-cd /
+cd {folder}
 PS1={prompt}
 echo {said}
 """
@@ -56,26 +51,13 @@ zstd -q -d -c "$0" | tar -C "$TARGET_ROOT" --numeric-owner --acls --xattrs --xat
 
 
 def main(words: list[str]) -> int:
-    """Run the command, and a shell each time that a hook asks."""
-    place, command = words[0], words[1:]
-    if command[0] == "--tree":
-        return visit(place, *command[1:])
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    asks: int | None = None
-    while child.poll() is None:
-        found = glob.glob(f"{HOOKS}/cc-ask")
-        if asks is None and found:
-            asks = os.open(found[0], os.O_RDWR)  # both, so that it never ends
-        if asks is None:
-            select.select([], [], [], 0.2)
-        elif select.select([asks], [], [], 0.2)[0]:
-            asked = os.read(asks, 4096).decode().split()
-            answer = shell(place, Path(found[0]).parent, *asked)
-            Path(found[0]).with_name("cc-answer").write_text(f"{answer}\n")
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    """Open a shell in a copy of a tree."""
+    place, *words = words
+    visit(place, *words[-3:], read_only="--read-only" in words[:-3])
+    return 0
 
 
-def shell(place: str, hooks: Path, hook: str, code: str, folder: str) -> str:
+def shell(place: str, hooks: Path, hook: str, code: int, folder: str) -> str:
     """Open a shell for the one at the socket; return the word that it has left, `fail` without one."""
     phase = os.path.basename(folder)[: -len(".d")]
     tree = hooks.with_name("mnt") if folder.startswith(IN_TREE) else None
@@ -85,23 +67,39 @@ def shell(place: str, hooks: Path, hook: str, code: str, folder: str) -> str:
     return opened(place, tree, text)
 
 
-def visit(place: str, layer: str, title: str) -> int:
-    """Unpack a layer into a folder that goes with the sandbox, and open a shell in it."""
+def visit(place: str, packed: str, title: str, said: str, *, read_only: bool) -> None:
+    """Unpack a tree into a folder that goes with the sandbox, and open a shell in it."""
     tree = Path("/tmp/cc-tree")
     tree.mkdir()
     os.environ["TARGET_ROOT"] = str(tree)
-    subprocess.run(["sh", "-c", UNPACK, layer], check=True)
-    for name in ("dev", "proc"):
+    subprocess.run(["sh", "-c", UNPACK, packed], check=True)
+    for name in ("dev", "proc", "tmp"):
         (tree / name).mkdir(exist_ok=True)
-        subprocess.run(["mount", "--rbind" if name == "proc" else "--bind", f"/{name}", str(tree / name)], check=True)
-    said = f"a copy of {title}: what you change is gone when you leave"
-    text = VISIT.format(prompt=shlex.quote(f"[{title}] \\w \\$ "), said=shlex.quote(said))
-    opened(place, tree, text)
-    return 0
+    seen = shown(tree) if read_only else tree
+    for name in ("dev", "proc"):
+        subprocess.run(["mount", "--rbind" if name == "proc" else "--bind", f"/{name}", str(seen / name)], check=True)
+    os.environ["TARGET_ROOT"] = str(seen)
+    has_bash = any(os.path.lexists(tree / name) for name in ("bin/bash", "usr/bin/bash"))
+    said += "" if has_bash else f"; it has no bash, so this is one of the host's, and the tree is {seen}"
+    folder, prompt = "/" if has_bash else str(seen), f"[{title}] \\w \\$ "
+    text = VISIT.format(folder=folder, prompt=shlex.quote(prompt), said=shlex.quote(said))
+    opened(place, tree if has_bash else None, text, seen if has_bash else None)
 
 
-def opened(place: str, tree: Path | None, text: str) -> str:
-    """Open a shell that begins with a text of commands, in a tree if there is one; return the word that it leaves."""
+def shown(tree: Path) -> Path:
+    """Return a second place of a tree, where it cannot be written to."""
+    seen = Path("/tmp/cc-view")
+    seen.mkdir()
+    subprocess.run(["mount", "--bind", str(tree), str(seen)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(seen)], check=True)
+    return seen
+
+
+def opened(place: str, tree: Path | None, text: str, seen: Path | None = None) -> str:
+    """Open a shell that begins with a text of commands, in a tree if there is one; return the word that it leaves.
+
+    `seen` is where the shell has the tree, unless that is where it can be written to.
+    """
     shared = tree / "tmp" if tree is not None else Path("/tmp")
     (shared / "cc-debug.rc").write_text(text)
     try:
@@ -110,7 +108,7 @@ def opened(place: str, tree: Path | None, text: str) -> str:
             size = json.loads(told(line))
             child, master = pty.fork()
             if child == 0:
-                become(tree, size["term"])
+                become(seen or tree, size["term"])
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size["rows"], size["columns"], 0, 0))
             relay(master, line)
             os.close(master)

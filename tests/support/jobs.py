@@ -8,7 +8,7 @@ from cc_images.builders.dib.spec import DibSpec, TwinsSpec
 from cc_images.model.catalog import Arch, Material
 from cc_images.model.plan import BuildJob, LayerJob
 
-OF_JOBS = ("version", "force", "known", "serves")
+OF_JOBS = ("version", "force", "known", "serves", "until")
 
 
 def dib_spec(**more: Any) -> DibSpec:

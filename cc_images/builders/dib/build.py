@@ -11,13 +11,14 @@ from typing import Any
 
 from cc_images.builders import provenance
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import command, twins
+from cc_images.builders.dib import command, twins, watching
 from cc_images.builders.dib.command import Made
 from cc_images.builders.dib.download_cache import Caches, Generation
 from cc_images.builders.dib.element_modes import copy_normal, is_normal
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.builders.dib.layers import LAYER_ELEMENT, inherit, write_element
 from cc_images.builders.dib.spec import DibSpec
+from cc_images.builders.dib.watching import Watch
 from cc_images.errors import CCImagesError
 from cc_images.host import network, user_emulation
 from cc_images.host.named_files import named_files
@@ -62,10 +63,15 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
         order = _command(spec, inputs, start, run, _placed(spec, artifacts, sandbox), _assembly(spec, inputs, sandbox))
         try:
             file, timings = command.build(order, sandbox, log=context.log, stop=run.stop, report=context.step)
+        except CCImagesError:
+            if inputs.keep is not None and (tree := watching.left(sandbox)) is not None:
+                inputs.keep(tree)
+            raise
         finally:
             if sandbox.twins is not None:
                 context.log.write(twins.started(sandbox.twins).encode())
-        _keep_downloads(spec, found, sandbox.out, context)
+        if not inputs.until:
+            _keep_downloads(spec, found, sandbox.out, context)
     return Built(
         file=file,
         parts=command.ramdisk(sandbox.out),
@@ -104,7 +110,7 @@ def _command(
         layer=start.file,
         makes=makes,
         secrets=spec.secrets,
-        debug=run.settings.debug,
+        watch=Watch(shell=run.settings.debug, keep=inputs.keep is not None, until=inputs.until),
     )
 
 

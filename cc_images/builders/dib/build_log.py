@@ -15,10 +15,7 @@ from dataclasses import dataclass, field
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
-
-PHASES = ("root", "extra-data", "pre-install", "install", "post-install", "post-root", "block-device", "pre-finalise",
-          "finalise", "cleanup")  # fmt: skip
-"""dib's hook phases in the order in which it runs them."""
+from cc_images.model.phases import PHASES
 
 ON_DISK = frozenset({"block-device", "pre-finalise", "finalise", "cleanup"})
 """Phases in which the tree lies on the image's own file system."""

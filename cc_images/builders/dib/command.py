@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import math
 import os
 import shutil
 import stat
-import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.builders.dib import toolbox_parts, twins
+from cc_images.builders.dib import toolbox_parts, twins, watching
 from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
+from cc_images.builders.dib.watching import NOTHING, Watch
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host import process, record_files, terminal
+from cc_images.host import process, record_files
 from cc_images.host.facts import MISSING, HostFacts
 from cc_images.host.root import SYSTEM_PATH, TOOLBOX
 from cc_images.host.sandbox import Sandbox
@@ -85,8 +83,8 @@ class DibCommand:
     makes: Made = Made.DISK
     secrets: tuple[str, ...] = ()
     """Variables that are declared secrets."""
-    debug: bool = False
-    """Whether a hook that fails opens a shell on the user's terminal."""
+    watch: Watch = NOTHING
+    """What is wanted where its hooks fail, or after a phase of them."""
 
 
 def build(
@@ -98,6 +96,8 @@ def build(
     report: Callable[[str], None] = lambda hook: None,
 ) -> tuple[Path, Mapping[str, float]]:
     """Build a raw disk image, or a tree, in `sandbox`; return its path there and the seconds per hook.
+
+    With `watch.until` the file is the packed tree after that phase.
 
     Raises CCImagesError with the hook that failed and the lines that tell why.
     """
@@ -120,34 +120,38 @@ def build(
         "CC_IMAGES_TREE": str(name) if order.makes is Made.TREE else "",
         "CC_IMAGES_RAW": f"{name}.raw" if order.makes is Made.ASSEMBLED else "",
         "CC_IMAGES_LAYER": str(sandbox.place(order.layer) if order.layer else ""),
+        **({"CC_IMAGES_UNTIL": order.watch.until} if order.watch.until else {}),
         **order.environment,
     }
     words = [*argv, *first, *order.elements, *order.makes.elements, "cc-build"]
-    if order.debug:
-        socket = sandbox.out / "shell.sock"
-        shells = [sys.executable, str(sandbox.place(TOOLBOX) / "shells.py"), str(sandbox.place(socket))]
-        words = [*shells, *words, "cc-debug"]
+    seconds = order.timeout * MINUTE
     try:
-        with terminal.lent(socket) if order.debug else nullcontext():
+        with order.watch.lent(sandbox):
             sandbox.run(
-                words,
+                order.watch.command(words, sandbox, seconds),
                 environment,
                 log=log,
-                timeout=math.inf if order.debug else order.timeout * MINUTE,
+                timeout=order.watch.timeout(seconds),
                 stop=stop,
                 on_line=phases.feed,
                 secrets=secret_values(order.environment, order.secrets),
             )
-    except process.TimedOut as error:
-        raise CCImagesError(
-            f"dib timed out after {order.timeout} minutes in {phases.where}",
-            hint="raise the image's timeout in images.yaml",
-            reason=Reason.TIMEOUT,
-            tail=error.tail,
-        ) from error
     except process.CommandFailed as error:
+        if watching.is_timeout(error, sandbox):
+            raise _timed_out(order, phases, error) from error
         raise explained(error, phases, sandbox.rootless) from error
+    if order.watch.until:
+        return watching.stopped(order.watch.until, sandbox, phases), phases.timings
     return left(sandbox.out / f"disk.{order.makes.suffix}"), phases.timings
+
+
+def _timed_out(order: DibCommand, phases: Phases, error: process.CommandFailed) -> CCImagesError:
+    return CCImagesError(
+        f"dib timed out after {order.timeout} minutes in {phases.where}",
+        hint="raise the image's timeout in images.yaml",
+        reason=Reason.TIMEOUT,
+        tail=error.tail,
+    )
 
 
 def left(file: Path) -> Path:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cc_images.builders.dib.build_log import PHASES
 from cc_images.builders.dib.element_modes import lost
+from cc_images.model.phases import PHASES
 
 HOOK = re.compile(r"[0-9A-Za-z_-]+\Z")
 """The names of hooks that dib runs."""

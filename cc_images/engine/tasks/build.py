@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.freshness import has_moved
+from cc_images.engine.tasks import keeping
 from cc_images.engine.tasks.layer import run_builder
+from cc_images.host.root import remove
+from cc_images.model.kept import LeftTree
 from cc_images.model.plan import BuildJob, Result, Status
 from cc_images.store import notes
 from cc_images.store.leases import image_lease
@@ -20,10 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
-    """Build. The run holds the image's lease from now on until its conversion is over."""
+    """Build. The run holds the image's lease from now on until its conversion is over.
+
+    A build that stops after a phase has none: its tree is kept, and nothing else of it.
+    """
     job = envelope.job
     assert isinstance(job, BuildJob)
     run, spec = context.run, job.spec
+    if job.until:
+        return _until(job, envelope, context, result)
     run.lease(context.task, image_lease(job.tag, job.arch))
     workspace = run.run.workspace(job.tag, job.arch)
     if not job.force:
@@ -45,3 +53,14 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     notes.write(workspace / "evidence.json", evidence)
     size = built.file.stat().st_blocks * 512
     return replace(result, size=size, timings=dict(built.timings), peaks=built.peaks)
+
+
+def _until(job: BuildJob, envelope: Envelope, context: TaskContext, result: Result) -> Result:
+    """Build as far as a phase, and keep the tree."""
+    workspace = context.run.run.workspace(job.tag, job.arch)
+    built = run_builder(job, envelope, context, workspace)
+    size = built.file.stat().st_size
+    keeping.place(job, LeftTree(file=built.file, phase=job.until), context, until=True)
+    remove(workspace)
+    where = f"stopped after {job.until}; {keeping.command(job)}"
+    return replace(result, size=size, where=where, timings=dict(built.timings), peaks=built.peaks)

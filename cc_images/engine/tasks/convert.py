@@ -17,7 +17,7 @@ from cc_images.model.catalog import Format, Json
 from cc_images.model.plan import ConvertJob, Result, Status
 from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
-from cc_images.store import notes
+from cc_images.store import kept, notes
 from cc_images.store.blobs import Blob
 from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
@@ -63,6 +63,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if job.replaces:
         store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
     if before is None:
+        kept.forget(store.root, job.tag, job.arch)
         remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
     size = sum(build.outputs[each].size for each in job.formats)
     where = str(store.image_link(job.published_name, job.formats[0]))
@@ -127,7 +128,7 @@ def _recorded(
     newest = next(run.store.builds(job.tag, job.arch), None)
     if newest is None or not _is_same(newest, made):
         return build, details
-    kept = replace(
+    same = replace(
         newest,
         recipe_key=build.recipe_key,
         key=build.key,
@@ -135,7 +136,7 @@ def _recorded(
         outputs={**made, **newest.outputs},
         again=job.version,
     )
-    return kept, run.store.details(newest) | details
+    return same, run.store.details(newest) | details
 
 
 def _is_same(build: Build, made: Mapping[Format, Output]) -> bool:

@@ -10,11 +10,14 @@ from pathlib import Path
 from cc_images.builders.base import LEAST_FREE, BuildInputs, Built, builder
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.freshness import has_moved
+from cc_images.engine.tasks import keeping
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.root import remove
 from cc_images.model.builds import Layer
+from cc_images.model.kept import LeftTree
 from cc_images.model.plan import BuildJob, LayerJob, Result, Status
 from cc_images.model.recipe import key_of
+from cc_images.store import kept
 from cc_images.store.run_context import TaskContext
 
 JOB = LayerJob
@@ -61,6 +64,7 @@ def made(job: LayerJob, envelope: Envelope, context: TaskContext) -> tuple[Layer
         with store.lock("gc", shared=True):
             run.run.use(store.blobs.place(sealed))
             store.record_layer(layer, details)
+        kept.forget(store.root, job.tag, job.arch, context.task)
         if job.force:
             store.forget(*(old for old in store.layers(job.tag, job.arch) if old.run != layer.run))
         remove(workspace)
@@ -68,10 +72,26 @@ def made(job: LayerJob, envelope: Envelope, context: TaskContext) -> tuple[Layer
 
 
 def run_builder(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path) -> Built:
-    """Run a spec's builder; one that failed for a passing reason is run again, twice at most, after longer waits."""
+    """Run a spec's builder; one that failed for a passing reason is run again, twice at most, after longer waits.
+
+    With `--keep-failed` the tree that it leaves at last goes into the store, and the error says so.
+    """
+    trees: list[LeftTree] = []
+    try:
+        return _tried(job, envelope, context, workspace, trees)
+    except Interrupted:
+        raise
+    except CCImagesError as error:
+        if not trees:
+            raise
+        raise keeping.failed(job, trees, error, context) from error
+
+
+def _tried(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path, trees: list[LeftTree]) -> Built:
+    """Run a spec's builder until it succeeds, or fails for good; `trees` gets those that it leaves."""
     for seconds in PAUSES:
         try:
-            return _built(job, envelope, context, workspace)
+            return _built(job, envelope, context, workspace, trees)
         except CCImagesError as error:
             if context.run.settings.debug or not (error.temporary and error.reason is Reason.DIB):
                 raise
@@ -81,16 +101,24 @@ def run_builder(job: BuildJob, envelope: Envelope, context: TaskContext, workspa
             context.step(f"failed for a passing reason; again in {seconds:.0f} s")
             if context.stop.wait(seconds):
                 raise Interrupted from error
-    return _built(job, envelope, context, workspace)
+    return _built(job, envelope, context, workspace, trees)
 
 
-def _built(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path) -> Built:
+def _built(job: BuildJob, envelope: Envelope, context: TaskContext, workspace: Path, trees: list[LeftTree]) -> Built:
     """Run a spec's builder with the layers and downloads that the spec names, in a workspace that is emptied first."""
     _require_room(context)
     layers = {key: _stored(key, job, envelope, context) for key in job.spec.relies_on}
     remove(workspace)  # of an attempt before this one
+    trees.clear()
     downloads = {name: Path(context.run.fetched(each).path) for name, each in job.spec.artifacts.items()}
-    inputs = BuildInputs(version=job.version, workspace=workspace, layers=layers, downloads=downloads)
+    inputs = BuildInputs(
+        version=job.version,
+        workspace=workspace,
+        layers=layers,
+        downloads=downloads,
+        keep=trees.append if context.run.settings.keep_failed else None,
+        until=job.until,
+    )
     return builder(job.spec.builder).build(job.spec, inputs, context)
 
 

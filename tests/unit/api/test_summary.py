@@ -117,3 +117,11 @@ def test_counts_are_of_images() -> None:
     results = {"a": ran("a", 0, 1), "b": Result(task="b", status=Status.FAILED)}
     counted = summary.counts(results, Plan(version="v2", tasks=tasks))
     assert (counted["built"], counted["failed"], counted["pushed"]) == (1, 1, 0)
+
+
+def test_a_build_that_stops_after_a_phase_counts_as_kept_and_not_as_built() -> None:
+    tasks = [task("a"), Task(id="b", job=build_job(name="B", tag="b", until="install"), reason="")]
+    plan = Plan(version="v2", tasks=tuple(tasks))
+    found = summary.counts({"a": ran("a", 0, 1), "b": ran("b", 0, 1)}, plan)
+    assert (found["built"], found["kept"]) == (1, 1)
+    assert "kept" not in summary.counts({"a": ran("a", 0, 1)}, plan)

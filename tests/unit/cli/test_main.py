@@ -55,6 +55,14 @@ def assert_nothing_ran(store: Path) -> None:
         (["-p", "-s", "metl", "cc-one"], "cc-images: there is no site metl"),
         (["-p", "-s", "local", "cc-two"], "cc-images: no site takes any of the images"),
         (["--nonsense"], "cc-images: error: "),
+        (["-b", "--until", "instal", "cc-one"], "invalid choice: 'instal' (choose from 'root', 'extra-data', "),
+        (["-b", "-p", "--until", "install", "cc-one"], "--until makes no build, so there is nothing to push"),
+        (["-p", "--until", "install", "cc-one"], "--until makes no build, so there is nothing to push"),
+        (["-b", "-f", "--until", "install", "cc-one"], "--until builds in any case, and replaces nothing"),
+        (["-b", "-s", "local", "--until", "install", "cc-one"], "--until makes no build, so no site is concerned"),
+        (["-b", "--until", "install", "--dry-run", "-f", "cc-one"], "--until builds in any case"),
+        (["-p", "--keep-failed", "cc-one"], "--keep-failed is about builds, and none is asked for"),
+        (["shell", "--kept", "cc-one"], "cc-images: a shell needs a terminal"),
     ],
 )
 def test_input_that_is_wrong_gets_one_line_and_code_2(cli: Cli, catalogue: Path, words: list[str], said: str) -> None:

@@ -58,6 +58,16 @@ def test_a_vhd_has_a_valid_footer(tmp_path: Path, raw: Path) -> None:
         assert uuid.UUID(bytes=footer[68:84]).version == 5
 
 
+@pytest.mark.parametrize("number", [b"1234abcd", b"7"])
+def test_a_content_number_of_any_length_is_settled(tmp_path: Path, number: bytes) -> None:
+    file = tmp_path / "vmdk"
+    text = b"# Disk DescriptorFile\nversion=1\nCID=" + number + b'\nRW 8 SPARSE "some where"\n'
+    file.write_bytes(bytes(512) + text.ljust(1536, b"\0"))
+    identities.settle_vmdk(file)
+    settled = b'# Disk DescriptorFile\nversion=1\nCID=fffffffe\nRW 8 SPARSE "disk.vmdk"\n'
+    assert file.read_bytes() == bytes(512) + settled.ljust(1536, b"\0")
+
+
 @pytest.mark.parametrize("settle", identities.SETTLE.values())
 def test_a_file_that_is_none_is_said(tmp_path: Path, settle: object) -> None:
     assert callable(settle)
