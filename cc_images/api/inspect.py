@@ -192,9 +192,7 @@ def boot(
         job = boot_job(image, arch, build.version, (output.format,))
         contract, _ = settled(job.boot, store.details(build).get("contents", {}), output.format, arch)
         memory = store.root / acceleration.MEMORY
-        kernel = build.outputs.get(Format.KERNEL) if output.format is Format.INITRAMFS else None
-        files = [run.use(store.blobs.path(each.digest)) for each in (output, kernel) if each is not None]
-        drive, console = Drive(files[0], output.format, *files[1:]), near / "console"
+        drive, console = _drive(build, output, store, run), near / "console"
         cores = min(4, len(os.sched_getaffinity(0)))
         with ExitStack() as machines:
 
@@ -225,6 +223,13 @@ def boot(
             while visit.keep and running.running and not stop.wait(0.5):
                 pass
     return found
+
+
+def _drive(build: Build, output: Output, store: Store, run: Run) -> Drive:
+    """Return an output as a guest's drive; a ramdisk has its kernel."""
+    kernel = build.outputs.get(Format.KERNEL) if output.format is Format.INITRAMFS else None
+    files = [run.use(store.blobs.path(each.digest)) for each in (output, kernel) if each is not None]
+    return Drive(files[0], output.format, *files[1:])
 
 
 @contextmanager

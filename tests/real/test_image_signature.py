@@ -59,8 +59,8 @@ def test_glance_checks_what_was_signed(
     other = CURVE if uuid == RSA else RSA
     sites(other)
     code, output = project.run("-b", "-p", "-f", "cc-tiny")
-    assert code == 1, output
-    assert "ignature" in output
+    assert code == 3, output
+    assert "Signature verification failed" in output
     before = [each.id for each in site.find("CC-Tiny")]
     sites(uuid)
     code, output = project.run("-b", "-p", "cc-tiny")
