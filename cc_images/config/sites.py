@@ -33,6 +33,7 @@ def site_of(section: Section) -> Site:
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         members=section.words("members"),
+        owners=section.words("owners"),
         carry=section.flag("carry", default=True),
         stores=section.words("stores"),
         chunks=section.flag("chunks"),
@@ -62,7 +63,7 @@ def site_of(section: Section) -> Site:
     check_properties(section, site.properties)
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")
-    for key in ("visibility", "stores", "tags", "members"):
+    for key in ("visibility", "stores", "tags", "members", "owners"):
         if not site.cloud and getattr(site, key):
             section.unused(key, "only clouds have it")
     _check_waves(section, site)

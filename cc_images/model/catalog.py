@@ -1,7 +1,6 @@
 """The catalog's values, and the glossary.
 
-element     a folder of hooks that diskimage-builder (dib) runs; `content` elements make a root tree, `disk` elements
-            turn the tree into a bootable disk
+element     a folder of hooks of diskimage-builder (dib): `content` ones make a root tree, `disk` ones a bootable disk
 image       an entry of the catalogue: a name, its elements, and what it may be built for
 tag         an image's name in lower case, as typed on the command line
 recipe      everything that determines one build of one image for one architecture
@@ -275,6 +274,8 @@ class Site:
     """Of published images, besides their own."""
     members: tuple[str, ...] = ()
     """Ids of projects with which published images are shared."""
+    owners: tuple[str, ...] = ()
+    """Ids of other projects whose images an administrator's account publishes, too."""
     carry: bool = True
     """Whether a new version gets what others have put on the image that it replaces."""
     stores: tuple[str, ...] = ()

@@ -121,6 +121,14 @@ class Describe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Give:
+    """Give a staged image to another project."""
+
+    entry: Entry
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """Share an image with a project."""
 
@@ -139,10 +147,10 @@ class Broken(CCImagesError):
     """An upload that ended before all bytes had left: the site cannot have them, however long one waits."""
 
 
-Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Share | Delete
+Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Give | Share | Delete
 
 
-def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describe | Share) -> Entry:
+def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describe | Give | Share) -> Entry:
     """Return an image as it is after a step that changes its name or marks."""
     entry = step.entry
     match step:
@@ -176,6 +184,8 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
             return replace(entry, name=step.name, archives="", protected=entry.protected or entry.lent)
         case Describe():
             return step.wanted
+        case Give():
+            return replace(entry, owner=step.owner)
         case Share():
             return entry
         case Recall():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cc_images.sites.base import Describe, Share
+from cc_images.sites.base import Describe, Give, Share
 from cc_images.sites.carrying import described, set_by_others
 from cc_images.sites.entry import Entry, is_archived
 from cc_images.sites.steps import Members
@@ -46,6 +46,17 @@ def it_gets_properties_of_the_old_one(view: View) -> Describe | None:
     if properties == mine.properties or not view.may(Describe, mine):
         return None
     return Describe(entry=mine, wanted=replace(mine, properties=properties))
+
+
+def it_gets_the_owner_of_the_old_one(view: View) -> Give | None:
+    """Give a staged image to the project that has the one that it replaces; a site that refuses refuses no swap."""
+    mine, holder = view.mine, view.holder
+    if not view.wish.carry or mine is None or mine not in view.staged or not mine.complete or holder in (None, mine):
+        return None
+    assert holder is not None
+    if holder.owner in ("", mine.owner) or not view.may(Give, mine):
+        return None
+    return Give(entry=mine, owner=holder.owner)
 
 
 def its_tags_leave_the_old_one(view: View) -> Describe | None:

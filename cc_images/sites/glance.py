@@ -23,6 +23,7 @@ from cc_images.sites.base import (
     Broken,
     Delete,
     Describe,
+    Give,
     Publication,
     Publish,
     Recall,
@@ -41,7 +42,7 @@ from cc_images.sites.queries import Queries
 CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
 
-FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden"}
+FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden", "owner": "owner"}
 """Fields of Glance's that steps change, and what they are called in `Entry`."""
 
 
@@ -85,7 +86,8 @@ class GlanceSite(ImageApi, Queries):
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images of the project that concern a name.
 
-        Five calls and one for each further page; two with `before`, as long as the same images have the name.
+        Five calls and one for each further page; two with `before`, as long as the same images have the name. As many
+        again for each owner that the site names.
         """
         if before and not lost:
             holders = [entry for entry in before if entry.name == name]
@@ -132,7 +134,7 @@ class GlanceSite(ImageApi, Queries):
             case Share(entry=entry, project=project):
                 self.call("POST", f"/images/{entry.id}/members", tries=1, json={"member": project}, fine=(200, 409))
                 return entry
-            case Archive() | Publish() | Restore() | Recall() | Return() | Settle() | Describe():
+            case Archive() | Publish() | Restore() | Recall() | Return() | Settle() | Describe() | Give():
                 return self._change(step.entry, after(step))
             case Delete(entry=entry):
                 self._delete(entry)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Share, Upload
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Delete,
+    Describe,
+    Give,
+    Publish,
+    Recall,
+    Restore,
+    Return,
+    Settle,
+    Share,
+    Upload,
+)
 from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, WAITS, Failure
 from cc_images.sites.view import (
@@ -121,7 +134,7 @@ def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
     if isinstance(step, Share):
         return replace(memory, refused=memory.refused | {("Share", f"{step.entry.id} {step.project}")})
-    if isinstance(step, Delete) or (isinstance(step, Describe) and (step.entry.archives or step.entry.target)):
+    if isinstance(step, Delete | Give) or (isinstance(step, Describe) and (step.entry.archives or step.entry.target)):
         return replace(memory, refused=refused)
     memory = replace(memory, failures=memory.failures + 1)
     again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant

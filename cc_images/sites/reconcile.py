@@ -14,6 +14,7 @@ from cc_images.sites.base import Act, Archive, Delete, Publish, Restore, Settle,
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.following import (
     it_gets_properties_of_the_old_one,
+    it_gets_the_owner_of_the_old_one,
     it_is_described,
     its_members_follow,
     its_tags_leave_the_old_one,
@@ -239,6 +240,7 @@ RULES: tuple[Callable[[View], Step | None], ...] = (
     an_archived_version_is_recalled,
     the_file_is_sent,
     it_gets_properties_of_the_old_one,
+    it_gets_the_owner_of_the_old_one,
     the_old_one_is_archived,
     the_new_one_gets_the_name,
 )

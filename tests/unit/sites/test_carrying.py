@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.sites.base import Act, Describe, Publication, Share
+from cc_images.sites.base import Act, Describe, Give, Publication, Share
 from cc_images.sites.carrying import LISTED, described, listed, set_by_others
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish
@@ -198,6 +198,32 @@ def test_whatever_call_is_the_last_the_next_push_brings_everything(tmp_path: Pat
     assert site.shared[found.id] == {"p1", "p2"}
     assert all(not entry.tags for entry in site.archived("CC-X"))
     assert killed or at > 6
+
+
+def test_the_owner_goes_on_and_one_that_is_refused_is_no_failure(tmp_path: Path) -> None:
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    by_hand(site, owner="p1")
+    assert put(site, sent(tmp_path, b"v2")).notes == ()
+    assert holder(site).owner == "p1"
+    by_hand(site, owner="")
+    assert not put(site, sent(tmp_path, b"v2")).changed
+    assert holder(site).owner == "", "it was taken back from the new image"
+    by_hand(site, owner="p1")
+    put(site, sent(tmp_path, b"v3"), carry=False)
+    assert holder(site).owner == ""
+    by_hand(site, owner="p2")
+    real = site.act
+
+    def act(step: Act, *words: object, **how: object) -> Entry | None:
+        if isinstance(step, Give):
+            raise CCImagesError("the site refuses that")
+        return real(step, *words, **how)  # type: ignore[arg-type]
+
+    site.act = act  # type: ignore[method-assign]
+    outcome = put(site, sent(tmp_path, b"v4"))
+    assert outcome.changed
+    assert outcome.notes == ("it does not belong to project p2, as the image before it does: the site refuses that",)
 
 
 def test_a_hidden_image_stays_hidden_and_force_shows_it(tmp_path: Path) -> None:
