@@ -158,7 +158,8 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
             archives = ARCHIVED.sub("", step.name) if entry.made else ""
             # one that was archived before, and has the name again, was protected by a person since
             protected = entry.protected and (not entry.lent or bool(entry.archives))
-            return replace(entry, name=step.name, target="", archives=archives, protected=protected,
+            lent = entry.lent and entry.protected  # a person may have taken the protection away
+            return replace(entry, name=step.name, target="", archives=archives, protected=protected, lent=lent,
                            successor=step.successor if entry.made else "")  # fmt: skip
         case Publish(before=before):
             carried = before if step.carry else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from urllib.parse import quote
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, Json, Site
@@ -149,9 +150,23 @@ class GlanceSite(ImageApi, Queries):
         }
         if tags(wanted) != tags(entry):  # else what another host has just marked would be lost
             changes["tags"] = tags(wanted)
+        if (
+            changes.keys() == {"tags"}
+            and wanted.properties == entry.properties
+            and set(tags(wanted)) < set(tags(entry))
+        ):
+            return self._untag(entry, set(tags(entry)) - set(tags(wanted)))
         own = {name: value for name, value in wanted.properties.items() if entry.properties.get(name) != value}
         gone = entry.properties.keys() - wanted.properties.keys()
         return self.patch(entry.id, changes | typed(own), new=own.keys() - entry.properties.keys(), gone=gone)
+
+    def _untag(self, entry: Entry, gone: set[str]) -> Entry:
+        """Take tags from an image, each alone: others, which somebody has just put there, stay."""
+        for tag in sorted(gone):
+            self.call("DELETE", f"/images/{entry.id}/tags/{quote(tag, safe='')}", tries=1, fine=(404,))
+        if (now := self.get(entry.id)) is None:
+            raise CCImagesError(f"site {self._site.name}: {entry.name} ({entry.id}) is gone", reason=Reason.GONE)
+        return now
 
     def _upload(self, step: Upload, publication: Publication, body: Body) -> Entry | None:
         """Create the image, unless it is there, and send the bytes."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.worlds import BACK, RETIRE, Host, beginning, explore
+from tests.support.belongings import ASPECTS
+from tests.support.settling import explore
+from tests.support.worlds import BACK, RETIRE, Host, beginning
 from tests.unit.sites.test_directory import anything_happens
 from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
 
@@ -32,6 +34,12 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "two retirements and a person": (
         (Host("A", (RETIRE,)), Host("B", (RETIRE,))),
         {"faults": 0, "deeds": 1, "kills": 0},
+    ),
+    "what people put on it": ((A,), {"faults": 1, "deeds": 1, "kills": 1, "aspects": ASPECTS}),
+    "what people put on it twice": ((A,), {"faults": 0, "deeds": 2, "kills": 0, "aspects": ASPECTS}),
+    "a retirement of what people put things on": (
+        (Host("A", ("a", RETIRE, "b")),),
+        {"faults": 0, "deeds": 1, "kills": 1, "aspects": ("members", "protected")},
     ),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
 }
