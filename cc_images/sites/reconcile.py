@@ -174,7 +174,7 @@ def superseded_versions_go(view: View) -> Step | None:
     if holder is None:
         return None
     for entry in surplus(view.archived, view.wish.keep):
-        if view.may(Delete, entry) and not holder.owes:
+        if view.may(Delete, entry) and not view.owes:
             return Delete(entry=entry)
     if holder.status != "active":
         return End(note="somebody has deactivated it: kept until there is a newer build; --force publishes over it")

@@ -43,7 +43,7 @@ def what_is_due(view: View) -> Describe | Delete | Use | None:
             if view.may(Describe, entry):
                 return Describe(entry=entry, wanted=_after(view, due))
             continue
-        if view.holder is not None and view.holder.owes:
+        if view.owes:
             continue  # its members are yet to follow the name
         uses = dict(view.memory.uses)
         if entry.id not in uses:

@@ -117,6 +117,11 @@ class View:
         """The image that has the name, where it is one."""
         return self.holders[0] if len(self.holders) == 1 else None
 
+    @property
+    def owes(self) -> bool:
+        """Whether the image that has the name is to be shared yet with projects that only older ones know."""
+        return self.wish.shares and self.holder is not None and self.holder.owes
+
     @cached_property
     def staged(self) -> list[Entry]:
         """Uploads that were not published, newest first; some without bytes may have lost their marks."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import exploring, pulls
 from tests.support.belongings import ASPECTS
 from tests.support.settling import explore
 from tests.support.worlds import BACK, RETIRE, Host, beginning
@@ -44,6 +45,11 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
 }
 
+PULLS: dict[str, tuple[int | None, dict[str, int]]] = {
+    "a catalogue that goes back often": (None, {"releases": 2, "turns": 2, "pulls": 3, "kills": 1}),
+    "a site that keeps nothing": (0, {"releases": 2, "turns": 1, "pulls": 3, "kills": 2}),
+}
+
 WAYS = 10_000
 
 
@@ -54,6 +60,12 @@ def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.Captu
     with capsys.disabled():
         print(f"\n{name}: {explored.states} states, {explored.moves} calls, {explored.ends} ends, each put in order")
     assert explored.ends > 60
+
+
+@pytest.mark.parametrize("name", PULLS)
+def test_a_site_has_what_its_catalogue_names(name: str) -> None:
+    keep, budget = PULLS[name]
+    assert exploring.explore(pulls.World(keep), pulls.beginning(**budget)).ends > 500
 
 
 @pytest.mark.parametrize("part", range(4))
