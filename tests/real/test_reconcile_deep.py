@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import exploring, pulls
+from tests.support import exploring, pulls, rollouts
 from tests.support.belongings import ASPECTS
 from tests.support.settling import explore
 from tests.support.worlds import BACK, RETIRE, Host, beginning
@@ -50,6 +50,11 @@ PULLS: dict[str, tuple[int | None, dict[str, int]]] = {
     "a site that keeps nothing": (0, {"releases": 2, "turns": 1, "pulls": 3, "kills": 2}),
 }
 
+WAVES: dict[str, tuple[str, dict[str, int]]] = {
+    "a version that turns out bad, and a kill": ("A", {"nights": 5, "builds": 2, "bads": 1, "kills": 1}),
+    "two hosts and a version that turns out bad": ("AB", {"nights": 4, "builds": 2, "bads": 1}),
+}
+
 WAYS = 10_000
 
 
@@ -66,6 +71,12 @@ def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.Captu
 def test_a_site_has_what_its_catalogue_names(name: str) -> None:
     keep, budget = PULLS[name]
     assert exploring.explore(pulls.World(keep), pulls.beginning(**budget)).ends > 500
+
+
+@pytest.mark.parametrize("name", WAVES)
+def test_a_later_wave_gets_what_is_good_and_nothing_else(name: str) -> None:
+    hosts, budget = WAVES[name]
+    assert exploring.explore(rollouts.World(), rollouts.beginning(hosts, **budget)).ends > 500
 
 
 @pytest.mark.parametrize("part", range(4))
