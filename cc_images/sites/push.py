@@ -128,7 +128,7 @@ class Push:
             failed = Failure(error.temporary and self._may_repeat(step), broken=isinstance(error, Broken))
             refused = self.memory.refused
             self._seen, self.memory = learning.learn(self.wish, self._seen, self.memory, step, failed)
-            if self.memory.refused != refused and (said := no_failure(step, error.message)) is not None:
+            if self.memory.refused != refused and (said := no_failure(step, error)) is not None:
                 self.notes.append(said)
                 return
             if self._error is None or not self.memory.undoing:

@@ -51,7 +51,7 @@ PULLS: dict[str, tuple[int | None, dict[str, int]]] = {
 }
 
 WAVES: dict[str, tuple[str, dict[str, int]]] = {
-    "a version that turns out bad, and a kill": ("A", {"nights": 5, "builds": 2, "bads": 1, "kills": 1}),
+    "a version that turns out bad, and a kill": ("A", {"nights": 4, "builds": 2, "bads": 1, "kills": 1}),
     "two hosts and a version that turns out bad": ("AB", {"nights": 4, "builds": 2, "bads": 1}),
 }
 

@@ -126,7 +126,7 @@ class World:
         asked = [turn for turn in found if turn.before or not promote]
         tasks = {turn.site: [Task(id=turn.site, job=cast(Any, None), reason="")] for turn in asked}
         by_site = {turn.site: turn for turn in asked}
-        ordered = tuple(by_site[task.id] for task in pushes._in_order(tasks, asked))
+        ordered = tuple(by_site[task.id] for task in pushes.in_order(tasks, asked))
         return replace(host, todo=ordered, promotes=promote, done=frozenset(), runs=host.runs + 1)
 
     def took(self, state: Rollout, host: Host, turn: Turn, steps: int = 60) -> tuple[Rollout, Host]:
