@@ -25,7 +25,8 @@ from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import LISTED, listed
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish, roll_back
-from cc_images.sites.rollbacks import Choice, older
+from cc_images.sites.pulling import PULLED, Named, Way, way_to
+from cc_images.sites.rollbacks import Choice
 from cc_images.sites.targets import arches_of, formats_of, takes
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.sources import artifacts
@@ -121,18 +122,18 @@ def _pulled(found: Offered, site: Site, order: Pull, this: OpenRun, hands: Hands
             at = open_site(site, found.format)
             view = View(Wish(name=found.name, wanted=False), at.observe(found.name), Memory())
             row = replace(row, before=version_of(view.holder.properties) if view.holder is not None else "")
-            if view.holder is not None and _is(found, view.holder):
+            way = way_to(Named(version=found.version, sha512=found.sha512, size=found.size), view, this.store.knows)
+            if way.has:
                 _remember(found, site, at, this)
                 return replace(row, note="it has it")
-            if why := _stands(found, view, this):
-                return replace(row, after=row.before, note=why)
+            if way.stays:
+                return replace(row, after=row.before, note=way.stays)
             if order.dry_run:
                 return replace(row, note="would be published")
-            kept = next((entry for entry in view.archived if _is(found, entry) and entry.status == "active"), None)
-            if kept is not None:
-                outcome = _brought_back(found, kept, at, site, this, hands)
+            if way.back is not None:
+                outcome = _brought_back(found, way.back, at, site, this, hands)
             else:
-                outcome = _sent(found, at, site, this, hands)
+                outcome = _sent(found, way, at, site, this, hands)
             if outcome.changed or outcome.same:
                 _remember(found, site, at, this)
     except CCImagesError as error:
@@ -155,30 +156,8 @@ def _unfit(found: Offered, site: Site, order: Pull, this: OpenRun) -> str:
     return ""
 
 
-def _stands(found: Offered, view: View, this: OpenRun) -> str:
-    """Return why what a site has stays although the catalogue has something else."""
-    holder = view.holder
-    if holder is None:
-        return ""
-    kept = next((entry for entry in view.archived if _is(found, entry)), None)
-    by_us = this.store.knows(holder.run)  # an earlier pull that followed the catalogue back
-    if kept is not None and holder.recalled and not by_us and older(holder, kept):
-        return "it was rolled back here, and stays so until there is a newer version"
-    if kept is not None and (not holder.made or holder.archives):
-        return "somebody gave another image the name, and it stays so until there is a newer version"
-    if kept is None and version_of(holder.properties) > found.version:
-        return f"left out: it has {version_of(holder.properties)}, which is newer, and not from this catalogue"
-    return ""
-
-
 def _tag(found: Offered) -> str:
     return found.name.removesuffix(f"-{found.arch.upper()}").lower()
-
-
-def _is(found: Offered, entry: Entry) -> bool:
-    """Say whether an image of a site has the bytes of a version of the catalogue."""
-    same = entry.sha512 == found.sha512 if entry.algorithm == "sha512" else False
-    return entry.made and entry.size == found.size and (same or version_of(entry.properties) == found.version != "")
 
 
 def _brought_back(found: Offered, kept: Entry, at: ImageSite, site: Site, this: OpenRun, hands: Hands) -> Outcome:
@@ -193,7 +172,7 @@ def _brought_back(found: Offered, kept: Entry, at: ImageSite, site: Site, this: 
     return outcome
 
 
-def _sent(found: Offered, at: ImageSite, site: Site, this: OpenRun, hands: Hands) -> Outcome:
+def _sent(found: Offered, way: Way, at: ImageSite, site: Site, this: OpenRun, hands: Hands) -> Outcome:
     """Fetch a version, unless the store has it, and publish it."""
     hands.say(f"fetching {found.name} {found.version} ({found.size >> 20} MiB)")
     blob = artifacts.fetch(found.file, this.store, {}, stop=hands.bench.stop)
@@ -207,7 +186,7 @@ def _sent(found: Offered, at: ImageSite, site: Site, this: OpenRun, hands: Hands
         path=path,
         sha512=found.sha512,
         size=found.size,
-        properties=listed(said | dict(site.properties)),
+        properties=listed(said | dict(site.properties) | {PULLED: found.place}),
         run=this.run.name,
         details={
             "version": found.version,
@@ -216,13 +195,14 @@ def _sent(found: Offered, at: ImageSite, site: Site, this: OpenRun, hands: Hands
         },
     )
     last = Published(this.store.root).last(site.name, found.name, found.format)
+    repeated = last is not None and (last.version, last.place) == (found.version, at.place()) and bool(last.place)
     terms = Terms(
         keep=site.keep,
         ours=this.store.knows,
         tags=frozenset(site.tags),
         members=frozenset(site.members),
         carry=site.carry,
-        before=last is not None and (last.version, last.place) == (found.version, at.place()) and bool(last.place),
+        before=repeated and not way.by_us,
     )
     return publish(at, publication, terms, stop=hands.bench.stop, say=hands.say)
 

@@ -36,6 +36,7 @@ def site_of(section: Section) -> Site:
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         members=section.words("members"),
+        owners=section.words("owners"),
         carry=section.flag("carry", default=True),
         certificate=_certificate(section.child("image-signature")),
         stores=section.words("stores"),
@@ -67,6 +68,7 @@ def site_of(section: Section) -> Site:
         "stores": site.stores,
         "tags": site.tags,
         "members": site.members,
+        "owners": site.owners,
         "ramdisk": site.amazon,
         "image-signature": any(site.certificate),
     }

@@ -15,7 +15,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, OnBad, Site
 from cc_images.model.plan import Gate, PushJob
 from cc_images.model.status import Hold, Rollback
-from cc_images.sites.gates import passage
+from cc_images.sites.gates import passage, to_take_back
 from cc_images.sites.rollbacks import Goal
 from cc_images.sites.view import View, version_of
 from cc_images.store.holds import Holds
@@ -109,17 +109,13 @@ def taken_back(site: Site, job: PushJob, context: TaskContext, by: Hands) -> Rol
 
     Raises CCImagesError when it is bad and stays.
     """
-    holds = Holds(context.store).of(job.tag, job.arch).values()
-    bad = {hold.version: hold for hold in holds if hold.back and not hold.released}
-    if not bad or job.insist:
+    holds = Holds(context.store).of(job.tag, job.arch)
+    if job.insist or not any(hold.back and not hold.released for hold in holds.values()):
         return None
-    held = Holds(context.store).held(job.tag, job.arch)
     holder = by.look(site, job.name, job.format).holder
-    hold = bad.get(version_of(holder.properties)) if holder is not None else None
-    if hold is None:
+    has = version_of(holder.properties) if holder is not None else ""
+    if (hold := to_take_back(has, job.version, job.waits, holds)) is None:
         return None
-    if not job.waits and job.version > hold.version and job.version not in held:
-        return None  # what is newer replaces it
     row = _withdrawn(site, job, hold.version, by)
     if row.error:
         raise CCImagesError(

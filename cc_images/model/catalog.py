@@ -274,6 +274,8 @@ class Site:
     """Of published images, besides their own."""
     members: tuple[str, ...] = ()
     """Ids of projects with which published images are shared."""
+    owners: tuple[str, ...] = ()
+    """Ids of other projects whose images an administrator's account publishes, too."""
     carry: bool = True
     """Whether a new version gets what others have put on the image that it replaces."""
     certificate: tuple[str, str] = ("", "")

@@ -76,7 +76,7 @@ def push_tasks(
             boot = _boot(state, build, outs, version, label, needs[version], passes)
             steps.append(boot)
             needs[version] = (boot.id,)
-    return [*steps, *_in_order(_pushes(state, what, serving, request, needs), what.turns)]
+    return [*steps, *in_order(_pushes(state, what, serving, request, needs), what.turns)]
 
 
 def require_something(pushes: Sequence[PushJob]) -> None:
@@ -190,7 +190,7 @@ def _push(
     )
 
 
-def _in_order(pushes: Mapping[str, list[Task]], chosen: Sequence[Turn]) -> list[Task]:
+def in_order(pushes: Mapping[str, list[Task]], chosen: Sequence[Turn]) -> list[Task]:
     """Return the pushes, each `after` those of the wave before, or before them where it goes ahead of them."""
     first: dict[str, list[str]] = {turn.site: [] for turn in chosen}
     for turn in chosen:

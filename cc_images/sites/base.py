@@ -123,6 +123,14 @@ class Describe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Give:
+    """Give a staged image to another project."""
+
+    entry: Entry
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """Share an image with a project."""
 
@@ -141,10 +149,10 @@ class Broken(CCImagesError):
     """An upload that ended before all bytes had left: the site cannot have them, however long one waits."""
 
 
-Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Share | Delete
+Act = Upload | Archive | Publish | Restore | Recall | Return | Settle | Describe | Give | Share | Delete
 
 
-def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describe | Share) -> Entry:
+def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describe | Give | Share) -> Entry:
     """Return an image as it is after a step that changes its name or marks."""
     entry = step.entry
     match step:
@@ -152,7 +160,8 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
             archives = ARCHIVED.sub("", step.name) if entry.made else ""
             # one that was archived before, and has the name again, was protected by a person since
             protected = entry.protected and (not entry.lent or bool(entry.archives))
-            return replace(entry, name=step.name, target="", archives=archives, protected=protected,
+            lent = entry.lent and entry.protected  # a person may have taken the protection away
+            return replace(entry, name=step.name, target="", archives=archives, protected=protected, lent=lent,
                            successor=step.successor if entry.made else "")  # fmt: skip
         case Publish(before=before):
             carried = before if step.carry else None
@@ -178,6 +187,8 @@ def after(step: Archive | Publish | Restore | Recall | Return | Settle | Describ
             return replace(entry, name=step.name, archives="", protected=entry.protected or entry.lent)
         case Describe():
             return step.wanted
+        case Give():
+            return replace(entry, owner=step.owner)
         case Share():
             return entry
         case Recall():

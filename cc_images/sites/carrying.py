@@ -40,6 +40,17 @@ def set_by_others(entry: Entry) -> dict[str, str]:
     return {name: value for name, value in entry.properties.items() if name not in ours}
 
 
+def carried(old: Entry, new: Entry) -> dict[str, str]:
+    """Return the properties of an image that replaces another one: its own, and those of others on the old one.
+
+    What others have set on the new image itself, when it had the name before, goes.
+    """
+    if LISTED not in old.properties or not old.made:
+        return dict(new.properties)
+    before = set_by_others(new)
+    return set_by_others(old) | {name: value for name, value in new.properties.items() if name not in before}
+
+
 def described(entry: Entry, properties: Mapping[str, str]) -> dict[str, str]:
     """Return the properties that an image shall have: those wanted, and those of others.
 

@@ -31,6 +31,7 @@ from cc_images.sites.base import (
     Archive,
     Delete,
     Describe,
+    Give,
     Publication,
     Publish,
     Recall,
@@ -140,7 +141,7 @@ class CatalogueSite(Queries):
                 case Upload():
                     assert publication is not None
                     return self._upload(step, publication, stop, report)
-                case Archive() | Share():  # a version is archived when `current` names another one
+                case Archive() | Share() | Give():  # a version is archived when `current` names another one
                     return after(step)
                 case Delete(entry=entry):
                     self._delete(entry)

@@ -29,6 +29,7 @@ from cc_images.sites.base import (
     Archive,
     Delete,
     Describe,
+    Give,
     Publication,
     Publish,
     Recall,
@@ -106,7 +107,7 @@ class DirectorySite(ImageFolder, Queries):
                     if publication is not None:
                         said |= publication.details | {"run": publication.run} | self._bills(publication)
                     return self._describe(entry.name, said)
-                case Share(entry=entry):  # only sites with `shares` are asked
+                case Share(entry=entry) | Give(entry=entry):  # only sites with `shares` are asked
                     return entry
                 case Delete(entry=entry):
                     self._delete(entry)

@@ -44,6 +44,8 @@ class Entry:
     hidden: bool = False
     protected: bool = False
     visibility: str = ""
+    owner: str = ""
+    """The project that has it, where a site says so."""
     tags: frozenset[str] = frozenset()
     """Those that people gave it."""
     made: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cc_images.model.catalog import Format
+from cc_images.model.status import Hold
 from cc_images.sites.view import View, version_of
 
 
@@ -31,6 +32,19 @@ def passage(version: str, own: View, before: Mapping[tuple[str, Format], View]) 
         if wrong := _lacks(version, view):
             return Passage(closed=f"{site} {wrong}")
     return Passage(ask=tuple(dict.fromkeys(site for site, _ in before)))
+
+
+def to_take_back(has: str, version: str, waits: str, holds: Mapping[str, Hold]) -> Hold | None:
+    """Return the hold of what a site has, where that was found bad elsewhere and is to go.
+
+    It stays for a moment where a newer version that nobody holds is about to replace it.
+    """
+    hold = holds.get(has)
+    if hold is None or not hold.back or hold.released:
+        return None
+    own = holds.get(version)
+    replaced = not waits and version > hold.version and (own is None or own.released)
+    return None if replaced else hold
 
 
 def _lacks(version: str, view: View) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from urllib.parse import quote
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Format, Json, Site
@@ -23,6 +24,7 @@ from cc_images.sites.base import (
     Broken,
     Delete,
     Describe,
+    Give,
     Publication,
     Publish,
     Recall,
@@ -42,7 +44,7 @@ from cc_images.sites.queries import Queries
 CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
 
-FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden"}
+FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", "os_hidden": "hidden", "owner": "owner"}
 """Fields of Glance's that steps change, and what they are called in `Entry`."""
 
 
@@ -90,7 +92,8 @@ class GlanceSite(ImageApi, Queries):
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images of the project that concern a name.
 
-        Five calls and one for each further page; two with `before`, as long as the same images have the name.
+        Five calls and one for each further page; two with `before`, as long as the same images have the name. As many
+        again for each owner that the site names.
         """
         if before and not lost:
             holders = [entry for entry in before if entry.name == name]
@@ -137,7 +140,7 @@ class GlanceSite(ImageApi, Queries):
             case Share(entry=entry, project=project):
                 self.call("POST", f"/images/{entry.id}/members", tries=1, json={"member": project}, fine=(200, 409))
                 return entry
-            case Archive() | Publish() | Restore() | Recall() | Return() | Settle() | Describe():
+            case Archive() | Publish() | Restore() | Recall() | Return() | Settle() | Describe() | Give():
                 return self._change(step.entry, after(step))
             case Delete(entry=entry):
                 self._delete(entry)
@@ -152,9 +155,23 @@ class GlanceSite(ImageApi, Queries):
         }
         if tags(wanted) != tags(entry):  # else what another host has just marked would be lost
             changes["tags"] = tags(wanted)
+        if (
+            changes.keys() == {"tags"}
+            and wanted.properties == entry.properties
+            and set(tags(wanted)) < set(tags(entry))
+        ):
+            return self._untag(entry, set(tags(entry)) - set(tags(wanted)))
         own = {name: value for name, value in wanted.properties.items() if entry.properties.get(name) != value}
         gone = entry.properties.keys() - wanted.properties.keys()
         return self.patch(entry.id, changes | typed(own), new=own.keys() - entry.properties.keys(), gone=gone)
+
+    def _untag(self, entry: Entry, gone: set[str]) -> Entry:
+        """Take tags from an image, each alone: others, which somebody has just put there, stay."""
+        for tag in sorted(gone):
+            self.call("DELETE", f"/images/{entry.id}/tags/{quote(tag, safe='')}", tries=1, fine=(404,))
+        if (now := self.get(entry.id)) is None:
+            raise CCImagesError(f"site {self._site.name}: {entry.name} ({entry.id}) is gone", reason=Reason.GONE)
+        return now
 
     def _upload(self, step: Upload, publication: Publication, body: Body) -> Entry | None:
         """Create the image, unless it is there, and send the bytes."""

@@ -49,14 +49,15 @@ class ImageApi:
         self._base = ""
 
     def listed(self, **query: str) -> list[Entry]:
-        """Return the project's images that match, all pages."""
+        """Return the images that match of the project, and of the owners that the site names, all pages."""
         found: dict[str, Entry] = {}
-        path: str | None = "/images"
-        parameters: Mapping[str, str] | None = {"owner": self.project(), "limit": PAGE, **query}
-        while path:
-            images, following = self.call("GET", path, params=parameters, read=_page)
-            found |= {image.id: image for image in images}
-            path, parameters = following.removeprefix("/v2") or None, None
+        for owner in dict.fromkeys((self.project(), *self._site.owners)):
+            path: str | None = "/images"
+            parameters: Mapping[str, str] | None = {"owner": owner, "limit": PAGE, **query}
+            while path:
+                images, following = self.call("GET", path, params=parameters, read=_page)
+                found |= {image.id: image for image in images}
+                path, parameters = following.removeprefix("/v2") or None, None
         return list(found.values())
 
     def _tags(self, image_id: str) -> list[str]:
@@ -197,6 +198,7 @@ def entry(image: Mapping[str, Any]) -> Entry:
         hidden=bool(image.get("os_hidden")),
         visibility=image["visibility"],
         protected=bool(image.get("protected")),
+        owner=image.get("owner") or "",
         tags=frozenset(tag for tag in image["tags"] if tag.partition(":")[0] != OURS),
         made=OURS in image["tags"],
         made_for=str(image.get(NAME) or ""),

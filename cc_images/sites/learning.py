@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Settle, Share, Upload
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Delete,
+    Describe,
+    Give,
+    Publish,
+    Recall,
+    Restore,
+    Return,
+    Settle,
+    Share,
+    Upload,
+)
 from cc_images.sites.entry import Entry
 from cc_images.sites.steps import FAILURES, WAITS, Failure
 from cc_images.sites.view import (
@@ -24,8 +37,8 @@ def begin(memory: Memory, step: Act) -> Memory:
             return replace(memory, mine=step.entry.id)
         case Archive() if step.successor and not memory.swapped:
             return replace(memory, vacant=True, archived=step.name)
-        case Publish() | Restore():
-            return replace(memory, named=memory.named | {step.entry.id})
+        case Publish() | Restore():  # members are asked for again: a person may have changed them since
+            return replace(memory, named=memory.named | {step.entry.id}, members=())
     return memory
 
 
@@ -115,17 +128,33 @@ def told_use(memory: Memory, entry: Entry, count: int | None) -> Memory:
 def _failed(memory: Memory, step: Act, failure: Failure) -> Memory:
     """Return what a push knows after a failure.
 
-    A removal that fails never fails a push. Any other step is decided again while its failure is temporary, at most so
-    often, or for as long as the name is vacant; an upload has a limit of its own.
+    A removal that fails never fails a push, nor does a step that carries something over. Any other step is decided
+    again while its failure is temporary, at most so often, or for as long as the name is vacant; an upload has a limit
+    of its own.
     """
     refused = memory.refused | {(type(step).__name__, step.id if isinstance(step, Upload) else step.entry.id)}
-    if isinstance(step, Share):
-        return replace(memory, refused=memory.refused | {("Share", f"{step.entry.id} {step.project}")})
-    if isinstance(step, Delete) or (isinstance(step, Describe) and (step.entry.archives or step.entry.target)):
+    if isinstance(step, Delete):
         return replace(memory, refused=refused)
     memory = replace(memory, failures=memory.failures + 1)
+    if isinstance(step, Share | Give) or (isinstance(step, Describe) and (step.entry.archives or step.entry.target)):
+        return _left_out(memory, step, failure, refused)
     again = isinstance(step, Upload) or memory.failures < FAILURES or memory.vacant
     if failure.temporary and again:
         return replace(memory, waits=WAITS) if failure.broken else memory
     mine = isinstance(step, Upload | Describe) or step.entry.id == memory.mine or isinstance(step, Archive)
     return replace(memory, refused=refused, undoing=memory.undoing or (mine and not memory.swapped))
+
+
+def _left_out(
+    memory: Memory, step: Share | Give | Describe, failure: Failure, refused: frozenset[tuple[str, str]]
+) -> Memory:
+    """Return what a push knows after the failure of a step that it can do without, once it was tried often enough.
+
+    Members are owed for as long as the site has not refused them for good.
+    """
+    if failure.temporary and memory.failures < FAILURES:
+        return memory
+    if isinstance(step, Share):
+        owed = {("Members", step.entry.id)} if failure.temporary else set()
+        refused = memory.refused | {("Share", f"{step.entry.id} {step.project}")} | owed
+    return replace(memory, refused=refused, failures=0)

@@ -13,10 +13,20 @@ from cc_images import clock
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.model.stop import Stop
 from cc_images.sites import learning, reconcile
-from cc_images.sites.base import Act, Archive, Broken, Delete, Describe, ImageSite, Publication, Restore, Share, Upload
+from cc_images.sites.base import (
+    Act,
+    Archive,
+    Broken,
+    Delete,
+    ImageSite,
+    Publication,
+    Restore,
+    Upload,
+)
 from cc_images.sites.carrying import EACH_ITS_OWN, set_by_others, set_by_us
 from cc_images.sites.cloud import PAUSE
 from cc_images.sites.entry import Entry
+from cc_images.sites.remarks import no_failure
 from cc_images.sites.steps import FAILURES, UPLOADS, End, Failure, Look, Members, Use, Wait
 from cc_images.sites.view import Memory, Wish
 
@@ -116,8 +126,9 @@ class Push:
         except CCImagesError as error:
             _log.info("%s: %s failed: %s", self.wish.name, type(step).__name__, error.message)
             failed = Failure(error.temporary and self._may_repeat(step), broken=isinstance(error, Broken))
+            refused = self.memory.refused
             self._seen, self.memory = learning.learn(self.wish, self._seen, self.memory, step, failed)
-            if (said := _no_failure(step, error)) is not None:
+            if self.memory.refused != refused and (said := no_failure(step, error)) is not None:
                 self.notes.append(said)
                 return
             if self._error is None or not self.memory.undoing:
@@ -258,20 +269,6 @@ class Push:
         until = time.monotonic() + min(self.pause * 2 ** min(tries, 10), LONGEST_PAUSE)
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             time.sleep(min(left, 0.2))
-
-
-def _no_failure(step: Act, error: CCImagesError) -> str | None:
-    """Return the note for a step that a push can do without; None for one that it cannot."""
-    match step:
-        case Delete(entry=entry):
-            return f"{entry.name} ({entry.id}) cannot be removed: {error.message}"
-        case Share(project=project):
-            return f"it is not shared with {project}: {error.message}"
-        case Describe(entry=entry) if entry.target:
-            return f"it has not got what others have set on the image before it: {error.message}"
-        case Describe(entry=entry) if entry.archives:
-            return f"{entry.name} cannot be changed: {error.message}"
-    return None
 
 
 class Never:

@@ -14,7 +14,10 @@ from cc_images.sites.base import Act, Archive, Delete, Publish, Restore, Settle,
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.following import (
     it_gets_properties_of_the_old_one,
+    it_gets_the_owner_of_the_old_one,
+    it_gets_the_visibility_of_the_old_one,
     it_is_described,
+    it_lacks_something_of,
     its_members_follow,
     its_tags_leave_the_old_one,
     what_has_the_bytes,
@@ -82,6 +85,8 @@ def a_vacancy_of_ours_is_filled(view: View) -> Step | None:
             continue
         own = staged.id == view.memory.mine
         undone = view.memory.undoing if own else version_of(staged.properties) in view.wish.held
+        # another host has made the vacancy, before this push could carry over what the old image has
+        undone = undone or (own and not view.memory.archived and it_lacks_something_of(view, before))
         if staged.complete and not undone and view.may(Publish, staged):
             return _published(view, staged, before)
         if staged.id != view.memory.mine and not view.is_dead(staged):
@@ -169,7 +174,7 @@ def superseded_versions_go(view: View) -> Step | None:
     if holder is None:
         return None
     for entry in surplus(view.archived, view.wish.keep):
-        if view.may(Delete, entry):
+        if view.may(Delete, entry) and not view.owes:
             return Delete(entry=entry)
     if holder.status != "active":
         return End(note="somebody has deactivated it: kept until there is a newer build; --force publishes over it")
@@ -238,7 +243,9 @@ RULES: tuple[Callable[[View], Step | None], ...] = (
     superseded_versions_go,
     an_archived_version_is_recalled,
     the_file_is_sent,
+    it_gets_the_visibility_of_the_old_one,
     it_gets_properties_of_the_old_one,
+    it_gets_the_owner_of_the_old_one,
     the_old_one_is_archived,
     the_new_one_gets_the_name,
 )

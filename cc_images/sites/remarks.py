@@ -1,7 +1,9 @@
-"""Remarks for people on one name of a site: the differences from the state that cc-images made."""
+"""Remarks for people on one name of a site: the differences from the state that cc-images made, and steps left out."""
 
 from __future__ import annotations
 
+from cc_images.errors import CCImagesError
+from cc_images.sites.base import Act, Delete, Describe, Give, Share
 from cc_images.sites.entry import Entry, has_archive_name
 from cc_images.sites.view import View
 
@@ -31,6 +33,22 @@ def disorder(view: View) -> list[str]:
     if len(view.holders) < 2:
         return []
     return [f"{len(view.holders)} images have this name: {', '.join(entry.id for entry in view.holders)}"]
+
+
+def no_failure(step: Act, error: CCImagesError) -> str | None:
+    """Return the note for a step that a push can do without; None for one that it cannot."""
+    match step:
+        case Delete(entry=entry):
+            return f"{entry.name} ({entry.id}) cannot be removed: {error.message}"
+        case Share(project=project):
+            return f"it is not shared with {project}: {error.message}"
+        case Give(owner=owner):
+            return f"it does not belong to project {owner}, as the image before it does: {error.message}"
+        case Describe(entry=entry) if entry.target:
+            return f"it has not got what others have set on the image before it: {error.message}"
+        case Describe(entry=entry) if entry.archives:
+            return f"{entry.name} cannot be changed: {error.message}"
+    return None
 
 
 def _on_holder(holder: Entry, name: str, last: str) -> list[str]:

@@ -43,6 +43,8 @@ def what_is_due(view: View) -> Describe | Delete | Use | None:
             if view.may(Describe, entry):
                 return Describe(entry=entry, wanted=_after(view, due))
             continue
+        if view.owes:
+            continue  # its members are yet to follow the name
         uses = dict(view.memory.uses)
         if entry.id not in uses:
             return Use(entry=entry)

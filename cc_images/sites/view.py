@@ -117,6 +117,11 @@ class View:
         """The image that has the name, where it is one."""
         return self.holders[0] if len(self.holders) == 1 else None
 
+    @property
+    def owes(self) -> bool:
+        """Whether the image that has the name is to be shared yet with projects that only older ones know."""
+        return self.wish.shares and self.holder is not None and self.holder.owes
+
     @cached_property
     def staged(self) -> list[Entry]:
         """Uploads that were not published, newest first; some without bytes may have lost their marks."""
@@ -152,14 +157,13 @@ class View:
 
     def predecessor(self, staged: Entry) -> Entry | None:
         """Return the image that was archived to make room for a staged one, which proves that the vacancy is ours."""
-        since = next((entry.turn for entry in self.seen if entry.id == staged.replaces), 0)
-        found: list[Entry] = []
-        for entry in self.seen:
-            if entry.id == staged.replaces and has_archive_name(entry, self.wish.name):
-                return entry
-            # the same bytes may have replaced others long ago, before they were archived or replaced themselves
-            if is_archived(entry, self.wish.name) and entry.successor == mark(staged.sha512) != "":
-                found += [entry] if entry.turn >= since else []
+        before = next((entry for entry in self.seen if entry.id == staged.replaces), None)
+        since = before.turn if before is not None else 0
+        # the same bytes may have replaced others long ago, before they were archived or replaced themselves
+        found = [each for each in self.archived if each.successor == mark(staged.sha512) != "" and each.turn >= since]
+        if before is not None and has_archive_name(before, self.wish.name):
+            # another one may have had the name while this one was uploaded
+            found = [each for each in found if each.turn > since and replaced(each, before, self)] or [before]
         return max(found, key=lambda entry: (entry.turn, *age(entry)), default=None)
 
     def is_staged(self, entry: Entry) -> bool:

@@ -150,11 +150,13 @@ def test_somebody_elses_image_that_appears_in_an_upload_is_archived(tmp_path: Pa
     is_now(name, b"new", b"intruder")
 
 
-def by_hand(name: str, content: bytes, **more: Any) -> str:
+def by_hand(name: str, content: bytes, cloud: str = "metal", **more: Any) -> str:
     """Upload an image as a person does; return its id."""
     record = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private"}
-    image_id = site().call("POST", "/images", json=record | more)["id"]
-    site().call("PUT", f"/images/{image_id}/file", data=content, headers={"Content-Type": "application/octet-stream"})
+    image_id = site(cloud).call("POST", "/images", json=record | more)["id"]
+    site(cloud).call(
+        "PUT", f"/images/{image_id}/file", data=content, headers={"Content-Type": "application/octet-stream"}
+    )
     return str(image_id)
 
 

@@ -649,3 +649,28 @@ def test_what_others_have_put_on_an_image_follows_its_name(tmp_path: Path, name:
     assert site().find(name)[0].properties["os_version"] == "12"
     assert put(site(visibility="shared"), sent(b"v2"), members=frozenset({second})).changed
     assert "os_version" not in site().find(name)[0].properties, "configured no more, and it was ours"
+
+
+def test_a_new_version_gets_the_owner_of_the_one_before(tmp_path: Path, name: str) -> None:
+    """An administrator publishes into another project, whose images sites.yaml names."""
+    theirs = site("metal-other").project()
+
+    def admin(**more: Any) -> GlanceSite:
+        return site("metal-admin", visibility="shared", owners=(theirs,), **more)
+
+    put(admin(), publication(tmp_path, name, b"v1"))
+    (before,) = admin().find(name)
+    assert before.owner == admin().project()
+    admin().patch(before.id, {"owner": theirs})
+    outcome = put(admin(), publication(tmp_path, name, b"v2"))
+    assert (outcome.changed, outcome.notes) == (True, ())
+    (now,) = admin().find(name)
+    assert (now.id != before.id, now.owner) == (True, theirs)
+    assert [entry.id for entry in admin().archived(name)] == [before.id], "what has another owner is archived as ours"
+    assert not put(admin(), publication(tmp_path, name, b"v2")).changed
+
+    put(admin(), publication(tmp_path, name, b"v3"), carry=False)
+    assert admin().find(name)[0].owner == admin().project()
+    with pytest.raises(CCImagesError, match="403") as refused:
+        site("metal-other").patch(by_hand(name, b"x", cloud="metal-other"), {"owner": admin().project()})
+    assert not refused.value.temporary, "who is no administrator gives nothing away, and a push says so"

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.worlds import BACK, RETIRE, Host, beginning, explore
+from tests.support import exploring, pulls, rollouts
+from tests.support.belongings import ASPECTS
+from tests.support.settling import explore
+from tests.support.worlds import BACK, RETIRE, Host, beginning
 from tests.unit.sites.test_directory import anything_happens
 from tests.unit.sites.test_reconcile import A_TWICE, A, B, Budget, wandered
 
@@ -33,7 +36,23 @@ DEEP: dict[str, tuple[tuple[Host, ...], Budget]] = {
         (Host("A", (RETIRE,)), Host("B", (RETIRE,))),
         {"faults": 0, "deeds": 1, "kills": 0},
     ),
+    "what people put on it": ((A,), {"faults": 1, "deeds": 1, "kills": 1, "aspects": ASPECTS}),
+    "what people put on it twice": ((A,), {"faults": 0, "deeds": 2, "kills": 0, "aspects": ASPECTS}),
+    "a retirement of what people put things on": (
+        (Host("A", ("a", RETIRE, "b")),),
+        {"faults": 0, "deeds": 1, "kills": 1, "aspects": ("members", "protected")},
+    ),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 1, "first": True}),
+}
+
+PULLS: dict[str, tuple[int | None, dict[str, int]]] = {
+    "a catalogue that goes back often": (None, {"releases": 2, "turns": 2, "pulls": 3, "kills": 1}),
+    "a site that keeps nothing": (0, {"releases": 2, "turns": 1, "pulls": 3, "kills": 2}),
+}
+
+WAVES: dict[str, tuple[str, dict[str, int]]] = {
+    "a version that turns out bad, and a kill": ("A", {"nights": 4, "builds": 2, "bads": 1, "kills": 1}),
+    "two hosts and a version that turns out bad": ("AB", {"nights": 4, "builds": 2, "bads": 1}),
 }
 
 WAYS = 10_000
@@ -46,6 +65,18 @@ def test_the_rules_hold_in_every_order_of_events(name: str, capsys: pytest.Captu
     with capsys.disabled():
         print(f"\n{name}: {explored.states} states, {explored.moves} calls, {explored.ends} ends, each put in order")
     assert explored.ends > 60
+
+
+@pytest.mark.parametrize("name", PULLS)
+def test_a_site_has_what_its_catalogue_names(name: str) -> None:
+    keep, budget = PULLS[name]
+    assert exploring.explore(pulls.World(keep), pulls.beginning(**budget)).ends > 500
+
+
+@pytest.mark.parametrize("name", WAVES)
+def test_a_later_wave_gets_what_is_good_and_nothing_else(name: str) -> None:
+    hosts, budget = WAVES[name]
+    assert exploring.explore(rollouts.World(), rollouts.beginning(hosts, **budget)).ends > 500
 
 
 @pytest.mark.parametrize("part", range(4))

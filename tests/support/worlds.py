@@ -6,20 +6,21 @@ lists everything that can happen next; each move has a label, so that a path to 
 
 from __future__ import annotations
 
-import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cc_images.model.catalog import Retirement
-from cc_images.sites.base import Act, Archive, Delete, Describe, Publish, Recall, Restore, Return, Upload, after
+from cc_images.sites.base import Act, Archive, Delete, Publish, Recall, Restore, Return, Share, Upload, after
 from cc_images.sites.entry import Entry, has_archive_name, staged_name
-from cc_images.sites.learning import begin, learn, looked, told_use, waited
+from cc_images.sites.learning import begin, learn, looked, told_members, told_use, waited
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End, Failure, Look, Members, Use, Wait
 from cc_images.sites.view import Memory, View, Wish
+from tests.support import belongings
+from tests.support.belongings import Deed, Stood
+from tests.support.exploring import Broken
 
 NAME = "N"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,6 +56,12 @@ class Host:
     """How its last push ended."""
     target: Entry | None = None
     """The archived image that its rollback is to bring back."""
+    shares: bool = False
+    """Whether the site shares images, and properties are configured."""
+    carry: bool = True
+    """Whether a new version gets what others have put on the one before it."""
+    deeds_seen: frozenset[Deed] = frozenset()
+    """What people had put on images when it last looked."""
 
     @property
     def run(self) -> str:
@@ -85,6 +92,14 @@ class State:
     used: frozenset[str] = frozenset()
     """Images that servers use; nobody can say whether servers use those in `unknown`."""
     unknown: frozenset[str] = frozenset()
+    aspects: tuple[str, ...] = ()
+    """What people change on the image that has the name, in place of names."""
+    put: frozenset[Deed] = frozenset()
+    """Their last change of each aspect."""
+    stood: Stood = field(default_factory=Stood)
+    """What the image that has the name must have in the end."""
+    members: frozenset[tuple[str, str]] = frozenset()
+    """Images with projects that they are shared with."""
     calm: bool = True
     """Whether no host was killed, or left by an error, since a push ended well."""
 
@@ -98,16 +113,14 @@ RETIRE = "retire"
 Rules = Sequence[Callable[[View], Step | None]]
 
 
-class Broken(AssertionError):
-    """A rule of publishing does not hold."""
-
-
 def wish(host: Host, now: datetime = START) -> Wish:
     """Return what a host wants tonight."""
     content = host.nights[0]
+    always: dict[str, Any] = {"now": now, "shares": host.shares, "carry": host.carry,
+                              "ours": lambda run: run.startswith(host.name)}  # fmt: skip
     if content == RETIRE:
         rules = Retirement(private_after=0, hide_after=0, delete_after=0, keep=0)
-        return Wish(name=NAME, wanted=False, retires=rules, now=now, ours=lambda run: run.startswith(host.name))
+        return Wish(name=NAME, wanted=False, retires=rules, **always)
     if content == BACK:
         assert host.target is not None
         return Wish(
@@ -117,8 +130,7 @@ def wish(host: Host, now: datetime = START) -> Wish:
             recalls=host.target.id,
             run=host.run,
             insist=True,
-            now=now,
-            ours=lambda run: run.startswith(host.name),
+            **always,
         )
     return Wish(
         name=NAME,
@@ -127,8 +139,8 @@ def wish(host: Host, now: datetime = START) -> Wish:
         first_visibility="shared",
         keep=1,
         before=host.last == content,
-        now=now,
-        ours=lambda run: run.startswith(host.name),
+        properties=belongings.configured(content) if host.shares else {},
+        **always,
     )
 
 
@@ -139,24 +151,38 @@ def image(content: str, name: str, age: int, **more: object) -> Entry:
 
 
 def beginning(
-    hosts: Sequence[Host], *, faults: int, deeds: int, kills: int, first: bool = False, use: str = ""
+    hosts: Sequence[Host],
+    *,
+    faults: int,
+    deeds: int,
+    kills: int,
+    first: bool = False,
+    use: str = "",
+    aspects: tuple[str, ...] = (),
+    carry: bool = True,
 ) -> State:
     """Return a site with one published image and one archived before it (`first`: none), and hosts that push to it.
 
-    `use` says of both that servers use them: `used`, `unknown`, or `protected`, or nothing.
+    `use` says of both that servers use them: `used`, `unknown`, or `protected`, or nothing. With `aspects` people leave
+    names alone, and change these of the image that has the name; it is shared with a project then.
     """
     day = f"{START:%Y%m%d}"
-    old = (
+    old: tuple[Entry, ...] = (
         image("v0", f"{NAME}-{day}", 0, archives=NAME, successor="v1"),
         image("v1", NAME, 1, replaces="i0"),
     )
-    images = () if first else old
     last = "" if first else "v1"
-    ready = tuple(replace(host, last=last) for host in hosts)
+    if aspects:
+        old = tuple(replace(each, owner="ours", properties=belongings.before(each.sha512)) for each in old)
+    images = () if first else tuple(old)
+    ready = tuple(replace(host, last=last, shares=bool(aspects), carry=carry) for host in hosts)
     ids = frozenset({"i0", "i1"})
     there = tuple(replace(each, protected=use == "protected") for each in images)
     used, unknown = (ids if use == each else frozenset() for each in ("used", "unknown"))
-    return State(there, ready, 2, faults, deeds, kills, published=last, used=used, unknown=unknown)
+    members = frozenset({("i1", "p1")}) if aspects and not first else frozenset()
+    stood = Stood() if members else Stood(members=frozenset())
+    return State(there, ready, 2, faults, deeds, kills, published=last, used=used, unknown=unknown, aspects=aspects,
+                 members=members, stood=stood)  # fmt: skip
 
 
 def holders(state: State) -> list[Entry]:
@@ -172,7 +198,9 @@ def moves(state: State, rules: Rules = RULES) -> Iterator[tuple[str, State]]:
     for number, host in enumerate(state.hosts):
         for label, after_it in _host_moves(state, host, rules):
             yield f"{host.run or host.name}: {label}", _put_host(after_it, number)
-    if state.deeds:
+    if state.deeds and state.aspects:
+        yield from _changes(state)
+    elif state.deeds:
         for label, images, touched in _deeds(state):
             yield f"person: {label}", _after_deed(state, images, touched)
 
@@ -211,14 +239,18 @@ def _host_moves(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, t
 def _steps(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
     """Return how a host that is at work goes on."""
     assert host.step is not None
-    assert not isinstance(host.step, Members), "this site shares nothing"
     match host.step:
         case End():
             yield f"ends: {host.step.message or host.step.note or 'well'}", _ends(state, host, host.step)
         case Use(entry=entry):
             count = None if entry.id in state.unknown else int(entry.id in state.used)
-            asked = replace(host, memory=told_use(host.memory, entry, count))
-            yield f"asks for the use of {entry.id}", (state, _decides(asked, rules))
+            told = replace(host, memory=told_use(host.memory, entry, count))
+            yield f"asks for the use of {entry.id}", (state, _decides(told, rules))
+        case Members(entry=entry):
+            yield f"asks for the members of {entry.id}", (state, _decides(asked(state, host, entry), rules))
+            if state.faults:
+                silent = replace(host, memory=told_members(host.memory, entry, None))
+                yield f"asks for the members of {entry.id}: no answer", (_less(state), _decides(silent, rules))
         case Look():
             yield "looks", (state, _looks(state, host, rules))
         case Wait():
@@ -228,10 +260,20 @@ def _steps(state: State, host: Host, rules: Rules) -> Iterator[tuple[str, tuple[
             yield from _acts(state, host, host.step, rules)
 
 
+def _less(state: State) -> State:
+    return replace(state, faults=state.faults - 1)
+
+
+def asked(state: State, host: Host, entry: Entry) -> Host:
+    """Return a host that has asked which projects an image is shared with."""
+    projects = frozenset(project for id, project in state.members if id == entry.id)
+    return replace(host, memory=told_members(host.memory, entry, projects))
+
+
 def _looks(state: State, host: Host, rules: Rules) -> Host:
     seen = state.images
     memory = looked(wish(host), seen, host.memory)
-    return _decides(replace(host, seen=seen, memory=memory, touched=state.touched), rules)
+    return _decides(replace(host, seen=seen, memory=memory, touched=state.touched, deeds_seen=state.put), rules)
 
 
 def _decides(host: Host, rules: Rules) -> Host:
@@ -295,22 +337,24 @@ def back_to(images: Sequence[Entry]) -> Entry | None:
 def _acts(state: State, host: Host, step: Act, rules: Rules) -> Iterator[tuple[str, tuple[State, Host]]]:
     label = _label(step)
     begun = replace(host, memory=begin(host.memory, step))
-    effect, answer = _effect(state, host, step)
-    worse = replace(state, faults=state.faults - 1)
+    done, answer = effect(state, host, step)
+    worse = _less(state)
 
     def learns(where: State, answered: Entry | Failure | None) -> tuple[State, Host]:
         seen, memory = learn(wish(host), host.seen, begun.memory, step, answered)
+        if memory.refused != begun.memory.refused:
+            where = replace(where, stood=belongings.refused(where.stood, step))
         knows = replace(begun, seen=seen, memory=memory)
         if isinstance(answered, Failure) and not isinstance(step, Delete):
             return where, _looks(where, knows, rules)
         return where, _decides(knows, rules)
 
-    yield label, learns(effect, answer)
+    yield label, learns(done, answer)
     if not state.faults:
         return
     yield f"{label}: lost before it", learns(worse, Failure(temporary=True))
     yield f"{label}: refused", learns(worse, Failure(temporary=False))
-    yield f"{label}: done, answer lost", learns(replace(effect, faults=worse.faults), Failure(temporary=True))
+    yield f"{label}: done, answer lost", learns(replace(done, faults=worse.faults), Failure(temporary=True))
     if isinstance(step, Upload):
         for status in ("queued", "saving"):
             half = _upload(state, host, step, status)
@@ -320,7 +364,7 @@ def _acts(state: State, host: Host, step: Act, rules: Rules) -> Iterator[tuple[s
     elif state.kills:
         # a call that is still on its way when its host dies
         dead = replace(host, running=False, step=None, nights=host.nights[1:], ended="killed", target=None)
-        yield f"{label}: killed after it", (replace(effect, kills=state.kills - 1, calm=False), dead)
+        yield f"{label}: killed after it", (replace(done, kills=state.kills - 1, calm=False), dead)
 
 
 def _label(step: Act) -> str:
@@ -333,31 +377,24 @@ def _label(step: Act) -> str:
     return f"{kind} {step.entry.id}"
 
 
-def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure | None]:
+def effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure | None]:
     """Return the site after a step, and the answer: as Glance does it, whatever happened since the host looked."""
     if isinstance(step, Upload):
         changed = _upload(state, host, step, "active")
         return changed, next((entry for entry in changed.images if entry.id == step.id), Failure(temporary=False))
+    state = _what_stands(state, host, step)
     now = next((entry for entry in state.images if entry.id == step.entry.id), None)
     state = _check_person(state, host, step, now)
     if isinstance(step, Delete):
-        if now is None:
-            return state, None
-        if (now.name, now.archives, now.target) != (step.entry.name, step.entry.archives, step.entry.target):
-            return state, Failure(temporary=False)
-        if host.nights[0] == RETIRE and step.entry.archives:
-            _check_retired(state, step, now)
-        return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
+        return _deleted(state, host, step, now)
     if now is None:
         return state, Failure(temporary=False)
     mine = isinstance(step, Publish) and step.entry.id == host.memory.mine
     if mine and now.sha512 in state.held & host.held_at_start and host.target is None and not state.meddled:
         raise Broken(f"{_label(step)}: a version that was rolled back comes back by itself")
-    told = after(step) if not isinstance(step, Describe) else _described(step, now)
-    # Glance changes what it is told to change; the rest is as people have made it meanwhile
-    name = told.name if told.name != step.entry.name else now.name
-    hidden = told.hidden if told.hidden != step.entry.hidden else now.hidden
-    merged = replace(told, name=name, hidden=hidden, status=now.status)
+    if isinstance(step, Share):
+        return replace(state, members=state.members | {(now.id, step.project)}), step.entry
+    merged = belongings.merged(step.entry, after(step), now)
     images = tuple(merged if entry.id == merged.id else entry for entry in state.images)
     published = merged.sha512 if isinstance(step, Publish | Restore) else state.published
     if isinstance(step, Archive) and step.entry.sha512 == published:
@@ -369,19 +406,32 @@ def _effect(state: State, host: Host, step: Act) -> tuple[State, Entry | Failure
     return replace(state, images=images, published=published, held=held), merged
 
 
-def _described(step: Describe, now: Entry) -> Entry:
-    """Return an image with what a description changes, whatever else it is meanwhile."""
-    fields = ("hidden", "visibility", "properties", "tags", "owes")
-    wanted = {each: getattr(step.wanted, each) for each in fields}
-    return replace(now, **{each: value for each, value in wanted.items() if value != getattr(step.entry, each)})
+def _deleted(state: State, host: Host, step: Delete, now: Entry | None) -> tuple[State, Failure | None]:
+    if now is None:
+        return state, None
+    if (now.name, now.archives, now.target) != (step.entry.name, step.entry.archives, step.entry.target):
+        return state, Failure(temporary=False)
+    if host.nights[0] == RETIRE and step.entry.archives:
+        _check_retired(state, step, now)
+    if now.protected:
+        raise Broken(f"{_label(step)}: it is protected")
+    return replace(state, images=tuple(entry for entry in state.images if entry != now)), None
+
+
+def _what_stands(state: State, host: Host, step: Act) -> State:
+    """Return the site with what must stand in the end after a step."""
+    if not state.aspects or isinstance(step, Upload):
+        return state
+    unseen = {deed.aspect for deed in state.put - host.deeds_seen}
+    several = len(holders(state)) > 1
+    contested = {deed.aspect for deed in state.put if several and deed.id == step.entry.id}
+    return replace(state, stood=belongings.after_step(state.stood, step, unseen, contested))
 
 
 def _check_retired(state: State, step: Delete, now: Entry) -> None:
     """Check that what is deleted because of its age may go."""
     if now.id in state.used | state.unknown:
         raise Broken(f"{_label(step)}: servers use it, or nobody can say")
-    if now.protected:
-        raise Broken(f"{_label(step)}: it is protected")
     left = [entry for entry in state.images if entry.made and entry.complete and entry.id != now.id]
     good = [entry for entry in left if entry.status == "active" and not entry.target and not entry.hidden]
     if not holders(state) and not good and not state.meddled and now.name != NAME:
@@ -415,13 +465,17 @@ def _upload(state: State, host: Host, step: Upload, status: str, content: str = 
     age = state.made
     known = next((entry for entry in state.images if entry.id == step.id), None)
     made = known or image("", staged_name(NAME, host.run), age, run=host.run, target=NAME, intended=step.visibility,
-                          visibility="private", replaces=step.replaces)  # fmt: skip
+                          visibility="private", replaces=step.replaces, **_configured(host))  # fmt: skip
     if known is None and step.entry is not None:
         return state  # an id is never used again
     whole = replace(made, id=step.id, status=status, size=SIZE if complete else 0,
                     sha512=(content or host.nights[0]) if complete else "")  # fmt: skip
     others = tuple(entry for entry in state.images if entry.id != step.id)
     return replace(state, images=_sorted(*others, whole), made=age + (known is None))
+
+
+def _configured(host: Host) -> dict[str, Any]:
+    return {"owner": "ours", "properties": belongings.configured(host.nights[0])} if host.shares else {}
 
 
 # -- people ------------------------------------------------------------------------------------------------------------
@@ -442,6 +496,21 @@ def _deeds(state: State) -> Iterator[tuple[str, tuple[Entry, ...], str]]:
     yield "uploads an image of the name", _sorted(*state.images, theirs), theirs.id
 
 
+def _changes(state: State) -> Iterator[tuple[str, State]]:
+    """Return what a person may change on the image that has the name."""
+    if len(found := holders(state)) != 1:
+        return
+    for aspect, entry, members in belongings.changes(found[0], state.members, state.aspects):
+        others = (each for each in state.images if each.id != entry.id)
+        put = {deed for deed in state.put if deed.aspect != aspect} | {Deed(aspect, entry.id, state.deeds)}
+        stood = belongings.after_deed(state.stood, aspect, entry, members)
+        yield (
+            f"person: changes {aspect} of {entry.id}",
+            replace(state, images=_sorted(*others, entry), members=members, put=frozenset(put), stood=stood,
+                    deeds=state.deeds - 1, meddled=True),
+        )  # fmt: skip
+
+
 def _sorted(*images: Entry) -> tuple[Entry, ...]:
     return tuple(sorted(images, key=lambda each: each.id))
 
@@ -460,130 +529,3 @@ def _after_deed(state: State, images: tuple[Entry, ...], touched: str) -> State:
     if not evident and all(host.last != state.published for host in state.hosts):
         now = replace(now, published="")  # nothing tells any more that it was ever there
     return replace(now, two_by_hand=(state.two_by_hand or len(names) > 1) and len(names) > 0)
-
-
-# -- when faults have ended --------------------------------------------------------------------------------------------
-
-
-def settle(state: State, host_number: int = 0, rules: Rules = RULES) -> None:
-    """Let one host push twice, a day later and undisturbed; check that the site is as wanted, or as a person wants it.
-
-    Raises Broken with what is wrong.
-    """
-    host = state.hosts[host_number]
-    content = next((each for each in host.nights if each not in (BACK, RETIRE)), "final")
-    for _ in range(2):
-        state, host, end = _undisturbed(state, replace(host, nights=(content,), running=False, target=None), rules)
-    names = holders(state)
-    if len(names) > 1:
-        touched = {deed[0] for deed in state.touched}
-        ours = [entry for entry in names if entry.made and not (entry.archives or entry.target)]
-        if len(ours) == len(names) and not state.two_by_hand and touched.isdisjoint(entry.id for entry in names):
-            raise Broken(f"{len(names)} images have the name for good")
-        return
-    if end.reason == "ambiguous":
-        return
-    if end.reason:
-        raise Broken(f"two pushes later the site is not in order: {end.message or end.reason}")
-    if not end.same or end.note:
-        if not state.meddled and content not in state.held:
-            raise Broken(f"something is kept for a person that none did: {end.note}")
-        return
-    if [entry.sha512 for entry in names] != [content]:
-        raise Broken("two pushes later the name has not the wanted image")
-    left = [entry.name for entry in state.images if entry.name.endswith(".staged")]
-    if left:
-        raise Broken(f"two pushes later {', '.join(left)} is left")
-
-
-def _undisturbed(state: State, host: Host, rules: Rules) -> tuple[State, Host, End]:
-    number = host.number + 1
-    run = f"{host.name}{number}"
-    host = replace(host, number=number, memory=Memory(ids=(f"{run}a", f"{run}b")), touched=state.touched)
-    seen, memory = state.images, looked(wish(host, LATER), state.images, host.memory)
-    for _ in range(60):
-        step = decide(wish(host, LATER), seen, memory, rules)
-        if isinstance(step, End):
-            failed = memory.undoing or bool(step.reason)
-            last = wanted(host) if not failed and step.same else host.last
-            return state, replace(host, last=last), step
-        if isinstance(step, Look | Wait):
-            seen, memory = state.images, looked(wish(host, LATER), state.images, waited(memory))
-            continue
-        assert not isinstance(step, Members | Use)
-        host = replace(host, memory=memory, seen=seen)
-        state, answer = _effect(state, host, step)
-        seen, memory = learn(wish(host, LATER), seen, begin(memory, step), step, answer)
-        if isinstance(answer, Failure):
-            seen, memory = state.images, looked(wish(host, LATER), state.images, memory)
-    raise Broken("an undisturbed push takes no end")
-
-
-# -- exploring ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Explored:
-    """How much was looked at."""
-
-    states: int
-    moves: int
-    ends: int
-    """States in which no host was at work, from each of which the site was brought into order."""
-
-
-def explore(start: State, rules: Rules = RULES, limit: int = 10**9) -> Explored:
-    """Visit every state that can be reached, at most `limit`; raise Broken with the calls that break a rule."""
-    came: dict[State, tuple[State, str] | None] = {start: None}
-    todo: deque[State] = deque([start])
-    made, ends = 0, 0
-    while todo and len(came) < limit:
-        state = todo.popleft()
-        try:
-            label = ""
-            if not any(host.running for host in state.hosts):
-                ends += 1
-                for number in range(len(state.hosts)):
-                    settle(state, number, rules)
-            for label, reached in moves(state, rules):
-                made += 1
-                if reached not in came:
-                    came[reached] = state, label
-                    todo.append(reached)
-        except Broken as broken:
-            raise Broken(f"{broken}\n{trace(came, state)}") from broken
-    return Explored(len(came), made, ends)
-
-
-def trace(came: dict[State, tuple[State, str] | None], state: State) -> str:
-    """Return how a state was reached, a call a line, and what is there then."""
-    lines: list[str] = []
-    at: State | None = state
-    while at is not None and (step := came[at]) is not None:
-        at, label = step
-        lines.append(f"  {label}")
-    return "\n".join(["after these calls:", *reversed(lines), "the site has:", *map(_shown, state.images)])
-
-
-def wander(start: State, choose: random.Random, rules: Rules = RULES) -> int:
-    """Go one long way at random and bring the site into order at its end; return how many calls it had."""
-    state, way = start, [start]
-    labels: list[str] = []
-    try:
-        while found := list(moves(state, rules)):
-            label, state = choose.choice(found)
-            labels.append(label)
-            way.append(state)
-        settle(state, choose.randrange(len(state.hosts)), rules)
-    except Broken as broken:
-        said = "\n".join(["after these calls:", *(f"  {label}" for label in labels), "the site has:",
-                          *map(_shown, state.images)])  # fmt: skip
-        raise Broken(f"{broken}\n{said}") from broken
-    return len(labels)
-
-
-def _shown(entry: Entry) -> str:
-    marks = {name: getattr(entry, name) for name in ("target", "replaces", "turn", "archives", "successor")}
-    said = " ".join(f"{name}={value}" for name, value in marks.items() if value)
-    whose = "ours" if entry.made else "theirs"
-    return f"  {entry.id} {entry.name} {entry.status} {entry.sha512} {whose} {said}{' hidden' if entry.hidden else ''}"

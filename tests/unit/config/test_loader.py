@@ -262,11 +262,12 @@ def test_a_container_is_no_folder_and_has_objects(tmp_path: Path) -> None:
 
 
 def test_what_a_folder_does_not_have_is_noted(tmp_path: Path) -> None:
-    write_files(tmp_path, images="A: {}", sites="S: {directory: d, visibility: public, stores: [a]}")
+    write_files(tmp_path, images="A: {}", sites="S: {directory: d, visibility: public, stores: [a], owners: [p]}")
     notes = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path).notes
     assert [note for note in notes if "sites.yaml" in note] == [
         "sites.yaml: S.visibility is not used: only clouds have it",
         "sites.yaml: S.stores is not used: only clouds have it",
+        "sites.yaml: S.owners is not used: only clouds have it",
     ]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.sites.base import Act, Describe, Publication, Share
-from cc_images.sites.carrying import LISTED, described, listed, set_by_others
+from cc_images.sites.base import Act, Describe, Give, Publication, Share, Upload
+from cc_images.sites.carrying import LISTED, carried, described, listed, set_by_others
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import Outcome, Terms, publish
 from cc_images.testing import FakeSite
@@ -198,6 +198,108 @@ def test_whatever_call_is_the_last_the_next_push_brings_everything(tmp_path: Pat
     assert site.shared[found.id] == {"p1", "p2"}
     assert all(not entry.tags for entry in site.archived("CC-X"))
     assert killed or at > 6
+
+
+def test_a_visibility_that_a_person_changes_during_the_upload_is_the_new_ones(tmp_path: Path) -> None:
+    site = Shared()
+    site.visibility = ""
+    put(site, sent(tmp_path, b"v1"))
+    real = site.act
+
+    def act(step: Act, *words: object, **how: object) -> Entry | None:
+        answer = real(step, *words, **how)  # type: ignore[arg-type]
+        if isinstance(step, Upload):
+            by_hand(site, visibility="community")
+        return answer
+
+    site.act = act  # type: ignore[method-assign]
+    put(site, sent(tmp_path, b"v2"))
+    assert holder(site).visibility == "community"
+
+
+def test_a_protection_that_a_person_took_from_an_image_is_not_lent_again(tmp_path: Path) -> None:
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    by_hand(site, protected=True)
+    put(site, sent(tmp_path, b"v2"))
+    assert (holder(site).protected, holder(site).lent) == (True, True)
+    by_hand(site, protected=False)
+    put(site, sent(tmp_path, b"v3"))
+    assert not holder(site).protected
+
+
+@pytest.mark.parametrize("kind", [Describe, Share, Give])
+def test_what_fails_for_a_moment_is_carried_over_all_the_same(tmp_path: Path, kind: type) -> None:
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    site.shared[by_hand(site, owner="p9", properties={"theirs": "x"}).id] = {"p1"}
+    real, failed = site.act, list[Act]()
+
+    def act(step: Act, *words: object, **how: object) -> Entry | None:
+        if isinstance(step, kind) and not failed:
+            failed.append(step)
+            raise CCImagesError("the site is down", temporary=True)
+        return real(step, *words, **how)  # type: ignore[arg-type]
+
+    site.act = act  # type: ignore[method-assign]
+    assert put(site, sent(tmp_path, b"v2")).notes == ()
+    now = holder(site)
+    assert (now.owner, now.properties["theirs"], site.shared[now.id], len(failed)) == ("p9", "x", {"p1"}, 1)
+
+
+@pytest.mark.parametrize("next_one", [b"v2", b"v3"])
+def test_members_of_which_nobody_could_say_are_asked_for_again(tmp_path: Path, next_one: bytes) -> None:
+    """Until they are known, the image that has them stays, whatever `keep` says."""
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    old = holder(site)
+    site.shared[old.id] = {"p1"}
+    real = site.members
+
+    def silent(entry: Entry) -> frozenset[str]:
+        raise CCImagesError("the site is down", temporary=True)
+
+    site.members = silent  # type: ignore[method-assign]
+    assert "nobody can say" in put(site, sent(tmp_path, b"v2"), keep=0).notes[0]
+    assert holder(site).owes
+    assert old.id in site.images
+    site.members = real  # type: ignore[method-assign]
+    put(site, sent(tmp_path, next_one), keep=0)
+    assert site.shared[holder(site).id] == {"p1"}
+    assert old.id not in site.images
+
+
+def test_a_rollback_gets_what_is_on_the_image_that_it_replaces() -> None:
+    once = image("v1", NAME, 1, properties=listed({"a": "1"}) | {"trait": "old", "gone": "x"})
+    now = image("v2", NAME, 2, properties=listed({"a": "2"}) | {"trait": "new"})
+    assert carried(now, once) == listed({"a": "1"}) | {"trait": "new"}
+    assert carried(replace(now, made=False), once) == once.properties, "nobody knows whose its properties are"
+
+
+def test_the_owner_goes_on_and_one_that_is_refused_is_no_failure(tmp_path: Path) -> None:
+    site = Shared()
+    put(site, sent(tmp_path, b"v1"))
+    by_hand(site, owner="p1")
+    assert put(site, sent(tmp_path, b"v2")).notes == ()
+    assert holder(site).owner == "p1"
+    by_hand(site, owner="")
+    assert not put(site, sent(tmp_path, b"v2")).changed
+    assert holder(site).owner == "", "it was taken back from the new image"
+    by_hand(site, owner="p1")
+    put(site, sent(tmp_path, b"v3"), carry=False)
+    assert holder(site).owner == ""
+    by_hand(site, owner="p2")
+    real = site.act
+
+    def act(step: Act, *words: object, **how: object) -> Entry | None:
+        if isinstance(step, Give):
+            raise CCImagesError("the site refuses that")
+        return real(step, *words, **how)  # type: ignore[arg-type]
+
+    site.act = act  # type: ignore[method-assign]
+    outcome = put(site, sent(tmp_path, b"v4"))
+    assert outcome.changed
+    assert outcome.notes == ("it does not belong to project p2, as the image before it does: the site refuses that",)
 
 
 def test_a_hidden_image_stays_hidden_and_force_shows_it(tmp_path: Path) -> None:

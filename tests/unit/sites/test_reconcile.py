@@ -12,16 +12,20 @@ from typing import Any
 
 import pytest
 
-from cc_images.sites import recalling, reconcile
+from cc_images.sites import following, recalling, reconcile
 from cc_images.sites.base import Archive, Publish, Upload
 from cc_images.sites.entry import Entry
 from cc_images.sites.reconcile import RULES, Step, decide
 from cc_images.sites.steps import End
 from cc_images.sites.view import Memory, View, Wish
-from tests.support.worlds import BACK, NAME, RETIRE, SIZE, START, Broken, Host, beginning, explore, image, wander
+from tests.support.belongings import ASPECTS
+from tests.support.exploring import Broken
+from tests.support.settling import explore, wander
+from tests.support.worlds import BACK, NAME, RETIRE, SIZE, START, Host, beginning, image
 
 A, B = Host("A", ("a",)), Host("B", ("b",))
 A_TWICE = Host("A", ("a", "a"))
+A_THEN_B = Host("A", ("a", "b"))
 
 Budget = dict[str, Any]
 
@@ -50,6 +54,18 @@ SHALLOW: dict[str, tuple[tuple[Host, ...], Budget]] = {
         {"faults": 0, "deeds": 0, "kills": 1, "use": "protected"},
     ),
     "two hosts": ((A, B), {"faults": 0, "deeds": 0, "kills": 1}),
+    "what people put on it": ((A,), {"faults": 0, "deeds": 1, "kills": 1, "aspects": ASPECTS}),
+    "what nobody carries over": ((A,), {"faults": 0, "deeds": 1, "kills": 1, "aspects": ASPECTS, "carry": False}),
+    "what is configured no more": ((Host("A", ("v1",)),), {"faults": 1, "deeds": 1, "kills": 1, "aspects": ASPECTS}),
+    "members that are owed": ((A_THEN_B,), {"faults": 1, "deeds": 0, "kills": 1, "aspects": ("members",)}),
+    "a protection that is taken back": (
+        (Host("A", ("a", "b", "c")),),
+        {"faults": 0, "deeds": 2, "kills": 0, "aspects": ("protected",)},
+    ),
+    "a rollback of what people put things on": (
+        (Host("A", ("a", BACK)),),
+        {"faults": 0, "deeds": 1, "kills": 0, "aspects": ASPECTS},
+    ),
     "two hosts that publish first": ((A, B), {"faults": 1, "deeds": 0, "kills": 0, "first": True}),
 }
 
@@ -67,8 +83,10 @@ def chances(seed: int) -> tuple[random.Random, tuple[Host, ...], Budget]:
     mine = tuple(f"a{night}" for night in range(chance.randrange(1, 4)) for _ in range(chance.randrange(1, 3)))
     other = tuple(f"b{night}" for night in range(chance.randrange(0, 3)))
     mine, other = (tuple(another(chance, night) for night in nights) for nights in (mine, other))
-    budget = {"faults": chance.randrange(6), "deeds": chance.randrange(5), "kills": chance.randrange(3)}
+    budget: Budget = {"faults": chance.randrange(6), "deeds": chance.randrange(5), "kills": chance.randrange(3)}
     budget |= {"first": chance.random() < 0.2}
+    if seed % 4 == 3:
+        budget |= {"aspects": ASPECTS, "first": False, "faults": chance.randrange(4)}
     return chance, (Host("A", mine), Host("B", other)), budget | {"use": chance.choice(["", "used", "unknown"])}
 
 
@@ -90,6 +108,11 @@ def test_the_rules_hold_on_long_random_ways() -> None:
     assert sum(wandered(seed) for seed in range(300)) > 3000
 
 
+def put_on(aspect: str) -> Budget:
+    """Return a budget of one deed that changes an aspect."""
+    return {"faults": 0, "deeds": 1, "kills": 0, "aspects": (aspect,)}
+
+
 PLANTED: dict[Callable[[View], Step | None], tuple[tuple[Host, ...], Budget, str]] = {
     reconcile.one_has_the_name: ((A, B), {"faults": 0, "deeds": 0, "kills": 0}, "2 images have the name"),
     reconcile.a_change_by_hand_stands: ((A_TWICE,), {"faults": 0, "deeds": 2, "kills": 0}, "undoes what a person did"),
@@ -100,6 +123,16 @@ PLANTED: dict[Callable[[View], Step | None], tuple[tuple[Host, ...], Budget, str
         {"faults": 0, "deeds": 0, "kills": 0},
         "comes back by itself",
     ),
+    following.its_members_follow: (
+        (A,),
+        {"faults": 0, "deeds": 0, "kills": 0, "aspects": ("members",)},
+        "members must be p1",
+    ),
+    following.its_tags_leave_the_old_one: ((A,), put_on("tags"), "was archived, and has tags"),
+    following.it_gets_the_visibility_of_the_old_one: ((A,), put_on("visibility"), "visibility must be community"),
+    following.it_gets_properties_of_the_old_one: ((A,), put_on("properties"), r"properties must be \('x', '1'\)"),
+    following.it_gets_the_owner_of_the_old_one: ((A,), put_on("owner"), "owner must be theirs"),
+    following.it_is_described: ((Host("A", ("v1",)),), put_on("tags"), "of what is configured"),
     reconcile.a_swap_is_looked_at: ((A,), {"faults": 0, "deeds": 1, "kills": 0}, "2 images have the name"),
 }
 
@@ -110,7 +143,7 @@ def test_a_rule_that_is_missing_is_found_out(rule: Callable[[View], Step | None]
     rules = [each for each in RULES if each is not rule]
     with pytest.raises(Broken, match=said) as caught:
         explore(beginning(hosts, **budget), rules)
-    assert "after these calls:\n  " in str(caught.value)
+    assert "after these calls:\n" in str(caught.value)
 
 
 # -- single decisions -------------------------------------------------------------------------------------------------
@@ -185,6 +218,14 @@ def test_the_same_bytes_again_take_the_place_of_the_image_before_them_not_of_one
     assert view.predecessor(again) is before
     withdrawn = replace(before, name="kept", archives="", successor="")
     assert View(WISH, [long_ago, between, withdrawn, again], MEMORY).predecessor(again) is None, "a person's vacancy"
+
+
+def test_who_had_the_name_during_an_upload_is_what_it_replaces() -> None:
+    """Another host published meanwhile: what people put on that image must follow, not what was on the one before."""
+    before = image("x", f"{NAME}-20260101", 1, archives=NAME, successor="between", turn=1)
+    between = image("between", f"{NAME}-20260101.1", 2, archives=NAME, successor="new", turn=2, replaces=before.id)
+    mine = image("new", f"{NAME}.r.staged", 3, run="r", target=NAME, replaces=before.id)
+    assert View(WISH, [before, between, mine], MEMORY).predecessor(mine) is between
 
 
 @pytest.mark.parametrize("status", ["queued", "saving"])
