@@ -39,10 +39,19 @@ HOSTS_ROOT = 3
 
 QCOW2 = b"QFI\xfb"
 
-ARCHIVES = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ", b"hsqs", b"070701", b"070702")
-"""The first bytes of files that hold a tree: compressed archives, squashfs, cpio; see `inside/trees.py`."""
+ARCHIVES = (
+    b"\x28\xb5\x2f\xfd",
+    b"\x1f\x8b",
+    b"\xfd7zXZ",
+    b"hsqs",
+    b"070701",
+    b"070702",
+    b"oci-layout\0",
+    b"#!/usr/bin/env run",
+)
+"""The first bytes of files that hold a tree: compressed archives, squashfs, cpio, OCI, SIF; see `inside/trees.py`."""
 
-MOST_MAGIC = 8
+MOST_MAGIC = 32
 
 
 def look(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cc_images.boottest.boot import BootResult
+from cc_images.boottest.stages import BootResult
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.catalog import Firmware, Json, Level
 

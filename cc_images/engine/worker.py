@@ -5,6 +5,7 @@ The only place that catches everything. Each kind of task has a module in `tasks
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 import traceback
@@ -16,12 +17,21 @@ from pathlib import Path
 from cc_images.builders.base import decoded
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.events import EventLog
-from cc_images.engine.tasks import boot, build, convert, fetch, layer, push
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Json
 from cc_images.model.events import Started
-from cc_images.model.plan import Job, Result, Status
+from cc_images.model.plan import (
+    BootJob,
+    BuildJob,
+    ConvertJob,
+    FetchJob,
+    Job,
+    LayerJob,
+    PushJob,
+    Result,
+    Status,
+)
 from cc_images.store.journal import events_path
 from cc_images.store.run_context import RunContext, TaskContext
 from cc_images.store.run_log import working_for
@@ -31,9 +41,15 @@ _log = logging.getLogger(__name__)
 Do = Callable[[Envelope, TaskContext, Result], Result]
 """Does a task of one kind: takes the result so far, and returns it with what the task has found."""
 
-TASKS: Mapping[type[Job], Do] = {
-    each.JOB: each.do for each in (fetch, layer, build, convert, boot, push)
-}  # fmt: skip
+TASKS: Mapping[type[Job], str] = {
+    FetchJob: "fetch",
+    LayerJob: "layer",
+    BuildJob: "build",
+    ConvertJob: "convert",
+    BootJob: "boot",
+    PushJob: "push",
+}
+"""The modules in `tasks`, each loaded when a task of its kind is first done: who only pushes needs no QEMU."""
 
 
 def perform(plain: Json, context: RunContext | None = None) -> Result:
@@ -55,7 +71,7 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
         name = context.run.version
         with working_for(name, task), clear_errors(context.store.root), path.open("wb") as log:
             mine = TaskContext(run=context, task=task, log=log, tmpfs_mib=envelope.tmpfs_mib)
-            result = TASKS[type(envelope.job)](envelope, mine, result)
+            result = _task(type(envelope.job))(envelope, mine, result)
     except CCImagesError as error:
         status = Status.INTERRUPTED if isinstance(error, Interrupted) else Status.FAILED
         tail = error.tail
@@ -70,6 +86,12 @@ def perform(plain: Json, context: RunContext | None = None) -> Result:
     with working_for(plain["run"], task):
         _log.info("%s after %.1f s%s", result.status, result.seconds, f": {result.error}" if result.error else "")
     return result
+
+
+def _task(kind: type[Job]) -> Do:
+    """Return what does tasks of a kind."""
+    found: Do = importlib.import_module(f"cc_images.engine.tasks.{TASKS[kind]}").do
+    return found
 
 
 def _opened(root: Path, run: str) -> RunContext:

@@ -65,7 +65,7 @@ class Build:
 
     def can_become(self, wanted: Format) -> bool:
         """Say whether an output in another format can be made from its stored ones: a disk holds a tree, too."""
-        whole = {each for each in self.outputs if each not in RAMDISK}
+        whole = {each for each in self.outputs if each not in (*RAMDISK, Format.OCI, Format.SIF)}
         return any(each.is_disk for each in whole) or (bool(whole) and not wanted.is_disk)
 
     @property

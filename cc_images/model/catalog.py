@@ -32,7 +32,7 @@ class Material(StrEnum):
 
 
 class Format(StrEnum):
-    """A format of disks (`qcow2` has zstd, `qcow2-zlib` is for QEMU before 5.1) or trees (`tar` has zstd)."""
+    """A format of disks (`qcow2` has zstd, `qcow2-zlib` is for QEMU before 5.1), trees (`tar` has zstd), containers."""
 
     QCOW2 = "qcow2"
     QCOW2_ZLIB = "qcow2-zlib"
@@ -42,6 +42,8 @@ class Format(StrEnum):
     TAR = "tar"
     TAR_GZIP = "tar-gzip"
     SQUASHFS = "squashfs"
+    OCI = "oci"
+    SIF = "sif"
     KERNEL = "kernel"
     INITRAMFS = "initramfs"
 
@@ -53,7 +55,8 @@ class Format(StrEnum):
     @property
     def suffix(self) -> str:
         """The file name's ending, of a disk also Glance's `disk_format`."""
-        return {"tar": "tar.zst", "tar-gzip": "tar.gz"}.get(self.value) or self.value.partition("-")[0]
+        ends = {"tar": "tar.zst", "tar-gzip": "tar.gz", "oci": "oci.tar"}
+        return ends.get(self.value) or self.value.partition("-")[0]
 
     @property
     def is_disk(self) -> bool:
@@ -63,8 +66,7 @@ class Format(StrEnum):
 
 RAMDISK = (Format.KERNEL, Format.INITRAMFS)
 """The two files that `ramdisk` in a list of formats means."""
-
-TREES = frozenset({Format.TAR, Format.TAR_GZIP, Format.SQUASHFS, *RAMDISK})
+TREES = frozenset({Format.TAR, Format.TAR_GZIP, Format.SQUASHFS, Format.OCI, Format.SIF, *RAMDISK})
 """Formats that hold files, and no disk."""
 
 
@@ -78,8 +80,7 @@ class Firmware(StrEnum):
 class Level(StrEnum):
     """How far an image gets in the boot test, in the order in which it gets there.
 
-    `inside` is what can be seen without booting; `cloud-init` is reached when it has finished without errors, `systemd`
-    when the system runs without failed units, `checks` when everything that the catalogue and hygiene ask for is met.
+    `cloud-init` is reached when it has finished without errors, `systemd` when the system runs without failed units.
     """
 
     INSIDE = "inside"
@@ -103,10 +104,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """How an image wants to be met by the boot test; what is empty is read from the image itself.
-
-    `console` is the kernel's name of a serial port, or `none`; `level` is the highest level that is wanted.
-    """
+    """How the boot test meets an image; empty: as the image shows. `console` may be `none`, `level` is the highest."""
 
     user: str = ""
     console: str = ""
@@ -201,7 +199,6 @@ class Image:
     formats: tuple[Format, ...] = (Format.QCOW2,)
     properties: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    """Tags of the image on clouds."""
     checks: Checks = field(default_factory=dict)
     firmware: tuple[Firmware, ...] = (Firmware.UEFI,)
     timeout: int = 240
@@ -222,6 +219,8 @@ class Image:
     boot: Contract = USUAL
     base: bool | None = None
     """Whether dib's element `base` is added to the named elements, as dib does; None if not set."""
+    container: Json = field(default_factory=dict)
+    """How its tree is run as a container; see `container.Configuration`."""
     allow: tuple[str, ...] = ()
     """Findings that would be refused, and that the image allows: of ALLOWED."""
     retire: Retirement | None = None
@@ -271,7 +270,6 @@ class Site:
     """Of published images; empty: that of the image which is replaced."""
     properties: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    """Of published images, besides their own."""
     members: tuple[str, ...] = ()
     """Ids of projects with which published images are shared."""
     owners: tuple[str, ...] = ()

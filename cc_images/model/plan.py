@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Material, Waiver
+from cc_images.model.container import NOTHING_SAID, Configuration
 from cc_images.model.spec import BuildSpec
 
 
@@ -131,6 +132,7 @@ class ConvertJob:
     version: str
     formats: tuple[Format, ...]
     makes: Material = Material.DISK
+    container: Configuration = NOTHING_SAID
     replaces: bool = False
     """Whether older builds of the image leave the store once this one is recorded (`-f`)."""
 

@@ -9,34 +9,17 @@ from __future__ import annotations
 import re
 import tarfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
-from cc_images.errors import CCImagesError, Interrupted, Reason
-
-CHUNK = 1 << 20
+from cc_images.errors import CCImagesError, Reason
+from cc_images.outputs.tar_members import CHUNK, KINDS, members, plain_name
 
 KERNEL = re.compile(r"boot/vmlinu[xz]-\S+\Z")
 
 LEFT_OUT = "boot/"
 """The beginning of the names of files that serve a boot loader alone."""
-
-MODES = {
-    tarfile.REGTYPE: 0o100000,
-    tarfile.AREGTYPE: 0o100000,
-    tarfile.LNKTYPE: 0o100000,
-    tarfile.SYMTYPE: 0o120000,
-    tarfile.CHRTYPE: 0o020000,
-    tarfile.BLKTYPE: 0o060000,
-    tarfile.DIRTYPE: 0o040000,
-    tarfile.FIFOTYPE: 0o010000,
-}
-"""Kinds of files, as stat(2) has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +42,7 @@ def kernel(tree: Path, target: Path, stop: threading.Event) -> None:
             reason=Reason.NO_RESULT,
         )
     newest = max(kernels, key=_by_version)
-    for _, name, member, content in _members(tree, stop):
+    for name, member, content in members(tree, stop):
         if name == newest and content is not None:
             with target.open("wb") as file:
                 _copy(content, file, member.size)
@@ -71,10 +54,10 @@ def archive(tree: Path, target: Path, stop: threading.Event) -> None:
     found = summary(tree, stop)
     inodes: dict[str, int] = {}
     with target.open("wb") as file:
-        for number, name, member, content in _members(tree, stop):
+        for number, (name, member, content) in enumerate(members(tree, stop), start=1):
             if name.startswith(LEFT_OUT) and not member.isdir():
                 continue
-            origin = _plain(member.linkname) if member.islnk() else name
+            origin = plain_name(member.linkname) if member.islnk() else name
             inodes.setdefault(origin, number)
             link = member.linkname.encode(errors="surrogateescape") if member.issym() else b""
             size = member.size if content is not None else len(link)
@@ -95,12 +78,12 @@ def archive(tree: Path, target: Path, stop: threading.Event) -> None:
 def summary(tree: Path, stop: threading.Event) -> Summary:
     """Return the names in a tree that matter to a ramdisk."""
     kernels, linked, has_init = [], set(), False
-    for _, name, member, _ in _members(tree, stop):
+    for name, member, _ in members(tree, stop):
         has_init |= name == "init"
         if KERNEL.match(name) and member.isreg():
             kernels.append(name)
         if member.islnk():
-            linked.add(_plain(member.linkname))
+            linked.add(plain_name(member.linkname))
     return Summary(kernels=tuple(kernels), has_init=has_init, linked=frozenset(linked))
 
 
@@ -109,38 +92,12 @@ def _by_version(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
 
 
-def _plain(name: str) -> str:
-    """Return a member's name without what stands for the root."""
-    return name.removeprefix("./").strip("/") or "."
-
-
-def _members(tree: Path, stop: threading.Event) -> Iterator[tuple[int, str, tarfile.TarInfo, BinaryIO | None]]:
-    """Yield the members of a tree: number, name, what tar says, and the content of a regular file."""
-    with _opened(tree) as tar:
-        for number, member in enumerate(tar, start=1):
-            if stop.is_set():
-                raise Interrupted("the conversion was stopped")
-            if member.type in MODES:
-                content = tar.extractfile(member) if member.isreg() else None
-                yield number, _plain(member.name), member, content  # type: ignore[misc]
-
-
-@contextmanager
-def _opened(tree: Path) -> Iterator[tarfile.TarFile]:
-    with (
-        tree.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as plain,
-        tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK) as tar,
-    ):
-        yield tar
-
-
 def _begin(file: BinaryIO, name: str, member: tarfile.TarInfo | None, inode: int, links: int, size: int) -> None:
     """Write the header of an entry and its name, each part filled up to four bytes."""
     path = name.encode(errors="surrogateescape") + b"\0"
     mode, uid, gid, time, device = 0, 0, 0, 0, (0, 0)
     if member is not None:
-        mode, uid, gid, time = MODES[member.type] | member.mode & 0o7777, member.uid, member.gid, int(member.mtime)
+        mode, uid, gid, time = KINDS[member.type] | member.mode & 0o7777, member.uid, member.gid, int(member.mtime)
         device = (member.devmajor, member.devminor) if member.ischr() or member.isblk() else (0, 0)
     fields = (inode, mode, uid, gid, links, time, size, 0, 0, *device, len(path), 0)
     file.write(b"070701" + b"".join(b"%08X" % (each & 0xFFFFFFFF) for each in fields) + path)

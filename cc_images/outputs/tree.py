@@ -9,21 +9,26 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.host import environment, process
-from cc_images.model.catalog import Format
-from cc_images.outputs import cpio
+from cc_images.model.catalog import Arch, Format
+from cc_images.model.container import Configuration
+from cc_images.outputs import cpio, oci, sif
 from cc_images.outputs.full import full, translated
+from cc_images.outputs.tar_members import EPOCH
 
-EPOCH = 1_700_000_000
-"""Seconds since 1970 for times that a format asks for and a tree does not have, as in builds."""
+Run = tuple[Configuration, Arch]
+"""How a tree is run, and on which machines."""
 
 TOOLS: Mapping[Format, Mapping[str, str]] = {
     Format.TAR_GZIP: {"zstd": "zstd", "gzip": "gzip"},
     Format.SQUASHFS: {"zstd": "zstd", "tar2sqfs": "squashfs-tools-ng"},
     Format.INITRAMFS: {"gzip": "gzip"},
+    Format.OCI: {"gzip": "gzip"},
+    Format.SIF: {"tar2sqfs": "squashfs-tools-ng"},
 }
 """Programs that write a format, with the packages that have them."""
 
@@ -48,13 +53,19 @@ SOURCES: Mapping[Format, str] = {
 """Shell commands that read a whole tree again from a file in one of the formats."""
 
 
-def convert(tree: Path, target: Path, wanted: Format, *, cores: int, log: BinaryIO, stop: threading.Event) -> None:
+def convert(
+    tree: Path, target: Path, wanted: Format, run: Run, *, cores: int, log: BinaryIO, stop: threading.Event
+) -> None:
     """Write a tree to `target` in a format; one that is wanted as zstd tar is moved, not copied.
 
     Raises CCImagesError for a tree without a kernel, where one is wanted, and for a full disk.
     """
     if wanted is Format.TAR:
         tree.rename(target)
+        return
+    if wanted in (Format.OCI, Format.SIF):
+        write = oci.write_oci if wanted is Format.OCI else partial(sif.write_sif, cores=cores)
+        write(tree, target, *run, log=log, stop=stop)
         return
     unpacked = target.with_suffix(".cpio")
     try:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cc_images.model.builds import Build, Layer
 from cc_images.sources import upstream
 from cc_images.sources.apt import Repositories
 from cc_images.sources.changes import Changes
 from cc_images.store.records import Store
+
+
+def serving(store: Store, recipe_key: str, builds: Sequence[Build], current: str) -> Build | Layer | None:
+    """Return which of an image's stored builds serves a recipe, by what upstream was at the last look."""
+    world = World(store)
+    world.remember(recipe_key, builds, current)
+    world.ask(offline=True, stop=None)
+    return world.of_recipe(recipe_key)
 
 
 class World:

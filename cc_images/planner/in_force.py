@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from cc_images.builders.resolver import Resolver
+from collections.abc import Callable, Sequence
+
+from cc_images.builders.resolved import Resolver
 from cc_images.errors import Reason, UserError
-from cc_images.model.builds import Build
+from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.model.plan import Request
 from cc_images.model.recipe import Recipe, differences
-from cc_images.planner.freshness import World
 from cc_images.store.records import Store
 
+Serving = Callable[[Store, str, Sequence[Build], str], Build | Layer | None]
+"""Says which of the stored builds serves a recipe key, given the version in force; see `freshness.serving`."""
 
-def to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver) -> Build | None:
+
+def to_push(
+    image: Image, arch: Arch, request: Request, store: Store, resolver: Resolver, serving: Serving
+) -> Build | None:
     """Return the stored build that a push takes: the named version, or the one that serves the present inputs.
 
     None for an image that was never built. Nothing is asked: the state of upstream is that of the last look. Raises
@@ -32,10 +38,8 @@ def to_push(image: Image, arch: Arch, request: Request, store: Store, resolver: 
         resolved = resolver.resolve(image, arch)
     except UserError:  # its elements are not here, so nobody can say what the inputs are
         return store.in_force(image.tag, arch)
-    world = World(store)
-    world.remember(resolved.spec.recipe_key, builds, store.current(image.tag, arch))
-    world.ask(offline=True, stop=None)
-    if (match := world.of_recipe(resolved.spec.recipe_key)) is None:
+    match = serving(store, resolved.spec.recipe_key, builds, store.current(image.tag, arch))
+    if match is None:
         newest = store.in_force(image.tag, arch) or builds[0]
         if "recipe" not in store.details(newest):
             return newest

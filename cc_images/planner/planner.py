@@ -14,6 +14,7 @@ from types import MappingProxyType
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Material, Site
+from cc_images.model.container import configured
 from cc_images.model.plan import ConvertJob, Plan, PushJob, Request, Task
 from cc_images.planner.image_state import ImageState, is_held
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
@@ -141,6 +142,7 @@ def _build(
         version=version,
         formats=outs,
         makes=image.makes,
+        container=configured(image, image.published_name(arch)),
         replaces=replaces,
     )
     made_of = f"{'raw' if image.makes is Material.DISK else 'tree'} to {', '.join(outs)}"

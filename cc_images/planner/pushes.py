@@ -11,6 +11,7 @@ from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Format, Image, Level, Material, Site, Source
+from cc_images.model.container import configured
 from cc_images.model.plan import BootJob, ConvertJob, Gate, PushJob, Request, Task
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.waves import Known, Turn, turns
@@ -99,6 +100,8 @@ def complete(state: ImageState, stored: Build, outs: Sequence[Format], label: st
         arch=state.arch,
         version=stored.version,
         formats=missing,
+        makes=state.image.makes,
+        container=configured(state.image, state.image.published_name(state.arch)),
     )
     reason = f"version {stored.version} lacks {', '.join(missing)}"
     return [Task(id=f"convert {label}", job=job, reason=reason)]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from cc_images.builders.resolver import Resolved, Resolver, image_builder
+from cc_images.builders.resolved import Resolved, Resolver
+from cc_images.builders.resolver import image_builder
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.facts import HostFacts
@@ -20,7 +21,7 @@ from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
 from cc_images.model.spec import BuildSpec
 from cc_images.model.target import Target
 from cc_images.planner import remarks
-from cc_images.planner.freshness import World
+from cc_images.planner.freshness import World, serving
 from cc_images.planner.history import passes, with_history
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.in_force import changes, to_push
@@ -114,7 +115,7 @@ def look(
     notes += foreign
     if not request.build:
         resolver = images.resolver(config, store, host, fetch=False)
-        stored = [to_push(image, arch, request, store, resolver) for image, arch in chosen]
+        stored = [to_push(image, arch, request, store, resolver, serving) for image, arch in chosen]
         if all(stored):
             states, unclaimed = _of_stored(chosen, stored, resolver)
             image_states = with_history(states, config.sites, store)

@@ -14,15 +14,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from cc_images.errors import Interrupted
 from cc_images.host.files import clear_errors, try_lock, wait_for_lock
-from cc_images.store.workspace import Run
 
 _log = logging.getLogger(__name__)
 
 TICK = 0.2
 """Seconds between two looks at a lease that another run holds."""
+
+
+class Holder(Protocol):
+    """A run, as far as leases are concerned."""
+
+    version: str
 
 
 class Leases:
@@ -31,7 +37,7 @@ class Leases:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def take(self, name: str, run: Run, waiting: Callable[[], None] | None = None,
+    def take(self, name: str, run: Holder, waiting: Callable[[], None] | None = None,
              stop: threading.Event | None = None) -> None:  # fmt: skip
         """Take a lease for a run, or keep it; `waiting` is called once when another run has it.
 
@@ -50,7 +56,7 @@ class Leases:
         if told:
             _log.info("got the lease of %s after %.1f s", name, time.monotonic() - began)
 
-    def release(self, name: str, run: Run) -> None:
+    def release(self, name: str, run: Holder) -> None:
         """Give a lease back, if the run has it."""
         if not self.path(name).exists():
             return
@@ -58,7 +64,7 @@ class Leases:
             if _holder(file) == run.version:
                 os.truncate(file, 0)
 
-    def held(self, name: str, run: Run) -> bool:
+    def held(self, name: str, run: Holder) -> bool:
         """Say whether a run has a lease."""
         try:
             return self.path(name).read_text() == run.version
@@ -69,7 +75,7 @@ class Leases:
         """Return the file of a lease."""
         return self._root / "locks" / f"lease-{name.replace('/', '_').replace(' ', '-')}"
 
-    def _taken(self, name: str, run: Run) -> bool:
+    def _taken(self, name: str, run: Holder) -> bool:
         with self._opened(name) as file:
             holder = _holder(file)
             if holder not in ("", run.version) and self._lives(holder):

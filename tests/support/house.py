@@ -26,7 +26,8 @@ WINGS: Mapping[str, frozenset[str]] = {
         "boottest": "model host store outputs",
         "sources": "model host store sites.cloud sites.objects",
         "builders": "model host store config sources",
-        "planner": "model host store config sources sites.targets boottest.policy builders.base builders.resolver",
+        "planner": "model host store config sources sites.targets boottest.policy"
+        " builders.base builders.resolved builders.resolver",
         "engine": "model host store outputs sites sources boottest builders.base",
         "report": "model engine.events engine.forecast boottest.contents store.journal",
         "api": "model host config store outputs sites boottest sources builders planner engine report",
@@ -130,7 +131,7 @@ def longest_chain(every: Mapping[str, Module]) -> list[str]:
 
     def chain(name: str) -> list[str]:
         if name not in known:
-            below = [chain(each) for each in sorted(every[name].imports & every.keys())]
+            below = [chain(each) for each in sorted((every[name].imports & every.keys()) - EVERYWHERE)]
             known[name] = [name, *max(below, key=len, default=[])]
         return known[name]
 

@@ -1,4 +1,4 @@
-"""The tree under a look inside, where an image is no disk: a tar, a squashfs, or a cpio archive for a kernel.
+"""The tree under a look inside, where an image is no disk: an archive, a squashfs, an OCI image, a SIF file.
 
 It is unpacked into a folder, without devices; the compression is told by the first bytes.
 
@@ -7,10 +7,15 @@ Runs beside `look.py` with the standard library only; knows nothing of cc_images
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import stat
+import struct
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +27,10 @@ READERS: dict[bytes, tuple[str, ...]] = {
 }
 """Programs that read a file with these first bytes, and write a tar or cpio archive."""
 
+OCI, SIF = b"oci-layout\0", b"#!/usr/bin/env run"
+DESCRIPTORS_AT, DESCRIPTOR, PARTITION, MOST = 4096, 585, 0x4004, 48
+"""Where SIF's descriptors begin, how large each is, which kind is a partition, and how many there may be."""
+
 CPIO = (b"070701", b"070702")
 HEADER = 110
 TRAILER = "TRAILER!!!"
@@ -32,6 +41,23 @@ UNTAR = ("tar", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "
 
 def unpack(image: Path, place: Path) -> int:
     """Unpack an image into an empty folder, and return how many bytes its files take. Raises OSError."""
+    with image.open("rb") as file:
+        first = file.read(32)
+    if first.startswith(OCI):
+        for layer in layers(image, place.parent):
+            unpack_one(layer, place)
+            layer.unlink()
+    elif first.startswith(SIF):
+        part = partition(image, place.parent)
+        unpack_one(part, place)
+        part.unlink()
+    else:
+        unpack_one(image, place)
+    return sum(each.lstat().st_blocks * 512 for each in place.rglob("*"))
+
+
+def unpack_one(image: Path, place: Path) -> None:
+    """Unpack one archive or squashfs over what is in a folder."""
     with image.open("rb") as file:
         first = file.read(8)
     reader = next((words for magic, words in READERS.items() if first.startswith(magic)), ("cat",))
@@ -51,7 +77,53 @@ def unpack(image: Path, place: Path) -> int:
                 raise OSError(0, "the archive cannot be unpacked")
     if begin not in CPIO and source.returncode != 0:
         raise OSError(0, f"{reader[0]} cannot read it")
-    return sum(each.lstat().st_blocks * 512 for each in place.rglob("*"))
+
+
+def layers(image: Path, folder: Path) -> Iterator[Path]:
+    """Yield the layers of an OCI archive, each as a file, the lowest first. Raises OSError for one that is none."""
+    with tarfile.open(image) as tar:
+        try:
+            (top,) = json.load(content(tar, "index.json"))["manifests"]
+            manifest = json.load(content(tar, blob(top)))
+            for number, layer in enumerate(manifest["layers"]):
+                target = folder / f"layer-{number}"
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content(tar, blob(layer)), file, CHUNK)
+                yield target
+        except (KeyError, ValueError, TypeError) as error:
+            raise OSError(0, f"it is no OCI image: {error}") from error
+
+
+def blob(said: dict[str, str]) -> str:
+    """Return where a layout has what a descriptor means."""
+    kind, _, digest = said["digest"].partition(":")
+    return f"blobs/{kind}/{digest}"
+
+
+def content(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """Return the content of a member. Raises KeyError."""
+    found = tar.extractfile(name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def partition(image: Path, folder: Path) -> Path:
+    """Return the partition of a SIF file from which a container starts, as a file. Raises OSError without one."""
+    target = folder / "partition"
+    with image.open("rb") as file:
+        count, place = struct.unpack_from("<2q", file.read(DESCRIPTORS_AT), 32 + 10 + 3 + 3 + 16 + 24)
+        file.seek(place)
+        table = file.read(min(count, MOST) * DESCRIPTOR)
+        for at in range(0, len(table) - DESCRIPTOR + 1, DESCRIPTOR):
+            kind, used = struct.unpack_from("<i?", table, at)
+            if used and kind == PARTITION:
+                begin, size = struct.unpack_from("<2q", table, at + 17)
+                file.seek(begin)
+                with target.open("wb") as copied:
+                    copy(file, copied, size)
+                return target
+    raise OSError(0, "it has no partition with a tree")
 
 
 def unpack_cpio(source: IO[bytes], place: Path) -> None:

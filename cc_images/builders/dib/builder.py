@@ -17,7 +17,7 @@ from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.builders.dib.recipes import Recipes
 from cc_images.builders.dib.remarks import remarks
 from cc_images.builders.dib.spec import DibSpec
-from cc_images.builders.resolver import Known, Resolved
+from cc_images.builders.resolved import Known, Resolved
 from cc_images.config.loader import Config
 from cc_images.host import facts
 from cc_images.host.facts import HostFacts

@@ -10,7 +10,7 @@ from cc_images.builders.dib import assembly, command, disk_tools
 from cc_images.builders.dib.disk_layout import LAYOUT_VARIABLES, programs
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import DibSpec
-from cc_images.builders.resolver import Resolved
+from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
 from cc_images.host.facts import HostFacts
 from cc_images.model.catalog import Image, Material

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cc_images.builders.dib import toolbox_parts
 from cc_images.builders.dib.spec import DiskToolsSpec
-from cc_images.builders.resolver import Resolved
+from cc_images.builders.resolved import Resolved
 from cc_images.host import environment
 from cc_images.host.root import SYSTEM_PATH
 from cc_images.host.user_emulation import HERE

@@ -22,7 +22,7 @@ from cc_images.builders.dib.layers import Inheritance, inherit, obstacle
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.dib.twins_recipes import TwinsRecipes
 from cc_images.builders.provenance import PROVENANCE
-from cc_images.builders.resolver import Resolved
+from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.facts import HostFacts

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cc_images.builders.dib.disk_layout import lacking
 from cc_images.builders.dib.spec import DibSpec
-from cc_images.builders.resolver import Known, Resolved
+from cc_images.builders.resolved import Known, Resolved
 from cc_images.config.loader import Config, packaged
 from cc_images.host import user_emulation
 from cc_images.host.facts import HostFacts

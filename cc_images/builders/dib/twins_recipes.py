@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from cc_images.builders.dib import twins
 from cc_images.builders.dib.elements import Elements
 from cc_images.builders.dib.spec import TwinsSpec
-from cc_images.builders.resolver import Resolved
+from cc_images.builders.resolved import Resolved
 from cc_images.host.facts import HostFacts
 from cc_images.host.user_emulation import TWINS_ON
 from cc_images.model.catalog import Arch, Download, Material

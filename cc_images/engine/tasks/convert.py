@@ -40,7 +40,9 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if before is None and job.version != run.run.version:
         raise gone(job.tag, job.version)
     found = built(job.makes, workspace) if before is None else stored(before, run, workspace)
-    sealed = _sealed(job, wanted, replace(found, seed=partial(_seed, job, run)), workspace, context)
+    sealed = _sealed(
+        job, wanted, replace(found, seed=partial(_seed, job, run), run=(job.container, job.arch)), workspace, context
+    )
     made = {
         each: Output(
             format=each,

@@ -10,7 +10,8 @@ from cc_images.boottest import inspector
 from cc_images.engine.tasks.stored import intact
 from cc_images.host.files import Written
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Format, Material
+from cc_images.model.catalog import Arch, Format, Material
+from cc_images.model.container import NOTHING_SAID
 from cc_images.outputs import disk, tree
 from cc_images.outputs.disk import Source
 from cc_images.store import notes
@@ -24,6 +25,7 @@ class Materials:
 
     source: Source
     folder: Path
+    run: tree.Run = (NOTHING_SAID, Arch.AMD64)
     parts: Mapping[Format, Path] = field(default_factory=dict)
     seed: Callable[[Format], Path | None] = lambda wanted: None
     """Finds a file in a format of which the writer may take what has not changed."""
@@ -39,7 +41,7 @@ class Materials:
         if wanted.is_disk:
             seed = self.seed(wanted) if self.source.format is Format.RAW else None
             return disk.convert(replace(self.source, seed=seed), target, wanted, cores=cores, log=log, stop=stop)
-        tree.convert(self._tree(context), target, wanted, cores=cores, log=log, stop=stop)
+        tree.convert(self._tree(context), target, wanted, self.run, cores=cores, log=log, stop=stop)
         return None
 
     def _tree(self, context: TaskContext) -> Path:

@@ -144,9 +144,16 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {baremetal-only: true, baremetal_only: true}", ["given twice"]),
         ("A: {arch: []}", ["A.arch: names none of amd64, arm64; without the key it is the default"]),
         ("A: {formats: []}", ["A.formats: names none of"]),
+        ("A: {container: {ports: [0]}}", ["A.container.ports: '0' is no port, such as 8888 or 53/udp"]),
+        ("A: {container: {volumes: [data]}}", ["A.container.volumes: 'data' is no absolute path"]),
+        ("A: {container: {folder: home}}", ["A.container.folder: 'home' is not an absolute path"]),
+        ("A: {container: {user: 'a b'}}", ["A.container.user: 'a b' is not a user, or user:group"]),
+        ("A: {container: {cmd: [a]}}", ["A.container.cmd: unknown key; did you mean command?"]),
         (
             "A: {formats: [vdi]}",
-            ["A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd, tar, tar-gzip, squashfs, ramdisk"],
+            [
+                "A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd, tar, tar-gzip, squashfs, oci, sif, ramdisk"
+            ],
         ),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),

@@ -17,7 +17,8 @@ import zstandard
 
 from cc_images.boottest.inside import trees
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.model.catalog import Format
+from cc_images.model.catalog import Arch, Format
+from cc_images.model.container import NOTHING_SAID
 from cc_images.outputs import cpio, tree
 
 EPOCH = 1_600_000_000
@@ -60,7 +61,9 @@ def packed(folder: Path, members: tuple[Member, ...] = MEMBERS) -> Path:
 def converted(folder: Path, wanted: Format, cores: int = 1) -> Path:
     target = folder / f"{cores}.{wanted}"
     with (folder / "log").open("wb") as log:
-        tree.convert(packed(folder), target, wanted, cores=cores, log=log, stop=threading.Event())
+        tree.convert(
+            packed(folder), target, wanted, (NOTHING_SAID, Arch.AMD64), cores=cores, log=log, stop=threading.Event()
+        )
     return target
 
 

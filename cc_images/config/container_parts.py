@@ -1,0 +1,47 @@
+"""How an image is run as a container: the section `container` of an entry of images.yaml."""
+
+from __future__ import annotations
+
+import re
+
+from cc_images.config.yaml_file import Section
+from cc_images.model.catalog import Image, Json
+
+_USER = re.compile(r"[a-z_0-9][a-z0-9_-]*(:[a-z_0-9][a-z0-9_-]*)?\Z")
+_FOLDER = re.compile(r"/[^\0]*\Z")
+_PORT = re.compile(r"(\d{1,5})(/(tcp|udp|sctp))?\Z")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def container_of(section: Section) -> Json:
+    """Read the section; only what is said is in the result. What is wrong is noted in the section."""
+    said: Json = {
+        "user": section.text("user", _USER, "a user, or user:group"),
+        "folder": section.text("folder", _FOLDER, "an absolute path"),
+        "entrypoint": list(section.words("entrypoint")),
+        "command": list(section.words("command")),
+        "environment": section.mapping("environment", _VARIABLE, "a variable's name"),
+        "labels": section.mapping("labels", _LABEL, "a label's name"),
+        "ports": list(section.words("ports")),
+        "volumes": list(section.words("volumes")),
+    }
+    for port in said["ports"]:
+        found = _PORT.match(port)
+        if not found or not 0 < int(found[1]) < 65536:
+            section.problem("ports", f"{port!r} is no port, such as 8888 or 53/udp")
+    for folder in said["volumes"]:
+        if not _FOLDER.match(folder):
+            section.problem("volumes", f"{folder!r} is no absolute path")
+    said["ports"] = [port if "/" in port else f"{port}/tcp" for port in said["ports"]]
+    section.close()
+    return {key: value for key, value in said.items() if value}
+
+
+def inherited(image: Image, parent: Image) -> Json:
+    """Return how a child is run: as its parent, with what it says itself; variables and labels are added."""
+    both = {**parent.container, **image.container}
+    for key in ("environment", "labels"):
+        if key in both:
+            both[key] = {**parent.container.get(key, {}), **image.container.get(key, {})}
+    return both

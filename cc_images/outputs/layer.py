@@ -1,0 +1,82 @@
+"""A tree as a layer of a container image: the same bytes from the same tree, and nothing of this host in them.
+
+Names in the order of the tree, whole seconds, numeric owners, no devices, and of pax headers only those that names and
+extended attributes need (OCI image-spec, layer.md). Of a file with several names the first one has the content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from cc_images.outputs.tar_members import EPOCH, members, plain_name
+
+ATTRIBUTE = "SCHILY.xattr."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A file or link that a format adds to a tree."""
+
+    name: str
+    content: bytes = b""
+    target: str = ""
+    """Of a link: the name that it leads to."""
+    mode: int = 0o644
+
+    def member(self) -> tarfile.TarInfo:
+        """Return it as tar has it; without content and target it is a folder."""
+        made = tarfile.TarInfo(self.name)
+        made.mtime, made.mode, made.size = EPOCH, self.mode, len(self.content)
+        if self.target:
+            made.type, made.linkname, made.mode = tarfile.SYMTYPE, self.target, 0o777
+        elif self.name.endswith("/"):
+            made.type, made.name = tarfile.DIRTYPE, self.name.rstrip("/")
+        return made
+
+
+@dataclass(slots=True)
+class Digested:
+    """A file that is written, with its digest."""
+
+    file: BinaryIO
+    size: int = 0
+    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, data: bytes) -> int:
+        """Write."""
+        self.sha256.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+
+def write_layer(tree: Path, target: Path, stop: threading.Event, added: Sequence[Added] = ()) -> str:
+    """Write a tree as an uncompressed layer, with files of a format after it; return the layer's sha256."""
+    with target.open("wb") as file:
+        digested = Digested(file)
+        new = {each.name.rstrip("/") for each in added}
+        with tarfile.open(fileobj=digested, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
+            for name, member, content in members(tree, stop):
+                if name == "." or name in new or member.ischr() or member.isblk():
+                    continue
+                tar.addfile(_plain(member, name), content)
+            for each in added:
+                made = each.member()
+                tar.addfile(made, BytesIO(each.content) if made.isreg() else None)
+        return digested.sha256.hexdigest()
+
+
+def _plain(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
+    """Return a member without what differs from host to host."""
+    kept = tarfile.TarInfo(name)
+    kept.type, kept.mode, kept.uid, kept.gid = member.type, member.mode, member.uid, member.gid
+    kept.mtime, kept.size = int(member.mtime), member.size
+    kept.linkname = plain_name(member.linkname) if member.islnk() else member.linkname
+    kept.pax_headers = {key: value for key, value in member.pax_headers.items() if key.startswith(ATTRIBUTE)}
+    return kept

@@ -1,0 +1,124 @@
+"""OCI images: a tree with its configuration as an archive of an image layout, which skopeo, podman and Apptainer read.
+
+Rules: the OCI image specification 1.1 (image-layout.md, manifest.md, config.md). Times are the epoch of builds, JSON
+has its keys in order, layers are gzip without a name: the same tree and configuration are the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cc_images.host import environment, process
+from cc_images.model.catalog import Arch
+from cc_images.model.container import PATH, Configuration
+from cc_images.outputs.full import translated
+from cc_images.outputs.layer import write_layer
+from cc_images.outputs.tar_members import EPOCH
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+CREATED = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_oci(
+    tree: Path, target: Path, said: Configuration, arch: Arch, *, log: BinaryIO, stop: threading.Event
+) -> None:
+    """Write a tree as an image of one layer."""
+    plain, packed = target.with_suffix(".layer"), target.with_suffix(".layer.gz")
+    try:
+        diff_id = write_layer(tree, plain, stop)
+        with translated(target):
+            process.run(
+                ["sh", "-c", 'gzip -n -6 < "$1" > "$2"', "layer", str(plain), str(packed)],
+                env=environment.plain(),
+                output=process.Output(log=log),
+                stop=stop,
+            )
+        with packed.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        config = encoded(config_of(said, arch, [diff_id]))
+        manifest = encoded(manifest_of(config, [(digest, packed.stat().st_size)], said.labels))
+        _archive(target, {digest: packed}, config, manifest)
+    finally:
+        plain.unlink(missing_ok=True)
+        packed.unlink(missing_ok=True)
+
+
+def config_of(said: Configuration, arch: Arch, diff_ids: list[str]) -> dict[str, Any]:
+    """Return the image's configuration; empty keys are left out."""
+    variables = {"PATH": PATH} | dict(said.environment)
+    wanted = {
+        "User": said.user,
+        "WorkingDir": said.folder,
+        "Entrypoint": list(said.entrypoint),
+        "Cmd": list(said.command),
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Labels": dict(said.labels),
+        "ExposedPorts": {port: {} for port in said.ports},
+        "Volumes": {folder: {} for folder in said.volumes},
+    }
+    return {
+        "created": CREATED,
+        "architecture": arch.value,
+        "os": "linux",
+        "config": {name: value for name, value in wanted.items() if value},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{each}" for each in diff_ids]},
+        "history": [{"created": CREATED, "created_by": "cc-images"} for _ in diff_ids],
+    }
+
+
+def manifest_of(config: bytes, layers: list[tuple[str, int]], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """Return the manifest of a configuration and layers, given as digest and size."""
+    made = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": described(CONFIG, hashlib.sha256(config).hexdigest(), len(config)),
+        "layers": [described(LAYER, digest, size) for digest, size in layers],
+        "annotations": {name: value for name, value in annotations.items() if name.startswith("org.opencontainers.")},
+    }
+    return {name: value for name, value in made.items() if value}
+
+
+def described(kind: str, digest: str, size: int) -> dict[str, Any]:
+    """Return a descriptor."""
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
+
+
+def encoded(plain: Mapping[str, Any]) -> bytes:
+    """Return JSON with its keys in order."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: bytes) -> None:
+    """Write the archive of a layout."""
+    digests = {hashlib.sha256(each).hexdigest(): each for each in (config, manifest)}
+    top = described(MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, "oci-layout", encoded({"imageLayoutVersion": "1.0.0"}))
+        _add(tar, "index.json", encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}))
+        for digest, content in sorted(digests.items()):
+            _add(tar, f"blobs/sha256/{digest}", content)
+        for digest, file in sorted(layers.items()):
+            with file.open("rb") as opened:
+                tar.addfile(_member(f"blobs/sha256/{digest}", file.stat().st_size), opened)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    tar.addfile(_member(name, len(content)), BytesIO(content))
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.size, made.mtime, made.mode = size, EPOCH, 0o644
+    return made
