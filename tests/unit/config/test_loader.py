@@ -151,9 +151,7 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {container: {cmd: [a]}}", ["A.container.cmd: unknown key; did you mean command?"]),
         (
             "A: {formats: [vdi]}",
-            [
-                "A.formats: 'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd, tar, tar-gzip, squashfs, oci, sif, ramdisk"
-            ],
+            ["'vdi' is none of qcow2, qcow2-zlib, raw, vmdk, vhd, tar, tar-gzip, squashfs, oci, sif, ramdisk"],
         ),
         ("A: {artifacts: {X: {}}}", ["A.artifacts.X: needs either url, or object and site"]),
         ("A: {artifacts: {X: {object: o}}}", ["A.artifacts.X.site: is missing"]),
