@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cc_images.api.inspect import Bench, looking, one_of, stored
+from cc_images.api.trust import require_signed
 from cc_images.boottest import inspector
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
@@ -109,7 +110,14 @@ def _raw(file: Path, target: Path, stop: Stop) -> Path:
 
 
 def fetch(
-    source: str, target: Path, seed: Path | None, *, cores: int, stop: Stop, report: Callable[[int, int], None]
+    source: str,
+    target: Path,
+    seed: Path | None,
+    *,
+    cores: int,
+    stop: Stop,
+    report: Callable[[int, int], None],
+    trusted: Path | None = None,
 ) -> Fetched:
     """Put an image together from a folder of chunks, here or on the web; `source` names its index.
 
@@ -117,7 +125,9 @@ def fetch(
     fetch that was stopped goes on where it ended. `report` gets how many chunks are here, of how many. The target is a
     qcow2 file with the digest of the published one, or the raw disk where its name ends in `.raw`.
 
-    Raises UserError for a source that is none, and CCImagesError (reason `fetch` or `digest`).
+    With `trusted`, a file of keys, nothing is fetched that none of them has signed: what is signed is the qcow2 file.
+
+    Raises UserError for a source that is none, and CCImagesError (reason `fetch`, `digest` or `signature`).
     """
     chunks.tool()
     if target.exists():
@@ -128,6 +138,8 @@ def fetch(
     if not name.endswith(f".{chunks.SUFFIX}"):
         raise UserError(f"{source} is no index of chunks", hint=f"its name ends in .{chunks.SUFFIX}")
     said = _description(_read(f"{source}.json"), source)
+    if trusted is not None:
+        _require_signed(said, target, trusted)
     content = _read(source)
     if hashlib.sha512(content).hexdigest() != said["index_sha512"]:
         raise _damaged(source)
@@ -158,6 +170,17 @@ def fetch(
     return Fetched(file=target, sha512=sha512, received=received, reused=reused)
 
 
+def _require_signed(said: Json, target: Path, trusted: Path) -> None:
+    """Raise CCImagesError unless a trusted key has signed the file that will be written."""
+    if target.suffix == ".raw":
+        raise UserError(
+            f"the signature is about the qcow2 file, and {target} is to be a raw disk",
+            hint="give -o a name that ends in .qcow2, and convert that",
+        )
+    properties = said.get("properties")
+    require_signed(properties if isinstance(properties, dict) else {}, ("sha512", str(said.get("sha512"))), trusted)
+
+
 def _placed(raw: Path, target: Path, said: Json, cores: int, stop: Stop) -> str:
     """Put the finished file into its place, and return its digest."""
     if target.suffix == ".raw":
@@ -166,7 +189,7 @@ def _placed(raw: Path, target: Path, said: Json, cores: int, stop: Stop) -> str:
             return hashlib.file_digest(whole, "sha512").hexdigest()
     staged = raw.with_name("disk.qcow2")
     written = qcow2.write(raw, staged, cores=cores, stop=stop)
-    if said.get("sha512") not in ("", written.sha512):
+    if said.get("sha512") not in (None, "", written.sha512):
         raise CCImagesError(
             "the disk is right, and its qcow2 file is not the published one: another version of cc-images wrote that",
             hint="take the raw disk: give -o a name that ends in .raw",

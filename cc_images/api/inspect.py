@@ -186,6 +186,7 @@ def boot(
     guest.require(qemu.lacking(arch, (chosen,)))
     with looking(config, bench) as (store, run, stop), _near(run) as near:
         build, output = stored(store, image, arch, "")
+        output = _bootable(build, output)
         builder = image_builder()
         resolver = builder.resolver(config, store, builder.host_facts([arch]), fetch=False)
         ((image, _),), _ = resolver.with_claims([Target(image, arch)])
@@ -223,6 +224,15 @@ def boot(
             while visit.keep and running.running and not stop.wait(0.5):
                 pass
     return found
+
+
+def _bootable(build: Build, output: Output) -> Output:
+    """Return the disk of a version, or its ramdisk. Raises UserError when it has neither."""
+    if output.format.is_disk:
+        return output
+    if not {Format.INITRAMFS, Format.KERNEL} <= build.outputs.keys():
+        raise UserError(f"version {build.version} of {build.tag} has nothing to boot", hint=f"-b {build.tag} builds it")
+    return build.outputs[Format.INITRAMFS]
 
 
 def _drive(build: Build, output: Output, store: Store, run: Run) -> Drive:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
+from types import MappingProxyType
+from urllib.parse import quote
 
 from cc_images.config.loader import Config
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Image, Json
+from cc_images.model.catalog import Format, Image, Json
 from cc_images.model.offer import Offer, Place, Release
-from cc_images.model.status import Hold
+from cc_images.model.status import Hold, Put
 from cc_images.report import release_notes
 from cc_images.report.release_notes import Edition
 from cc_images.store import updates
@@ -22,8 +24,11 @@ RELEASES = 5
 """Versions of each image that are shown."""
 
 
-def offers(config: Config) -> list[Offer]:
-    """Return what is published, in the catalogue's order. Raises CCImagesError when the store cannot be read."""
+def offers(config: Config, folders: Mapping[str, str] = MappingProxyType({})) -> list[Offer]:
+    """Return what is published, in the catalogue's order; `folders` are addresses of sites' folders on the web.
+
+    Raises CCImagesError when the store cannot be read.
+    """
     store = Store(config.store)
     pending = {(row["site"], row["name"], row["version"]): row for row in updates.remembered(store)}
     published, holds = Published(store.root).by_image(), Holds(store).by_image()
@@ -37,7 +42,8 @@ def offers(config: Config) -> list[Offer]:
                 continue
             places = [
                 Place(site=put.site, name=put.name, version=put.version, since=datetime.fromtimestamp(put.since, UTC),
-                      cloud=put.site in clouds, **_lacks(pending.get((put.site, put.name, put.version))))
+                      cloud=put.site in clouds, format=put.format, download=_address(folders.get(put.site, ""), put),
+                      **_lacks(pending.get((put.site, put.name, put.version))))
                 for put in sorted(puts, key=lambda put: put.site)
             ]  # fmt: skip
             newest = max(put.version for put in puts)
@@ -56,6 +62,13 @@ def offers(config: Config) -> list[Offer]:
                 )
             )
     return found
+
+
+def _address(folder: str, put: Put) -> str:
+    """Return where a published file is on the web, below the address of its folder."""
+    if not folder or not put.format:
+        return ""
+    return f"{folder.rstrip('/')}/{quote(put.name)}.{Format(put.format).suffix}"
 
 
 def _lacks(row: Json | None) -> Json:

@@ -20,7 +20,7 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import root, user_emulation
 from cc_images.host.files import refusal
-from cc_images.model.catalog import Arch, Level, Site
+from cc_images.model.catalog import Arch, Level, Material, Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request
 from cc_images.model.redaction import without_secrets
 from cc_images.outputs.tree import tools
@@ -72,7 +72,10 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
             reason=Reason.MISSING_TOOL,
         )
     converts = [job for job in jobs if isinstance(job, ConvertJob)]
-    root.require_tools({name: package for job in converts for each in job.formats for name, package in tools(each)})
+    trees = [each for job in converts for each in job.formats if not each.is_disk]
+    root.require_tools({name: package for each in trees for name, package in tools(each)})
+    if any(job.makes is Material.DISK and not each.is_disk for job in converts for each in job.formats):
+        inspector.require_host()
     if boots := [job for job in jobs if isinstance(job, BootJob)]:
         started = [job for job in boots if job.firmware and job.boot.level is not Level.INSIDE]
         guest.require(sorted({each for job in started for each in qemu.lacking(job.arch, job.firmware)}))

@@ -24,6 +24,7 @@ from cc_images.sites import open_site
 from cc_images.sites.entry import Entry
 from cc_images.sites.view import Memory, View, Wish, version_of
 from cc_images.sources.transports import opener
+from cc_images.store.published import Published
 
 
 def signatures(config: Config, what: str) -> list[Signed]:
@@ -45,6 +46,7 @@ def signatures(config: Config, what: str) -> list[Signed]:
 
 def _of_site(site: Site, config: Config, trusted: Path) -> list[Signed]:
     tags = tuple(tag for tag, image in config.images.items() if not image.abstract)
+    known = Published(config.store)
     rows: list[Signed] = []
     for place in places(Request(tags=tags, sites=(site.name,)), config):
         seen = observed(place.site, [(place.name, place.format)])[place.name, place.format]
@@ -55,7 +57,17 @@ def _of_site(site: Site, config: Config, trusted: Path) -> list[Signed]:
         elif (holder := view.holder) is not None:
             row = replace(row, version=version_of(holder.properties))
             rows.append(_checked(row, holder.properties, _digest(place, holder), trusted, place))
+        elif missing := _missing(place, seen, known):
+            rows.append(replace(row, error=missing))
     return rows
+
+
+def _missing(place: Place, seen: Sequence[Entry], known: Published) -> str:
+    """Return why a site should have an image that it has not, if it should."""
+    if any(entry.name == place.name for entry in seen):
+        return "its file is missing, or not whole"
+    put = known.last(place.site.name, place.name, place.format)
+    return f"version {put.version} was published here, and is gone" if put is not None else ""
 
 
 def _digest(place: Place, holder: Entry) -> tuple[str, str]:
@@ -89,7 +101,10 @@ def _object_digest(at: SwiftAddress) -> str:
 def _checked(
     row: Signed, properties: Mapping[str, str], digest: tuple[str, str], trusted: Path, place: Place | None = None
 ) -> Signed:
-    image = {} if place is None else {"file": f"{place.name}.{place.format.suffix}", "arch": str(place.arch)}
+    image = {}
+    if place is not None:
+        own = place.image.published_name(place.arch)
+        image = {"file": f"{own}.{place.format.suffix}", "arch": str(place.arch)}
     try:
         return replace(row, signer=require_signed(properties, digest, trusted, **image))
     except UserError:

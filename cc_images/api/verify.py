@@ -72,7 +72,8 @@ def verify(
         raise UserError(f"{extract} exists", hint="name a folder that does not exist yet")
     with looking(config, bench) as (store, run, stop):
         image, build, output = _meant(config, store, what, arches)
-        entry = {image.tag: replace(image, formats=(output.format,))}
+        disks = tuple(each for each in image.formats if each.is_disk)[:1]  # without one its builds would be others
+        entry = {image.tag: replace(image, formats=(*disks, output.format))}
         scratch = replace(config, store=run.work / "store", images={**config.images, **entry})
         request = Request(tags=(image.tag,), arches=(build.arch,), build=True)
         _require_same_inputs(request, config, scratch, build)

@@ -49,16 +49,19 @@ class Gate:
         passed = {each: output for each, output in every.items() if passes.get(output.digest) == self.job.test_key}
         verdict = None
         _log.info("passed before: %s", ", ".join(passed) or "nothing")
-        whole = [output for each, output in passed.items() if each is not Format.KERNEL]  # it says nothing of the rest
-        if not whole:
-            booted = min((*outputs, *every.values()), key=_rank)
-            verdict = self._tried(booted)
-            passed[booted.format] = booted
-            whole = [booted]
-        model = min(whole, key=_rank)
-        for output in outputs:
+        for output in sorted(outputs, key=_rank):
+            if output.format in passed:
+                continue
+            vouching = [each for each in passed.values() if _vouches(each, output)]
+            if not vouching:
+                able = [each for each in (*outputs, *every.values()) if _vouches(each, output)]
+                booted = min(able, key=_rank)
+                verdict = self._tried(booted)
+                passed[booted.format] = booted
+                vouching = [booted]
             if output.format not in passed:
-                self._compare(output, model)
+                self._compare(output, min(vouching, key=_rank))
+                passed[output.format] = output
         return verdict
 
     def _compare(self, output: Output, model: Output) -> None:
@@ -69,7 +72,8 @@ class Gate:
         self.context.step(f"comparing {output.format} with {model.format}")
         files = self.intact(model), model.format, self.intact(output), output.format
         if not disk.same(*files, stop=self.context.stop):
-            self.context.store.forget_pass(model.digest)  # one of the two is not what was built
+            for each in self.build.outputs.values():  # one of the two is not what was built
+                self.context.store.forget_pass(each.digest)
             raise _unlike(output, model)
         self._note(output)
 
@@ -118,6 +122,22 @@ class Gate:
     def _note(self, output: Output) -> None:
         said = {"asked": self.job.test_key, "tag": self.job.tag, "version": self.build.version}
         self.context.store.note_pass(output.digest, said)
+
+
+def _vouches(model: Output, output: Output) -> bool:
+    """Say whether a file that has passed lets another one of its version pass.
+
+    A disk does so for all; a tree for trees; of a ramdisk the initramfs for its kernel alone, and the kernel for none.
+    """
+    if model.format.is_disk or model is output:
+        return model.format is not Format.KERNEL
+    if output.format is Format.KERNEL:
+        return model.format is Format.INITRAMFS
+    return (
+        not output.format.is_disk
+        and Format.INITRAMFS not in (model.format, output.format)
+        and (model.format is not Format.KERNEL)
+    )
 
 
 def _rank(output: Output) -> int:

@@ -7,6 +7,7 @@ other files of this host is refused: reading it would show what lies there.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import threading
@@ -37,7 +38,8 @@ BY_FUSE = ("fuse2fs", "fusefat", "qemu-storage-daemon")
 HOSTS_ROOT = 3
 """The exit code by which they ask for the host's own root; see `inside/disk.py`."""
 
-QCOW2 = b"QFI\xfb"
+DISKS = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"conectix": "vpc"}
+"""The first bytes of disks in formats that are not raw, and QEMU's names of these."""
 
 ARCHIVES = (
     b"\x28\xb5\x2f\xfd",
@@ -132,7 +134,9 @@ def _run(
                 raise
             require_root([f"a look into {image.name}"])
             remove(workspace)
-    facts: Json = _printable(json.loads(result.read_bytes().decode(errors="backslashreplace")))
+    descriptor = os.open(result, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        facts: Json = _printable(json.loads(file.read().decode(errors="backslashreplace")))
     return facts
 
 
@@ -161,7 +165,7 @@ def require_host() -> None:
 
 
 def self_contained(image: Path, stop: Stop) -> str:
-    """Return the format of an image that refers to no other file: `qcow2`, `raw`, or `tree` for what is no disk."""
+    """Return the format of an image that refers to no other file, by QEMU's name, or `tree` for what is no disk."""
     try:
         with image.open("rb") as file:
             magic = file.read(MOST_MAGIC)
@@ -171,13 +175,14 @@ def self_contained(image: Path, stop: Stop) -> str:
         ) from error
     if magic.startswith(ARCHIVES):
         return "tree"
-    if not magic.startswith(QCOW2):
+    form = next((form for begin, form in DISKS.items() if magic.startswith(begin)), "raw")
+    if form == "raw":
         return "raw"
-    command = ["qemu-img", "info", "-f", "qcow2", "--output=json", str(image)]
+    command = ["qemu-img", "info", "-f", form, "--output=json", str(image)]
     try:
         said = json.loads(process.run(command, env=environment.plain(), timeout=60, stop=stop))
     except (process.CommandFailed, ValueError) as error:
-        raise UserError(f"{image} is not a readable qcow2 file", hint="get it again") from error
+        raise UserError(f"{image} is not a readable {form} file", hint="get it again") from error
     more = said.get("format-specific", {}).get("data", {})
     if said.get("backing-filename") or more.get("data-file"):
         raise UserError(
@@ -185,7 +190,7 @@ def self_contained(image: Path, stop: Stop) -> str:
             hint="if you trust it, make it stand alone with `qemu-img convert`",
             reason=Reason.NOT_SELF_CONTAINED,
         )
-    return "qcow2"
+    return form
 
 
 def nameservers() -> list[str]:

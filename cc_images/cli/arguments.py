@@ -93,6 +93,9 @@ def _fetch(made: Parser) -> None:
         "-o", "--output", default="", metavar="FILE", help="file to write (default NAME.qcow2; *.raw: a raw disk)"
     )
     made.add_argument("--seed", default="", metavar="OLD", help="an older image, whose chunks are not fetched")
+    made.add_argument(
+        "--require-signature", action="store_true", help="refuse what no key of `keys: trusted` has signed"
+    )
 
 
 def _sbom(made: Parser) -> None:
@@ -170,6 +173,9 @@ def _release(made: Parser) -> None:
 def _catalogue_page(made: Parser) -> None:
     made.add_argument("folder", metavar="FOLDER", help="where index.html, catalogue.json and feed.atom are written")
     made.add_argument("--title", default="Images", metavar="TEXT", help="the page's heading (default: Images)")
+    made.add_argument(
+        "--download", action="append", default=[], metavar="SITE=URL", help="where the folder of a site is on the web"
+    )
 
 
 def _prune(made: Parser) -> None:

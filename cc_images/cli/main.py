@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
 from cc_images.cli.parser import EXIT_INPUT, parser
@@ -154,6 +155,12 @@ def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
     }
 
 
+_OF_ALL = ("rollback", "hold", "release", "retire", "pull", "check-updates")
+"""Verbs about what is published wherever it is, unless a person narrows that."""
+
+_NARROW = ("site", "arch")
+
+
 def _settle(made: argparse.ArgumentParser, verb: str) -> None:
     """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network."""
     from cc_images.config import settings
@@ -165,6 +172,8 @@ def _settle(made: argparse.ArgumentParser, verb: str) -> None:
     if not found.options:
         return
     settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
+    if verb in _OF_ALL:  # a run's usual sites are no reason to leave others as they are
+        found = replace(found, options={name: words for name, words in found.options.items() if name not in _NARROW})
     if verb not in ("status", "list"):  # which ask no site by default
         settings.apply(found, made, os.environ)
 

@@ -143,13 +143,25 @@ def check_updates(options: argparse.Namespace) -> int:
     return EXIT_FAILED if any(each.unknown for each in found) else 0
 
 
+def _folders(words: list[str], config: Config) -> dict[str, str]:
+    """Return the addresses of sites' folders, from words such as local=https://images.example.org."""
+    found = dict(word.partition("=")[::2] for word in words)
+    folders = [site.name for site in config.sites if site.directory]
+    for site, address in found.items():
+        if site not in folders or not address.startswith(("http://", "https://")):
+            known = ", ".join(folders) or "none"
+            raise UserError(f"--download {site}={address}: no folder on the web", hint=f"SITE=URL; folders are {known}")
+    return found
+
+
 def catalogue_page(options: argparse.Namespace) -> int:
     """Write the page for the people who use the images."""
     from cc_images.api.offers import offers
     from cc_images.api.page import write_file
     from cc_images.report import offer_pages
 
-    found, folder = offers(_config()), Path(options.folder)
+    config, folder = _config(), Path(options.folder)
+    found = offers(config, _folders(options.download, config))
     written = {
         "index.html": offer_pages.page(found, options.title, clock.now().date()),
         "catalogue.json": offer_pages.as_json(found),

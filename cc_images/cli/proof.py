@@ -95,6 +95,7 @@ def delta(options: argparse.Namespace) -> int:
 def fetch(options: argparse.Namespace) -> int:
     """Put an image together from a folder of chunks."""
     from cc_images.api.chunks import fetch
+    from cc_images.api.trust import required_keys
 
     name = options.source.rpartition("/")[2].removesuffix(".caibx")
     at_terminal = sys.stderr.isatty()
@@ -111,6 +112,7 @@ def fetch(options: argparse.Namespace) -> int:
             cores=len(os.sched_getaffinity(0)),
             stop=mine.stop,
             report=report,
+            trusted=required_keys(_config()) if options.require_signature else None,
         )
     if options.json:
         said = {"file": str(found.file), "sha512": found.sha512, "received": found.received, "reused": found.reused}

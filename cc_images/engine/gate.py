@@ -49,7 +49,7 @@ def closed(envelope: Envelope, site: Site, job: PushJob, context: TaskContext, b
     if gate is None:
         return ""
     sites = {each.name: each for each in envelope.before}
-    views = {(name, out): by.look(sites[name], job.name, out) for name, out in gate.before}
+    views = {(name, out): by.look(sites[name], there, out) for name, out, there in gate.before}
     found = passage(job.version, by.look(site, job.name, job.format), views)
     for name in () if gate.promoted else dict.fromkeys(found.ask):
         _require_health(sites[name], gate, sites, job, context, by)
@@ -98,8 +98,8 @@ def _rolled_back(
         Hold(tag=job.tag, arch=job.arch, version=job.version, since=now, why=f"bad: {why}", back=True)
     )
     said: list[str] = []
-    for name, disk_format in gate.before:
-        row = _withdrawn(sites[name], replace(job, format=Format(disk_format)), job.version, by)
+    for name, disk_format, there in gate.before:
+        row = _withdrawn(sites[name], replace(job, format=Format(disk_format), name=there), job.version, by)
         said.append(f"{name}: {row.error}" if row.error else f"{name} has {row.after} again")
     return said
 

@@ -150,7 +150,7 @@ class LocalRun:
                 known = self.inputs.variables(job.tag)
                 return envelope(variables=known.values, declared=known.declared)
             case PushJob():
-                before = dict.fromkeys(name for name, _ in job.gate.before) if job.gate is not None else {}
+                before = dict.fromkeys(name for name, *_ in job.gate.before) if job.gate is not None else {}
                 sites = self.inputs.sites
                 return envelope(site=sites[job.site], before=tuple(sites[name] for name in before))
         return envelope()

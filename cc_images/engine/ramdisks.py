@@ -25,6 +25,11 @@ def partner(job: PushJob, at: Site) -> PushJob | None:
     return replace(job, format=other, name=f"{job.name.removesuffix(job.format)}{other}")
 
 
+def image_name(job: PushJob) -> str:
+    """Return the image's own name, of which a half's name on a cloud is made."""
+    return job.name.removesuffix(f".{job.format}") if job.format in RAMDISK else job.name
+
+
 def links(job: PushJob, at: Site, version: str, opened: Callable[[Site, Format], ImageSite]) -> dict[str, str]:
     """Return the property that names the other half, once the site has it in the same version."""
     other = partner(job, at)

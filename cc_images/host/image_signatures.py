@@ -13,6 +13,9 @@ from cc_images.errors import CCImagesError, Reason
 
 METHOD = "SHA-512"
 
+CURVES = frozenset({"secp384r1", "secp521r1", "sect409k1", "sect409r1", "sect571k1", "sect571r1"})
+"""Elliptic curves that Glance's library for signatures, cursive, knows."""
+
 
 def image_signature(sha512: str, key: Path) -> tuple[str, str]:
     """Return the type of a private key in a PEM file, and its signature over bytes with this digest.
@@ -35,10 +38,10 @@ def image_signature(sha512: str, key: Path) -> tuple[str, str]:
     if isinstance(private, rsa.RSAPrivateKey):
         pss = padding.PSS(padding.MGF1(SHA512()), padding.PSS.MAX_LENGTH)
         return "RSA-PSS", base64.b64encode(private.sign(digest, pss, hashed)).decode()
-    if isinstance(private, ec.EllipticCurvePrivateKey):
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES:
         made = private.sign(digest, ec.ECDSA(hashed))
         return f"ECC_{private.curve.name.upper()}", base64.b64encode(made).decode()
-    raise _unusable(key, "Glance knows RSA and elliptic curves")
+    raise _unusable(key, f"Glance knows RSA, and of elliptic curves {', '.join(sorted(CURVES))}")
 
 
 def _unusable(key: Path, why: str) -> CCImagesError:

@@ -16,6 +16,9 @@ class Place:
     version: str
     since: datetime
     cloud: bool = False
+    format: str = ""
+    download: str = ""
+    """Its file's address on the web, where that is known."""
     security: int = 0
     """Security updates that it lacks, as `check-updates` found when it looked last."""
     checked: datetime | None = None

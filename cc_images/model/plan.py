@@ -174,12 +174,12 @@ class BootJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A push's condition: that the sites `before`, by name and format, have the version, and that it is well there.
+    """A push's condition: sites `before` (name, format, image's name there) have the version, and it is well there.
 
     What was `promoted` by a person is not asked about.
     """
 
-    before: tuple[tuple[str, Format], ...]
+    before: tuple[tuple[str, Format, str], ...]
     promoted: bool = False
 
 

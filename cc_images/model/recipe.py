@@ -42,13 +42,18 @@ class Recipe:
     schema: int = SCHEMA
     secrets: tuple[str, ...] = ()
     """Variables that are declared secrets: a new value is no new recipe."""
+    container: Json = field(default_factory=dict)
+    """How an image for containers is run; empty for others."""
 
     def as_json(self) -> Json:
         """Return the recipe as plain data, safe to store and show: sensitive values appear as digests."""
         return self._plain() | {"environment": redacted(self.environment, declared=self.secrets)}
 
     def _plain(self) -> Json:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "secrets"}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "secrets"}
+        if not self.container:
+            del plain["container"]
+        return plain
 
     def _for_key(self) -> Json:
         known = {name: value for name, value in self.environment.items() if name not in self.secrets}

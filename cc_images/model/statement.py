@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -21,6 +22,8 @@ STATEMENT, SIGNATURE = "build-statement", "build-signature"
 KIND = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:cc-images:build:1"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 LARGEST = 32 << 10
 """Bytes of a statement that a property holds."""
@@ -45,6 +48,7 @@ def statement(build: Build, name: str, details: Json, bills: Mapping[str, str] =
     sources = [{"uri": f"element-source:{each}", "digest": {"gitCommit": commit}}
                for each, commit in sorted(details.get("sources", {}).items())]  # fmt: skip
     upstream = [{"uri": address, "digest": {"sha256": digest}} for address, digest in sorted(build.upstream.items())]
+    finished = {"finishedOn": details["finished"]} if details.get("finished") else {}
     return canonical(
         {
             "_type": KIND,
@@ -55,15 +59,34 @@ def statement(build: Build, name: str, details: Json, bills: Mapping[str, str] =
                     "buildType": BUILD_TYPE,
                     "externalParameters": {"image": build.tag, "architecture": build.arch},
                     "internalParameters": {"key": build.key, "recipeKey": build.recipe_key},
-                    "resolvedDependencies": [*sources, *upstream],
+                    "resolvedDependencies": [*sources, *_inputs(details.get("recipe", {})), *upstream],
                 },
                 "runDetails": {
-                    "builder": {"id": "urn:cc-images:dib"},
-                    "metadata": {"invocationId": build.version, "startedOn": build.created.isoformat()},
+                    "builder": {"id": "urn:cc-images:dib", **_versions(details.get("recipe", {}))},
+                    "metadata": {"invocationId": build.version, "startedOn": build.created.isoformat(), **finished},
                 },
             },
         }
     )
+
+
+def _inputs(recipe: Json) -> list[Json]:
+    """Return the inputs that a recipe names by digest: its elements, its downloads, the layer that it starts from."""
+    found = {f"element:{name}": digest for name, digest in recipe.get("elements", {}).items()}
+    for variable, said in recipe.get("artifacts", {}).items():
+        name, _, digest = str(said).removesuffix(" as url").rpartition(" ")
+        found[f"artifact:{variable}/{name}"] = digest
+    if recipe.get("parent"):
+        found["layer-recipe:"] = recipe["parent"]
+    return [
+        {"uri": uri, "digest": {"sha256": digest}} for uri, digest in sorted(found.items()) if _SHA256.match(digest)
+    ]
+
+
+def _versions(recipe: Json) -> Json:
+    """Return the version of the program that ran the recipe, if it says so."""
+    version = recipe.get("tools", {}).get("diskimage-builder", "")
+    return {"version": {"diskimage-builder": version}} if version else {}
 
 
 def canonical(plain: Json) -> str:

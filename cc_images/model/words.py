@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 RESERVED = frozenset(
-    {"all", "boot", "build", "complete", "completion", "diff", "doctor", "explain", "help", "inspect", "list", "new",
-     "plan", "promote", "prune", "push", "report", "scheduled", "show", "status", "version"}
+    {"all", "boot", "build", "catalogue-page", "check-updates", "complete", "completion", "delta", "diff", "doctor",
+     "explain", "fetch", "help", "hold", "inspect", "list", "new", "plan", "promote", "prune", "pull", "push",
+     "release", "report", "retire", "rollback", "sbom", "scheduled", "shell", "show", "status", "verify", "version"}
 )  # fmt: skip
 """Words of the command line that no tag may be."""
 

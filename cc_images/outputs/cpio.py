@@ -16,6 +16,9 @@ from typing import BinaryIO
 from cc_images.errors import CCImagesError, Reason
 from cc_images.outputs.tar_members import CHUNK, KINDS, members, plain_name
 
+MOST = (1 << 32) - 1
+"""Bytes of a file that the format can tell of."""
+
 KERNEL = re.compile(r"boot/vmlinu[xz]-\S+\Z")
 
 LEFT_OUT = "boot/"
@@ -58,6 +61,12 @@ def archive(tree: Path, target: Path, stop: threading.Event) -> None:
             if name.startswith(LEFT_OUT) and not member.isdir():
                 continue
             origin = plain_name(member.linkname) if member.islnk() else name
+            if (origin.startswith(LEFT_OUT) and member.islnk()) or member.size > MOST:
+                raise CCImagesError(
+                    f"{name} cannot be in a ramdisk: it is larger than 4 GiB, or a second name of a file in /boot",
+                    hint="leave the package out that has it",
+                    reason=Reason.NO_RESULT,
+                )
             inodes.setdefault(origin, number)
             link = member.linkname.encode(errors="surrogateescape") if member.issym() else b""
             size = member.size if content is not None else len(link)

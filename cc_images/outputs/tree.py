@@ -24,6 +24,7 @@ Run = tuple[Configuration, Arch]
 """How a tree is run, and on which machines."""
 
 TOOLS: Mapping[Format, Mapping[str, str]] = {
+    Format.TAR: {"zstd": "zstd"},
     Format.TAR_GZIP: {"zstd": "zstd", "gzip": "gzip"},
     Format.SQUASHFS: {"zstd": "zstd", "tar2sqfs": "squashfs-tools-ng"},
     Format.INITRAMFS: {"gzip": "gzip"},
@@ -79,8 +80,10 @@ def convert(
         if error.errno == errno.ENOSPC:
             raise full(target) from error
         raise
-    _piped(PIPES[wanted], (tree, target, str(max(1, cores)), str(EPOCH)), log, stop)
-    unpacked.unlink(missing_ok=True)
+    try:
+        _piped(PIPES[wanted], (tree, target, str(max(1, cores)), str(EPOCH)), log, stop)
+    finally:
+        unpacked.unlink(missing_ok=True)
 
 
 def opened(file: Path, held: Format, target: Path, *, log: BinaryIO, stop: threading.Event) -> None:

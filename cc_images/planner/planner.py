@@ -20,6 +20,7 @@ from cc_images.planner.image_state import ImageState, is_held
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
 from cc_images.planner.partial import stopping
 from cc_images.planner.pushes import Serving, complete, push_tasks, require_something, wanted
+from cc_images.sites.targets import formats_for
 
 
 def make_plan(
@@ -51,7 +52,7 @@ def make_plan(
             tasks.update((task.id, task) for task in steps if task.id not in tasks)
             continue
         image, arch = state.image, state.arch
-        stored, reason = _stored(request, state, now)
+        stored, reason = _stored(request, state, now, _besides(request, state, sites))
         serves = stored.version if stored else version
         what = wanted(state, sites, serves, request, now)
         outs = tuple(dict.fromkeys((*image.formats, *what.formats(serves))))
@@ -79,7 +80,9 @@ def make_plan(
     return Plan(version=version, tasks=tuple(tasks.values()))
 
 
-def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build | None, str]:
+def _stored(
+    request: Request, state: ImageState, now: datetime, wanted_besides: Sequence[Format]
+) -> tuple[Build | None, str]:
     """Return the stored build that serves the request, or None and why one must be made."""
     newest, match = state.newest, state.match
     if not request.build:
@@ -90,15 +93,22 @@ def _stored(request: Request, state: ImageState, now: datetime) -> tuple[Build |
         return None, _what_changed(state)
     if old := too_old(match.last_made, state.unsure, request, now):
         return None, f"version {match.version} {old}"
-    if lacks := _beyond(match, state.image.formats):
+    if lacks := _beyond(match, (*state.image.formats, *wanted_besides)):
         return None, f"version {match.version} has nothing that {lacks} can be made from"
     quiet = f"; {state.quiet}" if state.quiet else ""
     return match, f"version {match.version} has this key ({match.key[:12]}){quiet}"
 
 
+def _besides(request: Request, state: ImageState, sites: Sequence[Site]) -> list[Format]:
+    """Return the formats that the sites take to which a request pushes."""
+    asked = [site for site in sites if not request.sites or site.name in request.sites] if request.push else []
+    return [each for site in asked for each in formats_for(site, state.image, state.arch)]
+
+
 def _beyond(stored: Build, formats: Sequence[Format]) -> str:
     """Return the formats that a stored build lacks, and that cannot be made from what it has."""
-    return " and ".join(each for each in formats if each not in stored.outputs and not stored.can_become(each))
+    lacking = (each for each in dict.fromkeys(formats) if each not in stored.outputs)
+    return " and ".join(each for each in lacking if not stored.can_become(each))
 
 
 def _what_changed(state: ImageState) -> str:

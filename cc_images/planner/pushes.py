@@ -162,7 +162,11 @@ def _push(
     image, arch = state.image, state.arch
     own = turn.version == serving.version
     site, outs = what.takers[turn.site]
-    before = tuple((name, each) for name in turn.before for each in what.takers[name][1])
+    before = tuple(
+        (name, each, name_for(what.takers[name][0], image, arch, each))
+        for name in turn.before
+        for each in what.takers[name][1]
+    )
     reason = f"waits: {turn.waits}" if turn.waits else f"version {turn.version}"
     if turn.before and not turn.waits:
         reason += f", as on {', '.join(turn.before)}"

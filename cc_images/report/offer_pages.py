@@ -14,9 +14,13 @@ from datetime import date, datetime
 from html import escape
 from xml.etree import ElementTree
 
+from cc_images.model.catalog import RAMDISK, Format
 from cc_images.model.offer import Offer, Place, Release
 from cc_images.report.html import badge, document, table
 from cc_images.report.units import size
+
+HALVES = (("kernel", Format.KERNEL), ("ramdisk", Format.INITRAMFS))
+"""Ironic's words for the two images of a ramdisk."""
 
 SPACE = uuid.UUID("0b9d3f0e-3d57-5b0f-9d8e-4d5f9a3c4c55")
 """The namespace of the feed's identifiers."""
@@ -65,13 +69,26 @@ def _offer(offer: Offer, today: date) -> str:
 
 def _place(place: Place) -> str:
     """Return where an image is, and how to start it; a line each, since a phone has no room for a table of them."""
-    name = escape(place.name)
-    start = f'openstack server create --image "{name}" --flavor FLAVOR NAME' if place.cloud else f"{name} in its folder"
+    start = _start(place)
     said = f"<b>{escape(place.site)}</b>: version {escape(place.version)}, since {place.since:%Y-%m-%d}"
     if place.security and place.checked:
         count = f"{place.security} security update{'s' * (place.security != 1)} since"
         said += " " + badge(f"{count}, as of {place.checked:%Y-%m-%d}", "bad")
-    return f"<p>{said}<br><code>{start}</code></p>"
+    return f"<p>{said}<br>{start}</p>"
+
+
+def _start(place: Place) -> str:
+    """Return how a machine is started from an image, or where its file is."""
+    name = escape(place.name)
+    if place.cloud and place.format in RAMDISK:
+        stem = escape(place.name.rpartition(".")[0])
+        halves = " ".join(f'--driver-info deploy_{half}="{stem}.{ending}"' for half, ending in HALVES)
+        return f"<code>baremetal node set NODE {halves}</code>"
+    if place.cloud:
+        return f'<code>openstack server create --image "{name}" --flavor FLAVOR NAME</code>'
+    if place.download:
+        return f'<a href="{escape(place.download)}">{escape(place.download.rpartition("/")[2])}</a>'
+    return f"<code>{name} in its folder</code>"
 
 
 def _release(release: Release) -> str:

@@ -52,6 +52,10 @@ AMAZON = {Format.KERNEL: "aki", Format.INITRAMFS: "ari"}
 """Glance's disk and container formats of a ramdisk where a site wants Amazon's."""
 
 
+LINKS = frozenset({"kernel_id", "ramdisk_id"})
+"""Properties by which the two images of a ramdisk, and disks that start from one, name others."""
+
+
 class GlanceSite(ImageApi, Queries):
     """One cloud, for images of one disk format."""
 
@@ -124,7 +128,12 @@ class GlanceSite(ImageApi, Queries):
         return frozenset(str(each["member_id"]) for each in said)
 
     def users(self, entry: Entry) -> int | None:
-        """Return how many servers of all projects were started from an image; None where Nova does not say."""
+        """Return how many servers of all projects were started from an image; None where Nova does not say.
+
+        Nor does it say who uses a ramdisk: that is Ironic's business, and that of images which name it.
+        """
+        if entry.disk_format in AMAZON.values() or LINKS & entry.properties.keys():
+            return None
         return servers.count(self.cloud, entry.id)
 
     # -- act --------------------------------------------------------------------------------------------------------

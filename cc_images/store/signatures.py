@@ -6,6 +6,7 @@ Owns `signatures/` in the store.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cc_images.host import record_files, signing
@@ -22,11 +23,11 @@ def image_signed(store: Store, build: Build, output: Output, certificate: tuple[
 
     Raises CCImagesError for a key that cannot be used.
     """
-    uuid, key = certificate
+    uuid, key = certificate[0], f"{certificate[1]} {_stamp(Path(certificate[1]).expanduser())}"
     path = store.root / "signatures" / build.tag / build.arch / f"{build.version}.{output.format}.{uuid}.json"
     known = record_files.recalled(path, site_shapes.SignatureShape, store.root) or {}
     if known.get("statement") != output.sha512 or known.get("key", "").partition(" ")[2] != key:
-        kind, made = image_signature(output.sha512, Path(key).expanduser())
+        kind, made = image_signature(output.sha512, Path(certificate[1]).expanduser())
         known = {"statement": output.sha512, "signature": made, "key": f"{kind} {key}"}
         with clear_errors(store.root):
             write_json(path, record_files.encoded(site_shapes.SignatureShape, known))
@@ -36,6 +37,14 @@ def image_signed(store: Store, build: Build, output: Output, certificate: tuple[
         "img_signature_key_type": str(known["key"]).partition(" ")[0],
         "img_signature_certificate_uuid": uuid,
     }
+
+
+def _stamp(file: Path) -> str:
+    """Return what tells a file from one that is put in its place later."""
+    with suppress(OSError):
+        status = file.stat()
+        return f"{status.st_ino}.{status.st_mtime_ns}.{status.st_size}"
+    return ""
 
 
 def signed(store: Store, build: Build, name: str, key: str, bills: Mapping[str, str]) -> tuple[str, str]:

@@ -236,7 +236,7 @@ def test_a_signature_counts_for_the_bytes_in_the_container(place: Place) -> None
     assert done.returncode != 0, done.stdout
 
 
-@pytest.mark.parametrize("before", [0, 1], ids=["first", "retention"])
+@pytest.mark.parametrize("before", [1], ids=["retention"])
 def test_every_call_of_a_publication_can_be_the_last(place: Place, before: int) -> None:
     number = 0
 

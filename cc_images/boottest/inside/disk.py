@@ -134,22 +134,25 @@ def mounted(raw: str, partition: dict[str, Any], place: Path, troubles: list[str
 
 
 def mount_others(
-    raw: str, partitions: list[dict[str, Any]], root: dict[str, Any], place: Path
+    raw: str, partitions: list[dict[str, Any]], root: dict[str, Any], place: Path, whole: bool
 ) -> tuple[list[str], list[str]]:
     """Mount the disk's other file systems where the image's fstab wants them; return where, and what cannot be read.
 
-    A partition that fstab does not name is looked into as well, if it has a Linux or FAT file system.
+    `whole`: a partition that fstab does not name is looked into as well, if it has a Linux or FAT file system, and what
+    fstab names and the disk does not have is said.
     """
     wanted = fstab(place)
     mounted_at, unread = [], []
     points: list[tuple[str, dict[str, Any]]] = []
-    free = [name for name in ("/mnt", "/media", "/srv", "/opt") if all(name != point for _, point in wanted)]
+    free = [name for name in ("/mnt", "/media", "/srv", "/opt") if whole and all(name != at for _, at in wanted)]
     for each in partitions:
         if each is root or each["kind"] in ("", "swap"):
             continue
         point = next((point for spec, point in wanted if names_partition(spec, each)), "")
         if point in ("", "/") and free:
             point = free.pop(0)
+        if not whole and point in ("", "/"):
+            continue
         if point in ("", "/") or any(point == other for other, _ in points):
             unread.append(f"partition {each['number']} ({each['kind']}): there is no place left to look into it")
             continue
@@ -160,14 +163,20 @@ def mount_others(
             mounted_at.append(point)
         except OSError as error:
             unread.append(f"partition {each['number']} ({each['kind']}) at {point}: {error.strerror or error}")
+    return mounted_at, [*unread, *(absent(wanted, partitions) if whole else [])]
+
+
+def absent(wanted: list[tuple[str, str]], partitions: list[dict[str, Any]]) -> list[str]:
+    """Return what fstab names and the disk does not have."""
     named = ("/dev/", "LABEL=", "UUID=", "PARTUUID=", "PARTLABEL=")
+    unread = []
     for spec, point in wanted:
         # The firmware reads /boot/efi first: what is wrong with it is for the boot to say.
         if point == "/boot/efi" or not spec.startswith(named):
             continue
         if not any(names_partition(spec, each) for each in partitions):
             unread.append(f"{spec} at {point}: it is no partition of the disk")
-    return mounted_at, unread
+    return unread
 
 
 def fstab(place: Path) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ Runs beside `look.py` with the standard library only; knows nothing of cc_images
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,11 @@ class Image:
         return disk.room(self.raw, self.root, self.place) if self.raw else (self.root["size"], self.root["size"])
 
 
-def opened(image: str, image_format: str, folder: str) -> Image:
-    """Show an image's tree in a new folder, with the disk's other file systems where its fstab wants them."""
+def opened(image: str, image_format: str, folder: str, whole: bool = True) -> Image:
+    """Show an image's tree in a new folder, with the disk's other file systems where its fstab wants them.
+
+    `whole`: what else is on the disk is shown, too, at folders that are free.
+    """
     os.makedirs(folder)
     place = Path(folder, "root")
     place.mkdir()
@@ -57,15 +61,20 @@ def opened(image: str, image_format: str, folder: str) -> Image:
     if root is None:
         facts["trouble"] = "; ".join(["no partition has a Linux root file system that this host can read", *troubles])
         return found
-    mounted, unread = disk.mount_others(raw, partitions, root, place)
+    mounted, unread = disk.mount_others(raw, partitions, root, place, whole)
     found.mounted, found.unread = tuple(mounted), tuple(unread)
     return found
 
 
 def _unpacked(image: Path, place: Path) -> Image:
-    """Return a tree, unpacked."""
-    size = trees.unpack(image, place)
-    found = Image(place, {"disk": {"size": size, "table": "none"}})
+    """Return a tree, unpacked; what cannot be unpacked has no system."""
+    found = Image(place, {"disk": {"size": 0, "table": "none"}})
+    try:
+        size = trees.unpack(image, place)
+    except (OSError, ValueError, struct.error) as error:
+        found.facts["trouble"] = f"it cannot be unpacked: {error.strerror if isinstance(error, OSError) else error}"
+        return found
+    found.facts["disk"]["size"] = size
     if os.path.lexists(place / "etc/os-release"):
         found.root = {"number": 0, "kind": TREE, "size": size}
     else:

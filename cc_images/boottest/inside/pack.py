@@ -37,7 +37,7 @@ TAR = (
 
 def main(image: str, disk_format: str, folder: str, result: str) -> None:
     """Write the tar, and what was found."""
-    seen = opened(image, disk_format, folder)
+    seen = opened(image, disk_format, folder, whole=False)
     if seen.unread:
         seen.facts["trouble"] = f"not all of it can be read: {'; '.join(seen.unread)}"
     elif seen.root is not None:

@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +35,15 @@ HEADER = 110
 TRAILER = "TRAILER!!!"
 CHUNK = 1 << 20
 
-UNTAR = ("tar", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*", "-xpf", "-")
+UNTAR = ("tar", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--anchored", "--exclude=./dev/*",
+         "--exclude=dev/*", "-xpf", "-")  # fmt: skip
+LONGEST = 1 << 16
+"""Bytes of a name, or of a link's target, that are read."""
+
+TOO_LARGE = "its tree is larger than the free room here"
+
+SHARE = 0.9
+"""The part of the free room that a tree may take."""
 
 
 def unpack(image: Path, place: Path) -> int:
@@ -44,9 +51,9 @@ def unpack(image: Path, place: Path) -> int:
     with image.open("rb") as file:
         first = file.read(32)
     if first.startswith(OCI):
-        for layer in layers(image, place.parent):
-            unpack_one(layer, place)
-            layer.unlink()
+        part = layer(image, place.parent)
+        unpack_one(part, place)
+        part.unlink()
     elif first.startswith(SIF):
         part = partition(image, place.parent)
         unpack_one(part, place)
@@ -70,7 +77,11 @@ def unpack_one(image: Path, place: Path) -> None:
         else:
             target = subprocess.Popen([*UNTAR, "-C", str(place)], stdin=subprocess.PIPE, stdout=sys.stderr)
             assert target.stdin is not None
+            left = room(place)
             while chunk := source.stdout.read(CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise OSError(0, TOO_LARGE)
                 target.stdin.write(chunk)
             target.stdin.close()
             if target.wait() != 0:
@@ -79,19 +90,21 @@ def unpack_one(image: Path, place: Path) -> None:
         raise OSError(0, f"{reader[0]} cannot read it")
 
 
-def layers(image: Path, folder: Path) -> Iterator[Path]:
-    """Yield the layers of an OCI archive, each as a file, the lowest first. Raises OSError for one that is none."""
+def layer(image: Path, folder: Path) -> Path:
+    """Return the layer of an OCI archive as a file. Raises OSError for one that is none, or has several layers.
+
+    A second one could follow the links that the first has made.
+    """
+    target = folder / "layer"
     with tarfile.open(image) as tar:
         try:
             (top,) = json.load(content(tar, "index.json"))["manifests"]
-            manifest = json.load(content(tar, blob(top)))
-            for number, layer in enumerate(manifest["layers"]):
-                target = folder / f"layer-{number}"
-                with target.open("wb") as file:
-                    shutil.copyfileobj(content(tar, blob(layer)), file, CHUNK)
-                yield target
-        except (KeyError, ValueError, TypeError) as error:
-            raise OSError(0, f"it is no OCI image: {error}") from error
+            (only,) = json.load(content(tar, blob(top)))["layers"]
+            with target.open("wb") as file:
+                shutil.copyfileobj(content(tar, blob(only)), file, CHUNK)
+        except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+            raise OSError(0, f"it is no OCI image of one layer: {error}") from error
+    return target
 
 
 def blob(said: dict[str, str]) -> str:
@@ -113,12 +126,14 @@ def partition(image: Path, folder: Path) -> Path:
     target = folder / "partition"
     with image.open("rb") as file:
         count, place = struct.unpack_from("<2q", file.read(DESCRIPTORS_AT), 32 + 10 + 3 + 3 + 16 + 24)
-        file.seek(place)
-        table = file.read(min(count, MOST) * DESCRIPTOR)
+        file.seek(max(0, place))
+        table = file.read(max(0, min(count, MOST)) * DESCRIPTOR)
         for at in range(0, len(table) - DESCRIPTOR + 1, DESCRIPTOR):
             kind, used = struct.unpack_from("<i?", table, at)
             if used and kind == PARTITION:
                 begin, size = struct.unpack_from("<2q", table, at + 17)
+                if not 0 <= begin <= begin + size <= os.fstat(file.fileno()).st_size:
+                    raise OSError(0, "its partition is outside of the file")
                 file.seek(begin)
                 with target.open("wb") as copied:
                     copy(file, copied, size)
@@ -137,6 +152,8 @@ def unpack_cpio(source: IO[bytes], place: Path) -> None:
         if head[:6] not in CPIO:
             raise OSError(0, "the archive is damaged")
         inode, mode, uid, gid, links, _, size, *_, length, _ = (int(head[at : at + 8], 16) for at in range(6, 110, 8))
+        if length > LONGEST or not (stat.S_ISREG(mode) or size <= LONGEST):
+            raise OSError(0, "the archive has a name that is too long")
         name = os.fsdecode(exactly(source, length)[:-1])
         exactly(source, -(HEADER + length) % 4)
         if name == TRAILER:
@@ -144,19 +161,28 @@ def unpack_cpio(source: IO[bytes], place: Path) -> None:
         path = inside(place, name)
         if path.is_symlink() or path.is_file():  # the later one of a name counts, as for the kernel
             path.unlink()
+            linked = {number: each for number, each in linked.items() if each != path}
         if stat.S_ISREG(mode):
-            if links > 1 and inode in linked:
-                os.link(linked[inode], path)
-            with path.open("ab") as file:
-                copy(source, file, size)
-            linked.setdefault(inode, path)
+            first = linked.setdefault(inode, path) if links > 1 else path
+            if first != path:
+                os.link(first, path, follow_symlinks=False)
+            write(source, path, size, (uid, gid, stat.S_IMODE(mode)))
         else:
             make(path, mode, exactly(source, size))
-        exactly(source, -size % 4)
-        if os.path.lexists(path):
-            os.chown(path, uid, gid, follow_symlinks=False)
-            if not stat.S_ISLNK(mode):
+            if os.path.lexists(path):
+                os.chown(path, uid, gid, follow_symlinks=False)
+            if stat.S_ISDIR(mode):
                 os.chmod(path, stat.S_IMODE(mode))
+        exactly(source, -size % 4)
+
+
+def write(source: IO[bytes], path: Path, size: int, status: tuple[int, int, int]) -> None:
+    """Add a file's content, and set its owner, group and mode; a link is not followed. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "ab") as file:
+        copy(source, file, size)
+        os.fchown(file.fileno(), *status[:2])
+        os.fchmod(file.fileno(), status[2])
 
 
 def make(path: Path, mode: int, content: bytes) -> None:
@@ -178,6 +204,12 @@ def inside(place: Path, name: str) -> Path:
     return path
 
 
+def room(place: Path) -> int:
+    """Return the bytes that a tree may take at a place."""
+    status = os.statvfs(place)
+    return int(status.f_bavail * status.f_frsize * SHARE)
+
+
 def exactly(source: IO[bytes], size: int) -> bytes:
     """Read so many bytes. Raises OSError when there are fewer."""
     content = source.read(size)
@@ -187,7 +219,9 @@ def exactly(source: IO[bytes], size: int) -> bytes:
 
 
 def copy(source: IO[bytes], file: IO[bytes], size: int) -> None:
-    """Copy so many bytes."""
+    """Copy so many bytes. Raises OSError when they leave too little room."""
+    if size > room(Path(f"/proc/self/fd/{file.fileno()}")):
+        raise OSError(0, TOO_LARGE)
     while size:
         file.write(exactly(source, min(CHUNK, size)))
         size -= min(CHUNK, size)

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.facts import HostFacts
 from cc_images.host.named_files import named_files, stamp
-from cc_images.model.catalog import Arch, Download, Image, Json, Material
+from cc_images.model.catalog import Arch, Download, Format, Image, Json, Material
+from cc_images.model.container import configured
 from cc_images.model.recipe import Recipe
 from cc_images.model.spec import Base
 
@@ -68,7 +69,7 @@ class Recipes:
         used = self._closure(spec.content, spec.disk, arch, image.makes)
         self._require_left_out(image, used)
         spec, by_dib = self._disks.decided(spec, image, used) if image.makes is Material.DISK else (spec, "")
-        recipe = self._recipe(spec, below)
+        recipe = replace(self._recipe(spec, below), container=_container(image, arch))
         start = self.layer(image, arch) if self._is_foundation(image, arch) else below
         twin = self._twins(image, arch)
         return Resolved(
@@ -277,6 +278,13 @@ class Recipes:
             parent=_key(below),
             secrets=spec.secrets,
         )
+
+
+def _container(image: Image, arch: Arch) -> Json:
+    """Return how an image is run as a container, if it is made for that."""
+    if not {Format.OCI, Format.SIF} & {*image.formats}:
+        return {}
+    return asdict(configured(image, image.published_name(arch)))
 
 
 def _key(resolved: Resolved | str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from cc_images import clock
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.material import Materials, built, in_order, stored
 from cc_images.engine.tasks.stored import gone, version_of
@@ -64,6 +65,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         store.record(build, details, job.published_name)
     if job.replaces:
         store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
+    found.clear_up()
     if before is None:
         kept.forget(store.root, job.tag, job.arch)
         remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
@@ -123,12 +125,13 @@ def _recorded(
         packages=len(evidence.packages),
     )
     details = details | {
+        "finished": clock.now().isoformat(timespec="seconds"),
         "timings": dict(evidence.timings),
         "packages": dict(evidence.packages),
         "writers": {each: disk.WRITER_NAMES[each] for each in made if each in disk.WRITER_NAMES},
     }
     newest = next(run.store.builds(job.tag, job.arch), None)
-    if newest is None or not _is_same(newest, made):
+    if newest is None or not is_same(newest, made):
         return build, details
     same = replace(
         newest,
@@ -138,18 +141,16 @@ def _recorded(
         outputs={**made, **newest.outputs},
         again=job.version,
     )
-    return same, run.store.details(newest) | details
+    known = run.store.details(newest)
+    return same, known | details | ({"finished": known["finished"]} if "finished" in known else {})
 
 
-def _is_same(build: Build, made: Mapping[Format, Output]) -> bool:
-    """Say whether a stored build has what was made, by a format in which equal disks, or trees, have equal bytes.
+def is_same(build: Build, made: Mapping[Format, Output]) -> bool:
+    """Say whether a stored build has what was made: the same bytes in each format that has equal ones for equal inputs.
 
-    A kernel says nothing of the tree that it starts.
+    Of a disk its own formats must be among them: a tree says nothing of the layout, or of the boot loader.
     """
-    return any(
-        (each in disk.EXACT or not each.is_disk)
-        and each is not Format.KERNEL
-        and each in build.outputs
-        and build.outputs[each].digest == output.digest
-        for each, output in made.items()
-    )
+    both = [each for each in made if each in build.outputs and (each in disk.EXACT or not each.is_disk)]
+    has_disk = any(each.is_disk for each in made)
+    telling = any(each.is_disk for each in both) if has_disk else bool(both)
+    return telling and all(build.outputs[each].digest == made[each].digest for each in both)

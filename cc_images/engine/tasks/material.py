@@ -8,7 +8,9 @@ from pathlib import Path
 
 from cc_images.boottest import inspector
 from cc_images.engine.tasks.stored import intact
+from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import Written
+from cc_images.host.root import remove
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.container import NOTHING_SAID
@@ -44,6 +46,11 @@ class Materials:
         tree.convert(self._tree(context), target, wanted, self.run, cores=cores, log=log, stop=stop)
         return None
 
+    def clear_up(self) -> None:
+        """Remove what was made on the way."""
+        remove(self.folder / "tree")
+        (self.folder / "tree.tar").unlink(missing_ok=True)
+
     def _tree(self, context: TaskContext) -> Path:
         """Return the tree as a zstd tar: the build's own, or that of a stored file, or of the disk."""
         source = self.source
@@ -75,8 +82,17 @@ def built(makes: Material, workspace: Path) -> Materials:
 
 
 def stored(build: Build, run: RunContext, workspace: Path) -> Materials:
-    """Return the disk or tree of a stored build; of disks raw is the dearest to read."""
-    whole = [build.outputs[each] for each in (Format.QCOW2, *build.outputs) if each in build.outputs]
-    output = next((each for each in whole if each.format.is_disk or each.format in tree.SOURCES), whole[0])
+    """Return the disk or tree of a stored build; of disks raw is the dearest to read.
+
+    Raises CCImagesError for one that has neither.
+    """
+    usable = [each for each in build.outputs.values() if each.format.is_disk or each.format in tree.SOURCES]
+    if not usable:
+        raise CCImagesError(
+            f"version {build.version} of {build.tag} has nothing that other formats can be made from",
+            hint="build it again with -b -f",
+            reason=Reason.GONE,
+        )
+    output = min(usable, key=lambda each: (not each.format.is_disk, each.format is not Format.QCOW2))
     source = Source(file=intact(output, run), format=output.format, virtual_size=output.virtual_size)
     return Materials(source=source, folder=workspace)

@@ -9,7 +9,7 @@ from cc_images.engine.bills import documents
 from cc_images.engine.currency import require_current
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
-from cc_images.engine.ramdisks import links, partner
+from cc_images.engine.ramdisks import image_name, links, partner
 from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.engine.withdraw import By
 from cc_images.errors import CCImagesError, Interrupted
@@ -56,7 +56,10 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     other, there = partner(job, at), links(job, at, build.version, open_site)
     result, changed = _published(job, at, build, output, context, result)
     if other is not None and there and changed and other.format in build.outputs:  # what came first could not name it
-        _published(other, at, build, build.outputs[other.format], context, result)
+        try:
+            _published(other, at, build, build.outputs[other.format], context, result)
+        except CCImagesError as error:  # this half is published, and the next push of the other one names it
+            result = replace(result, where=f"{result.where} ({other.name} does not name it yet: {error.message})")
     return result
 
 
@@ -64,9 +67,10 @@ def _published(
     job: PushJob, at: Site, build: Build, output: Output, context: TaskContext, result: Result
 ) -> tuple[Result, bool]:
     """Publish an output, unless its version is held; say whether the site was changed."""
+    bills = documents(context.store, build, image_name(job))
     others = links(job, at, build.version, open_site)
+    others |= _signature(job, at, build, bills.documents, context)
     others |= image_signed(context.store, build, output, at.certificate) if at.cloud and any(at.certificate) else {}
-    bills = documents(context.store, build, job.name)
     publication = _publication(job, build, output, bills.documents, others, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
         site = open_site(at, job.format)
@@ -164,7 +168,6 @@ def _publication(
                 "build-version": build.version,
                 "build-key": build.key,
                 "build-boot": Level.CHECKS if passed else build.boot or "not tested",
-                **_signature(job, build, bills, context),
             }
         ),
         run=context.run.run.name,
@@ -181,12 +184,12 @@ def _publication(
     )
 
 
-def _signature(job: PushJob, build: Build, bills: Mapping[str, str], context: TaskContext) -> dict[str, str]:
-    """Return the properties that say who has published what, where something signs."""
+def _signature(job: PushJob, at: Site, build: Build, bills: Mapping[str, str], context: TaskContext) -> dict[str, str]:
+    """Return the properties that say who has published what, where something signs; those of clouds have a limit."""
     if not context.run.settings.sign:
         return {}
-    said, made = signed(context.store, build, job.name, context.run.settings.sign, bills)
-    return {STATEMENT: said, SIGNATURE: made} if len(said) + len(made) <= LARGEST else {}
+    said, made = signed(context.store, build, image_name(job), context.run.settings.sign, bills)
+    return {STATEMENT: said, SIGNATURE: made} if not at.cloud or len(said) + len(made) <= LARGEST else {}
 
 
 def _notes(outcome: Outcome, lacking: str) -> str:

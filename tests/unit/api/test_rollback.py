@@ -282,3 +282,12 @@ def test_the_page_for_users_shows_what_is_in_force(published: Cli, tmp_path: Pat
     assert (tmp_path / "page" / "feed.atom").exists()
     wrong = published("catalogue-page", "one/CC-X.qcow2")
     assert (wrong.returncode, "name a folder of yours" in wrong.stderr) == (2, True)
+
+
+def test_a_runs_usual_sites_do_not_narrow_a_rollback(published: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("options: {site: [one]}\n")
+    done = published("rollback", "cc-x", "--json", CC_IMAGES_SETTINGS=str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "one/CC-X.qcow2").read_text() == BEFORE
+    assert (tmp_path / "two/CC-X.qcow2").read_text() == BEFORE

@@ -13,6 +13,9 @@ import pytest
 
 from cc_images.errors import CCImagesError
 from cc_images.host import signing
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch
+from cc_images.model.statement import statement
 from cc_images.store.records import Store
 from tests.conftest import Cli, write_files
 from tests.unit.api.test_rollback import add
@@ -306,3 +309,40 @@ def test_a_keyring_of_gpg_knows_no_ssh_key(tmp_path: Path, key: Path) -> None:
     trusted.write_bytes(bytes(range(128, 256)))
     with pytest.raises(CCImagesError, match="not among the trusted ones"):
         signing.signer("text", signing.sign("text", str(key)), trusted)
+
+
+@pytest.mark.parametrize("site", ["one", "all"])
+def test_a_file_that_is_gone_is_said(published: Cli, tmp_path: Path, key: Path, site: str) -> None:
+    trust = settings(tmp_path, trusted=allowed(tmp_path, key))
+    for file in (tmp_path / ("one" if site == "one" else "catalogue")).rglob("CC-X.qcow2"):
+        file.unlink()
+    done = published("verify", "--signature", site, **trust)
+    assert done.returncode == 3, done.stdout
+    assert "CC-X" in done.stdout
+    assert "is missing" in done.stdout or "is gone" in done.stdout
+
+
+def test_a_statement_names_inputs_and_times() -> None:
+    build = Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version=V1, recipe_key="r", key="k", outputs={},
+                  upstream={"https://example.org/InRelease": "a" * 64})  # fmt: skip
+    recipe = {
+        "elements": {"cc-x": "b" * 64},
+        "artifacts": {"CC_KEYRING": f"keyring.deb {'c' * 64} as url", "CC_OTHER": "other 0123456789ab"},
+        "parent": "d" * 64,
+        "tools": {"diskimage-builder": "3.43"},
+    }
+    details = {"recipe": recipe, "sources": {"mine": "e" * 40}, "finished": "2026-11-01T00:10:00+00:00"}
+    said = json.loads(statement(build, "CC-X", details))["predicate"]
+    found = {
+        each["uri"]: next(iter(each["digest"].values())) for each in said["buildDefinition"]["resolvedDependencies"]
+    }
+    assert found == {
+        "element-source:mine": "e" * 40,
+        "element:cc-x": "b" * 64,
+        "artifact:CC_KEYRING/keyring.deb": "c" * 64,
+        "layer-recipe:": "d" * 64,
+        "https://example.org/InRelease": "a" * 64,
+    }
+    assert said["runDetails"]["metadata"]["startedOn"] == "2026-11-01T00:00:00+00:00"
+    assert said["runDetails"]["metadata"]["finishedOn"] == "2026-11-01T00:10:00+00:00"
+    assert said["runDetails"]["builder"]["version"] == {"diskimage-builder": "3.43"}

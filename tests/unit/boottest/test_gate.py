@@ -178,3 +178,18 @@ def test_a_kernel_that_has_passed_says_nothing_of_its_ramdisk(store: Store, boot
     assert admit(store, ramdisk, booted, Format.KERNEL, Format.INITRAMFS) is PASSED
     assert booted == [Format.INITRAMFS]
     assert admit(store, ramdisk, booted, Format.KERNEL, Format.INITRAMFS) is None
+
+
+def test_a_tree_does_not_vouch_for_a_disk(store: Store, booted: Booted, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = built(store, Format.QCOW2, Format.RAW, Format.TAR)
+    admit(store, mixed, booted, Format.QCOW2, Format.TAR)
+    monkeypatch.setattr(disk, "same", lambda *files, stop: False)
+    for _ in range(2):
+        with pytest.raises(CCImagesError, match="holds another disk"):
+            admit(store, mixed, booted, Format.RAW)
+
+
+def test_a_ramdisk_does_not_vouch_for_a_tree(store: Store, booted: Booted) -> None:
+    both = built(store, Format.KERNEL, Format.INITRAMFS, Format.TAR)
+    admit(store, both, booted, Format.KERNEL, Format.INITRAMFS, Format.TAR)
+    assert sorted(booted) == [Format.INITRAMFS, Format.TAR]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.cli.help_texts import VERBS
 from cc_images.host import user_emulation as programs
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format
+from cc_images.model.words import RESERVED
 from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
 
@@ -318,3 +320,7 @@ def test_a_full_output_is_no_traceback_and_not_the_store(tmp_path: Path) -> None
             env=clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
     assert (said.returncode, said.stderr) == (3, "cc-images: standard output: No space left on device\n")
+
+
+def test_no_image_is_named_like_a_verb() -> None:
+    assert set(VERBS) <= RESERVED

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from cc_images.engine import worker
+from cc_images.engine.tasks import convert
 from cc_images.engine.tasks.stored import version_of
+from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import ConvertJob, Result, Status, Task
 from cc_images.outputs import disk
@@ -130,3 +132,27 @@ def test_the_newest_file_is_the_seed_if_the_writer_of_now_wrote_it(
     monkeypatch.setattr(disk, "WRITER_NAMES", {Format.QCOW2: "a writer to come"})
     made(store, 2)
     assert seeds[2] is None, "frames of another writer may differ"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ({Format.QCOW2: "1", Format.SQUASHFS: "a"}, {Format.QCOW2: "2", Format.SQUASHFS: "a"}, False),
+        ({Format.QCOW2: "1", Format.SQUASHFS: "a"}, {Format.QCOW2: "1", Format.SQUASHFS: "a"}, True),
+        ({Format.TAR: "a", Format.OCI: "b"}, {Format.TAR: "a", Format.OCI: "c"}, False),
+        ({Format.INITRAMFS: "i", Format.KERNEL: "1"}, {Format.INITRAMFS: "i", Format.KERNEL: "9"}, False),
+        ({Format.TAR: "a"}, {Format.QCOW2: "1", Format.TAR: "a"}, False),
+        ({Format.TAR: "a"}, {Format.SQUASHFS: "b"}, False),
+    ],
+)
+def test_only_the_same_bytes_in_all_formats_are_the_same_build(
+    before: dict[Format, str], now: dict[Format, str], same: bool
+) -> None:
+    def outputs(digests: dict[Format, str]) -> dict[Format, Output]:
+        return {
+            each: Output(format=each, digest=digest, sha512="", size=1, virtual_size=1)
+            for each, digest in digests.items()
+        }
+
+    old = Build(tag="t", name="T", arch=Arch.AMD64, version="v", recipe_key="r", key="k", outputs=outputs(before))
+    assert convert.is_same(old, outputs(now)) is same

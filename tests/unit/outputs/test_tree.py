@@ -180,3 +180,39 @@ def test_a_link_of_the_same_name_is_replaced(tmp_path: Path) -> None:
     assert (place / "a").read_bytes() == b"x"
     assert not (place / "a").is_symlink()
     assert not outside.exists()
+
+
+def numbered(name: str, mode: int, inode: int, content: bytes = b"") -> bytes:
+    """Return an entry that says that its file has several names."""
+    made = entry(name, mode, content)
+    return made[:6] + b"%08X" % inode + made[14:38] + b"%08X" % 2 + made[46:]
+
+
+def test_a_second_name_does_not_follow_a_link_that_took_the_first_ones_place(tmp_path: Path) -> None:
+    place, victim = tmp_path / "place", tmp_path / "victim"
+    place.mkdir()
+    victim.write_text("mine")
+    victim.chmod(0o600)
+    hostile = (
+        numbered("b", 0o100644, 5, b"x") + entry("b", 0o120777, str(victim).encode()) + numbered("c", 0o104777, 5, b"y")
+    )
+    (tmp_path / "cpio").write_bytes(hostile + TRAILER)
+    trees.unpack(tmp_path / "cpio", place)
+    assert victim.read_text() == "mine"
+    assert victim.stat().st_mode & 0o7777 == 0o600
+    assert (place / "c").read_bytes() == b"y"
+
+
+def test_a_tree_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "room", lambda place: 0)
+    for archive in (packed(tmp_path), converted(tmp_path, Format.INITRAMFS)):
+        place = tmp_path / f"place of {archive.name}"
+        place.mkdir()
+        with pytest.raises(OSError, match="larger than the free room"):
+            trees.unpack(archive, place)
+
+
+def test_a_second_name_of_what_is_left_out_is_refused(tmp_path: Path) -> None:
+    file = packed(tmp_path, (*MEMBERS, ("./usr", tarfile.LNKTYPE, "./boot/vmlinuz-6.1.0-9-amd64", 0o644)))
+    with pytest.raises(CCImagesError, match="usr cannot be in a ramdisk"):
+        cpio.archive(file, tmp_path / "cpio", threading.Event())

@@ -275,3 +275,18 @@ def test_a_stored_version_is_completed_if_it_can_be(
     assert build.cached is not bool(again)
     assert again in build.reason
     assert any(isinstance(task.job, ConvertJob) for task in plan.tasks)
+
+
+def test_a_site_that_wants_what_a_version_cannot_become_has_it_built_again() -> None:
+    trees = Site(name="trees", directory="/t", formats=(Format.TAR, *RAMDISK))
+    plan = planned(BOTH, state(match=built("20261120T120000Z", *RAMDISK), formats=RAMDISK, disk=()), sites=(trees,))
+    build = next(task for task in plan.tasks if task.id == "build cc-x amd64")
+    assert "nothing that tar can be made from" in build.reason
+
+
+def test_the_sites_of_a_wave_are_asked_for_the_names_there() -> None:
+    later = Site(name="later", cloud="c", wave=2, bake=0)
+    plan = planned(BOTH, state(formats=RAMDISK, disk=()), sites=(LOCAL, later))
+    gates = [task.job.gate for task in plan.tasks if isinstance(task.job, PushJob) and task.job.gate is not None]
+    assert gates
+    assert gates[0].before == (("local", Format.KERNEL, "CC-X"), ("local", Format.INITRAMFS, "CC-X"))

@@ -66,3 +66,17 @@ def test_the_data_is_what_the_page_shows() -> None:
         "2028-06-30",
         "2026-11-03T00:00:00+00:00",
     )
+
+
+def test_a_file_on_the_web_is_a_link() -> None:
+    where = "https://images.example.org/CC-Debian12.qcow2"
+    folder = replace(CLOUD, site="local", cloud=False, download=where)
+    page = offer_pages.page([replace(OFFER, places=[folder])], "Images", TODAY)
+    assert f'<a href="{where}">CC-Debian12.qcow2</a>' in page
+
+
+def test_a_ramdisk_is_for_bare_metal() -> None:
+    half = replace(CLOUD, name="CC-Deploy.initramfs", format="initramfs")
+    page = offer_pages.page([replace(OFFER, places=[half])], "Images", TODAY)
+    assert 'deploy_kernel="CC-Deploy.kernel" --driver-info deploy_ramdisk="CC-Deploy.initramfs"' in page
+    assert "openstack server create" not in page

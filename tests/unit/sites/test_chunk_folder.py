@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,12 +19,15 @@ import pytest
 from cc_images.api.chunks import fetch
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
 from cc_images.host import chunks
+from cc_images.host.signing import sign
 from cc_images.model.catalog import Format, Site
+from cc_images.model.statement import KIND, SIGNATURE, STATEMENT, canonical
 from cc_images.outputs import qcow2
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.publish import Terms, publish
 from tests.conftest import lacking
+from tests.unit.api.test_signatures import allowed, ssh_key
 from tests.unit.sites.test_sites import Tripping, die, put, today
 
 pytestmark = pytest.mark.skipif(bool(lacking(("casync", "qemu-img"))), reason="needs casync and qemu-img")
@@ -246,3 +250,37 @@ def test_an_index_is_read_or_refused(tmp_path: Path) -> None:
             chunks.listed(tmp_path / "wrong")
         assert chunks.collect(store, [tmp_path / "wrong"]) == 0, "nothing is removed that may be in use"
     assert chunks.collect(store, []) > SIZE // 3
+
+
+@pytest.mark.skipif(bool(lacking(("ssh-keygen",))), reason="needs ssh-keygen")
+def test_only_what_a_trusted_key_has_signed_is_fetched(tmp_path: Path, folder: Path, site: ImageSite) -> None:
+    key = ssh_key(tmp_path, "key")
+    plain = published(tmp_path, disk_of(tmp_path / "one", 1))
+    put(site, plain)
+    index = str(folder / "CC-X.caibx")
+
+    def wanted(target: str, trusted: Path) -> None:
+        stop = threading.Event()
+        fetch(index, tmp_path / target, None, cores=1, stop=stop, report=lambda done, whole: None, trusted=trusted)
+
+    with pytest.raises(CCImagesError, match="it is not signed"):
+        wanted("a.qcow2", allowed(tmp_path, key))
+    digests = {"sha512": plain.sha512}
+    said = canonical(
+        {
+            "_type": KIND,
+            "subject": [{"name": "CC-X.qcow2", "digest": digests}],
+            "predicate": {
+                "buildDefinition": {"externalParameters": {"architecture": "amd64"}},
+                "runDetails": {"metadata": {"invocationId": "v1"}},
+            },
+        }
+    )
+    signed = {STATEMENT: said, SIGNATURE: sign(said, str(key)), "build-version": "v1"}
+    put(site, replace(plain, properties=signed, run="r2"))
+    with pytest.raises(UserError, match="is to be a raw disk"):
+        wanted("a.raw", allowed(tmp_path, key))
+    wanted("a.qcow2", allowed(tmp_path, key))
+    assert (tmp_path / "a.qcow2").stat().st_size == plain.size
+    with pytest.raises(CCImagesError):
+        wanted("b.qcow2", allowed(tmp_path, ssh_key(tmp_path, "other")))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from cc_images.model.catalog import Retirement
+from cc_images.model.catalog import Format, Retirement, Site
 from cc_images.sites.base import Delete, Describe
 from cc_images.sites.entry import Entry
+from cc_images.sites.glance import GlanceSite
 from cc_images.sites.reconcile import decide
 from cc_images.sites.retiring import calendar, replaced_on
 from cc_images.sites.steps import End, Use
@@ -128,3 +130,11 @@ def test_an_image_that_has_its_name_again_is_shown() -> None:
     hidden = replace(HOLDER, hidden=True, properties={**HOLDER.properties, "build-retired": "hidden 2026-11-28"})
     step = decide(Wish(name="N", wanted=False, now=NOW), [hidden], Memory())
     assert step == Describe(entry=hidden, wanted=HOLDER)
+
+
+@pytest.mark.parametrize(
+    "half", [{"disk_format": "ari"}, {"disk_format": "raw", "properties": {"kernel_id": "i2"}}, {"disk_format": "aki"}]
+)
+def test_nobody_says_who_uses_a_ramdisk(half: dict[str, Any]) -> None:
+    site = GlanceSite(Site(name="s", cloud="no such cloud"), Format.KERNEL)
+    assert site.users(Entry(id="i1", name="N.kernel", **half)) is None
