@@ -60,8 +60,7 @@ def rollback(
         for _, each, _ in looked
     }
     if dry_run:
-        return [told(each, choose(view, aims[each.label]) if view is not None else Choice(why=error))
-                for _, each, (view, error) in looked]  # fmt: skip
+        return [_told(each, aims[each.label], view, error) for _, each, (view, error) in looked]
     rows: list[Rollback] = []
     images = {(each.tag, each.arch) for _, each, _ in looked}
     with opened(config, Observer(), words=bench.words, stop=bench.stop) as this:
@@ -75,6 +74,17 @@ def rollback(
     if this.refused is not None and not rows:
         raise this.refused
     return rows
+
+
+def _told(each: Rollback, goal: Goal, view: View | None, error: str) -> Rollback:
+    """Return what would become of an image, and which versions are archived."""
+    if view is None:
+        return told(each, Choice(why=error))
+    row = told(each, choose(view, goal))
+    versions = dict.fromkeys(version_of(entry.properties) or entry.name for entry in view.archived)
+    return replace(
+        row, note="; ".join(filter(None, (row.note, f"archived: {', '.join(versions)}" if versions else "")))
+    )
 
 
 Aim = tuple[Site, Rollback]

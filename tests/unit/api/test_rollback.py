@@ -291,3 +291,8 @@ def test_a_runs_usual_sites_do_not_narrow_a_rollback(published: Cli, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "one/CC-X.qcow2").read_text() == BEFORE
     assert (tmp_path / "two/CC-X.qcow2").read_text() == BEFORE
+
+
+def test_a_dry_run_says_what_is_archived(published: Cli) -> None:
+    rows = json.loads(published("rollback", "cc-x", "--dry-run", "--json").stdout)
+    assert [row["note"] for row in rows] == [f"archived: {BEFORE}, {OLD}"] * 2
