@@ -82,9 +82,8 @@ def _told(each: Rollback, goal: Goal, view: View | None, error: str) -> Rollback
         return told(each, Choice(why=error))
     row = told(each, choose(view, goal))
     versions = dict.fromkeys(version_of(entry.properties) or entry.name for entry in view.archived)
-    return replace(
-        row, note="; ".join(filter(None, (row.note, f"archived: {', '.join(versions)}" if versions else "")))
-    )
+    archived = f"archived: {', '.join(versions)}" if versions else ""
+    return replace(row, note="; ".join(filter(None, (row.note, archived))))
 
 
 Aim = tuple[Site, Rollback]
