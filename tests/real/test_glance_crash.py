@@ -137,6 +137,7 @@ def test_every_call_of_a_rollback_can_be_the_last(
             after = {name: state.split()[-1] for name, state in images(NAME).items()}
             assert len(after) == 2, f"{when} {at} {call}: {after}"
             assert sorted(after.values()) == sorted(digests), "nothing is lost"
+            assert NAME in after, f"{when} {at} {call}: the name has no image"
             assert not [name for name in after if name.endswith(".staged")]
             shown = ", ".join(
                 f"{name.removeprefix(NAME) or 'name'} {state.split()[0]}" for name, state in between.items()
