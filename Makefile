@@ -20,7 +20,7 @@ ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,bills glance glance_crash 
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image images schedule unschedule test check sites bench clean
+.PHONY: help setup image images schedule unschedule test deep check sites bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -66,6 +66,9 @@ test: $(VENV)/.tests check  ## everything, real builds and boots included
 	@$(BIN)/pytest $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
 	$(BIN)/pytest tests/real $(ASIDE:%=--ignore=%); others=$$?; \
 	wait $$aside; beside=$$?; cat $(VENV)/aside.log; [ $$others -eq 0 ] && [ $$beside -eq 0 ]
+
+deep:  ## the same with the tests that take minutes each although others of their kind have run
+	CC_IMAGES_TEST_DEEP=1 $(MAKE) test
 
 sites: setup  ## run a Keystone and two Glances on loopback for trying out, until Ctrl-C
 	folder=$(or $(FOLDER),$$(mktemp -d)); trap '[ -n "$(FOLDER)" ] || rm -rf "$$folder"' EXIT; \

@@ -39,6 +39,14 @@ def clean_environment(home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "CC_IMAGES_STORE": str(home / "store"), "CC_IMAGES_SETTINGS": ""}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave deep tests out, unless `make deep` runs them."""
+    if not os.environ.get("CC_IMAGES_TEST_DEEP"):
+        for item in items:
+            if item.get_closest_marker("deep"):
+                item.add_marker(pytest.mark.skip(reason="deep: `make deep` runs it"))
+
+
 @pytest.fixture(autouse=True)
 def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let plans not depend on whether the machine of the tests can run foreign programs."""

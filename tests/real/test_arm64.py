@@ -177,6 +177,7 @@ def members(archive: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             )
 
 
+@pytest.mark.deep
 def test_twins_put_out_what_the_images_own_programs_do(small: Project, tmp_path: Path) -> None:
     store = Store(small.store)
     (layer,) = store.layers("debian-bookworm", Arch.ARM64)

@@ -147,7 +147,7 @@ def test_the_same_bytes_from_another_folder_on_one_core_by_another_host_name(fil
     assert "tools disk-tools amd64" in output, "nothing was reused"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.deep)])
 def test_a_kill_while_the_disk_is_put_together_leaves_nothing(files: Project, number: signal.Signals) -> None:
     moment = random.uniform(0, 2)
     print(f"killed {moment:.2f} s after the last hooks began")

@@ -43,7 +43,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
         yield made_bed
 
 
-@pytest.mark.parametrize("uuid", [RSA, CURVE])
+@pytest.mark.parametrize("uuid", [RSA, pytest.param(CURVE, marks=pytest.mark.deep)])
 def test_glance_checks_what_was_signed(
     project: Project, cloud: TestBed, monkeypatch: pytest.MonkeyPatch, uuid: str
 ) -> None:

@@ -106,7 +106,14 @@ def assert_no_build(project: Project) -> None:
     project.assert_no_leftovers()
 
 
-@pytest.mark.parametrize("phase", ["root", "install", "finalise"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "root",
+        "finalise",
+        *(pytest.param(each, marks=pytest.mark.deep) for each in ("extra-data", "install", "post-root")),
+    ],
+)
 def test_the_tree_is_kept_as_the_failing_hook_left_it(project: Project, phase: str) -> None:
     code, said = project.run("-b", "--keep-failed", "cc-halts", DIB_HALT=phase)
     assert code == 3, said
@@ -163,7 +170,9 @@ def test_a_newer_tree_replaces_it_and_a_good_build_removes_it(project: Project) 
     project.assert_no_leftovers()
 
 
-@pytest.mark.parametrize("phase", ["install", "block-device"])
+@pytest.mark.parametrize(
+    "phase", ["install", *(pytest.param(each, marks=pytest.mark.deep) for each in ("block-device", "finalise"))]
+)
 def test_a_build_stops_after_a_phase(project: Project, phase: str) -> None:
     code, said = project.run("-b", "--until", phase, "cc-halts")
     assert code == 0, said
@@ -279,9 +288,9 @@ def described(found: dict[str, tarfile.TarInfo]) -> dict[str, tuple[object, ...]
 @pytest.mark.parametrize(
     ("tag", "phase", "options"),
     [
-        ("cc-parent", "extra-data", ("--until", "post-root", "--keep-failed")),
+        pytest.param("cc-parent", "extra-data", ("--until", "post-root", "--keep-failed"), marks=pytest.mark.deep),
         ("cc-parent", "install", ("--until", "post-root", "--keep-failed")),
-        ("cc-parent", "", ("--until", "post-root")),
+        pytest.param("cc-parent", "", ("--until", "post-root"), marks=pytest.mark.deep),
         ("cc-files", "finalise", ("--keep-failed",)),
     ],
 )
