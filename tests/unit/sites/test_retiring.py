@@ -137,4 +137,4 @@ def test_an_image_that_has_its_name_again_is_shown() -> None:
 )
 def test_nobody_says_who_uses_a_ramdisk(half: dict[str, Any]) -> None:
     site = GlanceSite(Site(name="s", cloud="no such cloud"), Format.KERNEL)
-    assert site.users(Entry(id="i1", name="N.kernel", **half)) is None
+    assert site.users(Entry(id="i1", name="N.kernel", sha512="", size=1, created=datetime.now(UTC), **half)) is None
