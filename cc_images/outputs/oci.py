@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from cc_images.host import environment, process
 from cc_images.model.catalog import Arch
 from cc_images.model.container import PATH, Configuration
 from cc_images.outputs.full import translated
 from cc_images.outputs.layer import write_layer
-from cc_images.outputs.tar_members import EPOCH
+from cc_images.outputs.tar_members import EPOCH, Heeding
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -49,7 +49,7 @@ def write_oci(
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         config = encoded(config_of(said, arch, [diff_id]))
         manifest = encoded(manifest_of(config, [(digest, packed.stat().st_size)], said.labels))
-        _archive(target, {digest: packed}, config, manifest)
+        _archive(target, {digest: packed}, config, manifest, stop)
     finally:
         plain.unlink(missing_ok=True)
         packed.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def encoded(plain: Mapping[str, Any]) -> bytes:
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: bytes) -> None:
+def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: bytes, stop: threading.Event) -> None:
     """Write the archive of a layout."""
     digests = {hashlib.sha256(each).hexdigest(): each for each in (config, manifest)}
     top = described(MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
@@ -111,7 +111,9 @@ def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: 
             _add(tar, f"blobs/sha256/{digest}", content)
         for digest, file in sorted(layers.items()):
             with file.open("rb") as opened:
-                tar.addfile(_member(f"blobs/sha256/{digest}", file.stat().st_size), opened)
+                tar.addfile(
+                    _member(f"blobs/sha256/{digest}", file.stat().st_size), cast("BinaryIO", Heeding(opened, stop))
+                )
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -23,7 +23,7 @@ from cc_images.model.catalog import Arch
 from cc_images.model.container import PATH, Configuration
 from cc_images.outputs.full import translated
 from cc_images.outputs.layer import Added, write_layer
-from cc_images.outputs.tar_members import EPOCH
+from cc_images.outputs.tar_members import EPOCH, Heeding
 
 LAUNCH = b"#!/usr/bin/env run-singularity\n"
 ARCHES = {Arch.AMD64: b"02\0", Arch.ARM64: b"04\0"}
@@ -67,7 +67,7 @@ def write_sif(
                 stop=stop,
             )
         plain.unlink()
-        _assembled(target, squashfs, said, arch)
+        _assembled(target, squashfs, said, arch, stop)
     finally:
         plain.unlink(missing_ok=True)
         squashfs.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def _json(plain: object) -> bytes:
     return json.dumps(plain, sort_keys=True, indent=1).encode() + b"\n"
 
 
-def _assembled(target: Path, squashfs: Path, said: Configuration, arch: Arch) -> None:
+def _assembled(target: Path, squashfs: Path, said: Configuration, arch: Arch, stop: threading.Event) -> None:
     """Put the parts together: definition, labels, and the partition."""
     system = struct.pack("<ii3s", SQUASHFS, SYSTEM, ARCHES[arch])
     parts: Sequence[tuple[int, bytes, bytes | Path, bytes]] = (
@@ -134,7 +134,7 @@ def _assembled(target: Path, squashfs: Path, said: Configuration, arch: Arch) ->
                 file.write(content)
             else:
                 with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
+                    shutil.copyfileobj(Heeding(source, stop), file, 1 << 20)
             end = file.tell()
             found.append(
                 struct.pack("<i?III", kind, True, number, GROUP, 0)

@@ -6,6 +6,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -40,6 +41,20 @@ def members(tree: Path, stop: threading.Event) -> Iterator[tuple[str, tarfile.Ta
             if member.type in KINDS:
                 content = tar.extractfile(member) if member.isreg() else None
                 yield plain_name(member.name), member, cast("BinaryIO | None", content)
+
+
+@dataclass(slots=True)
+class Heeding:
+    """A file that is read until somebody asks to stop. Raises Interrupted."""
+
+    file: BinaryIO
+    stop: threading.Event
+
+    def read(self, size: int = -1) -> bytes:
+        """Read."""
+        if self.stop.is_set():
+            raise Interrupted("the conversion was stopped")
+        return self.file.read(size)
 
 
 def plain_name(name: str) -> str:

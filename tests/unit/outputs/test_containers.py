@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from cc_images.boottest.inside import trees
+from cc_images.errors import Interrupted
 from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
 from cc_images.outputs import oci, sif
 from cc_images.outputs.layer import write_layer
+from cc_images.outputs.tar_members import Heeding
 from tests.unit.outputs.test_tree import MEMBERS, packed
 
 SAID = Configuration(
@@ -189,3 +191,12 @@ def test_an_image_of_several_layers_is_refused(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     with pytest.raises(OSError, match="no OCI image of one layer"):
         trees.unpack(tmp_path / "image", place)
+
+
+def test_a_copy_stops_when_it_is_asked_to(tmp_path: Path) -> None:
+    stop = threading.Event()
+    reading = Heeding(io.BytesIO(b"ab"), stop)
+    assert reading.read(1) == b"a"
+    stop.set()
+    with pytest.raises(Interrupted):
+        reading.read(1)
