@@ -561,7 +561,7 @@ def test_a_push_makes_few_calls(tmp_path: Path, name: str, calls: list[str]) -> 
         calls.clear()
         put(site(visibility=""), publication(tmp_path, name, content), keep=1)
         counts.append(len(calls))
-    # of two hosts one may set a mark while the other takes its own away: one tag a call, and a look at what is there then
+    # one host may set a mark while another takes its own away: one tag a call, and a look at what is there then
     assert counts == [15, 7, 20], "first, nothing to do, replacement with a look at the members"
 
 
