@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+EPOCH = 1_700_000_000
+"""Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
+
 
 def now() -> datetime:
     """Return the time in UTC, in whole seconds."""

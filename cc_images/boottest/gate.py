@@ -15,7 +15,7 @@ from pathlib import Path
 from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Format
+from cc_images.model.catalog import RAMDISK, Format
 from cc_images.model.plan import BootJob
 from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
@@ -129,15 +129,13 @@ def _vouches(model: Output, output: Output) -> bool:
 
     A disk does so for all; a tree for trees; of a ramdisk the initramfs for its kernel alone, and the kernel for none.
     """
+    if model.format is Format.KERNEL:
+        return False
     if model.format.is_disk or model is output:
-        return model.format is not Format.KERNEL
-    if output.format is Format.KERNEL:
-        return model.format is Format.INITRAMFS
-    return (
-        not output.format.is_disk
-        and Format.INITRAMFS not in (model.format, output.format)
-        and (model.format is not Format.KERNEL)
-    )
+        return True
+    if {*RAMDISK} & {model.format, output.format}:
+        return output.format is Format.KERNEL and model.format is Format.INITRAMFS
+    return not output.format.is_disk
 
 
 def _rank(output: Output) -> int:

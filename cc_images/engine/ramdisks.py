@@ -1,20 +1,15 @@
-"""Ramdisks on clouds: two images, each of which names the other one's id in a property, as Nova and Ironic read it.
-
-Names: Glance's "useful image properties" (kernel_id, ramdisk_id).
-"""
+"""Ramdisks on clouds: two images, each of which names the other one's id in a property, as Nova and Ironic read it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from cc_images.model.catalog import RAMDISK, Format, Site
 from cc_images.model.plan import PushJob
 from cc_images.sites.base import ImageSite
+from cc_images.sites.targets import LINKS
 from cc_images.sites.view import version_of
-
-LINKS: Mapping[Format, str] = {Format.KERNEL: "kernel_id", Format.INITRAMFS: "ramdisk_id"}
-"""The property that names an image of the format."""
 
 
 def partner(job: PushJob, at: Site) -> PushJob | None:

@@ -15,7 +15,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from cc_images.outputs.tar_members import EPOCH, members, plain_name
+from cc_images.clock import EPOCH
+from cc_images.outputs.tar_members import members, plain_name
 
 ATTRIBUTE = "SCHILY.xattr."
 

@@ -14,9 +14,6 @@ import zstandard
 
 from cc_images.errors import Interrupted
 
-EPOCH = 1_700_000_000
-"""Seconds since 1970 for times that a format asks for and a tree does not have, as in builds."""
-
 CHUNK = 1 << 20
 
 KINDS = {

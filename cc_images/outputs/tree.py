@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from cc_images.clock import EPOCH
 from cc_images.host import environment, process
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.container import Configuration
 from cc_images.outputs import cpio, oci, sif
 from cc_images.outputs.full import full, translated
-from cc_images.outputs.tar_members import EPOCH
 
 Run = tuple[Configuration, Arch]
 """How a tree is run, and on which machines."""

@@ -40,6 +40,7 @@ from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.entry import Entry, archive_names, concerns, staged_name
 from cc_images.sites.image_api import NAME, OURS, ImageApi, marked, tags, typed
 from cc_images.sites.queries import Queries
+from cc_images.sites.targets import LINKS
 
 CANDIDATES = 8
 """Archive names that are asked for before one is chosen."""
@@ -50,10 +51,6 @@ FIELDS = {"name": "name", "visibility": "visibility", "protected": "protected", 
 
 AMAZON = {Format.KERNEL: "aki", Format.INITRAMFS: "ari"}
 """Glance's disk and container formats of a ramdisk where a site wants Amazon's."""
-
-
-LINKS = frozenset({"kernel_id", "ramdisk_id"})
-"""Properties by which the two images of a ramdisk, and disks that start from one, name others."""
 
 
 class GlanceSite(ImageApi, Queries):
@@ -132,7 +129,7 @@ class GlanceSite(ImageApi, Queries):
 
         Nor does it say who uses a ramdisk: that is Ironic's business, and that of images which name it.
         """
-        if entry.disk_format in AMAZON.values() or LINKS & entry.properties.keys():
+        if entry.disk_format in AMAZON.values() or {*LINKS.values()} & entry.properties.keys():
             return None
         return servers.count(self.cloud, entry.id)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material, Site
 from cc_images.model.properties import NUMBERS
 
@@ -37,6 +39,10 @@ def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     takes_ramdisks = not (site.catalogue or site.chunks) and (not site.formats or Format.KERNEL in site.formats)
     has_ramdisk = Format.KERNEL in image.formats
     return (*found, *(RAMDISK if has_ramdisk and takes_ramdisks else ()))
+
+
+LINKS: Mapping[Format, str] = {Format.KERNEL: "kernel_id", Format.INITRAMFS: "ramdisk_id"}
+"""The property by which an image names a ramdisk's half: Glance's "useful image properties"."""
 
 
 def takes(site: Site, wanted: Format) -> bool:

@@ -21,6 +21,7 @@ from cc_images.builders.dib import toolbox_parts, twins, watching
 from cc_images.builders.dib.build_log import Phases, explained
 from cc_images.builders.dib.layers import LAYER_ELEMENT
 from cc_images.builders.dib.watching import NOTHING, Watch
+from cc_images.clock import EPOCH
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process, record_files
 from cc_images.host.facts import MISSING, HostFacts
@@ -40,9 +41,6 @@ DISK_TOOLS = ("mke2fs", "mke2fs.conf")
 """A program and its settings that change what a disk is made of besides."""
 
 MKE2FS_SETTINGS = Path("/etc/mke2fs.conf")
-
-EPOCH = 1_700_000_000
-"""Seconds since 1970 that reproducible tools take for the time of a build (SOURCE_DATE_EPOCH)."""
 
 
 def version() -> str:

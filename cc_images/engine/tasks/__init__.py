@@ -1,1 +1,1 @@
-"""One module for each kind of task; each has JOB, the kind of its job, and `do`."""
+"""One module for each kind of task, with a function `do`; `worker.TASKS` says which does what."""

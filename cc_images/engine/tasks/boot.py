@@ -19,8 +19,6 @@ from cc_images.model.plan import BootJob, Result, Status
 from cc_images.model.redaction import secret_values
 from cc_images.store.run_context import TaskContext
 
-JOB = BootJob
-
 _log = logging.getLogger(__name__)
 
 

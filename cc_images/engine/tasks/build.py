@@ -17,8 +17,6 @@ from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import TaskContext
 
-JOB = BuildJob
-
 _log = logging.getLogger(__name__)
 
 

@@ -24,8 +24,6 @@ from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import RunContext, TaskContext
 
-JOB = ConvertJob
-
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     """Convert and record."""

@@ -11,8 +11,6 @@ from cc_images.model.plan import FetchJob, Result, Status
 from cc_images.sources import artifacts
 from cc_images.store.run_context import TaskContext
 
-JOB = FetchJob
-
 _log = logging.getLogger(__name__)
 
 

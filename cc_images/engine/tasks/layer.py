@@ -20,8 +20,6 @@ from cc_images.model.recipe import key_of
 from cc_images.store import kept
 from cc_images.store.run_context import TaskContext
 
-JOB = LayerJob
-
 PAUSES = (30.0, 120.0)
 """Seconds before a build that failed for a passing reason is tried again."""
 

@@ -30,8 +30,6 @@ from cc_images.store.signatures import image_signed, signed
 
 GIB = 1 << 30
 
-JOB = PushJob
-
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     """Publish, unless the site has this very version."""
@@ -54,22 +52,28 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         _order_alone(at, job, "", context)  # what an earlier push has left must not wait for better news
         raise
     other, there = partner(job, at), links(job, at, build.version, open_site)
-    result, changed = _published(job, at, build, output, context, result)
+    result, changed = _published(job, at, build, output, there, context, result)
     if other is not None and there and changed and other.format in build.outputs:  # what came first could not name it
         try:
-            _published(other, at, build, build.outputs[other.format], context, result)
+            back = links(other, at, build.version, open_site)
+            _published(other, at, build, build.outputs[other.format], back, context, result)
         except CCImagesError as error:  # this half is published, and the next push of the other one names it
             result = replace(result, where=f"{result.where} ({other.name} does not name it yet: {error.message})")
     return result
 
 
 def _published(
-    job: PushJob, at: Site, build: Build, output: Output, context: TaskContext, result: Result
+    job: PushJob,
+    at: Site,
+    build: Build,
+    output: Output,
+    linked: Mapping[str, str],
+    context: TaskContext,
+    result: Result,
 ) -> tuple[Result, bool]:
-    """Publish an output, unless its version is held; say whether the site was changed."""
+    """Publish an output with the properties `linked`, unless it is held; say whether the site was changed."""
     bills = documents(context.store, build, image_name(job))
-    others = links(job, at, build.version, open_site)
-    others |= _signature(job, at, build, bills.documents, context)
+    others = {**linked, **_signature(job, at, build, bills.documents, context)}
     others |= image_signed(context.store, build, output, at.certificate) if at.cloud and any(at.certificate) else {}
     publication = _publication(job, build, output, bills.documents, others, context)
     with context.run.lock(context.task, f"push {at.cloud or job.site} {job.name}"):
