@@ -59,7 +59,7 @@ def _lend(line: socket.socket) -> None:
     keyboard, screen, other = sys.stdin.fileno(), sys.stdout.fileno(), line.fileno()
     before = termios.tcgetattr(keyboard)
     try:
-        tty.setraw(keyboard)
+        tty.setraw(keyboard, termios.TCSADRAIN)  # keeps what was typed while no shell was there
         while True:
             ready, _, _ = select.select([keyboard, other], [], [])
             if other in ready:
