@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites.base import Publication, Upload
 from cc_images.sites.glance import GlanceSite
 from cc_images.sites.publish import publish

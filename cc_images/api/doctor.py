@@ -20,7 +20,8 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import network, process, root, user_emulation
 from cc_images.host.files import refusal
-from cc_images.model.catalog import Arch, Firmware, Json, Site
+from cc_images.model.catalog import Arch, Firmware, Json
+from cc_images.model.site import Site
 from cc_images.outputs.tree import tools
 from cc_images.sites import LOOK, open_site
 from cc_images.sites.targets import formats_for, name_for

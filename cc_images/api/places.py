@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from cc_images import clock
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
-from cc_images.model.catalog import Arch, Format, Image, Site
+from cc_images.model.catalog import Arch, Format, Image
 from cc_images.model.plan import Request
+from cc_images.model.site import Site
 from cc_images.planner.selection import select, sites_of
 from cc_images.sites.targets import formats_for, name_for
 

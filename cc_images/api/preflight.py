@@ -20,9 +20,10 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import root, user_emulation
 from cc_images.host.files import refusal
-from cc_images.model.catalog import Arch, Level, Material, Site
+from cc_images.model.catalog import Arch, Level, Material
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Plan, PushJob, Request
 from cc_images.model.redaction import without_secrets
+from cc_images.model.site import Site
 from cc_images.outputs.tree import tools
 from cc_images.planner.partial import require_sense
 from cc_images.planner.selection import select, sites_of

@@ -15,9 +15,9 @@ from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host.files import clear_errors, file_digest
-from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
 from cc_images.model.pulling import Pulled
+from cc_images.model.site import Site
 from cc_images.model.status import Put
 from cc_images.planner.selection import sites_of
 from cc_images.sites import open_site

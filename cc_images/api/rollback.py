@@ -16,10 +16,11 @@ from cc_images.config.loader import Config
 from cc_images.engine.events import Observer
 from cc_images.engine.withdraw import By, told
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.model.catalog import Arch, Site
+from cc_images.model.catalog import Arch
 from cc_images.model.plan import Request
 from cc_images.model.redaction import without_secrets
 from cc_images.model.run import IfBusy
+from cc_images.model.site import Site
 from cc_images.model.status import Hold, Rollback
 from cc_images.planner.selection import select
 from cc_images.sites import open_site

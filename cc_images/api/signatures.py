@@ -16,9 +16,10 @@ from cc_images.host import record_files
 from cc_images.host.files import file_digest
 from cc_images.model import site_shapes
 from cc_images.model.bill_forms import FORMS
-from cc_images.model.catalog import Download, Site
+from cc_images.model.catalog import Download
 from cc_images.model.plan import Request
 from cc_images.model.signed import Signed
+from cc_images.model.site import Site
 from cc_images.model.swift_address import SwiftAddress
 from cc_images.sites import open_site
 from cc_images.sites.entry import Entry

@@ -14,8 +14,9 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import leftovers as leftovers_here
 from cc_images.host.files import clear_errors
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
 from cc_images.model.plan import PushJob, Request
+from cc_images.model.site import Site
 from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Snapshot

@@ -24,9 +24,10 @@ from cc_images.config.variables import expanded
 from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.errors import ConfigError
-from cc_images.model.catalog import Arch, Image, Site
+from cc_images.model.catalog import Arch, Image
 from cc_images.model.element_source import ElementSource
 from cc_images.model.redaction import secret_values
+from cc_images.model.site import Site
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",

@@ -10,7 +10,8 @@ from cc_images.config.durations import duration, retirement
 from cc_images.config.image_parts import MACHINES, NAME, check_properties, formats_of, tags_of
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import RAMDISK, Arch, OnBad, Site
+from cc_images.model.catalog import RAMDISK, Arch
+from cc_images.model.site import OnBad, Site
 from cc_images.model.swift_address import SwiftAddress
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cc_images.boottest.policy import LEAST_MEMORY
 from cc_images.engine.resources import Reservation
-from cc_images.model.catalog import Site
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, LayerJob, Plan, PushJob, Resource
+from cc_images.model.site import Site
 from cc_images.store.durations import History
 
 FETCHES, CONVERSIONS, BOOTS, PUSHES = 4, 2, 16, 4

@@ -11,8 +11,9 @@ from typing import Any
 
 from msgspec import convert, to_builtins
 
-from cc_images.model.catalog import Json, Site
+from cc_images.model.catalog import Json
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, FetchJob, Job, LayerJob, PushJob
+from cc_images.model.site import Site
 from cc_images.model.spec import BuildSpec
 
 FORMAT = 1

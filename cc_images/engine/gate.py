@@ -12,8 +12,9 @@ from cc_images.engine import health
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.health import Health
 from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Format, OnBad, Site
+from cc_images.model.catalog import Format
 from cc_images.model.plan import Gate, PushJob
+from cc_images.model.site import OnBad, Site
 from cc_images.model.status import Hold, Rollback
 from cc_images.sites.gates import passage, to_take_back
 from cc_images.sites.rollbacks import Goal

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cc_images.model.catalog import Json, Site
+from cc_images.model.catalog import Json
 from cc_images.model.plan import (
     LayerJob,
 )
+from cc_images.model.site import Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from cc_images.model.catalog import RAMDISK, Format, Site
+from cc_images.model.catalog import RAMDISK, Format
 from cc_images.model.plan import PushJob
+from cc_images.model.site import Site
 from cc_images.sites.base import ImageSite
 from cc_images.sites.targets import LINKS
 from cc_images.sites.view import version_of

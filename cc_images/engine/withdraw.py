@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from cc_images import clock
 from cc_images.errors import CCImagesError
 from cc_images.host.files import clear_errors
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.model.status import Put, Rollback
 from cc_images.sites.base import ImageSite
 from cc_images.sites.publish import Terms, roll_back

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Site
+from cc_images.model.site import Site
 from cc_images.model.status import Put
 from cc_images.planner.image_state import ImageState
 from cc_images.store.holds import Holds

@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Arch, Format, Material, Site
+from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.container import configured
 from cc_images.model.plan import ConvertJob, Plan, PushJob, Request, Task
+from cc_images.model.site import Site
 from cc_images.planner.image_state import ImageState, is_held
 from cc_images.planner.layers import LayerState, LayerTasks, fetch, too_old
 from cc_images.planner.partial import stopping

@@ -10,9 +10,10 @@ from graphlib import TopologicalSorter
 from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Format, Image, Level, Material, Site, Source
+from cc_images.model.catalog import Format, Image, Level, Material, Source
 from cc_images.model.container import configured
 from cc_images.model.plan import BootJob, ConvertJob, Gate, PushJob, Request, Task
+from cc_images.model.site import Site
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.waves import Known, Turn, turns
 from cc_images.sites.targets import formats_for, name_for, own_properties

@@ -9,8 +9,8 @@ from datetime import date
 
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
-from cc_images.model.catalog import Site
 from cc_images.model.plan import Request
+from cc_images.model.site import Site
 from cc_images.model.target import Target
 
 SCHEDULED = "scheduled"

@@ -16,8 +16,9 @@ from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.host.facts import HostFacts
 from cc_images.model.builds import Build, Layer
-from cc_images.model.catalog import Arch, Image, Json, Material, Site
+from cc_images.model.catalog import Arch, Image, Json, Material
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
+from cc_images.model.site import Site
 from cc_images.model.spec import BuildSpec
 from cc_images.model.target import Target
 from cc_images.planner import remarks

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cc_images.model.catalog import Site
+from cc_images.model.site import Site
 from cc_images.model.status import Hold, Put
 
 

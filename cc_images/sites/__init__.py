@@ -18,7 +18,8 @@ CONTRIBUTING.md has the rest.
 
 from __future__ import annotations
 
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites.base import ImageSite
 from cc_images.sites.cloud import ENOUGH, LOOK, Patience
 

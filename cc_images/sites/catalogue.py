@@ -23,7 +23,8 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import record_files
 from cc_images.host.files import flush_folder, write_bytes
 from cc_images.model import site_shapes
-from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.catalog import Format, Json
+from cc_images.model.site import Site
 from cc_images.model.stop import Stop
 from cc_images.sites import bills
 from cc_images.sites.base import (

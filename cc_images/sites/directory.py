@@ -21,7 +21,8 @@ from typing import Any
 
 from cc_images import clock
 from cc_images.host.files import flush_folder
-from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.catalog import Format, Json
+from cc_images.model.site import Site
 from cc_images.model.stop import Stop
 from cc_images.sites import bills
 from cc_images.sites.base import (

@@ -15,7 +15,8 @@ from itertools import islice
 from urllib.parse import quote
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.catalog import Format, Json
+from cc_images.model.site import Site
 from cc_images.model.stop import Stop
 from cc_images.sites import servers
 from cc_images.sites.base import (

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.model.catalog import Json, Site
+from cc_images.model.catalog import Json
 from cc_images.model.properties import CORE
+from cc_images.model.site import Site
 from cc_images.sites.cloud import ENOUGH, Cloud, Patience
 from cc_images.sites.entry import Entry
 

@@ -19,7 +19,8 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import record_files
 from cc_images.host.files import write_json
 from cc_images.model import site_shapes
-from cc_images.model.catalog import Format, Json, Site
+from cc_images.model.catalog import Format, Json
+from cc_images.model.site import Site
 from cc_images.sites.entry import Entry, concerns, mark, staged_name
 from cc_images.sites.folder import translated
 

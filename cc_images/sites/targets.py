@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material, Site
+from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material
 from cc_images.model.properties import NUMBERS
+from cc_images.model.site import Site
 
 
 def arches_of(site: Site) -> tuple[Arch, ...]:

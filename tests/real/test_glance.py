@@ -21,7 +21,8 @@ import pytest
 from cc_images.api.site_status import mend
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError, Interrupted, UserError
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites import cloud, reconcile
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience

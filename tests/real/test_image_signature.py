@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites.glance import GlanceSite
 from tests.real.conftest import Project
 from tests.support.testbed import TestBed

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Format, Retirement, Site
+from cc_images.model.catalog import Format, Retirement
+from cc_images.model.site import Site
 from cc_images.sites import servers
 from cc_images.sites.cloud import Patience
 from cc_images.sites.entry import Entry

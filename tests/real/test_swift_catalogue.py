@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Arch, Format, Site
+from cc_images.model.catalog import Arch, Format
+from cc_images.model.site import Site
 from cc_images.sites.base import Delete, Publication
 from cc_images.sites.cloud import Cloud, Patience
 from cc_images.sites.container_catalogue import ContainerCatalogue

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
 from cc_images.model.plan import Task
+from cc_images.model.site import Site
 from cc_images.model.status import Hold, Put
 from cc_images.planner import pushes, waves
 from cc_images.planner.waves import Known, Turn

@@ -14,9 +14,10 @@ from cc_images.engine.tasks.stored import intact, outputs_of
 from cc_images.engine.withdraw import By
 from cc_images.errors import CCImagesError, Interrupted
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Level, Site
+from cc_images.model.catalog import Level
 from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
+from cc_images.model.site import Site
 from cc_images.model.statement import LARGEST, SIGNATURE, STATEMENT
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication

@@ -13,8 +13,8 @@ import pytest
 from cc_images.api import preflight, site_status
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.model.catalog import Site
 from cc_images.model.plan import BuildJob, Plan, Request
+from cc_images.model.site import Site
 from tests.conftest import write_files
 from tests.support.jobs import build_job
 from tests.unit.planner.test_planner import BOTH, planned, state

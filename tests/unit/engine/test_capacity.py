@@ -26,8 +26,9 @@ from cc_images.engine.execute import execute
 from cc_images.engine.forecast import Forecast
 from cc_images.engine.resources import Reservation
 from cc_images.engine.schedule import Schedule
-from cc_images.model.catalog import Arch, Format, Site
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.plan import BuildJob, ConvertJob, Plan, PushJob, Resource, Result, Status, Task
+from cc_images.model.site import Site
 from cc_images.store.durations import REMEMBERED, History, Took
 from tests.support.engine import Calls
 from tests.support.jobs import build_job

@@ -22,8 +22,9 @@ from cc_images.engine.execute import execute
 from cc_images.engine.image_leases import ImageLeases
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host.files import try_lock
-from cc_images.model.catalog import Arch, Download, Format, Site
+from cc_images.model.catalog import Arch, Download, Format
 from cc_images.model.plan import RESOURCES, BuildJob, ConvertJob, FetchJob, Plan, PushJob, Result, Status, Task
+from cc_images.model.site import Site
 from cc_images.model.spec import BuildSpec
 from cc_images.store.leases import Leases
 from cc_images.store.records import Store

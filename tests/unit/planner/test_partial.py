@@ -9,9 +9,10 @@ import pytest
 
 from cc_images.errors import UserError
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import Arch, Download, Format, Image, Site
+from cc_images.model.catalog import Arch, Download, Format, Image
 from cc_images.model.phases import PHASES
 from cc_images.model.plan import BuildJob, LayerJob, Plan, Request
+from cc_images.model.site import Site
 from cc_images.model.spec import Base
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.layers import LayerState

@@ -11,8 +11,9 @@ import pytest
 from cc_images.boottest.policy import boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import RAMDISK, Arch, Download, Firmware, Format, Image, Site
+from cc_images.model.catalog import RAMDISK, Arch, Download, Firmware, Format, Image
 from cc_images.model.plan import BootJob, ConvertJob, Plan, PushJob, Request
+from cc_images.model.site import Site
 from cc_images.planner.image_state import ImageState
 from cc_images.planner.planner import make_plan
 from tests.support.jobs import build_job

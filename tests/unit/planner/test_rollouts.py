@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.planner.waves import Turn, turns
 from cc_images.sites.gates import Passage
 from cc_images.sites.view import View

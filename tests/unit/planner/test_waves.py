@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cc_images.model.catalog import Site
+from cc_images.model.site import Site
 from cc_images.model.status import Hold, Put
 from cc_images.planner.waves import Known, Turn, turns
 

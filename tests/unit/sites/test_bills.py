@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites import bills
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.directory import DirectorySite

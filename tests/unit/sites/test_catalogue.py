@@ -19,7 +19,8 @@ import pytest
 
 from cc_images.errors import CCImagesError
 from cc_images.host.files import write_bytes
-from cc_images.model.catalog import Format, Retirement, Site
+from cc_images.model.catalog import Format, Retirement
+from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.catalogue import CatalogueSite
 from cc_images.sites.folder import flushed

@@ -20,7 +20,8 @@ from cc_images.api.chunks import fetch
 from cc_images.errors import CCImagesError, Interrupted, Reason, UserError
 from cc_images.host import chunks
 from cc_images.host.signing import sign
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.model.statement import KIND, SIGNATURE, STATEMENT, canonical
 from cc_images.outputs import qcow2
 from cc_images.sites import open_site

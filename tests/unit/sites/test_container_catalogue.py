@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Format, Retirement, Site
+from cc_images.model.catalog import Format, Retirement
+from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.base import Delete, Publish, Settle
 from cc_images.sites.container_catalogue import ContainerCatalogue

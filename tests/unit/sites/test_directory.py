@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites.directory import DirectorySite
 from cc_images.sites.publish import Terms, publish, recover
 from tests.unit.sites.test_sites import (

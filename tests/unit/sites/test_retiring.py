@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cc_images.model.catalog import Format, Retirement, Site
+from cc_images.model.catalog import Format, Retirement
+from cc_images.model.site import Site
 from cc_images.sites.base import Delete, Describe
 from cc_images.sites.entry import Entry
 from cc_images.sites.glance import GlanceSite

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from cc_images.errors import CCImagesError, Interrupted
-from cc_images.model.catalog import Format, Site
+from cc_images.model.catalog import Format
+from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience

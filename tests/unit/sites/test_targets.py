@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Site
+from cc_images.model.catalog import RAMDISK, Arch, Format, Image
+from cc_images.model.site import Site
 from cc_images.sites.targets import formats_for, name_for, takes
 
 DISK = Image(name="CC-X")
