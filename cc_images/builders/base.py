@@ -17,7 +17,9 @@ from cc_images.model.kept import LeftTree
 from cc_images.model.spec import BuildSpec
 from cc_images.store.run_context import TaskContext
 
-BUILDERS: dict[str, str | Builder] = {
+BUILDERS: dict[str, Any] = {
+    "catalogue": "cc_images.builders.catalogue:CATALOGUE",
+    "containerfile": "cc_images.builders.containerfile.builder:CONTAINERFILE",
     "dib": "cc_images.builders.dib.builder:DIB",
     "disk-tools": "cc_images.builders.dib.disk_tools_builder:DISK_TOOLS",
     "twins": "cc_images.builders.dib.twins_builder:TWINS",

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection
 from typing import Protocol
 
-from cc_images.builders.base import Builder, loaded
+from cc_images.builders.base import loaded
 from cc_images.builders.resolved import Resolver
 from cc_images.config.loader import Config
 from cc_images.host.facts import HostFacts
@@ -14,8 +14,8 @@ from cc_images.model.catalog import Arch
 from cc_images.store.records import Store
 
 
-class ImageBuilder(Builder, Protocol):
-    """A builder to which images of the catalog belong."""
+class ImageBuilder(Protocol):
+    """The builders of a catalog's images, as one."""
 
     def host_facts(self, arches: Collection[Arch]) -> HostFacts:
         """Return what specs and keys take from this host, for builds of these architectures."""
@@ -37,6 +37,6 @@ class ImageBuilder(Builder, Protocol):
 
 
 def image_builder() -> ImageBuilder:
-    """Return the builder to which the images of a catalog belong."""
-    found: ImageBuilder = loaded("dib")
+    """Return the builders to which the images of a catalog belong, as one."""
+    found: ImageBuilder = loaded("catalogue")
     return found

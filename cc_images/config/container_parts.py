@@ -11,6 +11,7 @@ _USER = re.compile(r"[a-z_0-9][a-z0-9_-]*(:[a-z_0-9][a-z0-9_-]*)?\Z")
 _FOLDER = re.compile(r"/[^\0]*\Z")
 _PORT = re.compile(r"(\d{1,5})(/(tcp|udp|sctp))?\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -38,8 +39,29 @@ def container_of(section: Section) -> Json:
     return {key: value for key, value in said.items() if value}
 
 
+def containerfile_of(section: Section) -> Json:
+    """Read what a Containerfile's image says of its build; only what is said is in the result."""
+    said: Json = {
+        "context": section.text("context"),
+        "build-args": section.mapping("build-args", _VARIABLE, "an argument's name"),
+        "target": section.text("target", _TARGET, "the name or number of a stage"),
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def with_labels(said: Json, section: Section) -> Json:
+    """Return how an image is run with the labels that its entry has itself."""
+    labels = section.mapping("labels", _LABEL, "a label's name")
+    return {**said, "labels": {**said.get("labels", {}), **labels}} if labels else said
+
+
 def inherited(image: Image, parent: Image) -> Json:
-    """Return how a child is run: as its parent, with what it says itself; variables and labels are added."""
+    """Return how a child is run: as its parent, with what it says itself; variables and labels are added.
+
+    An image from a Containerfile has all that from the image it starts from, and its file may say something else.
+    """
+    if image.builder != "dib":
+        return image.container
     both = {**parent.container, **image.container}
     for key in ("environment", "labels"):
         if key in both:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config.container_parts import container_of, inherited
+from cc_images.config.container_parts import container_of, containerfile_of, inherited, with_labels
 from cc_images.config.durations import retirement
 from cc_images.config.image_parts import (
     MACHINES,
@@ -41,9 +41,17 @@ SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", 
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 """Other variables that disk-image-create reads, or takes as --root-label, --max-online-resize and --mkfs-options."""
 
+OF_DIB = ("elements", "environment", "packages", "artifacts", "without", "layer", "disk", "firmware", "assemble")
+"""Keys of images that dib makes."""
+
+OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQUASHFS)
+"""Formats that can be made of an image for containers."""
+
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """The ending of archive names."""
 
+_BUILDER = re.compile(r"(dib|containerfile)\Z")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
 _NETWORK = re.compile(r"(host|private)\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -88,6 +96,10 @@ def _check_parents(images: Mapping[str, Image], where: Mapping[str, Section], pr
                 close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
                 hint = f" (did you mean {images[close[0]].name}?)" if close else ""
                 where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
+            elif image.builder == "dib" != images[parent].builder and parent == image.depends[0]:
+                where[tag].problem(
+                    "depends", f"{images[parent].name} is made by a Containerfile: dib starts from no such"
+                )
             elif lacking := [arch for arch in image.arches if arch not in images[parent].arches]:
                 parent_name = images[parent].name
                 where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
@@ -169,6 +181,7 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     return replace(
         image,
         provenance=provenance,
+        version=image.version or parent.version,
         base=parent.base,
         network=image.network or parent.network,
         boot=replace(parent.boot, **said),
@@ -183,7 +196,9 @@ def _image(section: Section) -> Image:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
     is_said = "base" in section
     of_disks = [key for key in ("disk", "firmware", "assemble") if key in section]
+    of_dib = [key for key in OF_DIB if key in section]
     base = section.flag("base")
+    builder = section.text("builder", _BUILDER, "dib or containerfile") or "dib"
     image = Image(
         name=name,
         arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
@@ -195,8 +210,11 @@ def _image(section: Section) -> Image:
         baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
         provenance=section.mapping("provenance", NAME, "a key"),
         artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
-        formats=formats_of(section) or (Format.QCOW2,),
-        container=container_of(section.child("container")),
+        formats=formats_of(section) or ((Format.QCOW2,) if builder == "dib" else (Format.OCI,)),
+        container=with_labels(container_of(section.child("container")), section),
+        builder=builder,
+        containerfile=containerfile_of(section),
+        version=section.text("version", _VERSION, "a version of letters, digits, dots, dashes and underscores"),
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         checks=checks_of(section.child("checks")),
@@ -216,6 +234,10 @@ def _image(section: Section) -> Image:
         retire=retirement(section),
         waivers=waivers_of(section),
     )
+    if image.builder == "containerfile":
+        image = _of_containerfile(section, image, of_dib)
+    elif image.containerfile:
+        section.unused(next(iter(image.containerfile)), "it is for builder: containerfile")
     if image.depends and image.base is not None:
         section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")
     if image.makes is Material.TREE:
@@ -226,6 +248,15 @@ def _image(section: Section) -> Image:
     check_properties(section, image.properties)
     section.close()
     return replace(image, firmware=firmware_of(image))
+
+
+def _of_containerfile(section: Section, image: Image, wrong: Sequence[str]) -> Image:
+    """Return an image that a Containerfile makes, of which `wrong` has the keys that say how dib makes one."""
+    for key in wrong:
+        section.problem(key, "is for images that dib makes; a Containerfile has instructions instead")
+    if others := [each for each in image.formats if each not in OF_CONTAINERS]:
+        section.problem("formats", f"{', '.join(others)}: a Containerfile makes {', '.join(OF_CONTAINERS)}")
+    return replace(image, elements=())
 
 
 def _check_words(section: Section, image: Image) -> None:
@@ -247,7 +278,7 @@ def _check_words(section: Section, image: Image) -> None:
 def _check_variables(section: Section, image: Image) -> None:
     """Report variables that an image may not set, and secrets that are no variables."""
     for name in image.secrets:
-        if not name.startswith("DIB_") or not _VARIABLE.match(name):
+        if (image.builder == "dib" and not name.startswith("DIB_")) or not _VARIABLE.match(name):
             section.problem("secrets", f"{name!r} is not the name of a DIB_* variable")
     for variable in image.environment:
         if not (variable.startswith("DIB_") or variable in SETTINGS) or variable in OURS:

@@ -64,7 +64,12 @@ class Build:
     """The newest run that made the same bytes again, and kept this version; empty if none has."""
 
     def can_become(self, wanted: Format) -> bool:
-        """Say whether an output in another format can be made from its stored ones: a disk holds a tree, too."""
+        """Say whether an output in another format can be made from its stored ones: a disk holds a tree, too.
+
+        An image for containers has no devices, as SIF files have none.
+        """
+        if wanted is Format.SIF and Format.OCI in self.outputs:
+            return True
         whole = {each for each in self.outputs if each not in (*RAMDISK, Format.OCI, Format.SIF)}
         return any(each.is_disk for each in whole) or (bool(whole) and not wanted.is_disk)
 

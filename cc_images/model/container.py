@@ -37,7 +37,12 @@ NOTHING_SAID = Configuration()
 def configured(image: Image, name: str) -> Configuration:
     """Return how an image is run that is published under a name: as it says, with its name and provenance as labels."""
     said: Json = dict(image.container)
-    labels = {TITLE: name} | {f"build-{key}": value for key, value in sorted(image.provenance.items())}
+    named = {"name": image.tag, **({"version": image.version} if image.version else {})}
+    labels = (
+        {TITLE: name}
+        | (named if image.builder != "dib" else {})
+        | {f"build-{key}": value for key, value in sorted(image.provenance.items())}
+    )
     words = {key: tuple(said.get(key, ())) for key in ("entrypoint", "command", "ports", "volumes")}
     return Configuration(
         user=said.get("user", ""),

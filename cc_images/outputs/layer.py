@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.clock import EPOCH
-from cc_images.outputs.tar_members import members, plain_name
+from cc_images.errors import Interrupted
+from cc_images.outputs.tar_members import KINDS, members, plain_name
 
 ATTRIBUTE = "SCHILY.xattr."
 
@@ -71,6 +72,40 @@ def write_layer(tree: Path, target: Path, stop: threading.Event, added: Sequence
                 made = each.member()
                 tar.addfile(made, BytesIO(each.content) if made.isreg() else None)
         return digested.sha256.hexdigest()
+
+
+def write_normal(plain: Path, target: Path, stop: threading.Event, left_out: Collection[str] = ()) -> str:
+    """Write an uncompressed layer that another program has made as the same bytes for the same files.
+
+    Names come in their order, and of a file with several names the first one has the content. Times are at most EPOCH,
+    since what a build writes has the time of the build. Returns the layer's sha256.
+    """
+    with tarfile.open(plain, "r:") as source, target.open("wb") as file:
+        digested = Digested(file)
+        found = {plain_name(each.name): each for each in source if each.type in KINDS}
+        chosen = [name for name, each in found.items() if name not in {".", *left_out} and not _is_shown(name, each)]
+        chosen.sort(key=lambda name: name.split("/"))
+        first: dict[str, str] = {}
+        with tarfile.open(fileobj=digested, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
+            for name in chosen:
+                member = found[name]
+                if stop.is_set():
+                    raise Interrupted("the conversion was stopped")
+                if member.ischr() or member.isblk():
+                    continue
+                origin = plain_name(member.linkname) if member.islnk() else name
+                whole = found.get(origin, member)
+                kept = _plain(whole, name)
+                kept.mtime = min(int(whole.mtime), EPOCH)
+                if (before := first.setdefault(origin, name)) != name:
+                    kept.type, kept.linkname, kept.size = tarfile.LNKTYPE, before, 0
+                tar.addfile(kept, source.extractfile(whole) if kept.isreg() else None)
+        return digested.sha256.hexdigest()
+
+
+def _is_shown(name: str, member: tarfile.TarInfo) -> bool:
+    """Say whether a file is only the place at which builders show the host's own file of that name."""
+    return name in ("etc/hosts", "etc/resolv.conf", "etc/hostname") and member.isreg() and not member.size
 
 
 def _plain(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:

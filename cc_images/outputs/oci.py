@@ -10,7 +10,7 @@ import hashlib
 import json
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +22,7 @@ from cc_images.model.catalog import Arch
 from cc_images.model.container import PATH, Configuration
 from cc_images.outputs.full import translated
 from cc_images.outputs.layer import write_layer
+from cc_images.outputs.oci_archive import Layer, Piece
 from cc_images.outputs.tar_members import Heeding
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -36,28 +37,43 @@ def write_oci(
     tree: Path, target: Path, said: Configuration, arch: Arch, *, log: BinaryIO, stop: threading.Event
 ) -> None:
     """Write a tree as an image of one layer."""
-    plain, packed = target.with_suffix(".layer"), target.with_suffix(".layer.gz")
+    file, gzipped = target.with_suffix(".layer"), target.with_suffix(".layer.gz")
     try:
-        diff_id = write_layer(tree, plain, stop)
-        with translated(target):
-            process.run(
-                ["sh", "-c", 'gzip -n -6 < "$1" > "$2"', "layer", str(plain), str(packed)],
-                env=environment.plain(),
-                output=process.Output(log=log),
-                stop=stop,
-            )
-        with packed.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        config = encoded(config_of(said, arch, [diff_id]))
-        manifest = encoded(manifest_of(config, [(digest, packed.stat().st_size)], said.labels))
-        _archive(target, {digest: packed}, config, manifest, stop)
+        write_layer(tree, file, stop)
+        write_image(target, [packed(file, gzipped, stop, log)], config_of(said, arch), said.labels, stop)
     finally:
-        plain.unlink(missing_ok=True)
-        packed.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+        gzipped.unlink(missing_ok=True)
 
 
-def config_of(said: Configuration, arch: Arch, diff_ids: list[str]) -> dict[str, Any]:
-    """Return the image's configuration; empty keys are left out."""
+def packed(plain: Path, target: Path, stop: threading.Event, log: BinaryIO | None = None) -> Layer:
+    """Compress an uncompressed layer."""
+    with plain.open("rb") as file:
+        diff_id = hashlib.file_digest(file, "sha256").hexdigest()
+    with translated(target):
+        process.run(
+            ["sh", "-c", 'gzip -n -6 < "$1" > "$2"', "layer", str(plain), str(target)],
+            env=environment.plain(),
+            output=process.Output(log=log),
+            stop=stop,
+        )
+    with target.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Layer(digest=digest, diff_id=diff_id, kind=LAYER, piece=Piece(path=target, size=target.stat().st_size))
+
+
+def write_image(
+    target: Path, layers: Sequence[Layer], said: Mapping[str, Any], labels: Mapping[str, str], stop: threading.Event
+) -> None:
+    """Write an archive of layers, the lowest first, and a configuration, which is told of them."""
+    diff_ids = [f"sha256:{each.diff_id}" for each in layers]
+    history = [{"created": CREATED, "created_by": "cc-images"} for _ in layers]
+    config = encoded({**said, "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history})
+    _archive(target, layers, config, encoded(manifest_of(config, layers, labels)), stop)
+
+
+def config_of(said: Configuration, arch: Arch) -> dict[str, Any]:
+    """Return the configuration of an image without layers; empty keys are left out."""
     variables = {"PATH": PATH} | dict(said.environment)
     wanted = {
         "User": said.user,
@@ -74,18 +90,16 @@ def config_of(said: Configuration, arch: Arch, diff_ids: list[str]) -> dict[str,
         "architecture": arch.value,
         "os": "linux",
         "config": {name: value for name, value in wanted.items() if value},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{each}" for each in diff_ids]},
-        "history": [{"created": CREATED, "created_by": "cc-images"} for _ in diff_ids],
     }
 
 
-def manifest_of(config: bytes, layers: list[tuple[str, int]], annotations: Mapping[str, str]) -> dict[str, Any]:
-    """Return the manifest of a configuration and layers, given as digest and size."""
+def manifest_of(config: bytes, layers: Sequence[Layer], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """Return the manifest of a configuration and layers."""
     made = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": described(CONFIG, hashlib.sha256(config).hexdigest(), len(config)),
-        "layers": [described(LAYER, digest, size) for digest, size in layers],
+        "layers": [described(each.kind, each.digest, each.piece.size) for each in layers],
         "annotations": {name: value for name, value in annotations.items() if name.startswith("org.opencontainers.")},
     }
     return {name: value for name, value in made.items() if value}
@@ -101,7 +115,7 @@ def encoded(plain: Mapping[str, Any]) -> bytes:
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: bytes, stop: threading.Event) -> None:
+def _archive(target: Path, layers: Sequence[Layer], config: bytes, manifest: bytes, stop: threading.Event) -> None:
     """Write the archive of a layout."""
     digests = {hashlib.sha256(each).hexdigest(): each for each in (config, manifest)}
     top = described(MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
@@ -110,11 +124,9 @@ def _archive(target: Path, layers: Mapping[str, Path], config: bytes, manifest: 
         _add(tar, "index.json", encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}))
         for digest, content in sorted(digests.items()):
             _add(tar, f"blobs/sha256/{digest}", content)
-        for digest, file in sorted(layers.items()):
-            with file.open("rb") as opened:
-                tar.addfile(
-                    _member(f"blobs/sha256/{digest}", file.stat().st_size), cast("BinaryIO", Heeding(opened, stop))
-                )
+        for digest, piece in sorted({each.digest: each.piece for each in layers}.items()):
+            with piece.opened() as file:
+                tar.addfile(_member(f"blobs/sha256/{digest}", piece.size), cast("BinaryIO", Heeding(file, stop)))
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The members of a tree that is a zstd tar, one after the other."""
+"""The members of a tree that is a tar, by zstd or plain, one after the other."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import zstandard
 from cc_images.errors import Interrupted
 
 CHUNK = 1 << 20
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+"""The first bytes of a zstd frame (RFC 8878, section 3.1.1)."""
 
 KINDS = {
     tarfile.REGTYPE: 0o100000,
@@ -61,9 +64,9 @@ def plain_name(name: str) -> str:
 
 @contextmanager
 def _opened(tree: Path) -> Iterator[tarfile.TarFile]:
-    with (
-        tree.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as plain,
-        tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK) as tar,
-    ):
-        yield tar
+    with tree.open("rb") as file:
+        packed = file.read(4) == ZSTD
+        file.seek(0)
+        plain = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) if packed else file
+        with tarfile.open(fileobj=cast("BinaryIO", plain), mode="r|", bufsize=CHUNK) as tar:
+            yield tar

@@ -17,8 +17,9 @@ from cc_images.clock import EPOCH
 from cc_images.host import environment, process
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.container import Configuration
-from cc_images.outputs import cpio, oci, sif
+from cc_images.outputs import cpio, oci, oci_archive, sif
 from cc_images.outputs.full import full, translated
+from cc_images.outputs.tar_members import ZSTD
 
 Run = tuple[Configuration, Arch]
 """How a tree is run, and on which machines."""
@@ -50,8 +51,9 @@ SOURCES: Mapping[Format, str] = {
     Format.TAR: 'zstd -q -d -c "$1"',
     Format.TAR_GZIP: 'gzip -d -c "$1"',
     Format.SQUASHFS: 'sqfs2tar "$1"',
+    Format.OCI: "",
 }
-"""Shell commands that read a whole tree again from a file in one of the formats."""
+"""Shell commands that read a whole tree again from a file in one of the formats; an image is read here."""
 
 
 def convert(
@@ -86,8 +88,17 @@ def convert(
         unpacked.unlink(missing_ok=True)
 
 
+def held(file: Path) -> Format:
+    """Return the format of a tree that a builder has made: a zstd tar, or the archive of an image."""
+    with file.open("rb") as opened:
+        return Format.TAR if opened.read(4) == ZSTD else Format.OCI
+
+
 def opened(file: Path, held: Format, target: Path, *, log: BinaryIO, stop: threading.Event) -> None:
     """Write the tree in a finished file of one of SOURCES to `target`, as a zstd tar."""
+    if held is Format.OCI:
+        oci_archive.flatten(file, target, stop)
+        return
     _piped(f'{SOURCES[held]} | zstd -q -3 -T0 > "$2"', (file, target), log, stop)
 
 

@@ -23,6 +23,7 @@ from cc_images.host.files import CHUNK
 from cc_images.model.catalog import Download
 from cc_images.model.redaction import without_secrets
 from cc_images.sites.cloud import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Cloud
+from cc_images.sources import images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,16 @@ def opener(artifact: Download, clouds: Mapping[str, str]) -> Opener:
         return lambda start: _object(artifact, cloud, start)
     if artifact.url.startswith("file:"):
         return lambda start: _file(artifact)
+    if artifact.url.startswith(images.SCHEME):
+        return lambda start: _image(artifact)
     return lambda start: _web(artifact, start)
+
+
+@contextmanager
+def _image(artifact: Download) -> Iterator[Stream]:
+    with images.archive(artifact) as path, path.open("rb") as file:
+        size = path.stat().st_size
+        yield Stream(start=0, total=size, validator="", chunks=iter(lambda: file.read(CHUNK), b""))
 
 
 @contextmanager

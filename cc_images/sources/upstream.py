@@ -27,6 +27,7 @@ from cc_images.host.files import write_json
 from cc_images.model import record_shapes
 from cc_images.model.recipe import merged
 from cc_images.model.redaction import without_secrets
+from cc_images.sources import images
 
 AT_ONCE = 8
 """Addresses that are asked at a time."""
@@ -241,7 +242,16 @@ def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
     raise ValueError(f"there is no {wanted}")
 
 
+def _registry(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
+    """Return the digest of what a reference of a registry stands for: of an index where there are several images."""
+    command = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", *images.tls(address), address]
+    said = process.run(command, env=environment.whole(), timeout=TIMEOUT * 3)
+    if (found := re.search(r"^sha256:[0-9a-f]{64}$", said, re.MULTILINE)) is None:
+        raise ValueError("no digest was told")
+    return Seen(digest=found[0], when=clock.now().isoformat())
+
+
 Probe = Callable[[str, Seen | None, Callable[[], bool]], Seen]
 
-PROBES: Mapping[str, Probe] = {"http://": _web, "https://": _web, "git+": _git}
+PROBES: Mapping[str, Probe] = {"http://": _web, "https://": _web, "git+": _git, "docker://": _registry}
 """The function that asks an address, by how the address begins."""

@@ -56,7 +56,11 @@ def crash_project(
     return Store(folder / "store"), clean_environment(folder) | counted
 
 
-@pytest.mark.parametrize("before", [0, 1, 2], ids=["first", "replacement", "retention"])
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param(0, id="first", marks=pytest.mark.deep), pytest.param(1, id="replacement"),
+     pytest.param(2, id="retention", marks=pytest.mark.deep)],
+)  # fmt: skip
 def test_every_call_can_be_the_last(
     tmp_path: Path, bed: TestBed, monkeypatch: pytest.MonkeyPatch, before: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

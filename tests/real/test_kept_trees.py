@@ -143,6 +143,7 @@ def test_packages_that_cannot_be_installed_leave_the_tree_too(project: Project) 
     project.assert_no_leftovers()
 
 
+@pytest.mark.deep
 def test_a_build_that_takes_too_long_leaves_its_tree(project: Project) -> None:
     code, said = project.run("-b", "--keep-failed", "cc-halts", DIB_HANG="install")
     assert code == 3, said
@@ -289,7 +290,7 @@ def described(found: dict[str, tarfile.TarInfo]) -> dict[str, tuple[object, ...]
     ("tag", "phase", "options"),
     [
         pytest.param("cc-parent", "extra-data", ("--until", "post-root", "--keep-failed"), marks=pytest.mark.deep),
-        ("cc-parent", "install", ("--until", "post-root", "--keep-failed")),
+        pytest.param("cc-parent", "install", ("--until", "post-root", "--keep-failed"), marks=pytest.mark.deep),
         pytest.param("cc-parent", "", ("--until", "post-root"), marks=pytest.mark.deep),
         ("cc-files", "finalise", ("--keep-failed",)),
     ],

@@ -104,6 +104,7 @@ def test_a_child_has_its_parents_tree_as_if_built_in_one_go(family: Project) -> 
     assert sorted(started(output)) == ["build cc-kid-b", "build cc-kid-c", "build cc-tiny"], "the layers are there"
 
 
+@pytest.mark.deep
 def test_parallel_builds_make_the_same_layer_bit_by_bit(family: Project) -> None:
     digests = set()
     for jobs in ("1", "4"):
@@ -141,6 +142,7 @@ def test_force_rebuilds_the_named_image_and_leaves_parents_and_siblings(family: 
     assert "3 cached" in family.run("-b", "cc-tiny", "cc-kid-a", "cc-kid-b")[1]
 
 
+@pytest.mark.deep
 def test_explain_names_what_changed(family: Project) -> None:
     (family.folder / "elements").unlink()
     shutil.copytree(Path(__file__).parent.parent / "elements", family.folder / "elements")
@@ -178,6 +180,7 @@ def test_the_same_request_twice_builds_once(family: Project) -> None:
     family.assert_no_leftovers()
 
 
+@pytest.mark.deep
 def test_two_processes_wait_for_each_other_per_image_only(family: Project) -> None:
     assert family.run("-b", "cc-kid-b")[0] == 0
     catalogue = family.folder / "images.yaml"
@@ -202,6 +205,7 @@ cli.main(sys.argv[1:])
 """cc-images on a host whose memory is enough for one build that has never been measured, not for two."""
 
 
+@pytest.mark.deep
 def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
     def start(*words: str) -> Watched:
         command = [sys.executable, "-c", SMALL, *words]
@@ -224,6 +228,7 @@ def test_two_runs_book_no_more_than_there_is_together(family: Project) -> None:
     family.assert_nothing_leaked()
 
 
+@pytest.mark.deep
 def test_a_build_finds_its_own_downloads_and_its_ancestors_never_its_childrens(family: Project) -> None:
     assert family.run("-b", "-t", "2", "cc-kid-a", "cc-kid-c", DIB_TINY_LINGER="1")[0] == 0
     logs = sorted((family.store / "logs").glob("*/build-cc-kid-*.log"))
@@ -246,6 +251,7 @@ def test_a_build_finds_its_own_downloads_and_its_ancestors_never_its_childrens(f
     assert "cache lacks shared-1.rpm" in log.read_text(), "a damaged download is not used"
 
 
+@pytest.mark.deep
 def test_a_failed_build_changes_nothing_of_what_is_kept(family: Project) -> None:
     (family.folder / "elements").unlink()
     shutil.copytree(Path(__file__).parent.parent / "elements", family.folder / "elements")

@@ -47,6 +47,10 @@ class DibResolver:
     def resolve(self, image: Image, arch: Arch) -> Resolved:
         return self._recipes.build(image, arch)
 
+    def layer(self, image: Image, arch: Arch) -> Resolved:
+        """Return the layer of an image, from which others start."""
+        return self._recipes.layer(image, arch)
+
     def require_sound(self, image: Image, arch: Arch) -> None:
         element_path.require_sound(image, arch, self._config, self._elements, self._lint)
 

@@ -35,6 +35,8 @@ from cc_images.model.spec import Base
 BASE = "base"
 """The element that dib adds to what is named."""
 
+DIB = "dib"
+
 _MIRROR = re.compile(r"\A\{(DIB_[A-Z0-9_]+)\}")
 """How an artifact's address begins that lies on a mirror which builds use."""
 
@@ -50,6 +52,10 @@ class Recipes:
         for image in config.images.values():
             if image.depends and image.layer:
                 self._children.setdefault(image.depends[0], []).append(image)
+        self._bases: dict[str, set[Arch]] = {}
+        for image in config.images.values():
+            for tag in image.depends if image.builder != DIB else ():
+                self._bases.setdefault(tag, set()).update(image.arches)
         self._layers: dict[tuple[str, Arch], Resolved] = {}
         self._twins_recipes = TwinsRecipes(elements=elements, host=host)
         self._made, self._tags = self._twins_recipes.made, self._twins_recipes.tags
@@ -137,10 +143,12 @@ class Recipes:
             )
 
     def _is_foundation(self, image: Image, arch: Arch) -> bool:
-        """Say whether any image of the catalogue starts from this one's tree."""
+        """Say whether any image of the catalogue starts from this one's tree; that another builder makes, always."""
+        if arch in self._bases.get(image.tag, ()):
+            return True
         for child in self._children.get(image.tag, []):
             with suppress(UserError):  # a child that cannot be built is no reason to fail here
-                if arch in child.arches and isinstance(self._below(child, arch), Resolved):
+                if child.builder == DIB and arch in child.arches and isinstance(self._below(child, arch), Resolved):
                     return True
         return False
 

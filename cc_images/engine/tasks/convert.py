@@ -79,7 +79,7 @@ def _sealed(
 ) -> Mapping[Format, Blob]:
     """Make a file in each format."""
     sealed: dict[Format, Blob] = {}
-    for each in sorted(wanted, key=in_order):
+    for each in sorted(wanted, key=partial(in_order, materials.source.format)):
         context.step(f"to {each}")
         staged = workspace / f"staged.{each}"
         written = materials.write(each, staged, context)

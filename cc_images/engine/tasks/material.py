@@ -14,7 +14,7 @@ from cc_images.host.root import remove
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.container import NOTHING_SAID
-from cc_images.outputs import disk, tree
+from cc_images.outputs import disk, oci_archive, tree
 from cc_images.outputs.disk import Source
 from cc_images.store import notes
 from cc_images.store.notes import Evidence
@@ -36,6 +36,9 @@ class Materials:
 
     def write(self, wanted: Format, target: Path, context: TaskContext) -> Written | None:
         """Write an output; return its digests where the writer knows them."""
+        if wanted is self.source.format is Format.OCI:
+            self.source.file.rename(target)
+            return None
         cores, log, stop = context.run.settings.cores, context.log, context.stop
         if wanted in self.parts:
             self.parts[wanted].rename(target)
@@ -43,7 +46,10 @@ class Materials:
         if wanted.is_disk:
             seed = self.seed(wanted) if self.source.format is Format.RAW else None
             return disk.convert(replace(self.source, seed=seed), target, wanted, cores=cores, log=log, stop=stop)
-        tree.convert(self._tree(context), target, wanted, self.run, cores=cores, log=log, stop=stop)
+        run = self.run
+        if self.source.format is Format.OCI:
+            run = oci_archive.read(self.source.file).configuration, run[1]
+        tree.convert(self._tree(context), target, wanted, run, cores=cores, log=log, stop=stop)
         return None
 
     def clear_up(self) -> None:
@@ -64,9 +70,9 @@ class Materials:
         return self.packed
 
 
-def in_order(wanted: Format) -> tuple[bool, bool]:
+def in_order(source: Format, wanted: Format) -> tuple[bool, bool]:
     """Return a key that sorts formats: a disk or tree that is moved, and not copied, comes after what is made of it."""
-    return wanted is Format.RAW, wanted is Format.TAR
+    return wanted is source, wanted is Format.TAR
 
 
 def built(makes: Material, workspace: Path) -> Materials:
@@ -75,8 +81,9 @@ def built(makes: Material, workspace: Path) -> Materials:
     file = workspace / evidence.file
     parts = {Format(name): workspace / each for name, each in evidence.parts.items()}
     if makes is Material.TREE:
-        source = Source(file=file, format=Format.TAR, virtual_size=0)
-        return Materials(source=source, folder=workspace, parts=parts, packed=file)
+        source = Source(file=file, format=tree.held(file), virtual_size=0)
+        packed = file if source.format is Format.TAR else None
+        return Materials(source=source, folder=workspace, parts=parts, packed=packed)
     source = Source(file=file, format=Format.RAW, virtual_size=file.stat().st_size)
     return Materials(source=source, folder=workspace, parts=parts)
 

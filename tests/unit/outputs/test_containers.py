@@ -20,6 +20,7 @@ from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
 from cc_images.outputs import oci, sif
 from cc_images.outputs.layer import write_layer
+from cc_images.outputs.oci_archive import Layer, Piece
 from cc_images.outputs.tar_members import Heeding
 from tests.unit.outputs.test_tree import MEMBERS, packed
 
@@ -174,7 +175,8 @@ def test_what_is_inside_is_found_again(tmp_path: Path) -> None:
 def test_an_image_of_several_layers_is_refused(tmp_path: Path) -> None:
     config, layer = b"{}", b"nothing"
     digests = [hashlib.sha256(each).hexdigest() for each in (config, layer)]
-    manifest = oci.encoded(oci.manifest_of(config, [(digests[1], 7), (digests[1], 7)], {}))
+    same = Layer(digest=digests[1], diff_id="", kind=oci.LAYER, piece=Piece(path=tmp_path, size=7))
+    manifest = oci.encoded(oci.manifest_of(config, [same, same], {}))
     top = oci.described(oci.MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
     files = {
         "oci-layout": b"{}",

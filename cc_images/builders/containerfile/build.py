@@ -1,0 +1,224 @@
+"""One build by buildah: what it needs is laid out, it runs in a sandbox, and its result becomes an image of ours.
+
+Layers that buildah has added are written anew, so that they are the same for the same files; those of the image that
+it started from stay byte by byte.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import convert
+
+from cc_images.builders.base import BuildInputs, Built
+from cc_images.builders.containerfile import context as contexts
+from cc_images.builders.containerfile.containerfile import parsed
+from cc_images.builders.containerfile.generated import TEXTS, Generated, generated
+from cc_images.builders.containerfile.spec import ContainerfileSpec, From
+from cc_images.errors import CCImagesError, Reason, UserError
+from cc_images.host import environment, network, process, user_emulation
+from cc_images.host.root import TOOLBOX
+from cc_images.host.sandbox import Sandbox
+from cc_images.model.catalog import Json
+from cc_images.model.container import Configuration
+from cc_images.model.recipe import merged
+from cc_images.outputs import oci, oci_archive
+from cc_images.outputs.layer import write_normal
+from cc_images.sources import upstream
+from cc_images.store.run_context import TaskContext
+
+_log = logging.getLogger(__name__)
+
+RESULT = "localhost/cc-images/result"
+
+PLACEHOLDERS = frozenset({"run/cc-images", "run/secrets"})
+"""Folders that buildah leaves in a layer where it has shown something; so may be files of no size in /etc."""
+
+LOGS = frozenset({"var/log/dpkg.log", "var/log/alternatives.log", "var/cache/ldconfig/aux-cache"})
+"""Files that say when something was built, and nothing else that anybody needs."""
+
+BUILDAHS = ("io.buildah.version",)
+"""Labels that tell of the program, and not of the image."""
+
+
+def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) -> Built:
+    """Build an image. Raises CCImagesError when that fails, with the last line that a command has printed."""
+    if spec.own:
+        layer, file = inputs.layers[spec.own]
+        inputs.workspace.mkdir(parents=True, exist_ok=True)
+        target = inputs.workspace / "image.oci.tar"
+        _linked(file, target)
+        return Built(file=target, upstream=layer.upstream)
+    place = inputs.workspace / "build"
+    found = contexts.entries(Path(spec.folder))
+    if contexts.digest(found) != spec.context:
+        raise CCImagesError(
+            f"the files in {spec.folder} have changed since the plan was made",
+            hint="run it again",
+            reason=Reason.OTHER_INPUTS,
+            temporary=True,
+        )
+    contexts.copied(found, place / "context")
+    bases = {name: _base(spec, each, inputs, place / f"from-{number}.oci.tar", context)
+             for number, (name, each) in enumerate(spec.images.items())}  # fmt: skip
+    names = {name: f"localhost/cc-images/from-{number}" for number, name in enumerate(bases)}
+    stages = parsed(contexts.text_of(Path(spec.folder)), spec.arguments, spec.arch)
+    wanted = stages.target(spec.target)
+    made = generated(stages, wanted, names)
+    sandbox, values = _sandbox(spec, inputs, context, [*bases.values()]), _secrets(spec)
+    _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox)
+    context.step("buildah")
+    _run(spec, sandbox, place / "order.json", values, context)
+    context.step("its layers")
+    begins = stages.begins(wanted)
+    base = oci_archive.read(bases[begins]) if begins in bases else None
+    image = _image(spec, sandbox.out / "image", base, inputs.workspace, context)
+    known = [inputs.layers[key][0].upstream for key in spec.relies_on]
+    return Built(file=image, upstream=merged(*known, upstream.seen(sandbox.out)), peaks=sandbox.peaks())
+
+
+def _linked(file: Path, target: Path) -> None:
+    """Give a stored file a second name; elsewhere it is copied."""
+    process.run(["cp", "--reflink=auto", str(file), str(target)], env=environment.plain())
+
+
+def _base(spec: ContainerfileSpec, wanted: From, inputs: BuildInputs, target: Path, context: TaskContext) -> Path:
+    """Return the archive of an image that the build starts from."""
+    if wanted.download:
+        return inputs.downloads[wanted.download]
+    _, file = inputs.layers[wanted.layer]
+    if not wanted.said:
+        return file
+    context.step("its base as an image")
+    said = convert(wanted.said, Configuration)
+    oci.write_oci(file, target, said, spec.arch, log=context.log, stop=context.stop)
+    return target
+
+
+def _sandbox(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext, files: Sequence[Path]) -> Sandbox:
+    variables = context.run.network
+    kind = network.chosen(spec.network, variables)
+    foreign = user_emulation.is_foreign(spec.arch)
+    return Sandbox(
+        workspace=inputs.workspace,
+        guards=context.run.run.work / "guards",
+        visible=tuple(each for each in files if inputs.workspace not in each.parents),
+        tmpfs_mib=context.tmpfs_mib,
+        cores=context.run.settings.cores,
+        network=kind,
+        outlet=network.program() if kind is network.Network.PRIVATE else "",
+        interpreter=user_emulation.registration(spec.arch) if foreign else None,
+        hosts=foreign,
+    )
+
+
+def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path], place: Path, sandbox: Sandbox) -> None:
+    """Write the order to `toolbox/containerfile.py`, and what it names, into the workspace."""
+    (place / "Containerfile").write_text(made.text)
+    texts = place / "texts"
+    texts.mkdir()
+    for name, text in made.texts.items():
+        (texts / name).parent.mkdir(exist_ok=True)
+        (texts / name).write_text(text)
+    argv = ["buildah", "build", "--isolation", "chroot", "--network", "host", "--pull-never", "--no-cache"]
+    argv += ["--layers=false", "--format", "oci", "--arch", spec.arch, "--target", made.target, "--tag", RESULT]
+    argv += ["--file", str(sandbox.place(place / "Containerfile"))]
+    for name, value in spec.arguments.items():
+        argv += ["--build-arg", f"{name}={value}"]
+    if made.texts:
+        argv += ["--build-context", f"{TEXTS}={sandbox.place(texts)}"]
+    order: Json = {
+        "argv": argv,
+        "name": RESULT,
+        "images": {name: str(sandbox.place(file)) for name, file in images.items()},
+        "secrets": list(spec.secrets),
+        "context": str(sandbox.place(place / "context")),
+        "out": str(sandbox.place(sandbox.out)),
+    }
+    (place / "order.json").write_text(json.dumps(order))
+
+
+def _secrets(spec: ContainerfileSpec) -> dict[str, str]:
+    """Return the values of the secrets. Raises UserError for one that nothing sets."""
+    values = {name: environment.variable(name, "") for name in spec.secrets}
+    if missing := [name for name, value in values.items() if not value]:
+        raise UserError(
+            f"secrets: {', '.join(missing)} is set by nothing",
+            hint="export it; RUN --mount=type=secret,id=NAME shows it to one command, and no layer has it",
+            reason=Reason.VARIABLES,
+        )
+    return values
+
+
+def _run(
+    spec: ContainerfileSpec, sandbox: Sandbox, order: Path, values: Mapping[str, str], context: TaskContext
+) -> None:
+    variables = {**context.run.network, **{f"CC_IMAGES_SECRET_{name}": value for name, value in values.items()}}
+    python = str(sandbox.place(TOOLBOX / "python"))
+    try:
+        sandbox.run(
+            [python, str(sandbox.place(TOOLBOX / "containerfile.py")), str(sandbox.place(order))],
+            variables,
+            log=context.log,
+            timeout=spec.timeout * 60.0,
+            stop=context.stop,
+            on_line=lambda line: _step(line, context),
+            secrets=tuple(values.values()),
+        )
+    except process.TimedOut:
+        raise
+    except process.CommandFailed as error:
+        said = next((line for line in reversed(error.tail) if line.strip() and not line.startswith("time=")), "")
+        raise CCImagesError(
+            f"buildah ended with code {error.code}: {said}",
+            hint="the log has all that its commands have printed",
+            reason=Reason.COMMAND,
+        ) from error
+
+
+def _step(line: str, context: TaskContext) -> None:
+    """Show which instruction buildah has come to."""
+    if found := re.match(r"(?:\[\d+/\d+\] )?STEP \S+ (.*)", line):
+        context.step(found[1][:60])
+
+
+def _image(
+    spec: ContainerfileSpec, layout: Path, base: oci_archive.Image | None, workspace: Path, context: TaskContext
+) -> Path:
+    """Return the archive of the image: the layers of its base as they are, those that are new as we write them."""
+    made = oci_archive.read(layout)
+    kept = base.layers if base is not None else ()
+    if [each.diff_id for each in made.layers[: len(kept)]] != [each.diff_id for each in kept]:
+        raise CCImagesError("buildah has changed the layers of the image that it started from", reason=Reason.NO_RESULT)
+    layers = [*kept, *_new(made.layers[len(kept) :], workspace, context)]
+    target = workspace / "image.oci.tar"
+    said = _said(made.config, convert(spec.said, Configuration), spec)
+    oci.write_image(target, layers, said, said["config"].get("Labels", {}), context.stop)
+    return target
+
+
+def _new(layers: Sequence[oci_archive.Layer], workspace: Path, context: TaskContext) -> Iterator[oci_archive.Layer]:
+    """Yield layers as we write them, without those that have nothing in them."""
+    for number, each in enumerate(layers):
+        plain, packed = workspace / f"layer-{number}", workspace / f"layer-{number}.gz"
+        if write_normal(each.piece.path, plain, context.stop, PLACEHOLDERS | LOGS):
+            yield oci.packed(plain, packed, context.stop, context.log)
+        plain.unlink()
+
+
+def _said(found: Mapping[str, Any], wanted: Configuration, spec: ContainerfileSpec) -> dict[str, Any]:
+    """Return the configuration: what the file says, and what the catalogue says over that."""
+    ours = oci.config_of(wanted, spec.arch)
+    theirs = dict(found.get("config") or {})
+    labels = {name: value for name, value in (theirs.get("Labels") or {}).items() if name not in BUILDAHS}
+    variables = dict(each.partition("=")[::2] for each in theirs.get("Env") or ())
+    mine = dict(ours["config"])
+    mine["Env"] = [f"{name}={value}" for name, value in (variables | dict(wanted.environment)).items()]
+    mine["Labels"] = labels | dict(wanted.labels)
+    both = {name: value for name, value in {**theirs, **mine}.items() if value}
+    return {**ours, "config": both}

@@ -1,0 +1,158 @@
+"""The context of a build: a folder whose files a Containerfile may copy, as its ignore file leaves them.
+
+Of a file counts what a clone of a repository has everywhere: its name, its content, and whether it may be executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_images.builders.containerfile.ignore import ignored
+from cc_images.clock import EPOCH
+from cc_images.errors import Reason, UserError
+
+FILES = ("Containerfile", "Dockerfile")
+"""The names that a file may have, the first one wins."""
+
+IGNORES = (".containerignore", ".dockerignore")
+
+LARGEST = 4 << 30
+"""Bytes of a context at most: more is a mistake, such as a build's output beside its source."""
+
+MOST = 200_000
+"""Files of a context at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file, link or folder of a context."""
+
+    name: str
+    """Below the context, with slashes."""
+    path: Path
+    kind: str
+    """`file`, `program` (a file that may be executed), `link` or `folder`."""
+    size: int = 0
+
+    @property
+    def digest(self) -> str:
+        """What identifies it in a key."""
+        if self.kind == "folder":
+            return self.kind
+        if self.kind == "link":
+            return f"link {os.readlink(self.path)}"
+        with self.path.open("rb") as file:
+            return f"{self.kind} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def file_of(folder: Path) -> Path:
+    """Return the Containerfile of a folder. Raises UserError when it has none."""
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    missing = "is not there" if not folder.is_dir() else f"has no {' and no '.join(FILES)}"
+    raise UserError(
+        f"its context {folder} {missing}",
+        hint="write it there, or say `context:` with the folder that has it",
+        reason=Reason.MISSING_FILE,
+    )
+
+
+def text_of(folder: Path) -> str:
+    """Return the text of a folder's Containerfile. Raises UserError for one that cannot be read."""
+    file = file_of(folder)
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}", hint="correct it", reason=Reason.MISSING_FILE) from error
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Return what a context has, by name, without what its ignore file leaves out.
+
+    Raises UserError for what cannot be part of an image, and for a context that is too large.
+    """
+    found: list[Entry] = []
+    size = 0
+    for each in _walked(folder):
+        found.append(each)
+        size += each.size
+        if size > LARGEST or len(found) > MOST:
+            raise UserError(
+                f"its context {folder} has more than {LARGEST >> 30} GiB, or than {MOST} files",
+                hint=f"name in {IGNORES[0]} what the image does not need",
+                reason=Reason.TOO_MANY_FILES,
+            )
+    return found
+
+
+def digest(found: list[Entry]) -> str:
+    """Return the sha256 of a context."""
+    listing = "".join(f"{each.name}\0{each.digest}\0" for each in found)
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
+
+
+def copied(found: list[Entry], target: Path) -> None:
+    """Write a context to a new folder, with the modes and times that are the same everywhere."""
+    target.mkdir(parents=True)
+    for each in found:
+        place = target / each.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if each.kind == "folder":
+            place.mkdir(exist_ok=True)
+        elif each.kind == "link":
+            place.symlink_to(os.readlink(each.path))
+        else:
+            shutil.copyfile(each.path, place)
+            place.chmod(0o755 if each.kind == "program" else 0o644)
+    for path in (target, *target.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+
+
+def _walked(folder: Path) -> Iterator[Entry]:
+    """Yield what a context has, in the order of names."""
+    left_out = ignored(_ignore_file(folder))
+    stack = [(folder, "")]
+    while stack:
+        place, before = stack.pop()
+        below: list[tuple[Path, str]] = []
+        for each in sorted(os.scandir(place), key=lambda each: each.name):
+            name = f"{before}{each.name}"
+            status = each.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                below.append((Path(each.path), f"{name}/"))  # something in it may be taken back in
+            if left_out(name) or (not before and name in IGNORES):
+                continue
+            yield _entry(name, Path(each.path), status)
+        stack += reversed(below)
+
+
+def _entry(name: str, path: Path, status: os.stat_result) -> Entry:
+    mode = status.st_mode
+    if stat.S_ISDIR(mode):
+        return Entry(name=name, path=path, kind="folder")
+    if stat.S_ISLNK(mode):
+        return Entry(name=name, path=path, kind="link")
+    if stat.S_ISREG(mode):
+        return Entry(name=name, path=path, kind="program" if mode & 0o111 else "file", size=status.st_size)
+    what = "socket" if stat.S_ISSOCK(mode) else "pipe" if stat.S_ISFIFO(mode) else "device"
+    raise UserError(
+        f"its context has a {what}, {path}, which no image can have",
+        hint=f"remove it, or name it in {IGNORES[0]}",
+        reason=Reason.ODD_FILE,
+    )
+
+
+def _ignore_file(folder: Path) -> str:
+    for name in IGNORES:
+        if (folder / name).is_file():
+            return (folder / name).read_text(errors="surrogateescape")
+    return ""

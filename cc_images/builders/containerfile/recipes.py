@@ -1,0 +1,175 @@
+"""Recipes: the spec and recipe of an image from its entry of the catalogue, its context and this host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from cc_images.builders.containerfile import context
+from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed
+from cc_images.builders.containerfile.spec import ContainerfileSpec, From
+from cc_images.builders.resolved import Resolved
+from cc_images.config.loader import Config
+from cc_images.errors import Reason, UserError
+from cc_images.model.catalog import Arch, Download, Image, Json, Material
+from cc_images.model.container import configured
+from cc_images.model.recipe import Recipe
+
+IMAGE = ("image",)
+"""What the recipe of an image has, and that of its layer has not."""
+
+BASE = "BASE"
+"""The build argument that names the first parent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A context as it was read once."""
+
+    entries: tuple[context.Entry, ...]
+    digest: str
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Recipes:
+    """Specs and recipes of images with a Containerfile, each made when it is first asked for.
+
+    `parent_layer` resolves the layer of a parent, whoever makes it; `digest_of` finds what an image of a registry is
+    now; `builder` identifies the program that builds.
+    """
+
+    config: Config
+    builder: str
+    parent_layer: Callable[[Image, Arch], Resolved]
+    digest_of: Callable[[str, Arch], str]
+    _contexts: dict[Path, Found] = field(default_factory=dict)
+    _layers: dict[tuple[str, Arch], Resolved] = field(default_factory=dict)
+    _made: dict[str, Resolved] = field(default_factory=dict)
+
+    def build(self, image: Image, arch: Arch) -> Resolved:
+        """Return an image with its spec. Raises UserError for what is missing or cannot be."""
+        layer = self.layer(image, arch)
+        assert isinstance(layer.spec, ContainerfileSpec)
+        recipe = replace(layer.recipe, disk=IMAGE)
+        own = layer.spec.recipe_key if self._has_children(image, arch) else ""
+        return replace(layer, spec=replace(layer.spec, recipe_key=recipe.recipe_key, own=own), recipe=recipe)
+
+    def layer(self, image: Image, arch: Arch) -> Resolved:
+        """Return what is built of an image: children start from it, and it is the image itself."""
+        if (image.tag, arch) not in self._layers:
+            made = self._resolved(image, arch)
+            self._layers[image.tag, arch] = self._made[made.spec.recipe_key] = made
+        return self._layers[image.tag, arch]
+
+    def layers(self, resolved: Resolved) -> list[Resolved]:
+        """Return the layers that a build or layer relies on itself."""
+        return [self._made[key] for key in resolved.spec.relies_on]
+
+    def files(self, image: Image) -> Json:
+        """Return the digests of the files of an image's context."""
+        found = self._context(self._folder(image))
+        return {each.name: each.digest for each in found.entries}
+
+    def _has_children(self, image: Image, arch: Arch) -> bool:
+        return any(image.tag in each.depends and arch in each.arches for each in self.config.images.values())
+
+    def _resolved(self, image: Image, arch: Arch) -> Resolved:
+        folder = self._folder(image)
+        found = self._context(folder)
+        said: Json = dict(image.containerfile)
+        arguments = {**({BASE: image.depends[0]} if image.depends else {}), **said.get("build-args", {})}
+        file = parsed(found.text, arguments, arch)
+        target = file.target(said.get("target", ""))
+        bases = self._bases(image, arch, file.needed(target))
+        downloads = {each.download: name for name, each in bases.items() if each.download}
+        digests = {name: self.digest_of(name, arch) for name in downloads.values()}
+        spec = ContainerfileSpec(
+            makes=Material.TREE,
+            name=image.name,
+            tag=image.tag,
+            arch=arch,
+            recipe_key="",
+            artifacts={variable: _download(name, digests[name], arch) for variable, name in downloads.items()},
+            timeout=image.timeout,
+            scratch=image.scratch,
+            families=(f"{image.tag}-{arch}",),
+            network=image.network,
+            secrets=image.secrets,
+            folder=str(folder),
+            context=found.digest,
+            arguments=arguments,
+            target=said.get("target", ""),
+            said=asdict(configured(image, image.published_name(arch))),
+            images=bases,
+        )
+        recipe = self._recipe(spec, digests, file, target)
+        spec = replace(spec, recipe_key=recipe.recipe_key)
+        return Resolved(spec=spec, recipe=recipe, on_parent=any(each.layer for each in bases.values()))
+
+    def _bases(self, image: Image, arch: Arch, stages: tuple[Stage, ...]) -> dict[str, From]:
+        """Return where the images are from that stages name; a tag of the catalogue is never asked at a registry."""
+        bases: dict[str, From] = {}
+        for number, name in enumerate(images(stages)):
+            parent = self.config.images.get(name.lower())
+            if parent is None:
+                bases[name] = From(download=f"FROM_{number}")
+                continue
+            if parent.tag not in image.depends:
+                raise UserError(
+                    f"FROM {name}: that is an image of the catalogue, and no parent of {image.name}",
+                    hint=f"add {parent.tag} to its depends",
+                    reason=Reason.VALUE,
+                )
+            layer = self.parent_layer(parent, arch)
+            self._made[layer.spec.recipe_key] = layer
+            own = parent.builder == "containerfile"
+            told = {} if own else asdict(configured(parent, parent.published_name(arch)))
+            bases[name] = From(layer=layer.spec.recipe_key, said=told)
+        return bases
+
+    def _recipe(
+        self, spec: ContainerfileSpec, digests: Mapping[str, str], file: Containerfile, target: Stage
+    ) -> Recipe:
+        others = {name: each.layer for name, each in spec.images.items() if each.layer}
+        first = next(iter(others.values()), "")
+        return Recipe(
+            name=spec.name,
+            arch=spec.arch,
+            content=(),
+            disk=(),
+            elements={},
+            environment={name: value for name, value in spec.arguments.items() if name != BASE},
+            packages=(),
+            artifacts={**digests, **dict(list(others.items())[1:])},
+            files={"context": spec.context, "target": str(target.number)},
+            tools={"buildah": self.builder},
+            parent=first,
+            secrets=spec.secrets,
+            container=spec.said,
+        )
+
+    def _folder(self, image: Image) -> Path:
+        said: Json = dict(image.containerfile)
+        place: str = said.get("context", f"containers/{image.tag}")
+        return self.config.files["images.yaml"].parent / place
+
+    def _context(self, folder: Path) -> Found:
+        if folder not in self._contexts:
+            text = context.text_of(folder)
+            found = context.entries(folder)
+            self._contexts[folder] = Found(entries=tuple(found), digest=context.digest(found), text=text)
+        return self._contexts[folder]
+
+
+def _download(name: str, digest: str, arch: Arch) -> Download:
+    """Return the download of an image of a registry by its digest; the file is an archive of an OCI layout."""
+    bare = name.partition("@")[0]
+    return Download(url=f"docker://{pinned(bare, digest)}", filename=f"{arch}.oci.tar")
+
+
+def pinned(name: str, digest: str) -> str:
+    """Return the reference of an image by its digest alone: transports do not take a tag besides."""
+    place, slash, last = name.rpartition("/")
+    return f"{place}{slash}{last.partition(':')[0]}@{digest}"

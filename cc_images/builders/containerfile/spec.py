@@ -1,0 +1,62 @@
+"""Specs of builds by a Containerfile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cc_images.model.catalog import Json
+from cc_images.model.redaction import redacted
+from cc_images.model.spec import BuildSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class From:
+    """An image that a stage starts from or takes files of: an image of the catalogue, or one of a registry."""
+
+    layer: str = ""
+    """The recipe key of the layer that a parent has left."""
+    said: Json = field(default_factory=dict)
+    """How a parent without a configuration of its own is run, see `container.Configuration`; empty for others."""
+    download: str = ""
+    """The variable of `artifacts` by which an image of a registry is fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerfileSpec(BuildSpec):
+    """One build of one stage of a Containerfile."""
+
+    builder: str = "containerfile"
+    folder: str
+    """The context on the host that made the spec."""
+    context: str
+    """The digest that the context has; a build of another one fails."""
+    arguments: Mapping[str, str]
+    target: str = ""
+    said: Json = field(default_factory=dict)
+    """What the catalogue says of how the image is run, over what the file says."""
+    images: Mapping[str, From] = field(default_factory=dict)
+    """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
+    own: str = ""
+    """The recipe key of the image's own layer, where others start from it: the build takes what is there."""
+
+    @property
+    def relies_on(self) -> tuple[str, ...]:
+        """Its own layer, or the layers of its parents."""
+        if self.own:
+            return (self.own,)
+        return tuple(dict.fromkeys(each.layer for each in self.images.values() if each.layer))
+
+    @property
+    def host_programs(self) -> tuple[str, ...]:
+        """What builds, and what fetches images of registries."""
+        fetches = any(each.download for each in self.images.values())
+        return ("buildah", *(("skopeo",) if fetches else ())) if not self.own else ()
+
+    def shown(self) -> Json:
+        """Return the spec as plain data without secrets, with the names that plans have for every build."""
+        plain = BuildSpec.shown(self)
+        del plain["folder"]
+        plain["images"] = {name: each.layer[:12] or name for name, each in self.images.items()}
+        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
+        return plain | nothing | {"environment": {}, "arguments": redacted(self.arguments)}

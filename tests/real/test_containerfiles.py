@@ -1,0 +1,153 @@
+"""Images from Containerfiles, built by a real buildah in the sandbox on a tree that dib has made."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+
+import pytest
+
+from cc_images.outputs.oci_archive import Image, plain, read
+from tests.real.conftest import CATALOGUE, Project
+
+pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="needs buildah")
+
+FAMILY = """\
+CC-Root: {elements: [tiny-os], formats: [oci], artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}}
+WS-Base: {builder: containerfile, depends: [CC-Root], version: "1.0"}
+WS-Kid: {builder: containerfile, depends: [WS-Base], secrets: [TOKEN], build-args: {WHO: you}}
+"""
+
+FILES = {
+    "ws-base/Containerfile": """\
+ARG BASE=registry.example.org/debian:12
+FROM ${BASE}
+RUN useradd --create-home --uid 1000 user && echo built > /opt/base
+USER user
+WORKDIR /home/user
+CMD ["sh"]
+""",
+    "ws-kid/Dockerfile": """\
+FROM registry.example.org/never AS unused
+RUN false
+from ws-base as tool
+USER root
+RUN <<EOF
+printf 'FROM %s\\n' nowhere > /tool
+EOF
+FROM ws-base
+ARG WHO=me
+USER root
+COPY --from=1 /tool /opt/tool
+RUN --mount=type=secret,id=TOKEN wc -c < /run/secrets/TOKEN > /opt/count && echo $WHO > /opt/who && rm /opt/base
+COPY <<DOC /opt/doc.txt
+a text
+DOC
+ADD files.tar /opt/
+COPY . /context/
+USER user
+ENTRYPOINT ["/bin/echo", "a b"]
+""",
+    "ws-kid/.containerignore": "*.md\\n",
+    "ws-kid/README.md": "not in the image\\n",
+    "ws-kid/run.sh": "#!/bin/sh\\n",
+}
+
+
+@pytest.fixture
+def family(project: Project) -> Project:
+    """Return a project of a base, an image on it, and one on that."""
+    catalogue = project.folder / "images.yaml"
+    root = catalogue.read_text().partition('{url: "')[2].partition('"')[0]
+    catalogue.write_text((CATALOGUE + FAMILY).replace("TINY_ROOT_URL", root))
+    for name, text in FILES.items():
+        file = project.folder / "containers" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace("\\n", "\n"))
+    inner = project.folder / "inner.txt"
+    inner.write_text("from an archive\n")
+    kid = project.folder / "containers" / "ws-kid"
+    subprocess.run(["tar", "-C", project.folder, "-cf", kid / "files.tar", "inner.txt"], check=True)
+    project.environment["TOKEN"] = "very-secret-token"
+    return project
+
+
+def image(project: Project, name: str) -> Image:
+    return read(project.store / "images" / f"{name}.oci.tar")
+
+
+def names(found: Image, layer: int) -> set[str]:
+    with plain(found.layers[layer]) as tar:
+        return {each.name for each in tar if not each.isdir()}
+
+
+def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_changed(family: Project) -> None:
+    code, said = family.run("-b", "ws-base", "ws-kid")
+    assert code == 0, said
+    base, kid = image(family, "WS-Base"), image(family, "WS-Kid")
+    assert [each.digest for each in kid.layers[:2]] == [each.digest for each in base.layers]
+    assert (len(base.layers), len(kid.layers)) == (2, 3)
+    assert names(kid, 2) == {
+        "opt/tool", "opt/count", "opt/who", "opt/doc.txt", "opt/inner.txt", "opt/.wh.base",
+        "context/Dockerfile", "context/run.sh", "context/files.tar",
+    }  # fmt: skip
+    said_of_it = kid.configuration
+    assert (said_of_it.user, said_of_it.folder, said_of_it.entrypoint) == ("user", "/home/user", ("/bin/echo", "a b"))
+    assert (said_of_it.labels["name"], said_of_it.labels["version"]) == ("ws-kid", "1.0")
+    assert not [each for each in said_of_it.environment if each != "PATH"]
+    stored = subprocess.run(["grep", "-rl", "very-secret-token", family.store], check=False, capture_output=True)
+    assert stored.stdout == b""
+
+    assert "2 unchanged" in family.run("-b", "ws-base", "ws-kid")[1]
+    (family.folder / "containers/ws-kid/README.md").write_text("another text\n")
+    assert "1 unchanged" in family.run("-b", "ws-kid")[1], "its ignore file leaves that out"
+
+    assert family.run("-q", "-b", "-f", "ws-kid")[0] == 0
+    assert image(family, "WS-Kid") == kid, "the same bytes once more"
+    (family.folder / "containers/ws-kid/run.sh").write_text("#!/bin/sh -e\n")
+    assert "context/run.sh" in family.run("explain", "ws-kid")[1]
+    code, said = family.run("-b", "ws-base", "ws-kid")
+    assert (code, "1 built, 1 unchanged" in said) == (0, True), said
+    family.assert_no_leftovers()
+
+
+def test_what_a_command_says_is_shown_and_nothing_is_left(family: Project) -> None:
+    (family.folder / "containers/ws-base/Containerfile").write_text("FROM cc-root\nRUN echo no such luck; exit 3\n")
+    code, said = family.run("-b", "ws-base")
+    assert code == 3
+    assert "no such luck" in said
+    family.assert_no_leftovers()
+
+
+def test_a_build_that_is_killed_leaves_nothing(family: Project) -> None:
+    (family.folder / "containers/ws-base/Containerfile").write_text("FROM cc-root\nRUN echo waiting; sleep 600\n")
+    process = family.start("-b", "ws-base")
+    log = threading.Event()
+    deadline = time.monotonic() + 240
+    while not log.is_set() and time.monotonic() < deadline:
+        time.sleep(0.5)
+        for file in family.store.glob("logs/*/*ws-base*.log"):
+            if "\nwaiting" in file.read_text(errors="replace"):
+                log.set()
+    assert log.is_set()
+    process.kill()
+    process.communicate()
+    family.assert_nothing_leaked()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FROM ws-kid\n", "ws-kid"),
+        ("FROM cc-tiny\n", "add cc-tiny to its depends"),
+        ("RUN true\n", "line 1: RUN stands before the first FROM"),
+        ("FROM 127.0.0.1:9/none:1\n", "nobody knows what that is now"),
+    ],
+)
+def test_what_cannot_be_built_is_said_before(family: Project, text: str, message: str) -> None:
+    (family.folder / "containers/ws-base/Containerfile").write_text(text)
+    code, said = family.run("-b", "ws-base")
+    assert code == 2
+    assert message in said

@@ -1,0 +1,119 @@
+"""Unit tests of reading OCI images with several layers, and of layers that other programs have made."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from cc_images.clock import EPOCH
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Arch
+from cc_images.model.container import Configuration
+from cc_images.outputs import oci
+from cc_images.outputs.layer import write_normal
+from cc_images.outputs.oci_archive import flatten, read
+from cc_images.outputs.tar_members import members
+
+NEVER = threading.Event()
+
+
+def tar(path: Path, entries: Iterable[tuple[str, str | None] | tarfile.TarInfo]) -> Path:
+    """Write a tar of files (name, text), folders (name/, None) and whole members."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as made:
+        for each in entries:
+            if isinstance(each, tarfile.TarInfo):
+                made.addfile(each)
+                continue
+            name, text = each
+            member = tarfile.TarInfo(name.rstrip("/"))
+            member.mode = 0o755
+            if text is None:
+                member.type = tarfile.DIRTYPE
+                made.addfile(member)
+            else:
+                member.size = len(text)
+                made.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def link(name: str, origin: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.LNKTYPE, origin
+    return member
+
+
+def image(path: Path, *layers: Iterable[tuple[str, str | None] | tarfile.TarInfo], **said: object) -> Path:
+    """Write an image of these layers."""
+    files = [tar(path.with_suffix(f".{number}"), each) for number, each in enumerate(layers)]
+    blobs = [oci.packed(each, each.with_suffix(f"{each.suffix}.gz"), NEVER) for each in files]
+    oci.write_image(path, blobs, oci.config_of(Configuration(**said), Arch.AMD64), {}, NEVER)  # type: ignore[arg-type]
+    return path
+
+
+def tree(path: Path) -> dict[str, str | None]:
+    """Return the tree of an image: contents of files by name, None for folders, `→ name` for links."""
+    flat = path.with_suffix(".flat")
+    flatten(path, flat, NEVER)
+    return {
+        name: content.read().decode() if content else f"→ {member.linkname}" if member.islnk() else None
+        for name, member, content in members(flat, NEVER)
+    }
+
+
+@pytest.mark.parametrize(
+    ("layers", "wanted"),
+    [
+        ([[("a/", None), ("a/x", "1")], [("a/x", "2"), ("b", "3")]], {"a": None, "a/x": "2", "b": "3"}),
+        ([[("a/", None), ("a/x", "1"), ("c", "1")], [("a/.wh.x", ""), (".wh.c", "")]], {"a": None}),
+        ([[("a/", None), ("a/x", "1")], [(".wh.a", "")], [("a/", None), ("a/y", "2")]], {"a": None, "a/y": "2"}),
+        ([[("a/", None), ("a/x", "1")], [("a/", None), ("a/.wh..wh..opq", ""), ("a/z", "2")]], {"a": None, "a/z": "2"}),
+        ([[("a/", None), ("a/x", "1")], [("a", "a file now")]], {"a": "a file now"}),
+        ([[("a", "1")], [("a/", None), ("a/x", "2")]], {"a": None, "a/x": "2"}),
+        ([[("f", "1"), link("g", "f")], [("f", "2")]], {"g": "1", "f": "2"}),
+        ([[("f", "1"), link("g", "f"), link("h", "f")], [(".wh.f", "")]], {"g": "1", "h": "→ g"}),
+        ([[("f", "1")], [("x.wh.y", "2")]], {"f": "1", "x.wh.y": "2"}),
+        ([[("ab/", None), ("ab/x", "1")], [(".wh.a", "")]], {"ab": None, "ab/x": "1"}),
+    ],
+)
+def test_the_upmost_layer_has_the_last_word(tmp_path: Path, layers: list[list[object]], wanted: object) -> None:
+    assert tree(image(tmp_path / "x.tar", *layers)) == wanted  # type: ignore[arg-type]
+
+
+def test_an_image_says_how_it_is_run(tmp_path: Path) -> None:
+    found = read(image(tmp_path / "x.tar", [("a", "1")], user="1000", entrypoint=("/a", "b c"), ports=("80/tcp",)))
+    assert found.configuration.user == "1000"
+    assert found.configuration.entrypoint == ("/a", "b c")
+    assert found.configuration.ports == ("80/tcp",)
+
+
+def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+    tar(tmp_path / "x.tar", [("index.json", "{}")])
+    with pytest.raises(CCImagesError, match=r"x\.tar is no OCI image"):
+        read(tmp_path / "x.tar")
+
+
+def test_layers_of_other_programs_become_the_same_bytes(tmp_path: Path) -> None:
+    """In whatever order they list files, whichever of two names has the content, and whenever they were made."""
+    new = tarfile.TarInfo("d")
+    new.type, new.mtime, new.mode, new.uname, new.devmajor = tarfile.DIRTYPE, EPOCH + 9, 0o755, "root", 3
+    node = tarfile.TarInfo("null")
+    node.type = tarfile.CHRTYPE
+    again = tarfile.TarInfo("d")
+    again.type, again.mtime, again.mode = tarfile.DIRTYPE, EPOCH, 0o755
+    one = tar(tmp_path / "1", [new, ("b", "text"), link("a", "b"), node, ("d/z", ""), (".wh.q", "")])
+    other = tar(tmp_path / "2", [(".wh.q", ""), ("a", "text"), link("b", "a"), ("d/z", ""), ("left", "out"), again])
+    digests = {write_normal(each, tmp_path / "to", NEVER, {"left"}) for each in (one, other)}
+    assert len(digests) == 1
+    with tarfile.open(tmp_path / "to") as made:
+        assert [(each.name, each.linkname) for each in made] == [
+            (".wh.q", ""),
+            ("a", ""),
+            ("b", "a"),
+            ("d", ""),
+            ("d/z", ""),
+        ]
