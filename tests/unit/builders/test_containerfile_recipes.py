@@ -1,0 +1,96 @@
+"""Unit tests of keys of images from Containerfiles: what changes them, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cc_images.builders.containerfile.recipes import Recipes, pinned
+from cc_images.builders.resolved import Resolved
+from cc_images.config.loader import Config, load
+from cc_images.errors import UserError
+from cc_images.model.catalog import Arch
+from tests.conftest import clean_environment, write_files
+
+IMAGES = """\
+Base: {builder: containerfile, version: "1"}
+Kid: {builder: containerfile, depends: [Base], build-args: {WHO: me}}
+Other: {builder: containerfile, context: containers/kid, depends: [Base], labels: {a: b}}
+"""
+
+
+def config(folder: Path, images: str = IMAGES, **files: str) -> Config:
+    write_files(folder, images=images)
+    for name, text in {"base": "FROM debian:12\n", "kid": "FROM base\nARG WHO\nRUN echo $WHO\n", **files}.items():
+        (folder / "containers" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "containers" / name / "Containerfile").write_text(text)
+    return load(clean_environment(folder), folder)
+
+
+def recipes(found: Config, digest: str = "sha256:1", builder: str = "1.28") -> Recipes:
+    def layer(image: object, arch: object) -> Resolved:
+        return made.layer(image, arch)  # type: ignore[arg-type]
+
+    made = Recipes(config=found, builder=builder, parent_layer=layer, digest_of=lambda name, arch: digest)
+    return made
+
+
+def keys(found: Config, **more: str) -> dict[str, str]:
+    made = recipes(found, **more)
+    return {tag: made.build(image, Arch.AMD64).spec.recipe_key for tag, image in found.images.items()}
+
+
+def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tmp_path: Path) -> None:
+    before = keys(config(tmp_path))
+    assert keys(config(tmp_path)) == before
+
+    def moved(images: str = IMAGES, digest: str = "sha256:1", builder: str = "1.28", **files: str) -> set[str]:
+        now = keys(config(tmp_path, images, **files), digest=digest, builder=builder)
+        return {tag for tag in before if now[tag] != before[tag]}
+
+    assert moved(base="FROM debian:12\nRUN true\n") == {"base", "kid", "other"}
+    assert moved(kid="FROM base\nARG WHO=you\n") == {"kid", "other"}
+    assert moved(IMAGES.replace("WHO: me", "WHO: you")) == {"kid"}
+    assert moved(IMAGES.replace("a: b", "a: c")) == {"other"}
+    assert moved(digest="sha256:2") == {"base", "kid", "other"}
+    assert moved(builder="1.29") == {"base", "kid", "other"}
+    assert moved(IMAGES.replace('"1"', '"2"')) == {"base", "kid", "other"}, "children have their parent's version"
+
+
+def test_an_image_with_children_takes_its_own_layer(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    made = recipes(found)
+    base, kid = (made.build(found.images[tag], Arch.AMD64).spec for tag in ("base", "kid"))
+    layer = made.layer(found.images["base"], Arch.AMD64).spec
+    assert base.relies_on == (layer.recipe_key,)
+    assert kid.relies_on == (layer.recipe_key,)
+    assert base.recipe_key != layer.recipe_key
+    assert [each.url for each in layer.artifacts.values()] == ["docker://debian@sha256:1"]
+
+
+def test_an_image_of_the_catalogue_that_is_no_parent_is_never_asked_at_a_registry(tmp_path: Path) -> None:
+    found = config(tmp_path, kid="FROM base\nCOPY --from=other /a /a\n")
+    with pytest.raises(UserError, match="no parent of Kid") as caught:
+        recipes(found).build(found.images["kid"], Arch.AMD64)
+    assert caught.value.hint == "add other to its depends"
+
+
+def test_references_are_pinned_by_their_digest_alone() -> None:
+    assert pinned("debian", "sha256:1") == "debian@sha256:1"
+    assert pinned("host:5000/a/b:1.2", "sha256:1") == "host:5000/a/b@sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{builder: containerfile, elements: [x]}", "elements: is for images that dib makes"),
+        ("{builder: containerfile, formats: [qcow2]}", "a Containerfile makes oci"),
+        ("{builder: docker}", "dib or containerfile"),
+        ("{builder: containerfile, version: 'a b'}", "a version of letters"),
+        ("{elements: [], depends: [Base], disk: []}", "Base is made by a Containerfile"),
+    ],
+)
+def test_mistakes_in_an_entry_are_named(tmp_path: Path, entry: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config(tmp_path, IMAGES + f"Wrong: {entry}\n")
