@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
+from cc_images.config import variants
 from cc_images.config.container_parts import container_of, inherited
 from cc_images.config.durations import retirement
 from cc_images.config.image_parts import (
@@ -24,6 +25,7 @@ from cc_images.config.image_parts import (
     tags_of,
     waivers_of,
 )
+from cc_images.config.variants import Entry
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image, Material
@@ -51,11 +53,17 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
     """Return the images by tag, parents first; empty when there was any problem."""
-    sections = [section for section in document.sections(NAME) if not section.name.startswith("x-")]
+    written = variants.entries(document, NAME)
+    found = _images(written, problems)
+    variants.once(problems, written)
+    return found
+
+
+def _images(written: Sequence[Entry], problems: list[str]) -> dict[str, Image]:
     found: dict[str, Image] = {}
     where: dict[str, Section] = {}
-    for section in sections:
-        image = _image(section)
+    for entry in written:
+        section, image = entry.section, _image(entry)
         if image.tag in RESERVED:
             section.problem("", f"{image.tag} is a word of the command line; choose another name")
         elif image.tag in found:
@@ -176,8 +184,8 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     )
 
 
-def _image(section: Section) -> Image:
-    name = section.name
+def _image(entry: Entry) -> Image:
+    section, name = entry.section, entry.section.name
     baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
     if len(baremetal) == 2:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
@@ -186,9 +194,11 @@ def _image(section: Section) -> Image:
     base = section.flag("base")
     image = Image(
         name=name,
+        family=entry.family,
+        variant=entry.variant,
         arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
         depends=tuple(word.lower() for word in section.words("depends")),
-        elements=section.words("elements", default=(name.lower(),)),
+        elements=section.words("elements", default=((entry.family or name).lower(),)),
         disk=section.words("disk", default=("vm", "block-device-efi")),
         environment=section.mapping("environment", _VARIABLE, "a variable's name"),
         packages=section.words("packages"),
@@ -222,6 +232,7 @@ def _image(section: Section) -> Image:
         image = replace(image, disk=())
         for key in of_disks:
             section.unused(key, f"it has no disk: its formats are {', '.join(image.formats)}")
+    section.words(variants.KEY)  # is known; `variants` has taken it out
     _check_words(section, image)
     check_properties(section, image.properties)
     section.close()

@@ -37,11 +37,11 @@ class Document:
         self.title = title or file.name
         self.notes: list[str] = []
         self._problems = problems
-        self._root: yaml.Node | None = None
+        self.root: yaml.Node | None = None
         self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
             self._loader = _LOADER(read_text(file))
-            self._root = self._loader.get_single_node()
+            self.root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
         except RecursionError:
@@ -58,9 +58,9 @@ class Document:
 
     def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
         """Yield the entries of the top mapping."""
-        if self._root is None:
+        if self.root is None:
             return
-        for name, node in self.items(self._root, "").items():
+        for name, node in self.items(self.root, "").items():
             if names.match(name):
                 yield Section(self, name, name, node)
             else:
@@ -68,7 +68,7 @@ class Document:
 
     def whole(self) -> Section | None:
         """Return the top mapping as one section, or None for an empty file."""
-        return None if self._root is None else Section(self, "", "", self._root)
+        return None if self.root is None else Section(self, "", "", self.root)
 
     def items(self, node: yaml.Node, path: str) -> dict[str, yaml.Node]:
         """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
