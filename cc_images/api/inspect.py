@@ -177,9 +177,7 @@ def boot(
     """
     image, arch = one_of(config, tag, arches)
     if not image.boots_with(arch):
-        raise UserError(
-            f"{image.tag} boots nowhere: its formats are {', '.join(image.formats)}", hint="shell opens a tree"
-        )
+        raise UserError(f"{tag} boots nowhere: its formats are {', '.join(image.formats)}", hint="shell opens a tree")
     chosen = visit.firmware or image.boots_with(arch)[-1]
     if chosen not in image.boots_with(arch):
         raise UserError(f"{image.tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
