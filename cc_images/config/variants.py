@@ -11,19 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from cc_images.config.yaml_file import Document, Section
+from cc_images.config.yaml_text import Node, is_mapping, is_null, is_text, list_at, listed, mapping_at, text_at
 from cc_images.model.catalog import Arch
 
 KEY = "variants"
 
 _VARIANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
-_MAPPING = "tag:yaml.org,2002:map"
-_TEXT = "tag:yaml.org,2002:str"
-_NULL = "tag:yaml.org,2002:null"
 
-Keys = Mapping[str, yaml.Node]
+Keys = Mapping[str, Node]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +35,7 @@ class Entry:
 class _Variant:
     """What an entry says of one variant: in a list nothing, and then it only follows a parent's."""
 
-    node: yaml.Node
+    node: Node
     keys: Keys
     listed: bool
 
@@ -60,7 +56,7 @@ def entries(document: Document, names: re.Pattern[str]) -> list[Entry]:
             found.append(Entry(section=each))
             continue
         own = {key: node for key, node in bodies[each.name].items() if key != KEY}
-        found.append(Entry(section=Section(document, each.name, each.name, _mapping(own, top[each.name]))))
+        found.append(Entry(section=Section(document, each.name, each.name, mapping_at(own, top[each.name]))))
         for variant, what in said[each.name].items():
             name, path = f"{each.name}-{variant}", _path(each.name, variant)
             if wrong := _collision(name, places) or _unfounded(each.name, own, variant, what, offered):
@@ -70,7 +66,7 @@ def entries(document: Document, names: re.Pattern[str]) -> list[Entry]:
             body = _merged(document, (own, each.name), (what.keys, path))
             if "depends" not in what.keys and "depends" in own:
                 body["depends"] = _followed(own["depends"], variant, offered)
-            section = Section(document, name, path, _mapping(body, what.node))
+            section = Section(document, name, path, mapping_at(body, what.node))
             found.append(Entry(section=section, family=each.name, variant=variant))
     return found
 
@@ -92,20 +88,20 @@ def _path(name: str, variant: str) -> str:
     return f"{name}.{KEY}.{variant}"
 
 
-def _said(document: Document, names: re.Pattern[str], name: str, node: yaml.Node) -> dict[str, _Variant]:
+def _said(document: Document, names: re.Pattern[str], name: str, node: Node) -> dict[str, _Variant]:
     """Read the key: a mapping of variants, or the names of those that follow a parent's."""
     found: dict[str, _Variant] = {}
-    if isinstance(node, yaml.MappingNode):
+    if is_mapping(node):
         for variant, value in document.items(node, f"{name}.{KEY}").items():
             keys = dict(document.items(value, _path(name, variant)))
             if KEY in keys:
                 text = f"a variant has no {KEY}; write it beside {variant}"
                 document.problem(keys.pop(KEY), f"{_path(name, variant)}.{KEY}", text)
-            if value.tag == _NULL or isinstance(value, yaml.MappingNode):
+            if is_null(value) or is_mapping(value):
                 found[variant] = _Variant(node=value, keys=keys, listed=False)
-    elif node.tag != _NULL:
-        for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            if isinstance(item, yaml.ScalarNode):
+    else:
+        for item in listed(node):
+            if is_text(item):
                 found[item.value] = _Variant(node=item, keys={}, listed=True)
             else:
                 document.problem(item, f"{name}.{KEY}", "must be one text")
@@ -136,7 +132,7 @@ def _collision(name: str, places: Mapping[str, str]) -> str:
 
 def _unfounded(name: str, own: Keys, variant: str, what: _Variant, offered: Mapping[str, Sequence[str]]) -> str:
     """Return why a variant that only follows has nothing to follow, or an empty text."""
-    parents = _words(own.get("depends"))
+    parents = [str(item.value) for item in listed(own.get("depends")) if is_text(item)]
     theirs = [each for parent in parents for each in offered.get(parent.lower(), ())]
     if not what.listed or variant in theirs:
         return ""
@@ -147,42 +143,36 @@ def _unfounded(name: str, own: Keys, variant: str, what: _Variant, offered: Mapp
     return f"no parent of {name} has this variant; {hint}"
 
 
-def _followed(depends: yaml.Node, variant: str, offered: Mapping[str, Sequence[str]]) -> yaml.Node:
+def _followed(depends: Node, variant: str, offered: Mapping[str, Sequence[str]]) -> Node:
     """Return an entry's parents with those that have a variant replaced by it."""
-    items = depends.value if isinstance(depends, yaml.SequenceNode) else [depends]
-    followed = [
-        yaml.ScalarNode(_TEXT, f"{item.value}-{variant}", item.start_mark, item.end_mark)
-        if isinstance(item, yaml.ScalarNode) and variant in offered.get(item.value.lower(), ())
-        else item
-        for item in items
-    ]
-    return yaml.SequenceNode("tag:yaml.org,2002:seq", followed, depends.start_mark, depends.end_mark)
+    return list_at(
+        [
+            text_at(f"{item.value}-{variant}", item)
+            if is_text(item) and variant in offered.get(_tag(item), ())
+            else item
+            for item in listed(depends)
+        ],
+        depends,
+    )
 
 
-def _words(node: yaml.Node | None) -> list[str]:
-    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    return [item.value for item in items if isinstance(item, yaml.ScalarNode) and item.tag != _NULL]
+def _tag(node: Node) -> str:
+    return str(node.value).lower()
 
 
-def _merged(document: Document, below: tuple[Keys, str], over: tuple[Keys, str]) -> dict[str, yaml.Node]:
+def _merged(document: Document, below: tuple[Keys, str], over: tuple[Keys, str]) -> dict[str, Node]:
     """Return keys with others over them, and so in mappings that both have; each with its path for messages."""
     (lower, lower_path), (upper, upper_path) = below, over
     merged = {**lower, **upper}
     for key in lower.keys() & upper.keys():
-        if all(isinstance(each, yaml.MappingNode) and each.tag == _MAPPING for each in (lower[key], upper[key])):
+        if is_mapping(lower[key]) and is_mapping(upper[key]):
             paths = f"{lower_path}.{key}", f"{upper_path}.{key}"
             both = (document.items(node, path) for node, path in zip((lower[key], upper[key]), paths, strict=True))
             one, other = zip(both, paths, strict=True)
-            merged[key] = _mapping(_merged(document, one, other), upper[key])
+            merged[key] = mapping_at(_merged(document, one, other), upper[key])
     return merged
 
 
-def _items(document: Document, node: yaml.Node, path: str) -> Keys:
+def _items(document: Document, node: Node, path: str) -> Keys:
     """Return an entry's keys; whoever reads the entry reports what is no mapping."""
-    return document.items(node, path) if isinstance(node, yaml.MappingNode) else {}
-
-
-def _mapping(keys: Keys, place: yaml.Node) -> yaml.MappingNode:
-    """Return a mapping of these keys, where the user wrote another one."""
-    pairs = [(yaml.ScalarNode(_TEXT, key, node.start_mark, node.end_mark), node) for key, node in keys.items()]
-    return yaml.MappingNode(_MAPPING, pairs, place.start_mark, place.end_mark)
+    return document.items(node, path) if is_mapping(node) else {}

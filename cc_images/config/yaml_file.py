@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cc_images.config.yaml_text import choice, read_text
+from cc_images.config.yaml_text import choice, is_mapping, is_null, mapping_at, read_text
 
 LISTED = 20
 """Mistakes of one kind that are listed."""
@@ -72,9 +72,9 @@ class Document:
 
     def items(self, node: yaml.Node, path: str) -> dict[str, yaml.Node]:
         """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
-        if _is_null(node):
+        if is_null(node):
             return {}
-        if not isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:set":
+        if not isinstance(node, yaml.MappingNode) or not is_mapping(node):
             self.problem(node, path, "must be a mapping (key: value)")
             return {}
         if id(node) in self._mappings:  # an alias: the same node again
@@ -238,8 +238,7 @@ class Section:
     def child(self, key: str) -> Section:
         """Return the mapping at a key; an empty one when there is none."""
         node = self._take(key)
-        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], self._node.start_mark, self._node.end_mark)
-        return Section(self._document, key, f"{self._path}.{key}", empty if node is None else node)
+        return Section(self._document, key, f"{self._path}.{key}", mapping_at({}, self._node) if node is None else node)
 
     def named(self, key: str) -> dict[str, str | Section]:
         """Return a list of names, or a mapping of names to texts or mappings; a name alone has an empty text."""
@@ -254,7 +253,7 @@ class Section:
             if isinstance(value, yaml.MappingNode):
                 found[name] = Section(self._document, name, f"{self._path}.{key}.{name}", value)
             else:
-                found[name] = "" if _is_null(value) else self._scalar(value, f"{key}.{name}")
+                found[name] = "" if is_null(value) else self._scalar(value, f"{key}.{name}")
         return found
 
     def texts(self) -> dict[str, str]:
@@ -264,7 +263,7 @@ class Section:
     def _take(self, key: str) -> yaml.Node | None:
         self._known.append(key)
         node = self._left.pop(key, None)
-        return None if node is None or _is_null(node) else node
+        return None if node is None or is_null(node) else node
 
     def _typed(self, key: str, kind: type[Any], default: T, what: str) -> T:
         node = self._take(key)
@@ -291,7 +290,3 @@ class Section:
 
     def _wrong(self, node: yaml.Node, key: str, text: str) -> None:
         self._document.problem(node, f"{self._path}.{key}", text)
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
