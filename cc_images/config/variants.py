@@ -17,6 +17,9 @@ from cc_images.model.catalog import Arch
 
 KEY = "variants"
 
+DEEPEST = 8
+"""Mappings in each other that are merged; deeper ones, and those that contain themselves, are replaced."""
+
 _VARIANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 
 Keys = Mapping[str, Node]
@@ -73,13 +76,16 @@ def entries(document: Document, names: re.Pattern[str]) -> list[Entry]:
 
 def once(problems: list[str], found: Sequence[Entry]) -> None:
     """Leave out what was noted of a variant and is a mistake of the entry itself."""
+    variants: dict[str, list[str]] = {}
+    for each in found:
+        if each.variant:
+            variants.setdefault(each.family, []).append(each.variant)
     told: dict[str, None] = {}
     for problem in problems:
-        plain = problem
-        for each in found if f".{KEY}." in problem else ():
-            path = _path(each.family, each.variant)
-            if each.variant and (f" {path}." in problem or f" {path}:" in problem):
-                plain = problem.replace(f" {path}", f" {each.family}", 1)
+        place, _, text = problem.partition(": ")
+        family, _, rest = text.partition(f".{KEY}.")
+        ours = next((each for each in variants.get(family, ()) if rest.startswith((f"{each}.", f"{each}:"))), "")
+        plain = f"{place}: {family}{rest[len(ours) :]}" if ours else problem
         told.setdefault(problem if plain not in told else plain)
     problems[:] = told
 
@@ -160,16 +166,18 @@ def _tag(node: Node) -> str:
     return str(node.value).lower()
 
 
-def _merged(document: Document, below: tuple[Keys, str], over: tuple[Keys, str]) -> dict[str, Node]:
+def _merged(
+    document: Document, below: tuple[Keys, str], over: tuple[Keys, str], depth: int = DEEPEST
+) -> dict[str, Node]:
     """Return keys with others over them, and so in mappings that both have; each with its path for messages."""
     (lower, lower_path), (upper, upper_path) = below, over
     merged = {**lower, **upper}
-    for key in lower.keys() & upper.keys():
-        if is_mapping(lower[key]) and is_mapping(upper[key]):
+    for key in [each for each in upper if each in lower and depth]:
+        one, other = lower[key], upper[key]
+        if one is not other and is_mapping(one) and is_mapping(other):
             paths = f"{lower_path}.{key}", f"{upper_path}.{key}"
-            both = (document.items(node, path) for node, path in zip((lower[key], upper[key]), paths, strict=True))
-            one, other = zip(both, paths, strict=True)
-            merged[key] = mapping_at(_merged(document, one, other), upper[key])
+            inner = (document.items(one, paths[0]), paths[0]), (document.items(other, paths[1]), paths[1])
+            merged[key] = mapping_at(_merged(document, *inner, depth - 1), other)
     return merged
 
 
