@@ -67,8 +67,10 @@ class Others:
         for name in names:
             parent, package = FAMILY[name]
             arguments = ["--build-arg", f"BASE=localhost/{parent}", "--build-arg", f"PACKAGE={package}"]
-            how = "buildah build --quiet --isolation chroot --network host --layers --pull-never".split()
-            total += self.run(*how, *arguments, "--tag", f"localhost/{name}", f"containers/{name}")
+            how = ["buildah", "build", "--quiet", "--isolation", "chroot", "--network", "host"]
+            total += self.run(
+                *how, "--layers", "--pull-never", *arguments, "--tag", f"localhost/{name}", f"containers/{name}"
+            )
             (self._folder / f"{name}.tar").unlink(missing_ok=True)
             total += self.run("buildah", "push", "--quiet", f"localhost/{name}", f"oci-archive:{name}.tar")
         return total

@@ -9,7 +9,7 @@ from cc_images.api.resolution import resolution
 from cc_images.config.loader import Config
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Request
-from cc_images.planner.selection import select
+from cc_images.planner.selection import fitting, select
 from cc_images.store.records import Store
 
 
@@ -18,6 +18,11 @@ def resolved(config: Config, tag: str, arches: Sequence[Arch] = ()) -> list[Json
     chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, clock.now().date())
     store = Store(config.store)
     return [resolution(config, store, image, arch) for image, arch in chosen]
+
+
+def named(config: Config, words: Sequence[str]) -> set[str]:
+    """Return words, and the tags that those of them fit that are patterns."""
+    return {each for word in words for each in (word, *fitting(word.lower(), config))}
 
 
 def versions(config: Config, tag: str) -> dict[str, Arch]:

@@ -22,6 +22,7 @@ from cc_images.host import chunks, environment, process
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.stop import Stop
 from cc_images.outputs import qcow2
+from cc_images.planner.selection import names_images
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 
@@ -83,10 +84,10 @@ def delta(config: Config, old: str, new: str, arches: Sequence[Arch], *, bench: 
 def _named(config: Config, store: Store, run: Run, what: str, arches: Sequence[Arch]) -> tuple[str, Path]:
     """Return the title and file of what a person named."""
     tag, _, version = what.lower().partition("@")
-    if tag in config.images and not Path(what).is_file():
+    if names_images(tag, config) and not Path(what).is_file():
         image, arch = one_of(config, tag, arches)
         build, output = stored(store, image, arch, version.upper())
-        return f"{tag} {arch} {build.version}", run.use(store.blobs.path(output.digest))
+        return f"{image.tag} {arch} {build.version}", run.use(store.blobs.path(output.digest))
     if Path(what).is_file():
         return what, Path(what)
     raise UserError(

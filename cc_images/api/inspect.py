@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 from cc_images import clock
@@ -30,10 +29,9 @@ from cc_images.host import root
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Firmware, Format, Image, Json, Level
 from cc_images.model.contract import settled
-from cc_images.model.plan import Request
 from cc_images.model.run import State
 from cc_images.model.target import Target
-from cc_images.planner.selection import select
+from cc_images.planner.selection import names_images, select_one
 from cc_images.report.release_notes import Edition
 from cc_images.store.journal import Journal
 from cc_images.store.records import Store
@@ -104,7 +102,7 @@ def editions(
     before = old or next((version for version in versions if version < later.version), "")
     if not before:
         raise UserError(
-            f"the store has no version of {tag} for {arch} before {later.version}",
+            f"the store has no version of {image.tag} for {arch} before {later.version}",
             hint="a diff needs two versions; the next build makes one",
             reason=Reason.NEVER_BUILT,
         )
@@ -138,11 +136,11 @@ def _inspected(
     secrets: tuple[str, ...] = ()
     admitted: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
-    if what.lower() in config.images and not os.path.isfile(what):
-        what = what.lower()
-        image, arch = one_of(config, what, arches)
+    if names_images(what, config) and not os.path.isfile(what):
+        image, arch = one_of(config, what.lower(), arches)
         build, output = stored(store, image, arch, version)
-        path, title, secrets = store.blobs.path(output.digest), f"{what} {arch} {build.version}", config.secrets(what)
+        path, title = store.blobs.path(output.digest), f"{image.tag} {arch} {build.version}"
+        secrets = config.secrets(image.tag)
         admitted = inspector.admitted_keys(config.variables(image))
         allowed = image.allow
     else:
@@ -182,7 +180,7 @@ def boot(
         raise UserError(f"{tag} boots nowhere: its formats are {', '.join(image.formats)}", hint="shell opens a tree")
     chosen = visit.firmware or image.boots_with(arch)[-1]
     if chosen not in image.boots_with(arch):
-        raise UserError(f"{tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
+        raise UserError(f"{image.tag} does not boot with {chosen} on {arch}", hint="its firmware is set in images.yaml")
     guest.require(qemu.lacking(arch, (chosen,)))
     with looking(config, bench) as (store, run, stop), _near(run) as near:
         build, output = stored(store, image, arch, "")
@@ -199,7 +197,7 @@ def boot(
 
             def start(fast: bool) -> tuple[Guest, BootResult]:
                 speed = "with KVM" if fast else "in software"
-                tell(f"{tag} {arch} {build.version} with {chosen}, {speed}")
+                tell(f"{image.tag} {arch} {build.version} with {chosen}, {speed}")
                 machine = Machine(arch=arch, firmware=chosen, cores=cores, memory_mib=job.memory_mib, accelerated=fast)
                 folder = run.work / f"guest-{speed.replace(' ', '-')}"
                 guest = Guest(machine, drive, folder, contract=contract, network=True, socket=console)
@@ -258,8 +256,8 @@ def _reached(found: BootResult, level: Level) -> bool:
 
 
 def one_of(config: Config, tag: str, arches: Sequence[Arch]) -> Target:
-    """Return the image and its one architecture: by default this host's own."""
-    chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
+    """Return the image and its one architecture: by default this host's own. Raises UserError, as `select_one` does."""
+    chosen = select_one(tag, arches, config)
     own = [each for each in chosen if each[1].machine == os.uname().machine]
     return (own or chosen)[0]
 

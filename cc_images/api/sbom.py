@@ -37,8 +37,9 @@ def written(
     found, why = _bill(config, store, image, build, bench)
     if not found.packages:
         raise CCImagesError(
-            f"nothing says which packages version {build.version} of {tag} has: {why or 'its databases are empty'}",
-            hint=f"`cc-images -b -f {tag}` builds it again",
+            f"nothing says which packages version {build.version} of {image.tag} has: "
+            f"{why or 'its databases are empty'}",
+            hint=f"`cc-images -b -f {image.tag}` builds it again",
             reason=Reason.GONE,
         )
     kept = keeping.kept(store.record_path(build), str(found.identity))  # what was published and signed

@@ -19,6 +19,7 @@ from cc_images.host.files import file_digest
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Image
 from cc_images.model.plan import BuildJob, Request
+from cc_images.planner.selection import names_images
 from cc_images.planner.snapshot import look
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
@@ -94,7 +95,7 @@ def verify(
 def _meant(config: Config, store: Store, what: str, arches: Sequence[Arch]) -> tuple[Image, Build, Output]:
     """Return the image, build and output that a tag or a file stands for. Raises UserError."""
     path = Path(what)
-    if what.lower() in config.images and not path.is_file():
+    if names_images(what, config) and not path.is_file():
         image, arch = one_of(config, what.lower(), arches)
         return image, *stored(store, image, arch, "")
     if not path.is_file():

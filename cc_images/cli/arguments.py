@@ -27,7 +27,7 @@ def _list(made: Parser) -> None:
 
 def _show(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
 
 
 def _new(made: Parser) -> None:
@@ -57,7 +57,9 @@ def _report(made: Parser) -> None:
 
 def _diff(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument(
+        "tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern that fits one"
+    )
     made.add_argument("old", nargs="?", default="", metavar="OLD", help="a version (default: the one before NEW)")
     made.add_argument("new", nargs="?", default="", metavar="NEW", help="a version (default: the newest)")
     made.add_argument("--markdown", action="store_true", help="print release notes in Markdown")
@@ -100,7 +102,9 @@ def _fetch(made: Parser) -> None:
 
 def _sbom(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument(
+        "tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern that fits one"
+    )
     made.add_argument("--version", default="", metavar="VERSION", help="a stored version (default: the one in force)")
     made.add_argument("--format", choices=("cyclonedx", "spdx"), default="cyclonedx", help="(default cyclonedx)")
     made.add_argument("-o", "--output", default="", metavar="FILE", help="file to write (default: standard output)")
@@ -108,7 +112,9 @@ def _sbom(made: Parser) -> None:
 
 def _boot(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument(
+        "tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern that fits one"
+    )
     made.add_argument("--firmware", choices=("bios", "uefi"), help="default: uefi where the image has it")
     made.add_argument("--ssh", action="store_true", help="open a shell; the default at a terminal")
     made.add_argument("--keep", action="store_true", help="leave the machine on until Ctrl-C")
@@ -166,7 +172,7 @@ def _hold(made: Parser) -> None:
 
 def _release(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64 (default: all that have the version)")
-    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue")
+    made.add_argument("tag", metavar="TAG", type=str.lower, help="an image of the catalogue, or a pattern")
     made.add_argument("version", metavar="VERSION", help="a version in the store, or on a site")
 
 

@@ -103,11 +103,14 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
         return [(shell, "") for shell in (*SCRIPTS, "man", "install")]
     if wanted[0] == "RUN":
         return [(run, "") for run in runs.names(config)] if not given else []
-    tags = [(tag, image.name) for tag, image in config.images.items() if tag not in given]
+    there = catalog.named(config, given)
+    tags = [(tag, image.name) for tag, image in config.images.items() if tag not in there]
     if len(wanted) == 1 and positionals[0].nargs is None:
         return tags if not given else []
     if "OLD" in wanted and given:
-        return _versions(config, given[0]) if len(given) < len(wanted) else []
+        return (
+            _versions(config, min(there & config.images.keys(), default=given[0])) if len(given) < len(wanted) else []
+        )
     several = any(action.nargs in ("+", "*") for action in positionals)
     return [*tags, *([("all", "every image")] if several else [])] if several or not given else []
 

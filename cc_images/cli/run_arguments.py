@@ -117,7 +117,7 @@ def tags_options(made: Parser, count: str) -> None:
     """Add the tags; `count` as argparse has it."""
     made.add_argument(
         "tags", nargs=count, metavar="TAG", type=str.lower,
-        help="an image of the catalogue, a pattern such as cc-ubuntu*, `all`, or `scheduled` (by settings.yaml)",
+        help="an image of the catalogue, a pattern such as 'ws-*', `all`, or `scheduled` (by settings.yaml)",
     )  # fmt: skip
 
 

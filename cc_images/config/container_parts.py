@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from cc_images.config.yaml_file import Section
-from cc_images.model.catalog import Image, Json
+from cc_images.model.catalog import Format, Image, Json
 
 _USER = re.compile(r"[a-z_0-9][a-z0-9_-]*(:[a-z_0-9][a-z0-9_-]*)?\Z")
 _FOLDER = re.compile(r"/[^\0]*\Z")
@@ -13,6 +15,26 @@ _PORT = re.compile(r"(\d{1,5})(/(tcp|udp|sctp))?\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+OF_DIB = ("elements", "environment", "packages", "artifacts", "without", "layer", "disk", "firmware", "assemble")
+"""Keys of images that dib makes."""
+
+OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQUASHFS)
+"""Formats that can be made of an image for containers."""
+
+_BUILDER = re.compile(r"(dib|containerfile)\Z")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
+
+
+def builder_of(section: Section) -> str:
+    """Read who makes an image."""
+    return section.text("builder", _BUILDER, "dib or containerfile") or "dib"
+
+
+def version_of(section: Section) -> str:
+    """Read an image's version in words of its own."""
+    return section.text("version", _VERSION, "a version of letters, digits, dots, dashes and underscores")
 
 
 def container_of(section: Section) -> Json:
@@ -67,3 +89,12 @@ def inherited(image: Image, parent: Image) -> Json:
         if key in both:
             both[key] = {**parent.container.get(key, {}), **image.container.get(key, {})}
     return both
+
+
+def without_dib(section: Section, image: Image, wrong: Sequence[str]) -> Image:
+    """Return an image that a Containerfile makes, of which `wrong` has the keys that say how dib makes one."""
+    for key in wrong:
+        section.problem(key, "is for images that dib makes; a Containerfile has instructions instead")
+    if others := [each for each in image.formats if each not in OF_CONTAINERS]:
+        section.problem("formats", f"{', '.join(others)}: a Containerfile makes {', '.join(OF_CONTAINERS)}")
+    return replace(image, elements=())

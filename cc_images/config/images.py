@@ -10,7 +10,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config.container_parts import container_of, containerfile_of, inherited, with_labels
+from cc_images.config import variants
+from cc_images.config.container_parts import (
+    OF_DIB,
+    builder_of,
+    container_of,
+    containerfile_of,
+    inherited,
+    version_of,
+    with_labels,
+    without_dib,
+)
 from cc_images.config.durations import retirement
 from cc_images.config.image_parts import (
     MACHINES,
@@ -24,6 +34,7 @@ from cc_images.config.image_parts import (
     tags_of,
     waivers_of,
 )
+from cc_images.config.variants import Entry
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image, Material
@@ -41,17 +52,9 @@ SANDBOXS = OURS | {"ARCH", "HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", 
 SETTINGS = ("FS_TYPE", "MAX_ONLINE_RESIZE", "MKFS_OPTS", "ROOT_LABEL")
 """Other variables that disk-image-create reads, or takes as --root-label, --max-online-resize and --mkfs-options."""
 
-OF_DIB = ("elements", "environment", "packages", "artifacts", "without", "layer", "disk", "firmware", "assemble")
-"""Keys of images that dib makes."""
-
-OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQUASHFS)
-"""Formats that can be made of an image for containers."""
-
 ARCHIVED = re.compile(r"-\d{8}(\.\d+)?\Z")
 """The ending of archive names."""
 
-_BUILDER = re.compile(r"(dib|containerfile)\Z")
-_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
 _NETWORK = re.compile(r"(host|private)\Z")
 PACKAGE = re.compile(r"[A-Za-z0-9_*@][^\s,\x00-\x1f]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -59,11 +62,17 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
     """Return the images by tag, parents first; empty when there was any problem."""
-    sections = [section for section in document.sections(NAME) if not section.name.startswith("x-")]
+    written = variants.entries(document, NAME)
+    found = _images(written, problems)
+    variants.once(problems, written)
+    return found
+
+
+def _images(written: Sequence[Entry], problems: list[str]) -> dict[str, Image]:
     found: dict[str, Image] = {}
     where: dict[str, Section] = {}
-    for section in sections:
-        image = _image(section)
+    for entry in written:
+        section, image = entry.section, _image(entry)
         if image.tag in RESERVED:
             section.problem("", f"{image.tag} is a word of the command line; choose another name")
         elif image.tag in found:
@@ -189,8 +198,8 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     )
 
 
-def _image(section: Section) -> Image:
-    name = section.name
+def _image(entry: Entry) -> Image:
+    section, name = entry.section, entry.section.name
     baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
     if len(baremetal) == 2:
         section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
@@ -198,12 +207,14 @@ def _image(section: Section) -> Image:
     of_disks = [key for key in ("disk", "firmware", "assemble") if key in section]
     of_dib = [key for key in OF_DIB if key in section]
     base = section.flag("base")
-    builder = section.text("builder", _BUILDER, "dib or containerfile") or "dib"
+    builder = builder_of(section)
     image = Image(
         name=name,
+        family=entry.family,
+        variant=entry.variant,
         arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
         depends=tuple(word.lower() for word in section.words("depends")),
-        elements=section.words("elements", default=(name.lower(),)),
+        elements=section.words("elements", default=((entry.family or name).lower(),)),
         disk=section.words("disk", default=("vm", "block-device-efi")),
         environment=section.mapping("environment", _VARIABLE, "a variable's name"),
         packages=section.words("packages"),
@@ -214,7 +225,7 @@ def _image(section: Section) -> Image:
         container=with_labels(container_of(section.child("container")), section),
         builder=builder,
         containerfile=containerfile_of(section),
-        version=section.text("version", _VERSION, "a version of letters, digits, dots, dashes and underscores"),
+        version=version_of(section),
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         checks=checks_of(section.child("checks")),
@@ -235,7 +246,7 @@ def _image(section: Section) -> Image:
         waivers=waivers_of(section),
     )
     if image.builder == "containerfile":
-        image = _of_containerfile(section, image, of_dib)
+        image = without_dib(section, image, of_dib)
     elif image.containerfile:
         section.unused(next(iter(image.containerfile)), "it is for builder: containerfile")
     if image.depends and image.base is not None:
@@ -244,19 +255,11 @@ def _image(section: Section) -> Image:
         image = replace(image, disk=())
         for key in of_disks:
             section.unused(key, f"it has no disk: its formats are {', '.join(image.formats)}")
+    section.words(variants.KEY)  # is known; `variants` has taken it out
     _check_words(section, image)
     check_properties(section, image.properties)
     section.close()
     return replace(image, firmware=firmware_of(image))
-
-
-def _of_containerfile(section: Section, image: Image, wrong: Sequence[str]) -> Image:
-    """Return an image that a Containerfile makes, of which `wrong` has the keys that say how dib makes one."""
-    for key in wrong:
-        section.problem(key, "is for images that dib makes; a Containerfile has instructions instead")
-    if others := [each for each in image.formats if each not in OF_CONTAINERS]:
-        section.problem("formats", f"{', '.join(others)}: a Containerfile makes {', '.join(OF_CONTAINERS)}")
-    return replace(image, elements=())
 
 
 def _check_words(section: Section, image: Image) -> None:

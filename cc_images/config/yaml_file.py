@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cc_images.config.yaml_text import choice, read_text
+from cc_images.config.yaml_text import choice, is_mapping, is_null, mapping_at, read_text
 
 LISTED = 20
 """Mistakes of one kind that are listed."""
@@ -37,11 +37,11 @@ class Document:
         self.title = title or file.name
         self.notes: list[str] = []
         self._problems = problems
-        self._root: yaml.Node | None = None
+        self.root: yaml.Node | None = None
         self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
             self._loader = _LOADER(read_text(file))
-            self._root = self._loader.get_single_node()
+            self.root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
         except RecursionError:
@@ -58,9 +58,9 @@ class Document:
 
     def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
         """Yield the entries of the top mapping."""
-        if self._root is None:
+        if self.root is None:
             return
-        for name, node in self.items(self._root, "").items():
+        for name, node in self.items(self.root, "").items():
             if names.match(name):
                 yield Section(self, name, name, node)
             else:
@@ -68,13 +68,13 @@ class Document:
 
     def whole(self) -> Section | None:
         """Return the top mapping as one section, or None for an empty file."""
-        return None if self._root is None else Section(self, "", "", self._root)
+        return None if self.root is None else Section(self, "", "", self.root)
 
     def items(self, node: yaml.Node, path: str) -> dict[str, yaml.Node]:
         """Return a mapping's entries by key; report what is not a mapping, and keys that stand twice."""
-        if _is_null(node):
+        if is_null(node):
             return {}
-        if not isinstance(node, yaml.MappingNode) or node.tag == "tag:yaml.org,2002:set":
+        if not isinstance(node, yaml.MappingNode) or not is_mapping(node):
             self.problem(node, path, "must be a mapping (key: value)")
             return {}
         if id(node) in self._mappings:  # an alias: the same node again
@@ -238,8 +238,7 @@ class Section:
     def child(self, key: str) -> Section:
         """Return the mapping at a key; an empty one when there is none."""
         node = self._take(key)
-        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], self._node.start_mark, self._node.end_mark)
-        return Section(self._document, key, f"{self._path}.{key}", empty if node is None else node)
+        return Section(self._document, key, f"{self._path}.{key}", mapping_at({}, self._node) if node is None else node)
 
     def named(self, key: str) -> dict[str, str | Section]:
         """Return a list of names, or a mapping of names to texts or mappings; a name alone has an empty text."""
@@ -254,7 +253,7 @@ class Section:
             if isinstance(value, yaml.MappingNode):
                 found[name] = Section(self._document, name, f"{self._path}.{key}.{name}", value)
             else:
-                found[name] = "" if _is_null(value) else self._scalar(value, f"{key}.{name}")
+                found[name] = "" if is_null(value) else self._scalar(value, f"{key}.{name}")
         return found
 
     def texts(self) -> dict[str, str]:
@@ -264,7 +263,7 @@ class Section:
     def _take(self, key: str) -> yaml.Node | None:
         self._known.append(key)
         node = self._left.pop(key, None)
-        return None if node is None or _is_null(node) else node
+        return None if node is None or is_null(node) else node
 
     def _typed(self, key: str, kind: type[Any], default: T, what: str) -> T:
         node = self._take(key)
@@ -291,7 +290,3 @@ class Section:
 
     def _wrong(self, node: yaml.Node, key: str, text: str) -> None:
         self._document.problem(node, f"{self._path}.{key}", text)
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"

@@ -1,14 +1,16 @@
-"""Texts of YAML files: read with a limit, quoted, and words that are near to a wrong one."""
+"""Texts and nodes of YAML files: read with a limit, quoted, put where the user wrote others; words near to others."""
 
 from __future__ import annotations
 
 import difflib
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
+
+Node = yaml.Node
 
 LARGEST = 32 << 20
 """Bytes above which a file is no configuration."""
@@ -44,3 +46,41 @@ def plain(text: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def is_null(node: Node) -> bool:
+    """Say whether a node is an empty value."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def is_mapping(node: Node) -> bool:
+    """Say whether a node is a mapping, and no set."""
+    return isinstance(node, yaml.MappingNode) and node.tag != "tag:yaml.org,2002:set"
+
+
+def is_text(node: Node) -> TypeGuard[yaml.ScalarNode]:
+    """Say whether a node is one text."""
+    return isinstance(node, yaml.ScalarNode) and not is_null(node)
+
+
+def listed(node: Node | None) -> list[Node]:
+    """Return the nodes of a list; one that is no list is a list of one, and an empty value has none."""
+    if node is None or is_null(node):
+        return []
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
+
+
+def text_at(text: str, place: Node) -> yaml.ScalarNode:
+    """Return the node of a text, where the user wrote another one."""
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, place.start_mark, place.end_mark)
+
+
+def list_at(nodes: Sequence[Node], place: Node) -> yaml.SequenceNode:
+    """Return the node of a list, where the user wrote another one."""
+    return yaml.SequenceNode("tag:yaml.org,2002:seq", list(nodes), place.start_mark, place.end_mark)
+
+
+def mapping_at(keys: Mapping[str, Node], place: Node) -> yaml.MappingNode:
+    """Return the node of a mapping, where the user wrote another one."""
+    pairs = [(text_at(key, node), node) for key, node in keys.items()]
+    return yaml.MappingNode("tag:yaml.org,2002:map", pairs, place.start_mark, place.end_mark)

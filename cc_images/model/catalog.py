@@ -180,6 +180,9 @@ class Image:
     """One entry of images.yaml, with its defaults filled in. `timeout` is in minutes."""
 
     name: str
+    family: str = ""
+    """Of a variant: the name of the entry that it is made from."""
+    variant: str = ""
     arches: tuple[Arch, ...] = (Arch.AMD64,)
     depends: tuple[str, ...] = ()
     elements: tuple[str, ...] = ()
@@ -230,6 +233,11 @@ class Image:
     def makes(self) -> Material:
         """The material that its builds make: a tree when none of its formats is a disk."""
         return Material.DISK if any(each.is_disk for each in self.formats) else Material.TREE
+
+    @property
+    def entry_name(self) -> str:
+        """The name of the entry that it is made from: its own, or a variant's family."""
+        return self.family or self.name
 
     @property
     def tag(self) -> str:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
+from cc_images.model.catalog import Arch
 from cc_images.model.plan import Request
 from cc_images.model.site import Site
 from cc_images.model.target import Target
+
+_WILD = "*?[]"
+"""Letters that make a word a pattern."""
+
+NAMED = 6
+"""Images that the message about a pattern names."""
 
 SCHEDULED = "scheduled"
 """The word for the tags that the settings list."""
@@ -20,9 +27,11 @@ SCHEDULED = "scheduled"
 def select(request: Request, config: Config, today: date) -> tuple[list[Target], list[str]]:
     """Return the images and architectures that a request names, parents first, and what the user should know of them.
 
-    `all` is every image that is not past its end of life, for the architectures that it has.
+    `all` is every image that is not past its end of life, for the architectures that it has. A pattern is every image
+    that it fits, for the architectures that it has; a pattern that fits nothing is an unknown tag.
     """
     tags = expanded(request.tags, config)
+    by_name = {*request.tags, *(config.scheduled if SCHEDULED in request.tags else ())}
     every = "all" in tags
     for tag in tags:
         if tag in config.images and config.images[tag].abstract:
@@ -34,9 +43,8 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
         if tag != "all" and tag not in config.images:
             unasked = tag in config.scheduled and tag not in request.tags
             listed = " (settings.yaml lists it as scheduled)" if unasked else ""
-            raise UserError(
-                f"there is no image {tag}{listed}", hint=_suggest(tag, config.images), reason=Reason.UNKNOWN_IMAGE
-            )
+            hint = _suggest(tag, [each for each, image in config.images.items() if not image.abstract])
+            raise UserError(f"there is no image {tag}{listed}", hint=hint, reason=Reason.UNKNOWN_IMAGE)
     wanted = request.arches or config.arches
     chosen: list[Target] = []
     notes: list[str] = []
@@ -48,7 +56,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
         if ended:
             notes.append(f"{tag} is past its end of life ({image.eol})")
         lacking = [arch for arch in wanted if arch not in image.arches]
-        if lacking and named:
+        if lacking and tag in by_name:
             raise UserError(
                 f"{tag} is not made for {', '.join(lacking)}",
                 hint=f"it supports {', '.join(image.arches)}, all are meant without -a, ARCH and an architecture in "
@@ -61,12 +69,22 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
     return chosen, notes
 
 
+def select_one(tag: str, arches: Sequence[Arch], config: Config) -> list[Target]:
+    """Return one image, for each architecture. Raises UserError for an unknown tag, and a pattern that fits several."""
+    chosen, _ = select(Request(tags=(tag,), arches=tuple(arches)), config, date.max)
+    tags = list(dict.fromkeys(each.image.tag for each in chosen))
+    if len(tags) > 1:
+        listed = ", ".join(tags[:NAMED]) + ", …" * (len(tags) > NAMED)
+        raise UserError(f"{tag} fits {len(tags)} images: {listed}", hint="name one of them")
+    return chosen
+
+
 def _children(tag: str, config: Config) -> list[str]:
     return [each for each, image in config.images.items() if tag in image.depends]
 
 
 def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
-    """Return tags with patterns such as cc-ubuntu* in their place; a pattern that fits nothing stays, to be named."""
+    """Return tags, with what patterns such as ws-* fit in their place; one that fits nothing stays, to be named."""
     found: dict[str, None] = {}
     if SCHEDULED in tags:
         if not config.scheduled:
@@ -77,11 +95,20 @@ def expanded(tags: Sequence[str], config: Config) -> tuple[str, ...]:
             )
         tags = (*(each for each in tags if each != SCHEDULED), *config.scheduled)
     for tag in tags:
-        fitting: list[str] = []
-        if any(letter in tag for letter in "*?["):
-            fitting = fnmatch.filter([each for each, image in config.images.items() if not image.abstract], tag)
-        found.update(dict.fromkeys(fitting or [tag]))
+        found.update(dict.fromkeys(fitting(tag, config) or [tag]))
     return tuple(found)
+
+
+def fitting(tag: str, config: Config) -> list[str]:
+    """Return the tags that a pattern fits; none for what is no pattern."""
+    if not any(letter in tag for letter in _WILD):
+        return []
+    return fnmatch.filter([each for each, image in config.images.items() if not image.abstract], tag)
+
+
+def names_images(word: str, config: Config) -> bool:
+    """Say whether a word that may also be a file's name is a tag, or a pattern that fits some."""
+    return word.lower() in config.images or bool(fitting(word.lower(), config))
 
 
 def sites_of(request: Request, config: Config) -> tuple[Site, ...]:
@@ -95,6 +122,12 @@ def sites_of(request: Request, config: Config) -> tuple[Site, ...]:
     return tuple(site for site in config.sites if not request.sites or site.name in request.sites)
 
 
-def _suggest(word: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known) or 'none'}"
+def _suggest(word: str, known: Iterable[str]) -> str:
+    """Return a hint with the names nearest to a word; a pattern's letters are compared with how names begin."""
+    plain = "".join(letter for letter in word.lower() if letter not in _WILD)
+    begins: dict[str, list[str]] = {}
+    for name in known:
+        begins.setdefault(name if plain == word.lower() else name[: len(plain)], []).append(name)
+    close = [name for each in difflib.get_close_matches(plain, begins, n=3) for name in begins[each]][:3]
+    listed = [name for names in begins.values() for name in names]
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(listed) or 'none'}"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cc_images.builders.containerfile.containerfile import SCRATCH, Containerfile, Instruction, Stage, renamed
+from cc_images.builders.containerfile.containerfile import SCRATCH, Containerfile, Stage, renamed
+from cc_images.builders.containerfile.instructions import Instruction, mistake
 from cc_images.clock import EPOCH
-from cc_images.errors import Reason, UserError
 
 TEXTS = "cc-images-texts"
 """The name of the folder with the texts of COPY's here-documents."""
@@ -76,7 +76,7 @@ def _words(instruction: Instruction) -> tuple[str, ...]:
     try:
         return tuple(json.loads(instruction.rest))
     except ValueError as error:
-        raise _wrong(instruction, "SHELL is no list of words") from error
+        raise mistake(instruction.line, "SHELL is no list of words") from error
 
 
 def _run(instruction: Instruction, raw: str, shell: tuple[str, ...]) -> str:
@@ -99,15 +99,11 @@ def _copy(instruction: Instruction, texts: dict[str, str]) -> str:
     sources = []
     for each in instruction.heredocs:
         if each.expands and "$" in each.text:
-            raise _wrong(instruction, f"the variables in the text of <<{each.name} need buildah 1.33")
+            raise mistake(instruction.line, f"the variables in the text of <<{each.name} need buildah 1.33")
         folder = f"{len(texts)}"
         texts[f"{folder}/{each.name}"] = each.text
         sources.append(f"{folder}/{each.name}")
     if len(instruction.rest.split()) > len(sources) + 1:
-        raise _wrong(instruction, "it copies texts and files at once; make it two")
+        raise mistake(instruction.line, "it copies texts and files at once; make it two")
     flags = " ".join(each for each in instruction.flags if not each.startswith("--from="))
     return f"COPY --from={TEXTS} {flags} {' '.join(sources)} {target}"
-
-
-def _wrong(instruction: Instruction, message: str) -> UserError:
-    return UserError(f"line {instruction.line}: {message}", hint="correct the Containerfile", reason=Reason.VALUE)

@@ -152,7 +152,7 @@ class Recipes:
 
     def _folder(self, image: Image) -> Path:
         said: Json = dict(image.containerfile)
-        place: str = said.get("context", f"containers/{image.tag}")
+        place: str = said.get("context", f"containers/{image.entry_name.lower()}")
         return self.config.files["images.yaml"].parent / place
 
     def _context(self, folder: Path) -> Found:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cc_images.builders.containerfile.containerfile import Containerfile, filled, images, instructions, parsed, renamed
+from cc_images.builders.containerfile.containerfile import Containerfile, images, parsed, renamed
+from cc_images.builders.containerfile.instructions import filled, instructions
 from cc_images.errors import UserError
 
 

@@ -10,7 +10,7 @@ from cc_images.builders.dib.element_checks import Claims, own_checks
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.config.loader import load, packaged
 from cc_images.errors import UserError
-from cc_images.model.catalog import Image
+from cc_images.model.catalog import Image, Material
 from tests.unit.builders.test_elements import element
 
 
@@ -82,5 +82,7 @@ def test_every_image_of_the_catalogue_has_claims_that_hold_together(tmp_path: Pa
     claims = Claims(Elements((packaged("elements"), own_elements())))
     for image in config.images.values():
         found = claims.complete(image, config.lineage(image)).checks
-        assert "22/tcp" in found["ports"]
-        assert "/etc/cc-images/provenance.json" in found["files"]
+        assert "/etc/dib-manifests/dib_environment" in found["files"]
+        is_disk = image.makes is Material.DISK
+        assert ("22/tcp" in found.get("ports", {})) is is_disk, "containers have no sshd"
+        assert ("/etc/cc-images/provenance.json" in found["files"]) is is_disk, "labels say it of containers"

@@ -33,6 +33,7 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["cc"], ["cc-one", "cc-two"]),
         (["-b", "-p", "cc-t"], ["cc-two"]),
         (["-b", "cc-one", ""], ["cc-two", "all"]),
+        (["-b", "cc-t*", ""], ["cc-one", "all"]),
         (["pl"], ["plan"]),
         (["-b", "pl"], []),
         (["plan", "-s", ""], ["local", "kvm"]),

@@ -30,7 +30,7 @@ MEMORY = 4 << 30
 KEYS = (
     "abstract", "allow", "arch", "artifacts", "base", "baremetal-only", "boot", "checks", "depends", "disk", "elements",
     "environment", "eol", "firmware", "formats", "layer", "packages", "properties", "provenance", "scratch", "secrets",
-    "timeout", "without",
+    "timeout", "variants", "without",
 )  # fmt: skip
 WORDS = (
     "", "~", "yes", "no", "0", "-1", "1e999", "2030-06-30", "../../..", "/", "file:///", "a b", "\x1b[0m", "é", "A",
@@ -97,6 +97,7 @@ OURS = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 @OURS
 @given(CATALOGUES)
 @example({"A": {"depends": ["A"], "without": ["os"]}})
+@example({"A": {"elements": ["os"], "variants": {"b": {"depends": ["A-b"]}}}, "B": {"depends": "A", "variants": "b"}})
 @example(
     {"A": {"elements": ["os"], "environment": {"DIB_X": "/"}, "checks": {"commands": {"x": {"output": "(" * 500}}}}}
 )
@@ -108,6 +109,9 @@ def test_odd_values_are_refused_in_words(folder: Path, catalogue: dict[str, Any]
 @given(TEXTS)
 @example("A: {eol: !!timestamp never}")
 @example("A: &a {x: *a}")
+@example("A: &a {x: *a, variants: {b: *a}}")
+@example("A: {boot: &b {c: *b}, variants: {v: {boot: &d {c: *d}}}}")
+@example("A: {<<: &m {variants: {v: {<<: *m}}}}")
 @example("? [A]\n: {}")
 def test_odd_texts_are_refused_in_words(folder: Path, text: str) -> None:
     survives(folder, text)

@@ -11,12 +11,15 @@ from cc_images.builders.dib.spec import DibSpec
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.host import user_emulation
-from cc_images.model.catalog import Arch
+from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.plan import BuildJob, FetchJob, PushJob, Request
 from cc_images.planner import snapshot
 from cc_images.store.records import Store
+from tests.conftest import REPOSITORY, write_files
 
 TODAY = datetime(2026, 11, 21, tzinfo=UTC)
+
+CHILD = "\nChild: {{depends: [{}], elements: [], packages: [less], formats: [oci]}}\n"
 
 WANTED = {
     "cc-debian12", "cc-debian12-cuda", "cc-debian13", "cc-debian13-cuda",
@@ -24,6 +27,8 @@ WANTED = {
     "cc-ubuntu24.04-cuda", "cc-centos9-stream", "cc-centos9-stream-cuda", "cc-centos8-stream", "cc-centos8-stream-cuda",
     "cc-centos7", "cc-centos7-cuda", "cc-centos7-nallatech", "cc-centos7-terasic", "cc-centos7-xilinx",
 }  # fmt: skip
+
+CONTAINERS = {"cc-debian12-container", "cc-debian13-container", "cc-ubuntu22.04-container", "cc-ubuntu24.04-container"}
 
 ENDED = {tag for tag in WANTED if tag.startswith(("cc-centos7", "cc-centos8", "cc-ubuntu20.04"))}
 
@@ -71,6 +76,27 @@ def test_variants_are_for_bare_metal_and_start_from_their_base(config: Config, t
     assert not [note for note in seen.notes if "in one go" in note]
     assert all(job.spec.base is not None for job in jobs if type(job) is BuildJob and isinstance(job.spec, DibSpec))
     assert {job.site for job in jobs if isinstance(job, PushJob)} == {"local"}
+
+
+@pytest.mark.parametrize("tag", sorted(CONTAINERS))
+def test_containers_are_trees_from_which_children_start(config: Config, tmp_path: Path, tag: str) -> None:
+    image = config.images[tag]
+    assert (image.makes, image.formats) == (Material.TREE, (Format.OCI, Format.SIF))
+    assert image.arches == ((Arch.AMD64, Arch.ARM64) if "debian" in tag else (Arch.AMD64,))
+    assert (image.provenance["variant"], image.base) == ("container", False)
+    write_files(
+        tmp_path,
+        images=(REPOSITORY / "images.yaml").read_text() + CHILD.format(image.name),
+        sites="here: {directory: site}",
+    )
+    (tmp_path / "elements").symlink_to(REPOSITORY / "elements")
+    both = load({"HOME": str(tmp_path)}, tmp_path)
+    seen, jobs = planned(both, tmp_path, "child")
+    assert not [note for note in seen.notes if "in one go" in note or "base" in note]
+    (child,) = (job.spec for job in jobs if type(job) is BuildJob and job.tag == "child")
+    assert isinstance(child, DibSpec)
+    assert child.base is not None, "the layer has what no child must do again"
+    assert child.base.tag == tag
 
 
 def test_what_this_host_cannot_build_is_left_out_unless_it_is_named(
