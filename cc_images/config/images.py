@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config.container_parts import container_of, inherited
+from cc_images.config.container_parts import container_of, inherited, tried
 from cc_images.config.durations import retirement
 from cc_images.config.image_parts import (
     MACHINES,
@@ -196,7 +196,7 @@ def _image(section: Section) -> Image:
         provenance=section.mapping("provenance", NAME, "a key"),
         artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=formats_of(section) or (Format.QCOW2,),
-        container=container_of(section.child("container")),
+        container=container_of(section.child("container")) | tried(section),
         properties=section.mapping("properties", NAME, "a property's name"),
         tags=tags_of(section),
         checks=checks_of(section.child("checks")),

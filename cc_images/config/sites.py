@@ -11,6 +11,7 @@ from cc_images.config.image_parts import MACHINES, NAME, check_properties, forma
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import RAMDISK, Arch
+from cc_images.model.contracts import CONTRACTS
 from cc_images.model.site import OnBad, Site
 from cc_images.model.swift_address import SwiftAddress
 
@@ -50,6 +51,7 @@ def site_of(section: Section) -> Site:
         retire=retirement(section),
         refuses_unsigned=section.flag("require-signature"),
         refuses_insecure=_gates(section.child("gates")),
+        contract=section.words("contract"),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
@@ -61,6 +63,9 @@ def site_of(section: Section) -> Site:
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     _check_formats(section, site)
+    for name in site.contract:
+        if name not in CONTRACTS:
+            section.problem("contract", choice(name, tuple(CONTRACTS)))
     check_properties(section, site.properties)
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")

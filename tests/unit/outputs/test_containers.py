@@ -165,7 +165,7 @@ def test_what_is_inside_is_found_again(tmp_path: Path) -> None:
     for number, each in enumerate(images):
         place = tmp_path / str(number) / "root"
         place.mkdir(parents=True)
-        assert trees.unpack(each, place) > 0
+        assert trees.unpack(each, place)[0] > 0
         assert (place / "sbin/init").samefile(place / "sbin/twice")
         assert (place / "etc/os-release").read_bytes() == b"ID=debian\n"
         assert [path.name for path in place.parent.iterdir()] == ["root"], "nothing is left beside it"

@@ -1,0 +1,130 @@
+"""Tiny container images for tests: trees with a static busybox, as OCI archives of any number of layers, and as SIF."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cc_images.model.catalog import Arch
+from cc_images.model.container import Configuration
+from cc_images.outputs import oci, sif
+
+BUSYBOX = next((path for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")) if path.exists()), None)
+APPLETS = (
+    "sh",
+    "cat",
+    "sleep",
+    "true",
+    "false",
+    "id",
+    "stat",
+    "httpd",
+    "wget",
+    "test",
+    "mkdir",
+    "chown",
+    "grep",
+    "trap",
+)
+PASSWD = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One member of a layer: a text, a link or, without either, a folder."""
+
+    text: str | bytes | None = None
+    link: str | None = None
+    hard: bool = False
+    mode: int = 0o755
+    owner: tuple[int, int] = (0, 0)
+
+
+Layer = Mapping[str, Entry | str]
+
+
+def base(**files: Entry | str) -> dict[str, Entry | str]:
+    """Return a layer with busybox and two accounts; keyword names are no paths, so others are added by `|`."""
+    assert BUSYBOX is not None
+    found: dict[str, Entry | str] = {
+        "bin": Entry(),
+        "etc": Entry(),
+        "bin/busybox": Entry(text=BUSYBOX.read_bytes()),
+        "etc/passwd": Entry(text=PASSWD, mode=0o644),
+        "etc/group": Entry(text="root:x:0:\nuser:x:1000:\n", mode=0o644),
+        "etc/os-release": Entry(text="ID=tiny\n", mode=0o644),
+        "tmp": Entry(mode=0o1777),
+        "home/user": Entry(owner=(1000, 1000)),
+    }
+    found |= {f"bin/{each}": Entry(link="busybox") for each in APPLETS}
+    return found | files
+
+
+def layer(content: Layer) -> bytes:
+    """Return a layer as a plain tar."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, said in content.items():
+            entry = Entry(text=said) if isinstance(said, str) else said
+            member = tarfile.TarInfo(name)
+            member.mode, (member.uid, member.gid) = entry.mode, entry.owner
+            raw = entry.text.encode() if isinstance(entry.text, str) else entry.text or b""
+            if entry.link is not None:
+                member.type, member.linkname = tarfile.LNKTYPE if entry.hard else tarfile.SYMTYPE, entry.link
+            elif entry.text is None:
+                member.type = tarfile.DIRTYPE
+            else:
+                member.size = len(raw)
+            tar.addfile(member, io.BytesIO(raw))
+    return made.getvalue()
+
+
+def archive(target: Path, said: Configuration, *layers: Layer) -> Path:
+    """Write an OCI archive of these layers."""
+    plain = [layer(each) for each in layers]
+    packed = [gzip.compress(each, 1, mtime=0) for each in plain]
+    config = oci.encoded(oci.config_of(said, Arch.AMD64, [hashlib.sha256(each).hexdigest() for each in plain]))
+    blobs = {hashlib.sha256(each).hexdigest(): each for each in (*packed, config)}
+    sizes = [(hashlib.sha256(each).hexdigest(), len(each)) for each in packed]
+    manifest = oci.encoded(oci.manifest_of(config, sizes, said.labels))
+    blobs[hashlib.sha256(manifest).hexdigest()] = manifest
+    top = oci.described(oci.MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
+    files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": oci.encoded({"manifests": [top]})}
+    files |= {f"blobs/sha256/{digest}": content for digest, content in blobs.items()}
+    with tarfile.open(target, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return target
+
+
+def sif_file(target: Path, said: Configuration, content: Layer) -> Path:
+    """Write a SIF file of one layer."""
+    tree = target.with_suffix(".tar.zst")
+    plain = target.with_suffix(".plain")
+    plain.write_bytes(layer(content))
+    subprocess.run(["zstd", "-q", "-f", plain, "-o", tree], check=True)
+    with target.with_suffix(".log").open("wb") as log:
+        sif.write_sif(tree, target, said, Arch.AMD64, cores=1, log=log, stop=threading.Event())
+    return target
+
+
+def run_as(said: Configuration = Configuration(), **more: object) -> Configuration:
+    """Return a configuration with changes."""
+    return replace(said, **more)
+
+
+def lacking() -> Sequence[str]:
+    """Return what these images need and the host lacks."""
+    return [each for each in ("zstd", "tar2sqfs", "sqfs2tar") if shutil.which(each) is None] + (
+        [] if BUSYBOX else ["busybox (package busybox-static)"]
+    )
