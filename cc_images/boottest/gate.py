@@ -83,7 +83,7 @@ class Gate:
         self._require_secrets()
         verdict = self.examine(self.intact(output), output.format)
         if before is not None:
-            verdict = replace(verdict, climbs={**before.climbs, **verdict.climbs})
+            verdict = replace(verdict, climbs=dict([*before.climbs.items(), *verdict.climbs.items()]))
         said = verdict.as_json()
         self.context.log.write(json.dumps(said, indent=1).encode() + b"\n")
         store.note_boot(self.build, verdict.level, said, verdict.contents)

@@ -117,8 +117,8 @@ def _not_own(folders: Mapping[str, tuple[int, int] | None], account: Account) ->
     for name, owner in folders.items():
         if owner is None:
             found.append(f"{name} is not there")
-        elif owner != (account.uid, account.gid):
-            found.append(f"{name} is of {owner[0]}:{owner[1]}, not its own")
+        elif owner[0] != account.uid:
+            found.append(f"{name} is of uid {owner[0]}, not its own")
     return found
 
 
@@ -134,7 +134,7 @@ def _authorization(image: Subject) -> str | None:
         return None
     if _said(image.labels, ("authorization",)) or _said({**image.readme, **image.labels}, LICENCES):
         return ""
-    return "it names no licence, and no label `authorization` says who allows to hand it on"
+    return "it names no licence, and no label `authorization` says who lets it be handed on"
 
 
 def _readme(image: Subject) -> str | None:
@@ -142,7 +142,7 @@ def _readme(image: Subject) -> str | None:
         return None
     known = {**image.readme, **image.labels}
     missing = [f"{each} ({name})" for name, each in README.items() if not _said(known, (name,))]
-    return f"the README's section {', '.join(missing)} is in no label" if missing else ""
+    return f"no label has the README's section {', '.join(missing)}" if missing else ""
 
 
 def _password(image: Subject) -> str | None:

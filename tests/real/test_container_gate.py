@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.verdict import BootTestResult
+from cc_images.errors import Interrupted
+from cc_images.host import network
 from cc_images.model.catalog import Arch, Checks, Format, Level
 from cc_images.model.container import Configuration, Trial
 from cc_images.model.plan import BootJob
@@ -83,11 +85,43 @@ def words(verdict: BootTestResult) -> str:
     return verdict.words
 
 
-def test_a_container_that_ends_with_0_has_started(gate: Gate) -> None:
-    verdict = gate.tried(Configuration(entrypoint=(*SH, 'echo "hello $0 $1"; exit 0'), command=("a", "b c")))
+LOWER: Layer = base() | {
+    "data/old": "from below",
+    "data/kept": "from below",
+    "gone": "hidden",
+    "link": Entry(link="/etc"),
+    "full/a": "a",
+    "full/sub/b": "b",
+    "var/lib/apt/lists/index": "x" * (3 << 20),
+}
+UPPER: Layer = {
+    "data/.wh.old": "",
+    ".wh.gone": "",
+    "full/.wh..wh..opq": "",
+    "full/c": "c",
+    "link/through": "the link leads into the tree",
+    "data/kept": "from above",
+    "data/twin": Entry(link="data/kept", hard=True),
+    "var/lib/apt/.wh.lists": "",
+}
+LOOKS = """\
+test ! -e /data/old && test ! -e /gone && test "$(cat /data/kept /data/twin)" = "from abovefrom above" || exit 11
+test ! -e /full/a && test ! -e /full/sub && test -e /full/c || exit 12
+test "$(cat /etc/through)" = "the link leads into the tree" || exit 13
+test $$ = 1 && test ! -e /dev/sda && test -c /dev/null || exit 14
+test "$(cat /proc/net/dev | grep -c :)" = 1 || exit 15
+touch /etc/x || exit 16
+echo "hello $0 $1 hunter2secret"
+"""
+
+
+def test_layers_are_laid_over_each_other_and_the_container_ends_with_0(gate: Gate) -> None:
+    verdict = gate.tried(Configuration(entrypoint=(*SH, LOOKS), command=("a", "b c")), LOWER, UPPER)
     assert verdict.passed, verdict.words
     assert verdict.level is Level.CHECKS
-    assert "hello a b c" in gate.log()
+    assert "hello a b c ***" in gate.log()
+    assert verdict.advice == ("layer 1 has 3 MiB of apt lists",), "it is in a layer, though no longer in the tree"
+    assert not Path("/etc/through").exists()
 
 
 def test_a_container_that_fails_says_its_code_and_its_last_lines(gate: Gate) -> None:
@@ -95,3 +129,130 @@ def test_a_container_that_fails_says_its_code_and_its_last_lines(gate: Gate) -> 
     assert verdict.failed is Level.STARTS
     assert words(verdict) == "starts: `/bin/sh -c 'echo no such model; exit 3'` ended with code 3 (oci)"
     assert verdict.tail == ("no such model",)
+
+
+SERVES = """\
+trap "echo ended by SIGTERM; exit 0" TERM
+sleep 1
+httpd -f -p 8080 -h /etc &
+wait
+"""
+
+
+def test_a_server_is_asked_as_its_user_once_it_listens(gate: Gate) -> None:
+    said = Configuration(user="user", folder="/home/user", command=(*SH, SERVES), ports=("8080/tcp",))
+    content: Layer = base() | {"bin/own": "#!/bin/sh"}
+    checks: Checks = {
+        "files": {"/etc/passwd": {"mode": "0644"}, "/nowhere": {"absent": "yes"}},
+        "executables": {"own": {}, "vim": {}},
+        "commands": {
+            "id -u; pwd; echo $HOME": {"output": "1000\n/home/user\n/home/user"},
+            "wget -q -O - http://127.0.0.1:8080/os-release": {"output": "ID=tiny"},
+        },
+        "ports": {"8080/tcp": {}, "9090/tcp": {}},
+        "units": {"ssh.service": {}},
+    }
+    verdict = gate.tried(said, content, checks=checks)
+    assert verdict.failed is Level.CHECKS
+    assert words(verdict) == "checks: nothing listens on port 9090/tcp; vim is not on the PATH (oci)"
+    assert "ended by SIGTERM" in gate.log()
+    (found,) = verdict.climbs.values()
+    assert found.levels.keys() == {Level.STARTS}
+    assert 1 <= found.levels[Level.STARTS] < 15
+
+
+def test_a_container_that_neither_ends_nor_listens_is_ended_after_its_time(gate: Gate) -> None:
+    began = time.monotonic()
+    verdict = gate.tried(Configuration(command=("/bin/sleep", "100"), ports=("80/tcp",)), trial=Trial(limit=2))
+    assert words(verdict) == "starts: nothing listens on port 80/tcp after 2 s (oci)"
+    assert time.monotonic() - began < 60
+
+
+def test_a_network_is_there_for_those_that_ask_for_one_alone(gate: Gate) -> None:
+    said = Configuration(command=(*SH, "grep -q tap0 /proc/net/route"))
+    assert "ended with code 1" in words(gate.tried(said))
+    if network.program():
+        verdict = gate.tried(said, trial=Trial(limit=20, network=True))
+        assert verdict.passed, verdict.words
+
+
+def test_a_sif_file_gets_its_words_as_an_ordinary_user(gate: Gate) -> None:
+    said = Configuration(
+        entrypoint=(*SH, 'for each; do echo "<$each>"; done; id -u; echo $COLOUR; touch /etc/x', "entry"),
+        environment={"COLOUR": "dark blue"},
+        labels={"name": "x"},
+    )
+    image = sif_file(gate.folder / "image.sif", said, base())
+    verdict = gate.run(image, Trial(limit=20, words=("two words", "", "--flag")), form=Format.SIF)
+    assert verdict.failed is Level.STARTS, "its root is read-only"
+    assert verdict.tail[:5] == ("<two words>", "<>", "<--flag>", "1000", "dark blue")
+    assert "Read-only file system" in verdict.tail[5]
+
+
+def test_a_run_that_is_stopped_leaves_nothing(gate: Gate) -> None:
+    timer = threading.Timer(4, gate.stop.set)
+    timer.start()
+    with pytest.raises(Interrupted):
+        gate.tried(Configuration(command=("/bin/sleep", "4321")), trial=Trial(limit=100))
+    assert not processes("sleep 4321")
+
+
+# -- the contract `workstation` ---------------------------------------------------------------------------------------
+
+
+def shadow(hashed: str) -> Entry:
+    return Entry(text=f"root:*:1::::::\nuser:{hashed}:1::::::\n", mode=0o666)
+
+
+def test_what_a_workstation_must_not_be_is_said_by_name(gate: Gate) -> None:
+    content: Layer = base() | {
+        "etc/shadow": shadow(hashed("user")),
+        "etc/sudoers": "user ALL=(ALL) NOPASSWD: ALL\n",
+        "home/user/datasets": Entry(),
+        "home/user/persistent-home": Entry(owner=(1000, 1000)),
+        "entry": "#!/bin/sh\nexec true $@\n",
+    }
+    said = Configuration(user="user:root", entrypoint=("/entry",))
+    verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, "a contract is the site's"
+    said_of = dict(each.split(": ", 1) for each in verdict.broken["workstation"])
+    assert said_of == {
+        "workstation.gid": "it runs as gid 0, not 1000",
+        "workstation.sudo": "its user may become root by the group root, /etc/sudoers: user ALL=(ALL) NOPASSWD: ALL",
+        "workstation.home": "its working folder is /, not its home /home/user",
+        "workstation.folders": "in its home datasets is of uid 0, not its own; persistent-shared-folder is not there",
+        "workstation.name": "it has no label name",
+        "workstation.version": "it has no label version",
+        "workstation.authorization": "it names no licence, and no label `authorization` says who lets it be handed on",
+        "workstation.readme": "no label has the README's section Description (description), Usage (usage), "
+        "License (license)",
+        "workstation.password": "after its start the user's password is still the user's name",
+        "workstation.words": 'its entry point breaks words with spaces: write "$@", with the quotes',
+    }
+
+
+INIT = """\
+#!/bin/sh
+read -r salt < /proc/sys/kernel/random/uuid
+echo 'user:$5$'${salt%%-*}'$made:1::::::' > /etc/shadow
+for each in datasets persistent-home persistent-shared-folder; do
+    test -d /home/user/$each || mkdir /home/user/$each
+done
+exec "$@"
+"""
+
+
+def test_a_workstation_that_keeps_its_contract(gate: Gate) -> None:
+    content: Layer = base() | {"etc/shadow": shadow(hashed("user")), "entry": INIT}
+    labels = {"name": "x", "version": "1", "description": "a", "usage": "b", "license": "MIT"}
+    said = Configuration(
+        user="user", folder="/home/user", entrypoint=("/entry",), command=("/bin/true", "a b"), labels=labels
+    )
+    verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, verdict.words
+    assert verdict.broken == {"workstation": []}
+
+
+def hashed(password: str) -> str:
+    words = ["openssl", "passwd", "-5", "-salt", "salt", "-stdin"]
+    return subprocess.run(words, input=password, check=True, capture_output=True, text=True).stdout.strip()

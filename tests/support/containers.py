@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.model.catalog import Arch
@@ -116,11 +116,6 @@ def sif_file(target: Path, said: Configuration, content: Layer) -> Path:
     with target.with_suffix(".log").open("wb") as log:
         sif.write_sif(tree, target, said, Arch.AMD64, cores=1, log=log, stop=threading.Event())
     return target
-
-
-def run_as(said: Configuration = Configuration(), **more: object) -> Configuration:
-    """Return a configuration with changes."""
-    return replace(said, **more)
 
 
 def lacking() -> Sequence[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -33,6 +34,8 @@ KEPT = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 """Capabilities that container engines leave to root: chown to setuid, setpcap, net_bind_service, net_raw, sys_chroot,
 mknod, audit_write, setfcap; linux/capability.h."""
 LAST_CAPABILITY = 63
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals that sandboxes, and Python, ignore: a program inherits that, and a shell could trap none of them."""
 PR_CAPBSET_DROP = 24
 
 NO_EXEC = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
@@ -149,6 +152,8 @@ def become(argv: list[str], user: Facts, folder: str, environment: dict[str, str
     for each in range(LAST_CAPABILITY + 1):
         if each not in KEPT:
             kernel.libc.prctl(PR_CAPBSET_DROP, each, 0, 0, 0)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.setgroups(user["groups"])
     os.setresgid(user["gid"], user["gid"], user["gid"])
