@@ -38,16 +38,15 @@ IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.
 """Signals that sandboxes, and Python, ignore: a program inherits that, and a shell could trap none of them."""
 PR_CAPBSET_DROP = 24
 
+ROOTLESS = bool(os.environ.get("CC_IMAGES_ROOTLESS"))
 NO_EXEC = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 
 
-def enter(tree: str, folder: str, volumes: list[str], read_only: bool) -> int:
+def enter(tree: str, folder: str, volumes: list[str], read_only: bool) -> None:
     """Go into a new cell over a tree: this process becomes its holder. Raises OSError.
 
-    `volumes` are folders at which something else is mounted: empty, and root's. Return a descriptor of the sandbox's
-    /proc, see `proc`.
+    `volumes` are folders at which something else is mounted: empty, and root's.
     """
-    outer = os.open("/proc", os.O_PATH)
     kernel.end_with_parent()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID)
     kernel.keep_mounts_private()
@@ -74,7 +73,6 @@ def enter(tree: str, folder: str, volumes: list[str], read_only: bool) -> int:
         kernel.mount("tmpfs", place, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755")
     if read_only:
         kernel.mount("none", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY)
-    return outer
 
 
 def _root(tree: str, folder: str) -> str:
@@ -82,7 +80,7 @@ def _root(tree: str, folder: str) -> str:
     root, upper, work = (f"{folder}/{each}" for each in ("root", "upper", "work"))
     for each in (root, upper, work):
         os.makedirs(each)
-    own = ",userxattr" if os.environ.get("CC_IMAGES_ROOTLESS") else ""
+    own = ",userxattr" if ROOTLESS else ""
     shutil.copymode(tree, upper)
     status = os.stat(tree)
     os.chown(upper, status.st_uid, status.st_gid)
@@ -111,6 +109,8 @@ def _mounts(root: str, read_only: bool) -> None:
         if not os.listdir(f"{root}/{place}") or (read_only and place == "tmp"):  # images prepare /run for their daemons
             kernel.mount("tmpfs", f"{root}/{place}", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"mode={mode}")
     kernel.bind(os.open("/sys", os.O_PATH), f"{root}/sys")
+    if ROOTLESS:  # the kernel may refuse the cell one of its own, since a part of the sandbox's is covered
+        kernel.bind(os.open("/proc", os.O_PATH), f"{root}/proc")
 
 
 def _names() -> dict[str, str]:
@@ -134,14 +134,13 @@ def _change(root: str) -> None:
     os.chdir("/")
 
 
-def proc(outer: int) -> None:
-    """Give the cell a /proc, as its first process; the sandbox's where the kernel refuses one of its own."""
+def proc() -> None:
+    """Give the cell a /proc, as its first process; it has the sandbox's where the kernel refuses one of its own."""
     try:
         kernel.mount("proc", "/proc", "proc", NO_EXEC)
-    except OSError:  # in a user namespace, below a /proc of which a part is covered
-        os.fchdir(outer)
-        kernel.mount(".", "/proc", flags=kernel.MS_BIND | kernel.MS_REC)
-        os.chdir("/")
+    except OSError:
+        if not ROOTLESS:
+            raise
 
 
 def become(argv: list[str], user: Facts, folder: str, environment: dict[str, str]) -> None:

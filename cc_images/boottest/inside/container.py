@@ -144,7 +144,7 @@ def held(run: Facts, number: int, argv: list[str], asks: str, asking: bool) -> F
     said, folder = run["said"], f"{run['folder']}/start-{number}"
     os.mkdir(folder)
     mounted = sorted({*said["volumes"], *run["volumes"]}) if number and not asking else []
-    outer = cell.enter(run["tree"], folder, mounted, run["sif"])
+    cell.enter(run["tree"], folder, mounted, run["sif"])
     user = accounts.account(said["user"])
     variables = {"PATH": PATH, "HOME": user["home"] or "/", "HOSTNAME": "container", **said["environment"]}
     place = said["folder"] or "/"
@@ -153,7 +153,7 @@ def held(run: Facts, number: int, argv: list[str], asks: str, asking: bool) -> F
     facts["folder_is"] = os.path.realpath(place)
     facts["script"] = script(said["entrypoint"], variables["PATH"])
     if argv:
-        first = Started(argv, user, place, variables, text=asks if asking else "", outer=outer)
+        first = Started(argv, user, place, variables, text=asks if asking else "", first=True)
         if asking:
             return facts | {"answers": first.answers(run["patience"])}
         facts |= first.watched(said["ports"], run["limit"])

@@ -30,7 +30,7 @@ class Started:
     """A process of the cell, and what it prints."""
 
     def __init__(self, argv: list[str], user: Facts, folder: str, environment: dict[str, str],
-                 text: str = "", outer: int | None = None) -> None:  # fmt: skip
+                 text: str = "", first: bool = False) -> None:  # fmt: skip
         """Start it, with a text as its standard input; the first one of a cell makes its /proc, see `cell.proc`.
 
         Raises OSError for what cannot be started.
@@ -47,8 +47,8 @@ class Started:
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                if outer is not None:
-                    cell.proc(outer)
+                if first:
+                    cell.proc()
                 os.dup2(given if text else os.open("/dev/null", os.O_RDONLY), 0)
                 os.dup2(into, 1)
                 os.dup2(into, 2)
@@ -106,7 +106,7 @@ class Started:
         """End it: by SIGTERM, and when it does not heed that, by SIGKILL, with all that is in its cell."""
         asked, heeded = time.monotonic(), True
         if self.alive():
-            grace = grace if heeds() else 0.0
+            grace = grace if heeds(self.pid) else 0.0
             os.kill(self.pid, signal.SIGTERM)
             while self.alive() and time.monotonic() - asked < grace:
                 time.sleep(LOOK)
@@ -118,9 +118,10 @@ class Started:
         return {"output": self.output.decode(errors="replace"), "heeded": heeded}
 
 
-def heeds() -> bool:
+def heeds(process: int) -> bool:
     """Say whether the first process handles SIGTERM: the kernel keeps what it does not handle from a PID 1."""
-    found = [line.split()[1] for line in accounts.lines("/proc/1/status") if line.startswith("SigCgt:")]
+    number = process if os.path.lexists("/proc/self/stat") else 1  # the holder is in the sandbox's /proc alone
+    found = [line.split()[1] for line in accounts.lines(f"/proc/{number}/status") if line.startswith("SigCgt:")]
     return not found or bool(int(found[0], 16) >> (signal.SIGTERM - 1) & 1)
 
 
