@@ -37,9 +37,6 @@ GRACE, ASKING, UNPACKING = 10, 60, 900
 SLOWER = 8
 """How much longer a start may take that is emulated."""
 
-ENGINES = ("usr/sbin/policy-rc.d",)
-"""Leftovers of builds that base images of containers have on purpose: no daemon is started by a package there."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerTest:
@@ -71,7 +68,6 @@ class ContainerTest:
         inspector.require_system(facts)
         seen = contents(facts)
         advice = tuple(contracts.advice(facts.get("layers", ())))
-        facts["leftovers"] = [each for each in facts["leftovers"] if each not in ENGINES]
         if inside := hygiene.problems(facts, inspector.nameservers(), self.admitted, self.job.allow):
             return BootTestResult(inside=tuple(inside), contents=seen, advice=advice)
         if self.job.boot.level is Level.INSIDE:
