@@ -98,8 +98,7 @@ class Gate:
         """Return what the user can do about a refusal."""
         tag, firmware = self.job.tag, verdict.stuck
         if firmware in CONTAINERS and not verdict.inside:
-            log = self.context.run.run.log_path(self.context.task)
-            return f"{log} has all that it printed; docs/containers.md says how a container is tried"
+            return f"the log has all that {tag} printed; docs/containers.md says how containers are tried"
         if firmware is None:
             return f"correct the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
         serial = self.context.run.run.log_path(f"{self.context.task} {firmware} serial")

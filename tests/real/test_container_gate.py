@@ -15,9 +15,12 @@ from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.errors import Interrupted
 from cc_images.host import network
+from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Checks, Format, Level
 from cc_images.model.container import Configuration, Trial
 from cc_images.model.plan import BootJob
+from cc_images.store.records import Store
+from tests.conftest import Cli, write_files
 from tests.support import containers
 from tests.support.containers import Entry, Layer, archive, base, sif_file
 
@@ -256,3 +259,50 @@ def test_a_workstation_that_keeps_its_contract(gate: Gate) -> None:
 def hashed(password: str) -> str:
     words = ["openssl", "passwd", "-5", "-salt", "salt", "-stdin"]
     return subprocess.run(words, input=password, check=True, capture_output=True, text=True).stdout.strip()
+
+
+# -- the whole way ----------------------------------------------------------------------------------------------------
+
+IMAGES = """\
+CC-X:
+  elements: [debian-minimal]
+  formats: [oci]
+  checks: {executables: [sh], commands: {"id -u": "^0"}}
+"""
+
+
+def test_nothing_is_pushed_that_does_not_start_or_breaks_a_sites_contract(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images=IMAGES, sites="local: {directory: site, is_baremetal: true}\n")
+    site, strict = tmp_path / "site/CC-X.oci.tar", tmp_path / "strict/CC-X.oci.tar"
+    store = Store(tmp_path / "store")
+    store.root.mkdir()
+    image = archive(tmp_path / "x.oci.tar", Configuration(command=(*SH, "echo nothing to do; exit 3")), base())
+    blob = store.blobs.add(image)
+    output = Output(format=Format.OCI, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+    build = Build(tag="cc-x", name="CC-X", arch=Arch.AMD64, version="20261101T000000Z", recipe_key="a", key="k",
+                  outputs={Format.OCI: output})  # fmt: skip
+    store.record(build, {}, "CC-X")
+
+    refused = cli("-p", "cc-x")
+    assert refused.returncode == 3
+    assert "starts: `/bin/sh -c 'echo nothing to do; exit 3'` ended with code 3 (oci)" in refused.stdout
+    assert not site.exists()
+
+    (tmp_path / "images.yaml").write_text(IMAGES + "  try: [/bin/true]\n")
+    passed = cli("-p", "cc-x")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert site.exists()
+    assert store.passes([blob.digest])
+    assert "these bytes have passed" in cli("plan", "-p", "cc-x").stdout
+
+    (tmp_path / "sites.yaml").write_text(
+        "local: {directory: site, is_baremetal: true}\nstrict: {directory: strict, contract: workstation}\n"
+    )
+    broken = cli("-p", "cc-x")
+    assert broken.returncode == 3, broken.stdout
+    assert "does not keep the contract of strict: workstation.user: USER is not set: it runs as root" in broken.stdout
+    assert not strict.exists()
+
+    (tmp_path / "images.yaml").write_text(IMAGES)
+    untested = cli("-p", "--no-boot-test", "-s", "local", "cc-x")
+    assert untested.returncode == 0, untested.stdout
