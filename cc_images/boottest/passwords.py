@@ -38,6 +38,6 @@ def is_password(word: str, hashed: str) -> bool:
 
 def printed(output: str, hashed: str) -> bool:
     """Say whether the last words of an output have the password behind a hash."""
-    words = [each for part in output.split() for each in (part, *re.split(r"[=:,;\"'()<>]+", part), part.rstrip("."))]
+    words = [each for part in output.split() for each in (part, *re.split(r"[=:,;\"'()<>]+|\.$", part))]
     tried = [each for each in dict.fromkeys(words[::-1]) if each][:MOST]
     return bool(hashed) and any(is_password(each, hashed) for each in tried)

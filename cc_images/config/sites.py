@@ -51,7 +51,7 @@ def site_of(section: Section) -> Site:
         retire=retirement(section),
         refuses_unsigned=section.flag("require-signature"),
         refuses_insecure=_gates(section.child("gates")),
-        contract=section.words("contract"),
+        contract=_contracts(section),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
@@ -63,9 +63,6 @@ def site_of(section: Section) -> Site:
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     _check_formats(section, site)
-    for name in site.contract:
-        if name not in CONTRACTS:
-            section.problem("contract", choice(name, tuple(CONTRACTS)))
     check_properties(section, site.properties)
     if site.members and site.visibility not in ("", "shared"):
         section.problem("members", f"are those of shared images; visibility is {site.visibility}")
@@ -140,6 +137,15 @@ def _gates(section: Section) -> bool:
         section.problem("security-updates", f"{choice(said, ('refuse', 'publish'))}")
     section.close()
     return said == "refuse"
+
+
+def _contracts(section: Section) -> tuple[str, ...]:
+    """Read the names of rules that all containers of a site must keep."""
+    found = section.words("contract")
+    for name in found:
+        if name not in CONTRACTS:
+            section.problem("contract", choice(name, CONTRACTS))
+    return found
 
 
 def _check_waves(section: Section, site: Site) -> None:

@@ -178,7 +178,7 @@ def _words(image: Subject) -> str | None:
 def _dropped(script: str) -> str:
     """Return what a shell's script does to its words."""
     plain = re.sub(r"(?m)(^|\s)#.*$", "", script)
-    if re.search(r'"\$@"|"\$\{@(:-?[^}]*)?\}"|"\$\{?1\b', plain):
+    if re.search(r'"\$@"|"\$\{@(:-?[^}]*)?\}"|\$\{?1\b', plain):
         return ""
     if re.search(r"\$[@*]|\$\{[@*]", plain):
         return 'its entry point breaks words with spaces: write "$@", with the quotes'

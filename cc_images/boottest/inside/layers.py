@@ -187,9 +187,11 @@ class Laying:
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk() or member.isfifo()):
             return
         self._own.update(name[:at] for at in range(len(name) + 1) if name[at : at + 1] in ("/", ""))
+        folder = os.path.realpath(os.path.dirname(name) or ".")  # links among the folders lead on inside of the tree
+        os.makedirs(folder, exist_ok=True)
+        inner, name = name, os.path.join(folder, os.path.basename(name))
         if not (member.isdir() and os.path.isdir(name) and not os.path.islink(name)):
             removed(name)
-        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
         if member.islnk():
             os.link(member.linkname.lstrip("/"), name, follow_symlinks=False)
             return
@@ -200,14 +202,14 @@ class Laying:
         elif member.isdir():
             os.makedirs(name, exist_ok=True)
         else:
-            self._write(tar, member, name)
+            self._write(tar, member, name, cache(inner))
         dressed(member, name)
 
-    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
+    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, kind: str) -> None:
         self.left -= member.size
         if self.left < 0:
             raise ValueError("its tree is larger than the free room here")
-        if kind := cache(name):
+        if kind:
             self._caches[kind] = self._caches.get(kind, 0) + member.size
         source = tar.extractfile(member)
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

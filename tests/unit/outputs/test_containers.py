@@ -171,28 +171,6 @@ def test_what_is_inside_is_found_again(tmp_path: Path) -> None:
         assert [path.name for path in place.parent.iterdir()] == ["root"], "nothing is left beside it"
 
 
-def test_an_image_of_several_layers_is_refused(tmp_path: Path) -> None:
-    config, layer = b"{}", b"nothing"
-    digests = [hashlib.sha256(each).hexdigest() for each in (config, layer)]
-    manifest = oci.encoded(oci.manifest_of(config, [(digests[1], 7), (digests[1], 7)], {}))
-    top = oci.described(oci.MANIFEST, hashlib.sha256(manifest).hexdigest(), len(manifest))
-    files = {
-        "oci-layout": b"{}",
-        "index.json": oci.encoded({"manifests": [top]}),
-        f"blobs/sha256/{hashlib.sha256(manifest).hexdigest()}": manifest,
-        f"blobs/sha256/{digests[1]}": layer,
-    }
-    with tarfile.open(tmp_path / "image", "w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    place = tmp_path / "x" / "root"
-    place.mkdir(parents=True)
-    with pytest.raises(OSError, match="no OCI image of one layer"):
-        trees.unpack(tmp_path / "image", place)
-
-
 def test_a_copy_stops_when_it_is_asked_to(tmp_path: Path) -> None:
     stop = threading.Event()
     reading = Heeding(io.BytesIO(b"ab"), stop)
