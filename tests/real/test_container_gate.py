@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +15,13 @@ import pytest
 from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.errors import Interrupted
-from cc_images.host import network
+from cc_images.host import network, root
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Checks, Format, Level
 from cc_images.model.container import Configuration, Trial
 from cc_images.model.plan import BootJob
 from cc_images.store.records import Store
-from tests.conftest import Cli, write_files
+from tests.conftest import REPOSITORY, Cli, write_files
 from tests.support import containers
 from tests.support.containers import Entry, Layer, archive, base, sif_file
 
@@ -68,7 +69,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
     assert not mounts
     assert not processes(str(tmp_path)), "all that it has started is gone"
-    assert not [path for path in tmp_path.glob("test-*/*/scratch") if path.exists()]
+    assert not list(tmp_path.glob("*/*/scratch")) + list(tmp_path.glob("*/*/*/scratch"))
 
 
 def processes(text: str) -> list[str]:
@@ -198,6 +199,32 @@ def test_a_run_that_is_stopped_leaves_nothing(gate: Gate) -> None:
     with pytest.raises(Interrupted):
         gate.tried(Configuration(command=("/bin/sleep", "4321")), trial=Trial(limit=100))
     assert not processes("sleep 4321")
+
+
+def test_the_sandbox_of_an_ordinary_user_does_the_same(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    if why := root.why_no_namespace():
+        pytest.skip(f"no user namespaces: {why}")
+    monkeypatch.setenv(root.SWITCH, root.Way.NAMESPACE)
+    verdict = gate.tried(Configuration(entrypoint=(*SH, LOOKS), command=("a", "b c")), LOWER, UPPER)
+    assert verdict.passed, verdict.words
+
+
+def test_a_check_that_is_killed_leaves_nothing_that_runs(gate: Gate) -> None:
+    image = archive(gate.folder / "x.oci.tar", Configuration(command=("/bin/sleep", "4567")), base())
+    words = [sys.executable, "-m", "cc_images", "check", str(gate.folder), "--image", str(image)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(gate.folder)}
+    started = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not processes("sleep 4567") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert processes("sleep 4567")
+    started.kill()
+    started.wait()
+    while processes("sleep 4567") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not processes("sleep 4567")
+    while list(gate.folder.glob("*/*/*/scratch")) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 # -- the contract `workstation` ---------------------------------------------------------------------------------------
