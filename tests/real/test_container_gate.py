@@ -115,6 +115,8 @@ test "$(cat /etc/through)" = "the link leads into the tree" || exit 13
 test $$ = 1 && test ! -e /dev/sda && test -c /dev/null || exit 14
 test "$(cat /proc/net/dev | grep -c :)" = 1 || exit 15
 touch /etc/x || exit 16
+(echo x > /proc/sys/kernel/domainname) 2> /dev/null && exit 17
+(echo h > /proc/sysrq-trigger) 2> /dev/null && exit 18
 echo "hello $0 $1 hunter2secret"
 """
 

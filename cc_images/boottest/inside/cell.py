@@ -27,12 +27,15 @@ else:  # a script has no package; the toolbox is beside it only in a checkout
 Facts = dict[str, Any]
 
 NODES = ("null", "zero", "full", "random", "urandom", "tty")
+CLOSED = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
+HIDDEN = tuple(f"/proc/{name}" for name in ("kcore", "keys", "timer_list", "sched_debug"))
+"""Parts of /proc that are the host's, in every namespace: root of a container could change or read them."""
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 TOPS = ("dev", "proc", "sys", "tmp", "run")
 
-KEPT = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
+KEPT = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31})
 """Capabilities that container engines leave to root: chown to setuid, setpcap, net_bind_service, net_raw, sys_chroot,
-mknod, audit_write, setfcap; linux/capability.h."""
+audit_write, setfcap; linux/capability.h. Not mknod, by which a device of the host could be opened."""
 LAST_CAPABILITY = 63
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that sandboxes, and Python, ignore: a program inherits that, and a shell could trap none of them."""
@@ -141,6 +144,14 @@ def proc() -> None:
     except OSError:
         if not ROOTLESS:
             raise
+    kept = kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | NO_EXEC
+    for each in filter(os.path.exists, CLOSED):
+        with suppress(*([OSError] if ROOTLESS else [])):
+            kernel.mount(each, each, flags=kernel.MS_BIND | kernel.MS_REC)
+            kernel.mount("none", each, flags=kept)
+    for each in filter(os.path.isfile, HIDDEN):
+        with suppress(*([OSError] if ROOTLESS else [])):
+            kernel.mount("/dev/null", each, flags=kernel.MS_BIND)
 
 
 def become(argv: list[str], user: Facts, folder: str, environment: dict[str, str]) -> None:
