@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.errors import Interrupted
-from cc_images.host import network, root
+from cc_images.host import network, root, user_emulation
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Checks, Format, Level
 from cc_images.model.container import Configuration, Trial
@@ -39,11 +40,16 @@ class Gate:
         self.count = 0
 
     def run(
-        self, image: Path, trial: Trial | None = None, checks: Checks | None = None, form: Format = Format.OCI
+        self,
+        image: Path,
+        trial: Trial | None = None,
+        checks: Checks | None = None,
+        form: Format = Format.OCI,
+        arch: Arch = Arch.AMD64,
     ) -> BootTestResult:
         self.count += 1
         job = BootJob(
-            name="CC-X", tag="cc-x", arch=Arch.AMD64, version="1", formats=(form,), firmware=(), checks=checks or {},
+            name="CC-X", tag="cc-x", arch=arch, version="1", formats=(form,), firmware=(), checks=checks or {},
             test_key="k", trial=trial or Trial(limit=20), allow=("passwords",),
         )  # fmt: skip
         place = self.folder / f"test-{self.count}"
@@ -201,6 +207,25 @@ def test_a_run_that_is_stopped_leaves_nothing(gate: Gate) -> None:
     with pytest.raises(Interrupted):
         gate.tried(Configuration(command=("/bin/sleep", "4321")), trial=Trial(limit=100))
     assert not processes("sleep 4321")
+
+
+def exits(code: int) -> bytes:
+    """Return a static program for arm64 that ends with a code: an ELF header, a segment, mov, mov, svc."""
+    program = struct.pack("<III", 0xD2800000 | code << 5, 0xD2800BA8, 0xD4000001)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    size = 120 + len(program)
+    return head + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, size, size, 0x1000) + program
+
+
+def test_another_architectures_container_is_emulated(gate: Gate) -> None:
+    if user_emulation.is_foreign(Arch.AMD64) or not user_emulation.runs_programs(Arch.ARM64):
+        pytest.skip("needs an amd64 host with qemu-user-static")
+    for code in (0, 7):
+        content = {"exits": Entry(text=exits(code))}
+        image = archive(gate.folder / f"arm-{code}.oci.tar", Configuration(entrypoint=("/exits",)), content)
+        verdict = gate.run(image, arch=Arch.ARM64)
+        assert verdict.passed if not code else "`/exits` ended with code 7" in verdict.words, verdict.words
 
 
 def test_the_sandbox_of_an_ordinary_user_does_the_same(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
