@@ -93,6 +93,7 @@ class ContainerTest:
         asked = {kind: named for kind, named in checks.items() if kind in ASKED}
         mark = f"cc-{secrets.token_hex(8)}"
         said = self._said(trial, script(mark, asked) if asked else "", list(checks.get("ports", {})))
+        inspector.require_system(said)
         found, tail = container_verdict.judged(said, asked, list(checks.get("ports", {})), mark)
         subject = container_verdict.subject(said, self.form)
         return BootTestResult(

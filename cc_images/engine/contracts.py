@@ -18,7 +18,9 @@ def require_kept(job: PushJob, at: Site, output: Output, store: Store) -> None:
     if not at.contract or output.format not in CONTAINERS:
         return
     known = store.broken(output.digest, job.test_key)
-    wrong = [each for name in at.contract for each in (known or {}).get(name, ())]
+    if known is None:
+        return
+    wrong = [each for name in at.contract for each in known.get(name, [f"{name}: it was looked into, and not started"])]
     if wrong:
         raise CCImagesError(
             f"version {job.version} of {job.tag} does not keep the contract of {at.name}: {'; '.join(wrong)}",

@@ -18,7 +18,6 @@ README: Mapping[str, str] = {"description": "Description", "usage": "Usage", "li
 """Labels with sections of a README, by the section's heading."""
 
 LICENCES = ("org.opencontainers.image.licenses", "license", "licenses")
-NAMES, VERSIONS = ("name", "org.opencontainers.image.title"), ("version", "org.opencontainers.image.version")
 LEAST_ADVICE = 1 << 20
 
 
@@ -122,9 +121,9 @@ def _not_own(folders: Mapping[str, tuple[int, int] | None], account: Account) ->
     return found
 
 
-def _label(names: Sequence[str]) -> Rule:
+def _label(name: str) -> Rule:
     def rule(image: Subject) -> str | None:
-        return None if image.labels is None else "" if _said(image.labels, names) else f"it has no label {names[0]}"
+        return None if image.labels is None else "" if _said(image.labels, (name,)) else f"it has no label {name}"
 
     return rule
 
@@ -169,7 +168,7 @@ def _words(image: Subject) -> str | None:
     entry = image.entrypoint
     shell = entry[0].rpartition("/")[2] in ("sh", "bash", "dash", "ash")
     if shell and entry[1:2] == ("-c",) and len(entry) == 3:
-        return "its ENTRYPOINT is written for a shell (without brackets): words after -- are dropped"
+        return "its ENTRYPOINT is one command of a shell, as it is without brackets: words after -- are dropped"
     if image.script and (wrong := _dropped(image.script)):
         return wrong
     return ""
@@ -197,8 +196,8 @@ CONTRACTS: Mapping[str, Mapping[str, Rule]] = {
         "sudo": _sudo,
         "home": _home,
         "folders": _folders,
-        "name": _label(NAMES[:1]),
-        "version": _label(VERSIONS[:1]),
+        "name": _label("name"),
+        "version": _label("version"),
         "authorization": _authorization,
         "readme": _readme,
         "password": _password,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -207,6 +208,34 @@ def test_a_run_that_is_stopped_leaves_nothing(gate: Gate) -> None:
     with pytest.raises(Interrupted):
         gate.tried(Configuration(command=("/bin/sleep", "4321")), trial=Trial(limit=100))
     assert not processes("sleep 4321")
+
+
+CONTAINERFILE = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "ln", "-s", "busybox", "/bin/sh"]
+RUN /bin/busybox mkdir -p /etc /data/old && echo x > /gone && echo 'user:x:1000:1000::/data:/bin/sh' > /etc/passwd
+RUN /bin/busybox rm -r /gone /data/old && /bin/busybox touch /data/new
+USER user
+ENTRYPOINT ["/bin/sh", "-c", "test ! -e /gone -a ! -e /data/old -a -e /data/new && test $(busybox id -u) = 1000"]
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is missing")
+def test_the_layers_that_buildah_makes(gate: Gate) -> None:
+    assert containers.BUSYBOX is not None
+    context, storage = gate.folder / "context", gate.folder / "storage.conf"
+    context.mkdir()
+    shutil.copy(containers.BUSYBOX, context / "busybox")
+    (context / "Containerfile").write_text(CONTAINERFILE)
+    storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{gate.folder}/graph"\nrunroot = "{gate.folder}/run"\n')
+    environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage)}
+    build = ["buildah", "bud", "--layers", "--isolation", "chroot", "--network", "host", "-t", "made", str(context)]
+    for words in (build, ["buildah", "push", "made", f"oci-archive:{gate.folder}/made.oci.tar"]):
+        subprocess.run(words, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    verdict = gate.run(gate.folder / "made.oci.tar")
+    assert verdict.passed, verdict.words
 
 
 def exits(code: int) -> bytes:

@@ -222,4 +222,6 @@ def test_what_breaks_a_contract_is_known_afterwards(store: Store, booted: Booted
         require_kept(job, site, build.outputs[Format.OCI], store)
     assert (caught.value.reason, caught.value.tail) == ("contract", ("workstation.user: USER is not set",))
     require_kept(job, replace(site, contract=("other",)), build.outputs[Format.OCI], store)
+    with pytest.raises(CCImagesError, match="unknown: it was looked into, and not started"):
+        require_kept(job, replace(site, contract=("unknown",)), build.outputs[Format.OCI], store)
     require_kept(replace(job, test_key="of a run without boot tests"), site, build.outputs[Format.OCI], store)

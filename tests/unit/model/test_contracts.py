@@ -88,7 +88,7 @@ def test_every_rule_has_a_violation_here() -> None:
         (replace(GOOD, passwords=Passwords(built_in=True)), "password", "stands in a layer"),
         (replace(GOOD, passwords=Passwords(same=True)), "password", "two starts have the same password"),
         (replace(GOOD, passwords=Passwords(printed=True)), "password", "it prints"),
-        (replace(GOOD, entrypoint=("/bin/sh", "-c", "serve")), "words", "written for a shell"),
+        (replace(GOOD, entrypoint=("/bin/sh", "-c", "serve")), "words", "one command of a shell"),
         (replace(GOOD, script="#!/bin/sh\nexec serve $*\n"), "words", "breaks words with spaces"),
         (replace(GOOD, script='#!/bin/sh\nexec serve # "$@"\n'), "words", "never looks at its words"),
     ],
