@@ -81,6 +81,7 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
         started = [job for job in boots if job.firmware and job.boot.level is not Level.INSIDE]
         guest.require(sorted({each for job in started for each in qemu.lacking(job.arch, job.firmware)}))
         inspector.require_host()
+        user_emulation.require_programs({job.arch for job in boots if job.trial and job.boot.level is not Level.INSIDE})
     if not builds:
         return []
     return [*_ask(plan, sites), *([] if offline else _mirrors(builds))]

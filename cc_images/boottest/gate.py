@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.builds import Build, Output
-from cc_images.model.catalog import RAMDISK, Format
+from cc_images.model.catalog import CONTAINERS, RAMDISK, Format
 from cc_images.model.plan import BootJob
 from cc_images.model.redaction import redacted
 from cc_images.outputs import disk
@@ -56,7 +56,7 @@ class Gate:
             if not vouching:
                 able = [each for each in (*outputs, *every.values()) if _vouches(each, output)]
                 booted = min(able, key=_rank)
-                verdict = self._tried(booted)
+                verdict = self._tried(booted, verdict)
                 passed[booted.format] = booted
                 vouching = [booted]
             if output.format not in passed:
@@ -77,11 +77,13 @@ class Gate:
             raise _unlike(output, model)
         self._note(output)
 
-    def _tried(self, output: Output) -> BootTestResult:
-        """Put one file through its boot test and record the result."""
+    def _tried(self, output: Output, before: BootTestResult | None) -> BootTestResult:
+        """Put one file through its boot test and record the result, with that of a file before it."""
         store = self.context.store
         self._require_secrets()
         verdict = self.examine(self.intact(output), output.format)
+        if before is not None:
+            verdict = replace(verdict, climbs=dict([*before.climbs.items(), *verdict.climbs.items()]))
         said = verdict.as_json()
         self.context.log.write(json.dumps(said, indent=1).encode() + b"\n")
         store.note_boot(self.build, verdict.level, said, verdict.contents)
@@ -89,12 +91,14 @@ class Gate:
             for each in self.build.outputs.values():
                 store.forget_pass(each.digest)
             raise Refused(verdict, self._hint(verdict))
-        self._note(output)
+        self._note(output, verdict.broken)
         return verdict
 
     def _hint(self, verdict: BootTestResult) -> str:
         """Return what the user can do about a refusal."""
         tag, firmware = self.job.tag, verdict.stuck
+        if firmware in CONTAINERS and not verdict.inside:
+            return f"the log has all that {tag} printed; docs/containers.md says how containers are tried"
         if firmware is None:
             return f"correct the elements that left it, and build again; `cc-images inspect {tag}` shows what is inside"
         serial = self.context.run.run.log_path(f"{self.context.task} {firmware} serial")
@@ -119,16 +123,19 @@ class Gate:
                 reason=Reason.BOOT_SECRETS,
             )
 
-    def _note(self, output: Output) -> None:
+    def _note(self, output: Output, broken: Mapping[str, Sequence[str]] | None = None) -> None:
         said = {"asked": self.job.test_key, "tag": self.job.tag, "version": self.build.version}
-        self.context.store.note_pass(output.digest, said)
+        self.context.store.note_pass(output.digest, said | ({"broken": dict(broken)} if broken else {}))
 
 
 def _vouches(model: Output, output: Output) -> bool:
     """Say whether a file that has passed lets another one of its version pass.
 
-    A disk does so for all; a tree for trees; of a ramdisk the initramfs for its kernel alone, and the kernel for none.
+    A disk does so for all, a tree for trees; a container must start itself. Of a ramdisk the initramfs does so for its
+    kernel alone, and the kernel for none.
     """
+    if output.format in CONTAINERS and model is not output:
+        return False
     if model.format is Format.KERNEL:
         return False
     if model.format.is_disk or model is output:

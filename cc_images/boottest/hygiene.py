@@ -10,6 +10,9 @@ BLANK_MACHINE_IDS = ("", "uninitialized")
 """The contents that /etc/machine-id may have in an image; see machine-id(5)."""
 
 
+OF_CONTAINERS = ("usr/sbin/policy-rc.d",)
+"""Leftovers that base images of containers have on purpose: no package starts a daemon there."""
+
 ADMIN_KEYS = "home/ccadmin/.ssh/authorized_keys"
 """The one file that may let in keys which come with the image: those that the configuration names."""
 
@@ -37,7 +40,8 @@ def problems(
     listed = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
     hosts = [each for each in listed if each in nameservers]
     found += [f"/etc/resolv.conf names {each}, a name server of the build host" for each in hosts]
-    found += [f"/{name} is a leftover of the build" for name in facts["leftovers"]]
+    meant = OF_CONTAINERS if facts.get("layers") else ()
+    found += [f"/{name} is a leftover of the build" for name in facts["leftovers"] if name not in meant]
     for name, lines in facts["authorized_keys"].items():
         known = {key.strip() for key in admitted} if name == ADMIN_KEYS else set()
         if "keys" not in allowed and any(line.strip() not in known for line in lines if line.strip()):

@@ -49,6 +49,8 @@ ARCHIVES = (
     b"070701",
     b"070702",
     b"oci-layout\0",
+    b"index.json\0",
+    b"blobs/",
     b"#!/usr/bin/env run",
 )
 """The first bytes of files that hold a tree: compressed archives, squashfs, cpio, OCI, SIF; see `inside/trees.py`."""
@@ -134,6 +136,11 @@ def _run(
                 raise
             require_root([f"a look into {image.name}"])
             remove(workspace)
+    return written(result)
+
+
+def written(result: Path) -> Json:
+    """Return what a program of `inside` has written, with texts that may be printed."""
     descriptor = os.open(result, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         facts: Json = _printable(json.loads(file.read().decode(errors="backslashreplace")))

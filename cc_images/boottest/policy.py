@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from cc_images.model.catalog import USUAL, Arch, Format, Image, Json, Material
+from cc_images.model.container import trial
 from cc_images.model.plan import BootJob
 from cc_images.model.recipe import key_of
 
@@ -19,16 +21,27 @@ RAMDISK_MEMORY = 4096
 """The same for a ramdisk: the kernel gives at most half of it to the tree."""
 
 
-def boot_test_key(image: Image, arch: Arch) -> str:
-    """Return the key of an image's boot test: a pass with another key does not count."""
+STARTS = 1
+"""The same for the trial of containers."""
+
+
+def boot_test_key(image: Image, arch: Arch, contracts: Iterable[str] = ()) -> str:
+    """Return the key of an image's boot test: a pass with another key does not count.
+
+    `contracts` are those of all sites that take the image.
+    """
     firmware = [each.value for each in image.boots_with(arch)]
     tested: Json = {"rules": RULES, "firmware": firmware, "checks": image.checks, "memory": _memory(image)}
     tested |= {"allow": sorted(image.allow)} if image.allow else {}
     tested |= {"boot": asdict(image.boot)} if image.boot != USUAL else {}
+    if (tried := trial(image, contracts)) is not None:
+        tested["containers"] = {"rules": STARTS, **asdict(tried)}
     return key_of(tested)
 
 
-def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]) -> BootJob:
+def boot_job(
+    image: Image, arch: Arch, version: str, formats: tuple[Format, ...], contracts: Iterable[str] = ()
+) -> BootJob:
     """Return the job that puts a version of an image through its boot test."""
     return BootJob(
         name=image.published_name(arch),
@@ -38,10 +51,11 @@ def boot_job(image: Image, arch: Arch, version: str, formats: tuple[Format, ...]
         formats=formats,
         firmware=image.boots_with(arch),
         checks=image.checks,
-        test_key=boot_test_key(image, arch),
+        test_key=boot_test_key(image, arch, contracts),
         memory_mib=_memory(image),
         allow=image.allow,
         boot=image.boot,
+        trial=trial(image, contracts),
     )
 
 

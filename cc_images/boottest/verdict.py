@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cc_images.boottest.stages import BootResult
@@ -28,11 +28,15 @@ class BootTestResult:
     """The result of a boot test. `climbs` is empty when the image was not booted; times are seconds since power-on."""
 
     inside: tuple[str, ...] = ()
-    climbs: Mapping[Firmware, BootResult] = field(default_factory=dict)
+    climbs: Mapping[Firmware, BootResult] | Mapping[str, BootResult] = field(default_factory=dict)
+    """By firmware; that of a container by its format."""
     accelerated: bool = False
     tail: tuple[str, ...] = ()
     contents: Json = field(default_factory=dict)
     """The facts seen inside, of which a build's record keeps a part; see `boottest.contents.contents`."""
+    broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of a container: what is wrong by each contract that was asked about."""
+    advice: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -76,8 +80,8 @@ class BootTestResult:
         return ""
 
     @property
-    def stuck(self) -> Firmware | None:
-        """The first firmware with which a level was not reached."""
+    def stuck(self) -> str | None:
+        """The first firmware, or format of a container, with which a level was not reached."""
         return next((firmware for firmware, climb in self.climbs.items() if climb.failed), None)
 
     @property
@@ -87,7 +91,9 @@ class BootTestResult:
 
     def as_json(self) -> Json:
         """Return the verdict as the build's record keeps it."""
-        return {
+        more: Json = {"broken": dict(self.broken)} if self.broken else {}
+        more |= {"advice": list(self.advice)} if self.advice else {}
+        return more | {
             "passed": self.passed,
             "level": self.level,
             "failed": self.failed,

@@ -73,6 +73,16 @@ def _inspect(made: Parser) -> None:
     )
 
 
+def _check(made: Parser) -> None:
+    made.add_argument("folder", metavar="DIR", help="a folder with Containerfile or Dockerfile, and README.md")
+    made.add_argument("--image", default="", metavar="FILE", help="its image, FILE.oci.tar or FILE.sif: it is started")
+    made.add_argument("--contract", default="workstation", metavar="NAME", help="(default workstation)")
+    made.add_argument(
+        "--try", dest="words", action="append", metavar="WORD", help="a word for the entry point; repeat it"
+    )
+    made.add_argument("--try-network", action="store_true", help="let it have a network (default: none)")
+
+
 def _verify(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
     made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or the file of a stored build")
@@ -208,6 +218,7 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "report": _report,
     "diff": _diff,
     "inspect": _inspect,
+    "check": _check,
     "verify": _verify,
     "delta": _delta,
     "fetch": _fetch,

@@ -137,6 +137,7 @@ def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
         "diff": views.diff,
         "completion": _completion,
         "inspect": commands.inspect,
+        "check": proof.check,
         "verify": proof.verify,
         "delta": proof.delta,
         "fetch": proof.fetch,

@@ -1,4 +1,4 @@
-"""The verbs about the bytes of images: `verify`, `delta`, `fetch` and `sbom`, each from options to exit code."""
+"""The verbs about the bytes of images: `check`, `verify`, `delta`, `fetch`, `sbom`, from options to exit code."""
 
 from __future__ import annotations
 
@@ -75,6 +75,31 @@ def _signatures(options: argparse.Namespace) -> int:
     plain = [each.as_json() for each in found]
     text.say(text.as_json(plain) if options.json else "\n".join(operations.signatures(found)))
     return EXIT_FAILED if any(each.error for each in found) or not found else 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check a folder, and its image, by the rules of a contract."""
+    from cc_images.api import check
+    from cc_images.config.yaml_text import choice
+    from cc_images.model.container import Trial
+    from cc_images.model.contracts import CONTRACTS
+
+    if options.contract not in CONTRACTS:
+        raise UserError(f"--contract: {choice(options.contract, CONTRACTS)}")
+    found, tail = check.files(Path(options.folder), options.contract), tuple[str, ...]()
+    if options.image:
+        words = None if options.words is None else tuple(options.words)
+        trial = Trial(words=words, network=options.try_network, contracts=(options.contract,))
+        with bench() as mine:
+            of_image, tail = check.image(Path(options.image), options.contract, trial, mine.stop)
+        found = [each for each in found if each.rule in ("Containerfile", "README.md")] + of_image
+    if options.json:
+        text.say(text.as_json([each.as_json() for each in found]))
+    else:
+        text.say("\n".join(f"{each.state:8}{each.rule}{': ' * bool(each.text)}{each.text}" for each in found))
+        for line in tail:
+            print(f"  {line}", file=sys.stderr)
+    return EXIT_FAILED if check.broken(found) else 0
 
 
 def delta(options: argparse.Namespace) -> int:

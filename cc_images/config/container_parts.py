@@ -1,4 +1,4 @@
-"""How an image is run as a container: the section `container` of an entry of images.yaml."""
+"""How an image is run as a container: the section `container` of an entry of images.yaml, and how it is tried."""
 
 from __future__ import annotations
 
@@ -77,6 +77,21 @@ def with_labels(said: Json, section: Section) -> Json:
     return {**said, "labels": {**said.get("labels", {}), **labels}} if labels else said
 
 
+def tried(section: Section) -> Json:
+    """Read how an image's container is tried before a push: keys of the image itself, which no child has from it."""
+    words = section.words("try", default=_NOT_SAID)
+    said: Json = {} if words is _NOT_SAID else {"try": list(words)}
+    if section.flag("try-network"):
+        said["try-network"] = True
+    if seconds := section.number("try-timeout", 0, least=1, most=3600):
+        said["try-timeout"] = seconds
+    return said
+
+
+TRIED = ("try", "try-network", "try-timeout")
+_NOT_SAID = ("\0",)
+
+
 def inherited(image: Image, parent: Image) -> Json:
     """Return how a child is run: as its parent, with what it says itself; variables and labels are added.
 
@@ -84,7 +99,8 @@ def inherited(image: Image, parent: Image) -> Json:
     """
     if image.builder != "dib":
         return image.container
-    both = {**parent.container, **image.container}
+    of_parent = {key: value for key, value in parent.container.items() if key not in TRIED}
+    both = {**of_parent, **image.container}
     for key in ("environment", "labels"):
         if key in both:
             both[key] = {**parent.container.get(key, {}), **image.container.get(key, {})}

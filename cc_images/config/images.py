@@ -17,6 +17,7 @@ from cc_images.config.container_parts import (
     container_of,
     containerfile_of,
     inherited,
+    tried,
     version_of,
     with_labels,
     without_dib,
@@ -200,9 +201,6 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
 
 def _image(entry: Entry) -> Image:
     section, name = entry.section, entry.section.name
-    baremetal = [key for key in ("baremetal-only", "baremetal_only") if key in section]
-    if len(baremetal) == 2:
-        section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
     is_said = "base" in section
     of_disks = [key for key in ("disk", "firmware", "assemble") if key in section]
     of_dib = [key for key in OF_DIB if key in section]
@@ -218,11 +216,11 @@ def _image(entry: Entry) -> Image:
         disk=section.words("disk", default=("vm", "block-device-efi")),
         environment=section.mapping("environment", _VARIABLE, "a variable's name"),
         packages=section.words("packages"),
-        baremetal_only=section.flag("baremetal-only") | section.flag("baremetal_only"),
+        baremetal_only=_is_for_metal(section),
         provenance=section.mapping("provenance", NAME, "a key"),
         artifacts={sub.name: artifact_of(sub) for sub in section.children("artifacts", _VARIABLE)},
         formats=formats_of(section) or ((Format.QCOW2,) if builder == "dib" else (Format.OCI,)),
-        container=with_labels(container_of(section.child("container")), section),
+        container=with_labels(container_of(section.child("container")), section) | tried(section),
         builder=builder,
         containerfile=containerfile_of(section),
         version=version_of(section),
@@ -260,6 +258,13 @@ def _image(entry: Entry) -> Image:
     check_properties(section, image.properties)
     section.close()
     return replace(image, firmware=firmware_of(image))
+
+
+def _is_for_metal(section: Section) -> bool:
+    """Read the key by either of its names."""
+    if "baremetal-only" in section and "baremetal_only" in section:
+        section.problem("baremetal_only", "given twice, also as baremetal-only; remove one")
+    return section.flag("baremetal-only") | section.flag("baremetal_only")
 
 
 def _check_words(section: Section, image: Image) -> None:

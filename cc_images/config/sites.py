@@ -11,6 +11,7 @@ from cc_images.config.image_parts import MACHINES, NAME, check_properties, forma
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import RAMDISK, Arch
+from cc_images.model.contracts import CONTRACTS
 from cc_images.model.site import OnBad, Site
 from cc_images.model.swift_address import SwiftAddress
 
@@ -50,6 +51,7 @@ def site_of(section: Section) -> Site:
         retire=retirement(section),
         refuses_unsigned=section.flag("require-signature"),
         refuses_insecure=_gates(section.child("gates")),
+        contract=_contracts(section),
     )
     if len(site.directory) > 1000:
         section.problem("directory", "has more than 1,000 characters")
@@ -135,6 +137,15 @@ def _gates(section: Section) -> bool:
         section.problem("security-updates", f"{choice(said, ('refuse', 'publish'))}")
     section.close()
     return said == "refuse"
+
+
+def _contracts(section: Section) -> tuple[str, ...]:
+    """Read the names of rules that all containers of a site must keep."""
+    found = section.words("contract")
+    for name in found:
+        if name not in CONTRACTS:
+            section.problem("contract", choice(name, CONTRACTS))
+    return found
 
 
 def _check_waves(section: Section, site: Site) -> None:

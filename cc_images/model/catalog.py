@@ -66,7 +66,9 @@ class Format(StrEnum):
 
 RAMDISK = (Format.KERNEL, Format.INITRAMFS)
 """The two files that `ramdisk` in a list of formats means."""
-TREES = frozenset({Format.TAR, Format.TAR_GZIP, Format.SQUASHFS, Format.OCI, Format.SIF, *RAMDISK})
+CONTAINERS = (Format.OCI, Format.SIF)
+"""Formats of trees that know how they are run."""
+TREES = frozenset({Format.TAR, Format.TAR_GZIP, Format.SQUASHFS, *CONTAINERS, *RAMDISK})
 """Formats that hold files, and no disk."""
 
 
@@ -80,7 +82,8 @@ class Firmware(StrEnum):
 class Level(StrEnum):
     """How far an image gets in the boot test, in the order in which it gets there.
 
-    `cloud-init` is reached when it has finished without errors, `systemd` when the system runs without failed units.
+    `cloud-init` is reached when it has finished without errors, `systemd` when the system runs without failed units. A
+    container has `inside`, `starts` and `checks` alone.
     """
 
     INSIDE = "inside"
@@ -91,6 +94,7 @@ class Level(StrEnum):
     CLOUD_INIT = "cloud-init"
     SSH = "ssh"
     SYSTEM = "systemd"
+    STARTS = "starts"
     CHECKS = "checks"
 
 

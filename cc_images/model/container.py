@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cc_images.model.catalog import Image, Json
+from cc_images.model.catalog import CONTAINERS, Image, Json
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are, unless a configuration says otherwise."""
@@ -32,6 +32,41 @@ class Configuration:
 
 
 NOTHING_SAID = Configuration()
+
+PATIENCE = 120
+"""Seconds in which a container must end, or listen, unless its image says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How a container is started before it is pushed. `user` and `ports` are for SIF files, which say neither.
+
+    `words` are those for the entry point, None: the image's own. `contracts` are those of sites that take the image.
+    """
+
+    words: tuple[str, ...] | None = None
+    network: bool = False
+    limit: int = PATIENCE
+    user: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+
+
+def trial(image: Image, contracts: Iterable[str] = ()) -> Trial | None:
+    """Return how an image's containers are tried; None for an image that is none."""
+    if not {*CONTAINERS} & {*image.formats}:
+        return None
+    said = image.container
+    return Trial(
+        words=tuple(said["try"]) if "try" in said else None,
+        network=bool(said.get("try-network", False)),
+        limit=int(said.get("try-timeout", PATIENCE)),
+        user=str(said.get("user", "")),
+        ports=tuple(said.get("ports", ())),
+        volumes=tuple(said.get("volumes", ())),
+        contracts=tuple(sorted({*contracts})),
+    )
 
 
 def configured(image: Image, name: str) -> Configuration:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 
 from cc_images.model.catalog import USUAL, Arch, Checks, Contract, Download, Firmware, Format, Json, Material, Waiver
-from cc_images.model.container import NOTHING_SAID, Configuration
+from cc_images.model.container import NOTHING_SAID, Configuration, Trial
 from cc_images.model.spec import BuildSpec
 
 
@@ -145,7 +145,7 @@ class ConvertJob:
 class BootJob:
     """Look into a version and boot it with each firmware; all of `formats` must hold what was booted.
 
-    `test_key` names the test: a pass counts only for the same. Each guest gets `memory_mib`.
+    `test_key` names the test: a pass counts for no other. A guest gets `memory_mib`. `allow`: what hygiene lets pass.
     """
 
     name: str
@@ -159,7 +159,7 @@ class BootJob:
     memory_mib: int = 1024
     boot: Contract = USUAL
     allow: tuple[str, ...] = ()
-    """Findings that hygiene would refuse, and that the catalogue allows by name."""
+    trial: Trial | None = None
 
     def guests(self, at_once: int) -> int:
         """Return how many of its guests, one for each firmware, run at a time on a host that can run `at_once`."""

@@ -105,6 +105,8 @@ class PassShape(Shape):
     """`boots/<digest>.json`."""
 
     asked: str
+    broken: dict[str, list[str]] = {}
+    """Of a container: what is wrong by each contract that was asked about; one that is kept has nothing."""
 
 
 class ArtifactShape(Shape):

@@ -30,7 +30,7 @@ class Site:
     """HOST/PREFIX of repositories for containers; `insecure`: by HTTP."""
     insecure: bool = False
     contract: tuple[str, ...] = ()
-    """Names of rules that its images must keep; see `contracts`."""
+    """Names of rules that its images must keep; see `model.contracts`."""
     is_baremetal: bool = False
     arches: tuple[Arch, ...] = ()
     """Architectures that it takes; empty: bare metal all, others amd64."""

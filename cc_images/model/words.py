@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 RESERVED = frozenset(
-    {"all", "boot", "build", "catalogue-page", "check-updates", "complete", "completion", "delta", "diff", "doctor",
-     "explain", "fetch", "help", "hold", "inspect", "list", "new", "plan", "promote", "prune", "pull", "push",
+    {"all", "boot", "build", "catalogue-page", "check", "check-updates", "complete", "completion", "delta", "diff",
+     "doctor", "explain", "fetch", "help", "hold", "inspect", "list", "new", "plan", "promote", "prune", "pull", "push",
      "release", "report", "retire", "rollback", "sbom", "scheduled", "shell", "show", "status", "verify", "version"}
 )  # fmt: skip
 """Words of the command line that no tag may be."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.outputs.tar_members import CHUNK, KINDS, members, plain_name
+from cc_images.host.containers.members import CHUNK, KINDS, members, plain_name
 
 MOST = (1 << 32) - 1
 """Bytes of a file that the format can tell of."""

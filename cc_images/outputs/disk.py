@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from cc_images.host import environment, process
 from cc_images.host.files import Written
+from cc_images.host.full import full, translated
 from cc_images.model.catalog import Format
 from cc_images.outputs import qcow2
-from cc_images.outputs.full import full, translated
 from cc_images.outputs.identities import SETTLE
 
 WRITERS: Mapping[Format, Callable[..., Written]] = {Format.QCOW2: qcow2.write}

@@ -20,11 +20,11 @@ from typing import BinaryIO
 
 from cc_images.clock import EPOCH
 from cc_images.host import environment, process
+from cc_images.host.containers.layer import Added, write_layer
+from cc_images.host.containers.members import Heeding
+from cc_images.host.full import translated
 from cc_images.model.catalog import Arch
 from cc_images.model.container import PATH, Configuration
-from cc_images.outputs.full import translated
-from cc_images.outputs.layer import Added, write_layer
-from cc_images.outputs.tar_members import Heeding
 
 LAUNCH = b"#!/usr/bin/env run-singularity\n"
 ARCHES = {Arch.AMD64: b"02\0", Arch.ARM64: b"04\0"}

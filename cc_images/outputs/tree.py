@@ -15,11 +15,12 @@ from typing import BinaryIO
 
 from cc_images.clock import EPOCH
 from cc_images.host import environment, process
+from cc_images.host.containers import archive, image
+from cc_images.host.containers.members import ZSTD
+from cc_images.host.full import full, translated
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.container import Configuration
-from cc_images.outputs import cpio, oci, oci_archive, sif
-from cc_images.outputs.full import full, translated
-from cc_images.outputs.tar_members import ZSTD
+from cc_images.outputs import cpio, sif
 
 Run = tuple[Configuration, Arch]
 """How a tree is run, and on which machines."""
@@ -67,7 +68,7 @@ def convert(
         tree.rename(target)
         return
     if wanted in (Format.OCI, Format.SIF):
-        write = oci.write_oci if wanted is Format.OCI else partial(sif.write_sif, cores=cores)
+        write = image.write_oci if wanted is Format.OCI else partial(sif.write_sif, cores=cores)
         write(tree, target, *run, log=log, stop=stop)
         return
     unpacked = target.with_suffix(".cpio")
@@ -97,7 +98,7 @@ def held(file: Path) -> Format:
 def opened(file: Path, held: Format, target: Path, *, log: BinaryIO, stop: threading.Event) -> None:
     """Write the tree in a finished file of one of SOURCES to `target`, as a zstd tar."""
     if held is Format.OCI:
-        oci_archive.flatten(file, target, stop)
+        archive.flatten(file, target, stop)
         return
     _piped(f'{SOURCES[held]} | zstd -q -3 -T0 > "$2"', (file, target), log, stop)
 

@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from cc_images.boottest.policy import boot_job, boot_test_key
 from cc_images.errors import UserError
 from cc_images.model.builds import Build
-from cc_images.model.catalog import Format, Image, Level, Material, Source
+from cc_images.model.catalog import CONTAINERS, Format, Image, Level, Material, Source
 from cc_images.model.container import configured
 from cc_images.model.plan import BootJob, ConvertJob, Gate, PushJob, Request, Task
 from cc_images.model.site import Site
@@ -35,6 +35,11 @@ class Wanted:
 
     takers: Mapping[str, tuple[Site, tuple[Format, ...]]]
     turns: Sequence[Turn]
+
+    @property
+    def contracts(self) -> list[str]:
+        """What all takers want of its containers."""
+        return [each for site, _ in self.takers.values() for each in site.contract]
 
     def formats(self, version: str) -> tuple[Format, ...]:
         """Return the formats in which a version is pushed."""
@@ -75,7 +80,8 @@ def push_tasks(
             steps += complete(state, build, outs, label)
             needs[version] = tuple(task.id for task in steps if task.id == f"convert {label}")
         if request.boot_test and not (own and serving.held):
-            boot = _boot(state, build, outs, version, label, needs[version], passes)
+            boot = _boot(state, build, boot_job(state.image, state.arch, version, outs, what.contracts), passes)
+            boot = replace(boot, id=f"boot {label}", needs=needs[version])
             steps.append(boot)
             needs[version] = (boot.id,)
     return [*steps, *in_order(_pushes(state, what, serving, request, needs), what.turns)]
@@ -108,33 +114,22 @@ def complete(state: ImageState, stored: Build, outs: Sequence[Format], label: st
     return [Task(id=f"convert {label}", job=job, reason=reason)]
 
 
-def _boot(
-    state: ImageState,
-    stored: Build | None,
-    formats: tuple[Format, ...],
-    version: str,
-    label: str,
-    needs: tuple[str, ...],
-    passes: Mapping[str, str],
-) -> Task:
-    image, arch = state.image, state.arch
-    job = boot_job(image, arch, version, formats)
+def _boot(state: ImageState, stored: Build | None, job: BootJob, passes: Mapping[str, str]) -> Task:
+    formats = job.formats
     outputs = [stored.outputs[out] for out in formats if out in stored.outputs] if stored else []
     passed = len(outputs) == len(formats) and all(passes.get(each.digest) == job.test_key for each in outputs)
-    return Task(
-        id=f"boot {label}",
-        job=job,
-        reason="these bytes have passed" if passed else _tested(image, job),
-        needs=needs,
-        cached=passed,
-    )
+    reason = "these bytes have passed" if passed else _tested(state.image, job)
+    return Task(id="boot", job=job, reason=reason, cached=passed)
 
 
 def _tested(image: Image, job: BootJob) -> str:
     """Return what a boot test looks at, for people."""
+    count = sum(map(len, image.checks.values()))
+    if {*CONTAINERS} & {*job.formats} and job.boot.level is not Level.INSIDE:
+        contracts = f", {', '.join(job.trial.contracts)}" if job.trial and job.trial.contracts else ""
+        return f"that it starts, {count} check{'s' * (count != 1)}, hygiene{contracts}"
     if not job.firmware:
         return "its tree, and hygiene"
-    count = sum(map(len, image.checks.values()))
     early = job.boot.source is Source.NONE or image.makes is Material.TREE
     reached = job.boot.level or (Level.LOGIN if early else Level.CHECKS)
     sought = f"{count} check{'s' * (count != 1)}" if reached is Level.CHECKS else f"to {reached}"
@@ -186,7 +181,7 @@ def _push(
             site=site.name,
             properties=own_properties(image, arch, site),
             image_tags=tuple(dict.fromkeys((*image.tags, *site.tags))) if site.cloud else (),
-            test_key=boot_test_key(image, arch),
+            test_key=boot_test_key(image, arch, what.contracts),
             insist=(request.force or bool(request.version)) and own,
             gate=Gate(before=before, promoted=request.promote) if turn.before and turn.version else None,
             waivers=image.waivers if site.refuses_insecure else {},

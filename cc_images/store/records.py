@@ -202,6 +202,11 @@ class Store(RunFolders):
                 found[digest] = said["asked"]
         return found
 
+    def broken(self, digest: str, test_key: str) -> dict[str, list[str]] | None:
+        """Return what is wrong by each contract with a blob that has passed this boot test; None: it has not."""
+        said = record_files.recalled(self.root / "boots" / f"{digest}.json", record_shapes.PassShape, self.root)
+        return dict(said.get("broken", {})) if said is not None and said["asked"] == test_key else None
+
     def note_pass(self, digest: str, said: Json) -> None:
         """Note that a blob has passed a boot test; the key `asked` names the test."""
         with clear_errors(self.root):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cc_images.outputs.oci_archive import Image, plain, read
+from cc_images.host.containers.archive import Image, plain, read
 from tests.real.conftest import CATALOGUE, Project
 
 pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="needs buildah")

@@ -70,12 +70,12 @@ def _unpacked(image: Path, place: Path) -> Image:
     """Return a tree, unpacked; what cannot be unpacked has no system."""
     found = Image(place, {"disk": {"size": 0, "table": "none"}})
     try:
-        size = trees.unpack(image, place)
+        size, found.facts["layers"] = trees.unpack(image, place)
     except (OSError, ValueError, struct.error) as error:
         found.facts["trouble"] = f"it cannot be unpacked: {error.strerror if isinstance(error, OSError) else error}"
         return found
     found.facts["disk"]["size"] = size
-    if os.path.lexists(place / "etc/os-release"):
+    if os.path.lexists(place / "etc/os-release") or trees.is_container(image):  # a container may be one program
         found.root = {"number": 0, "kind": TREE, "size": size}
     else:
         found.facts["trouble"] = "it holds no Linux system: there is no /etc/os-release"

@@ -7,16 +7,18 @@ Runs beside `look.py` with the standard library only; knows nothing of cc_images
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import stat
 import struct
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING or __package__:
+    from cc_images.boottest.inside import layers
+else:  # a script has no package
+    import layers
 
 READERS: dict[bytes, tuple[str, ...]] = {
     b"\x28\xb5\x2f\xfd": ("zstd", "-q", "-d", "-c"),
@@ -26,7 +28,7 @@ READERS: dict[bytes, tuple[str, ...]] = {
 }
 """Programs that read a file with these first bytes, and write a tar or cpio archive."""
 
-OCI, SIF = b"oci-layout\0", b"#!/usr/bin/env run"
+OCI, SIF = (b"oci-layout\0", b"index.json\0", b"blobs/"), b"#!/usr/bin/env run"
 DESCRIPTORS_AT, DESCRIPTOR, PARTITION, MOST = 4096, 585, 0x4004, 48
 """Where SIF's descriptors begin, how large each is, which kind is a partition, and how many there may be."""
 
@@ -46,29 +48,49 @@ SHARE = 0.9
 """The part of the free room that a tree may take."""
 
 
-def unpack(image: Path, place: Path) -> int:
-    """Unpack an image into an empty folder, and return how many bytes its files take. Raises OSError."""
+def is_container(image: Path) -> bool:
+    """Say whether a file is an OCI archive or a SIF file."""
+    with image.open("rb") as file:
+        return file.read(32).startswith((*OCI, SIF))
+
+
+def unpack(image: Path, place: Path) -> tuple[int, list[dict[str, int]]]:
+    """Unpack an image into an empty folder; return the bytes of its files, and of caches in each layer.
+
+    Raises OSError.
+    """
     with image.open("rb") as file:
         first = file.read(32)
+    caches: list[dict[str, int]] = []
     if first.startswith(OCI):
-        part = layer(image, place.parent)
-        unpack_one(part, place)
-        part.unlink()
+        for part in layers.parts(image, place.parent):
+            if caches:
+                caches.append(layers.add(part, reader(part), place, room(place)))
+            else:
+                unpack_one(part, place)
+                caches.append(layers.measured(place))
+            part.unlink()
     elif first.startswith(SIF):
         part = partition(image, place.parent)
         unpack_one(part, place)
         part.unlink()
+        caches.append(layers.measured(place))
     else:
         unpack_one(image, place)
-    return sum(each.lstat().st_blocks * 512 for each in place.rglob("*"))
+    return sum(each.lstat().st_blocks * 512 for each in place.rglob("*")), caches
+
+
+def reader(image: Path) -> tuple[str, ...]:
+    """Return the program that reads a file as an archive."""
+    with image.open("rb") as file:
+        first = file.read(8)
+    return next((words for magic, words in READERS.items() if first.startswith(magic)), ("cat",))
 
 
 def unpack_one(image: Path, place: Path) -> None:
     """Unpack one archive or squashfs over what is in a folder."""
-    with image.open("rb") as file:
-        first = file.read(8)
-    reader = next((words for magic, words in READERS.items() if first.startswith(magic)), ("cat",))
-    with subprocess.Popen([*reader, str(image)], stdout=subprocess.PIPE) as source:
+    words = reader(image)
+    with subprocess.Popen([*words, str(image)], stdout=subprocess.PIPE) as source:
         assert source.stdout is not None
         begin = source.stdout.peek(len(CPIO[0]))[: len(CPIO[0])]  # type: ignore[attr-defined]
         if begin in CPIO:
@@ -87,38 +109,7 @@ def unpack_one(image: Path, place: Path) -> None:
             if target.wait() != 0:
                 raise OSError(0, "the archive cannot be unpacked")
     if begin not in CPIO and source.returncode != 0:
-        raise OSError(0, f"{reader[0]} cannot read it")
-
-
-def layer(image: Path, folder: Path) -> Path:
-    """Return the layer of an OCI archive as a file. Raises OSError for one that is none, or has several layers.
-
-    A second one could follow the links that the first has made.
-    """
-    target = folder / "layer"
-    with tarfile.open(image) as tar:
-        try:
-            (top,) = json.load(content(tar, "index.json"))["manifests"]
-            (only,) = json.load(content(tar, blob(top)))["layers"]
-            with target.open("wb") as file:
-                shutil.copyfileobj(content(tar, blob(only)), file, CHUNK)
-        except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
-            raise OSError(0, f"it is no OCI image of one layer: {error}") from error
-    return target
-
-
-def blob(said: dict[str, str]) -> str:
-    """Return where a layout has what a descriptor means."""
-    kind, _, digest = said["digest"].partition(":")
-    return f"blobs/{kind}/{digest}"
-
-
-def content(tar: tarfile.TarFile, name: str) -> IO[bytes]:
-    """Return the content of a member. Raises KeyError."""
-    found = tar.extractfile(name)
-    if found is None:
-        raise KeyError(name)
-    return found
+        raise OSError(0, f"{words[0]} cannot read it")
 
 
 def partition(image: Path, folder: Path) -> Path:

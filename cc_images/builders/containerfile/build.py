@@ -22,13 +22,14 @@ from cc_images.builders.containerfile.generated import TEXTS, Generated, generat
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, network, process, user_emulation
+from cc_images.host.containers import archive
+from cc_images.host.containers import image as oci
+from cc_images.host.containers.layer import write_normal
 from cc_images.host.root import TOOLBOX
 from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Json
 from cc_images.model.container import Configuration
 from cc_images.model.recipe import merged
-from cc_images.outputs import oci, oci_archive
-from cc_images.outputs.layer import write_normal
 from cc_images.sources import upstream
 from cc_images.store.run_context import TaskContext
 
@@ -76,7 +77,7 @@ def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) ->
     _run(spec, sandbox, place / "order.json", values, context)
     context.step("its layers")
     begins = stages.begins(wanted)
-    base = oci_archive.read(bases[begins]) if begins in bases else None
+    base = archive.read(bases[begins]) if begins in bases else None
     image = _image(spec, sandbox.out / "image", base, inputs.workspace, context)
     known = [inputs.layers[key][0].upstream for key in spec.relies_on]
     return Built(file=image, upstream=merged(*known, upstream.seen(sandbox.out)), peaks=sandbox.peaks())
@@ -188,10 +189,10 @@ def _step(line: str, context: TaskContext) -> None:
 
 
 def _image(
-    spec: ContainerfileSpec, layout: Path, base: oci_archive.Image | None, workspace: Path, context: TaskContext
+    spec: ContainerfileSpec, layout: Path, base: archive.Image | None, workspace: Path, context: TaskContext
 ) -> Path:
     """Return the archive of the image: the layers of its base as they are, those that are new as we write them."""
-    made = oci_archive.read(layout)
+    made = archive.read(layout)
     kept = base.layers if base is not None else ()
     if [each.diff_id for each in made.layers[: len(kept)]] != [each.diff_id for each in kept]:
         raise CCImagesError("buildah has changed the layers of the image that it started from", reason=Reason.NO_RESULT)
@@ -202,7 +203,7 @@ def _image(
     return target
 
 
-def _new(layers: Sequence[oci_archive.Layer], workspace: Path, context: TaskContext) -> Iterator[oci_archive.Layer]:
+def _new(layers: Sequence[archive.Layer], workspace: Path, context: TaskContext) -> Iterator[archive.Layer]:
     """Yield layers as we write them, without those that have nothing in them."""
     for number, each in enumerate(layers):
         plain, packed = workspace / f"layer-{number}", workspace / f"layer-{number}.gz"

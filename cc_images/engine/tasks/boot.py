@@ -9,12 +9,13 @@ from pathlib import Path
 
 from cc_images.boottest import acceleration, inspector
 from cc_images.boottest.boot_test import BootTest
+from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.gate import Gate
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.engine.bills import documents
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.tasks.stored import intact, outputs_of
-from cc_images.model.catalog import Format
+from cc_images.model.catalog import CONTAINERS, Format
 from cc_images.model.plan import BootJob, Result, Status
 from cc_images.model.redaction import secret_values
 from cc_images.store.run_context import TaskContext
@@ -43,7 +44,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     if verdict is None:
         return replace(result, status=Status.CACHED, where="the same disk has passed", version=build.version)
     slowest = max((max(each.levels.values()) for each in verdict.climbs.values() if each.levels), default=0.0)
-    where = f"{verdict.level} after {slowest:.0f} s"
+    where = "; ".join((f"{verdict.level} after {slowest:.0f} s", *verdict.advice))
     return replace(result, where=where, version=build.version, timings=verdict.timings)
 
 
@@ -51,6 +52,8 @@ def _examined(
     file: Path, disk_format: Format, *, job: BootJob, envelope: Envelope, context: TaskContext
 ) -> BootTestResult:
     """Put one file through its boot test."""
+    if disk_format in CONTAINERS:
+        return _started(file, disk_format, job, envelope, context)
     run, settings = context.run.run, context.run.settings
     kernel = None
     if disk_format is Format.INITRAMFS:
@@ -74,5 +77,23 @@ def _examined(
         stop=context.stop,
         report=context.step,
         distrust=partial(acceleration.distrust, job.arch, memory),
+    )
+    return test.run()
+
+
+def _started(file: Path, disk_format: Format, job: BootJob, envelope: Envelope, context: TaskContext) -> BootTestResult:
+    """Put one container through its test."""
+    run = context.run.run
+    test = ContainerTest(
+        job=job,
+        image=file,
+        form=disk_format,
+        folder=run.work / f"start-{job.tag}-{job.arch}-{disk_format}",
+        guards=run.work / "guards",
+        secrets=secret_values({**envelope.variables, **context.run.network}, envelope.declared),
+        admitted=inspector.admitted_keys(envelope.variables),
+        log=context.log,
+        stop=context.stop,
+        report=context.step,
     )
     return test.run()

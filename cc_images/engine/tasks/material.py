@@ -9,12 +9,13 @@ from pathlib import Path
 from cc_images.boottest import inspector
 from cc_images.engine.tasks.stored import intact
 from cc_images.errors import CCImagesError, Reason
+from cc_images.host.containers import archive
 from cc_images.host.files import Written
 from cc_images.host.root import remove
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.container import NOTHING_SAID
-from cc_images.outputs import disk, oci_archive, tree
+from cc_images.outputs import disk, tree
 from cc_images.outputs.disk import Source
 from cc_images.store import notes
 from cc_images.store.notes import Evidence
@@ -48,7 +49,7 @@ class Materials:
             return disk.convert(replace(self.source, seed=seed), target, wanted, cores=cores, log=log, stop=stop)
         run = self.run
         if self.source.format is Format.OCI:
-            run = oci_archive.read(self.source.file).configuration, run[1]
+            run = archive.read(self.source.file).configuration, run[1]
         tree.convert(self._tree(context), target, wanted, run, cores=cores, log=log, stop=stop)
         return None
 

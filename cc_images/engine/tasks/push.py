@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cc_images.engine.bills import documents
+from cc_images.engine.contracts import require_kept
 from cc_images.engine.currency import require_current
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.gate import closed, taken_back
@@ -45,6 +46,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         if waits := job.waits or closed(envelope, at, job, context, by):
             return replace(result, status=Status.CACHED, where=_order_alone(at, job, f"waits: {waits}", context))
         build, (output,) = outputs_of(job, (job.format,), context.run)
+        require_kept(job, at, output, context.store)
         if at.refuses_insecure and not _has(at, job, build.version, by):
             require_current(build, job, context)
     except Interrupted:

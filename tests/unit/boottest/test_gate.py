@@ -12,11 +12,13 @@ from cc_images.boottest.boot import BootResult
 from cc_images.boottest.gate import Gate
 from cc_images.boottest.verdict import BootTestResult, Refused
 from cc_images.engine.capacity import cores_of_guests
+from cc_images.engine.contracts import require_kept
 from cc_images.errors import CCImagesError
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Firmware, Format, Level
-from cc_images.model.plan import BootJob, Plan, Task
+from cc_images.model.plan import BootJob, Plan, PushJob, Task
 from cc_images.model.redaction import redacted
+from cc_images.model.site import Site
 from cc_images.outputs import disk
 from cc_images.store.records import Store
 from tests.conftest import NOW
@@ -193,3 +195,33 @@ def test_a_ramdisk_does_not_vouch_for_a_tree(store: Store, booted: Booted) -> No
     both = built(store, Format.KERNEL, Format.INITRAMFS, Format.TAR)
     admit(store, both, booted, Format.KERNEL, Format.INITRAMFS, Format.TAR)
     assert sorted(booted) == [Format.INITRAMFS, Format.TAR]
+
+
+def test_a_container_must_start_itself(store: Store, booted: Booted) -> None:
+    build = built(store, Format.QCOW2, Format.OCI, Format.SIF, Format.SQUASHFS)
+    admit(store, build, booted, *build.outputs)
+    assert booted == [Format.QCOW2, Format.OCI, Format.SIF]
+    assert set(next(store.builds("cc-x", Arch.AMD64)).outputs) == set(build.outputs)
+    assert admit(store, build, booted, *build.outputs) is None
+
+
+def test_what_breaks_a_contract_is_known_afterwards(store: Store, booted: Booted) -> None:
+    build = built(store, Format.OCI)
+    digest = build.outputs[Format.OCI].digest
+    booted.result = replace(PASSED, broken={"workstation": ["workstation.user: USER is not set"], "other": []})
+    admit(store, build, booted, Format.OCI)
+    assert store.broken(digest, "this test") == {"workstation": ["workstation.user: USER is not set"], "other": []}
+    assert store.broken(digest, "another test") is None
+    assert store.broken("nothing", "this test") is None
+    site = Site(name="strict", directory="/strict", contract=("workstation",))
+    job = PushJob(
+        name="CC-X", tag="cc-x", arch=Arch.AMD64, version="1", format=Format.OCI, site="strict", properties={},
+        test_key="this test",
+    )  # fmt: skip
+    with pytest.raises(CCImagesError, match=r"does not keep the contract of strict: workstation\.user: USER") as caught:
+        require_kept(job, site, build.outputs[Format.OCI], store)
+    assert (caught.value.reason, caught.value.tail) == ("contract", ("workstation.user: USER is not set",))
+    require_kept(job, replace(site, contract=("other",)), build.outputs[Format.OCI], store)
+    with pytest.raises(CCImagesError, match="unknown: it was looked into, and not started"):
+        require_kept(job, replace(site, contract=("unknown",)), build.outputs[Format.OCI], store)
+    require_kept(replace(job, test_key="of a run without boot tests"), site, build.outputs[Format.OCI], store)

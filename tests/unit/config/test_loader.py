@@ -148,6 +148,9 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {container: {volumes: [data]}}", ["A.container.volumes: 'data' is no absolute path"]),
         ("A: {container: {folder: home}}", ["A.container.folder: 'home' is not an absolute path"]),
         ("A: {container: {user: 'a b'}}", ["A.container.user: 'a b' is not a user, or user:group"]),
+        ("A: {try-timeout: 0}", ["A.try-timeout: 0 is less than 1"]),
+        ("A: {try-network: maybe}", ["A.try-network: 'maybe' is not true or false"]),
+        ("A: {trys: [a]}", ["A.trys: unknown key; did you mean try?"]),
         ("A: {container: {cmd: [a]}}", ["A.container.cmd: unknown key; did you mean command?"]),
         (
             "A: {formats: [vdi]}",
@@ -243,6 +246,7 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
             "S.catalogue: s3://a/b is no address such as swift://CLOUD/CONTAINER, nor a folder",
         ),
         ("S: {catalogue: 'swift://metal'}", "S.catalogue: swift://metal is no address such as swift://CLOUD/CONTAINER"),
+        ("S: {directory: s, contract: workstaton}", "S.contract: 'workstaton' is none of workstation (did you mean"),
         ("S: {catalogue: swift://a/b/c}", "S.catalogue: has a path below the container; scope: c says the same"),
         ("S: {catalogue: swift://a/b, cloud: a}", "S: needs either cloud"),
         ("S: {catalogue: swift://a/b, formats: [raw, qcow2]}", "a catalogue takes each image in one format"),

@@ -32,3 +32,11 @@ def test_an_image_that_says_nothing_is_run_as_its_tree() -> None:
     said = configured(Image(name="C"), "C")
     assert said == Configuration(labels={"org.opencontainers.image.title": "C"})
     assert "/usr/bin" in PATH
+
+
+def test_how_an_image_is_tried_is_its_own_and_in_no_configuration() -> None:
+    parent = Image(name="P", container={"user": "cc", "try": ["--help"], "try-network": True, "try-timeout": 5})
+    child = Image(name="C", container={"try": []})
+    assert inherited(Image(name="C"), parent) == {"user": "cc"}
+    assert inherited(child, parent) == {"user": "cc", "try": []}
+    assert configured(parent, "P").user == "cc"

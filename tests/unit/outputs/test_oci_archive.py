@@ -12,12 +12,12 @@ import pytest
 
 from cc_images.clock import EPOCH
 from cc_images.errors import CCImagesError
+from cc_images.host.containers import image as oci
+from cc_images.host.containers.archive import flatten, read
+from cc_images.host.containers.layer import write_normal
+from cc_images.host.containers.members import members
 from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
-from cc_images.outputs import oci
-from cc_images.outputs.layer import write_normal
-from cc_images.outputs.oci_archive import flatten, read
-from cc_images.outputs.tar_members import members
 
 NEVER = threading.Event()
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from cc_images.clock import EPOCH
 from cc_images.errors import Interrupted
-from cc_images.outputs.tar_members import KINDS, members, plain_name
+from cc_images.host.containers.members import KINDS, members, plain_name
 
 ATTRIBUTE = "SCHILY.xattr."
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, cast
 import zstandard
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
+from cc_images.host.containers.members import CHUNK, ZSTD, plain_name
 from cc_images.model.container import Configuration
-from cc_images.outputs.tar_members import CHUNK, ZSTD, plain_name
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 LARGEST_JSON = 16 << 20

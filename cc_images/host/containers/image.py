@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, cast
 
 from cc_images.clock import EPOCH
 from cc_images.host import environment, process
+from cc_images.host.containers.archive import Layer, Piece
+from cc_images.host.containers.layer import write_layer
+from cc_images.host.containers.members import Heeding
+from cc_images.host.full import translated
 from cc_images.model.catalog import Arch
 from cc_images.model.container import PATH, Configuration
-from cc_images.outputs.full import translated
-from cc_images.outputs.layer import write_layer
-from cc_images.outputs.oci_archive import Layer, Piece
-from cc_images.outputs.tar_members import Heeding
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
