@@ -67,7 +67,7 @@ def _diff(made: Parser) -> None:
 
 def _inspect(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or a qcow2 or raw file")
+    made.add_argument("what", metavar="TAG|FILE", help="an image (or a pattern that fits one), or a qcow2 or raw file")
     made.add_argument(
         "--against", default="", metavar="VERSION", help="show what differs from this version, or from another file"
     )
@@ -85,7 +85,9 @@ def _check(made: Parser) -> None:
 
 def _verify(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
-    made.add_argument("what", metavar="TAG|FILE", help="an image of the catalogue, or the file of a stored build")
+    made.add_argument(
+        "what", metavar="TAG|FILE", help="an image (or a pattern that fits one), or the file of a stored build"
+    )
     made.add_argument(
         "--signature", action="store_true",
         help="build nothing; say who has signed the file, or the images of the site that is named instead",
@@ -96,7 +98,9 @@ def _verify(made: Parser) -> None:
 def _delta(made: Parser) -> None:
     architecture_options(made, "amd64 or arm64")
     for name in ("old", "new"):
-        made.add_argument(name, metavar=name.upper(), help="an image of the catalogue, TAG@VERSION, or a file")
+        made.add_argument(
+            name, metavar=name.upper(), help="an image (or a pattern that fits one), TAG@VERSION, or a file"
+        )
 
 
 def _fetch(made: Parser) -> None:
