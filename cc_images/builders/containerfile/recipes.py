@@ -14,10 +14,13 @@ from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.container import configured
+from cc_images.model.contracts import readme_labels
 from cc_images.model.recipe import Recipe
 
 IMAGE = ("image",)
 """What the recipe of an image has, and that of its layer has not."""
+
+README = "README.md"
 
 BASE = "BASE"
 """The build argument that names the first parent."""
@@ -101,12 +104,19 @@ class Recipes:
             context=found.digest,
             arguments=arguments,
             target=said.get("target", ""),
-            said=asdict(configured(image, image.published_name(arch))),
+            said=self._said(image, arch, folder),
             images=bases,
         )
         recipe = self._recipe(spec, digests, file, target)
         spec = replace(spec, recipe_key=recipe.recipe_key)
         return Resolved(spec=spec, recipe=recipe, on_parent=any(each.layer for each in bases.values()))
+
+    def _said(self, image: Image, arch: Arch, folder: Path) -> Json:
+        """Return what the catalogue says of how the image is run; its README's sections are labels."""
+        said = configured(image, image.published_name(arch))
+        readme = folder / README
+        told = readme_labels(readme.read_text(errors="replace")) if readme.is_file() else {}
+        return asdict(replace(said, labels={**told, **said.labels}))
 
     def _bases(self, image: Image, arch: Arch, stages: tuple[Stage, ...]) -> dict[str, From]:
         """Return where the images are from that stages name; a tag of the catalogue is never asked at a registry."""

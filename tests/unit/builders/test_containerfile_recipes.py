@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.builders.containerfile.recipes import Recipes, pinned
+from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
@@ -56,6 +57,16 @@ def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tm
     assert moved(digest="sha256:2") == {"base", "kid", "other"}
     assert moved(builder="1.29") == {"base", "kid", "other"}
     assert moved(IMAGES.replace('"1"', '"2"')) == {"base", "kid", "other"}, "children have their parent's version"
+
+
+def test_sections_of_a_readme_are_labels(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    (tmp_path / "containers/kid/README.md").write_text("# Kid\n\n## Usage\n\nRun it.\n\n## License\n\nMIT\n")
+    spec = recipes(found).build(found.images["other"], Arch.AMD64).spec
+    assert isinstance(spec, ContainerfileSpec)
+    labels = spec.said["labels"]
+    assert (labels["usage"], labels["license"], labels["a"]) == ("Run it.", "MIT", "b")
+    assert (labels["name"], labels["version"]) == ("other", "1")
 
 
 def test_an_image_with_children_takes_its_own_layer(tmp_path: Path) -> None:
