@@ -56,16 +56,8 @@ def site_of(section: Section) -> Site:
         refuses_unsigned=section.flag("require-signature"),
         refuses_insecure=_gates(section.child("gates")),
     )
-    if len(site.directory) > 1000:
-        section.problem("directory", "has more than 1,000 characters")
-    if sum(map(bool, (site.cloud, site.directory, site.catalogue, site.registry))) != 1:
-        said = "cloud (an entry of clouds.yaml) or directory or catalogue (a folder) or registry (HOST/PREFIX)"
-        section.problem("", f"needs either {said}")
-    if site.insecure and not site.registry:
-        section.unused("insecure", "only registries have it")
+    _check_kind(section, site)
     _check_catalogue(section, site)
-    if site.chunks and (not site.directory or site.formats):
-        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     _check_formats(section, site)
@@ -88,6 +80,19 @@ def site_of(section: Section) -> Site:
     section.ignore("image_container", "images are published to Glance or a folder")
     section.close()
     return replace(site, keep=None) if site.keep == -1 else site
+
+
+def _check_kind(section: Section, site: Site) -> None:
+    """Report a site of no kind or of several, and keys that only other kinds have."""
+    if len(site.directory) > 1000:
+        section.problem("directory", "has more than 1,000 characters")
+    if sum(map(bool, (site.cloud, site.directory, site.catalogue, site.registry))) != 1:
+        said = "cloud (an entry of clouds.yaml) or directory or catalogue (a folder) or registry (HOST/PREFIX)"
+        section.problem("", f"needs either {said}")
+    if site.insecure and not site.registry:
+        section.unused("insecure", "only registries have it")
+    if site.chunks and (not site.directory or site.formats):
+        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
 
 
 def _check_formats(section: Section, site: Site) -> None:

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.stop import Stop
@@ -100,7 +100,7 @@ def archive(path: Path, *layers: bytes) -> str:
     config = json.dumps(system).encode()
     blobs[hashlib.sha256(config).hexdigest()] = config
     made = json.loads(manifest_of({}, described(config, "application/vnd.oci.image.config.v1+json"), {}))
-    made["layers"] = [described(each, "application/vnd.oci.image.layer.v1.tar") for each in layers]
+    made["layers"] = [described(each, "application/vnd.oci.image.layer.v1.tar+gzip") for each in layers]
     manifest = json.dumps(made).encode()
     blobs[hashlib.sha256(manifest).hexdigest()] = manifest
     top = {"schemaVersion": 2, "manifests": [described(manifest, MANIFEST)]}
@@ -121,16 +121,17 @@ def described(content: bytes, kind: str) -> dict[str, Any]:
 
 def _of_archive(path: Path) -> bytes:
     with tarfile.open(path) as tar:
-        index = json.load(_member(tar, "index.json"))
-        return _member(tar, f"blobs/sha256/{index['manifests'][0]['digest'].partition(':')[2]}").read()
+        index = json.loads(_member(tar, "index.json"))
+        return _member(tar, f"blobs/sha256/{index['manifests'][0]['digest'].partition(':')[2]}")
 
 
-def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     assert file is not None
-    return file
+    return file.read()
 
 
 def _of_layout(folder: Path) -> bytes:
     index = json.loads((folder / "index.json").read_text())
-    return (folder / "blobs" / "sha256" / index["manifests"][0]["digest"].partition(":")[2]).read_bytes()
+    digest = str(index["manifests"][0]["digest"])
+    return (folder / "blobs" / "sha256" / digest.partition(":")[2]).read_bytes()
