@@ -44,7 +44,7 @@ from cc_images.sites.base import (
 from cc_images.sites.cloud import ENOUGH, Patience
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.queries import Queries
-from cc_images.sites.registry_entries import TOMBSTONE, annotation, digest_of, entries, marked, upload_of
+from cc_images.sites.registry_entries import entries, marked, upload_of
 from cc_images.sites.registry_names import Place, place_of
 from cc_images.sites.registry_records import Records
 from cc_images.sites.skopeo import TEMPORARY, Registry, Skopeo
@@ -86,9 +86,7 @@ class RegistrySite(Queries):
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return every version of a name, and every upload for it."""
         place = self._place(name)
-        found = self._records.manifests(place, lambda tag: tag == place.latest or bool(place.archive_name(tag)))
-        tags = {tag: digest_of(raw) for tag, raw in found.items() if not annotation(raw, TOMBSTONE)}
-        return entries(place, self._records.all(place), tags, clock.now())
+        return entries(place, *self._records.look(place), clock.now())
 
     def _place(self, name: str) -> Place:
         return place_of(self._site, name, self._form)
@@ -175,9 +173,10 @@ class RegistrySite(Queries):
             place, said = self._described(entry)
             digest = said["digest"]
         tag = place.tag(step.name)
-        known = {"", digest, *(each["digest"] for each in self._records.all(place))}
-        still = self._records.digest(place, place.latest) == digest
-        if not still or self._records.digest(place, tag) not in known:
+        there = self._records.digest(place, tag)
+        if there not in ("", digest) and there not in {each["digest"] for each in self._records.look(place)[0]}:
+            raise self._conflict(place)
+        if self._records.digest(place, place.latest) != digest:
             raise self._conflict(place)
         self._registry.point(place.repository, digest, tag)
         if said is not None:
@@ -222,8 +221,6 @@ class RegistrySite(Queries):
             if error.reason is Reason.GONE:
                 return
             raise
-        if self._records.is_in_force(place, said):
-            raise self._conflict(place)
         self._records.require_removals(place)
         self._records.write(place, said | {"removed": True})
         if self._records.is_in_force(place, said):

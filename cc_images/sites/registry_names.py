@@ -50,6 +50,10 @@ class Place:
         rest = tag.removeprefix(self.latest)
         return f"{self.name}{rest}" if rest != tag and re.fullmatch(r"-\d{8}(\.\d+)?", rest) else ""
 
+    def is_archive(self, tag: str) -> bool:
+        """Say whether a tag stands for an archive name."""
+        return bool(self.archive_name(tag))
+
     def record(self, entry: str) -> str:
         """Return the tag of the record of a version, by its id."""
         return f"{self.latest}.{entry}{_RECORD}"

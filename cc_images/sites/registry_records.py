@@ -26,10 +26,13 @@ class Records:
         found = self.registry.manifests(place.repository, tags)
         return {tag: raw for tag, raw in found.items() if raw is not None}
 
-    def all(self, place: Place) -> list[Json]:
-        """Return the records of every version of a name."""
-        found = (record_of(raw, place) for raw in self.manifests(place, place.is_record).values())
-        return [said for said in found if said is not None]
+    def look(self, place: Place) -> tuple[list[Json], dict[str, str]]:
+        """Return the records of every version of a name, and the digests of `latest` and of archive tags."""
+        found = self.manifests(place, lambda tag: tag == place.latest or place.is_record(tag) or place.is_archive(tag))
+        records = (record_of(raw, place) for tag, raw in found.items() if place.is_record(tag))
+        tags = {tag: digest_of(raw) for tag, raw in found.items() if not place.is_record(tag)}
+        tags = {tag: digest for tag, digest in tags.items() if not annotation(found[tag], TOMBSTONE)}
+        return [said for said in records if said is not None], tags
 
     def digest(self, place: Place, tag: str) -> str:
         """Return the digest that a tag has; empty if there is no such tag."""
@@ -47,8 +50,9 @@ class Records:
 
     def is_in_force(self, place: Place, said: Json) -> bool:
         """Say whether a version is in force."""
-        records = [each for each in self.all(place) if each["id"] != said["id"]]
-        holder = in_force([*records, said], self.digest(place, place.latest))
+        records, tags = self.look(place)
+        others = [each for each in records if each["id"] != said["id"]]
+        holder = in_force([*others, said], tags.get(place.latest, ""))
         return holder is not None and holder["id"] == said["id"]
 
     def require_removals(self, place: Place) -> None:
@@ -62,7 +66,7 @@ class Records:
         records = [record_of(raw, place) or {} for tag, raw in others.items() if place.is_record(tag)]
         shared = any(each.get("digest") == digest for each in records)
         claimed = {place.tag(each["archive"]): each["digest"] for each in records if each.get("archive")}
-        mine = {tag for tag, raw in others.items() if place.archive_name(tag) and claimed.get(tag) != digest_of(raw)}
+        mine = {tag for tag, raw in others.items() if place.is_archive(tag) and claimed.get(tag) != digest_of(raw)}
         mine |= set() if shared else {said.get("tag", "")}
         used = {tag for tag, raw in others.items() if digest == digest_of(raw) or digest.encode() in raw} - mine
         for tag in sorted(mine & others.keys()):

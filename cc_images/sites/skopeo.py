@@ -38,7 +38,9 @@ _HANDED_DOWN = (
 _STATUS = r"(?:status:|StatusCode:|status code from registry) "
 """The words before a status of HTTP."""
 
-_ABSENT = re.compile(rf"manifest unknown|name unknown|repository name not known|{_STATUS}404\b", re.IGNORECASE)
+_ABSENT = re.compile(
+    rf"manifest unknown|name unknown|repository name not known|{_STATUS}404\b|Image may not exist", re.IGNORECASE
+)
 
 _FAILURES: Sequence[tuple[str, Reason, bool, str]] = (
     (rf"unauthorized|authentication required|invalid username/password|{_STATUS}401\b", Reason.CREDENTIALS, False,
@@ -130,8 +132,11 @@ class Skopeo:
     def delete(self, repository: str, digest: str) -> None:
         """Remove a manifest, and every tag that has it; one that is gone is fine."""
         where = self._at(repository, digest)
-        if self.manifest(repository, digest) is not None:
+        try:
             self._run(["skopeo", "delete", self._verify(), f"docker://{where}"], where, None)
+        except CCImagesError as error:
+            if not _ABSENT.search(error.message):
+                raise
 
     # -- one command ------------------------------------------------------------------------------------------------
 
