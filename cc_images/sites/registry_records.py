@@ -50,6 +50,8 @@ class Records:
 
     def is_in_force(self, place: Place, said: Json) -> bool:
         """Say whether a version is in force."""
+        if self.digest(place, place.latest) != said["digest"]:
+            return False
         records, tags = self.look(place)
         others = [each for each in records if each["id"] != said["id"]]
         holder = in_force([*others, said], tags.get(place.latest, ""))

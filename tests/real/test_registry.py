@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -253,14 +254,10 @@ def test_an_image_goes_to_a_registry_by_the_command(registry: RegistryBed, prefi
     code, said = project.run("-p", "cc-tiny")
     assert code == 0, said
     assert registry.tags(f"{prefix}/cc-tiny") == tags
-    code, said = project.run("status", "--sites")
-    print(said)
-    for words in (
-        ("doctor",),
-        ("list",),
-        ("diff", "cc-tiny"),
-        ("retire", "cc-tiny"),
-        ("rollback", "cc-tiny", "-s", "reg"),
-    ):
-        code, said = project.run(*words)
-        print(words, code, said)
+    code, said = project.run("status", "--sites", "cc-tiny")
+    assert code == 0, said
+    assert re.search(r"^reg +CC-Tiny +2", said, re.MULTILINE)
+    code, said = project.run("rollback", "cc-tiny", "-s", "reg")
+    assert "nothing older is archived there" in said
+    code, said = project.run("doctor")
+    assert re.search(rf"ok +site reg +{registry.host}/{prefix} answers", said)
