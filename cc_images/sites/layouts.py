@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.sites.registry_entries import MANIFEST, digest_of, manifest_of
+from cc_images.sites.manifests import MANIFEST, digest_of, manifest_of
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 OURS = "application/vnd.cc-images.entry.v1+json"

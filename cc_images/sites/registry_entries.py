@@ -6,13 +6,11 @@ in force when the tag `latest` has its digest, staged while its record has a tar
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from cc_images import clock
 from cc_images.host import record_files
@@ -21,6 +19,7 @@ from cc_images.model.catalog import Json
 from cc_images.sites.base import Publication, Upload
 from cc_images.sites.catalogue_entries import entry_of, marks_of
 from cc_images.sites.entry import Entry, archive_names
+from cc_images.sites.manifests import annotation
 from cc_images.sites.registry_names import Place, version_tag
 
 RECORD = "cc-images.entry"
@@ -28,21 +27,6 @@ RECORD = "cc-images.entry"
 
 TOMBSTONE = "cc-images.removed"
 """The annotation of a manifest that takes a tag's place for the moment before it goes."""
-
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-def digest_of(raw: bytes) -> str:
-    """Return a manifest's digest."""
-    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
-
-
-def annotation(raw: bytes, name: str) -> str:
-    """Return an annotation of a manifest; empty if it has none."""
-    with suppress(ValueError, AttributeError, TypeError):
-        found = json.loads(raw).get("annotations", {}).get(name, "")
-        return found if isinstance(found, str) else ""
-    return ""
 
 
 def record_of(raw: bytes, place: Place) -> Json | None:
@@ -120,13 +104,3 @@ def _version(said: Json, holds: bool, taken: set[str]) -> Entry:
     name = said.get("archive") or next(each for each in archive_names(entry) if each not in taken)
     taken.add(name)
     return replace(entry, name=name)
-
-
-def manifest_of(
-    layer: Mapping[str, Any], config: Mapping[str, Any], annotations: Mapping[str, str], artifact: str = ""
-) -> bytes:
-    """Return a manifest of one layer; `artifact` is its kind where it is no system."""
-    made = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": artifact, "config": dict(config),
-            "layers": [dict(layer)], "annotations": dict(annotations)}  # fmt: skip
-    kept = {name: value for name, value in made.items() if value}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()

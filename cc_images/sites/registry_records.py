@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cc_images.model.catalog import Json
-from cc_images.sites.registry_entries import RECORD, TOMBSTONE, annotation, digest_of, in_force, record_of, recorded
+from cc_images.sites.manifests import annotation, digest_of
+from cc_images.sites.registry_entries import RECORD, TOMBSTONE, in_force, record_of, recorded
 from cc_images.sites.registry_names import Place
 from cc_images.sites.skopeo import Registry
 

@@ -178,7 +178,7 @@ def killed_at(gateway: Gateway, at: int, words: list[str], done: bool) -> bool:
     ready = threading.Event()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.tagpush", *words], cwd=REPOSITORY, stdin=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
     def rule(method: str, path: str, number: int) -> Instead | None:
@@ -191,8 +191,9 @@ def killed_at(gateway: Gateway, at: int, words: list[str], done: bool) -> bool:
         return Instead(0)
 
     gateway.rule = rule
-    process.wait(120)
+    _, said = process.communicate(timeout=120)
     gateway.rule = lambda method, path, number: None
+    assert ready.is_set() or process.returncode == 0, said
     return ready.is_set()
 
 

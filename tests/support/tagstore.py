@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.model.stop import Stop
-from cc_images.sites.registry_entries import MANIFEST, digest_of, manifest_of
+from cc_images.sites.manifests import MANIFEST, digest_of, manifest_of
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from cc_images.model.catalog import Format
 from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
+from cc_images.sites.manifests import digest_of
 from cc_images.sites.publish import Terms, publish, recover, roll_back
 from cc_images.sites.registry import RegistrySite
-from cc_images.sites.registry_entries import digest_of
 from cc_images.sites.rollbacks import Goal, choose
 from cc_images.sites.skopeo import failure
 from tests.conftest import NOW
