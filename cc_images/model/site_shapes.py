@@ -66,8 +66,8 @@ class VersionInRegistryShape(ManifestOfVersionShape):
 
     digest: str = ""
     """The digest of its manifest."""
-    tag: str = ""
-    """The tag that it keeps."""
+    tags: list[str] = field(default_factory=list)
+    """The tags that it keeps, besides those that move."""
     archive: str = ""
     """The archive name of which it has the tag."""
     publishing: bool = False

@@ -45,7 +45,7 @@ from cc_images.sites.cloud import ENOUGH, Patience
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.queries import Queries
 from cc_images.sites.registry_entries import entries, marked, upload_of
-from cc_images.sites.registry_names import Place, place_of
+from cc_images.sites.registry_names import Place, place_of, version_tags
 from cc_images.sites.registry_records import Records
 from cc_images.sites.skopeo import TEMPORARY, Registry, Skopeo
 
@@ -113,6 +113,8 @@ class RegistrySite(Queries):
                 place, said = self._described(entry)
                 self._registry.point(place.repository, said["digest"], place.tag(step.name))
                 self._records.write(place, marked(said, after(step)) | {"archive": step.name})
+            case Describe(entry=entry) if not entry.target:
+                self._describe(step)
             case Describe(entry=entry) | Recall(entry=entry) | Settle(entry=entry):
                 place, said = self._described(entry)
                 more = {"publishing": False} if isinstance(step, Settle) else {}
@@ -155,14 +157,15 @@ class RegistrySite(Queries):
 
     def _refuse_other_bytes(self, place: Place, said: Json) -> None:
         """Raise CCImagesError where a version's tag has other bytes: whoever has pulled it does not pull it again."""
-        if not said["tag"] or self._records.digest(place, said["tag"]) in ("", said["digest"]):
-            return
-        # `bump: yes` of the image, once there is such a key, would have raised its version before the build
-        raise CCImagesError(
-            f"site {self._site.name}: {self._site.registry}/{place.repository}:{said['tag']} exists with other bytes",
-            hint="raise the image's version: machines pull a version once",
-            reason=Reason.CONFLICT,
-        )
+        for tag in said["tags"]:
+            if self._records.digest(place, tag) in ("", said["digest"]):
+                continue
+            # `bump: yes` of the image, once there is such a key, would have raised its version before the build
+            raise CCImagesError(
+                f"site {self._site.name}: {self._site.registry}/{place.repository}:{tag} exists with other bytes",
+                hint="raise the image's version: machines pull a version once",
+                reason=Reason.CONFLICT,
+            )
 
     def _archive(self, step: Archive) -> None:
         """Give the version in force its archive tag; the tag `latest` stays until `_publish` takes it."""
@@ -182,6 +185,16 @@ class RegistrySite(Queries):
         if said is not None:
             self._records.write(place, said | {"archive": step.name})
 
+    def _describe(self, step: Describe) -> None:
+        """Give a version other properties, and the tag that goes with them."""
+        place, said = self._described(step.entry)
+        more = [tag for tag in version_tags(place, step.wanted.properties) if tag not in said["tags"]]
+        said |= {"tags": [*said["tags"], *more]}
+        self._refuse_other_bytes(place, said)
+        self._records.write(place, marked(said, step.wanted))
+        for tag in more:
+            self._registry.point(place.repository, said["digest"], tag)
+
     def _publish(self, step: Publish | Restore) -> None:
         """Let a version be in force, then take its marks; one that is being removed is given up again."""
         told = after(step)
@@ -197,9 +210,8 @@ class RegistrySite(Queries):
             raise self._conflict(place)
         self._refuse_other_bytes(place, said)
         self._records.write(place, marked(said, told) | {"target": told.name, "publishing": True})
-        for tag in (said["tag"], place.latest):
-            if tag:
-                self._registry.point(place.repository, said["digest"], tag)
+        for tag in (*said["tags"], place.latest):
+            self._registry.point(place.repository, said["digest"], tag)
         if self._described(step.entry)[1].get("removed", False):
             if named:
                 self._registry.point(place.repository, named, place.latest)

@@ -20,7 +20,7 @@ from cc_images.sites.base import Publication, Upload
 from cc_images.sites.catalogue_entries import entry_of, marks_of
 from cc_images.sites.entry import Entry, archive_names
 from cc_images.sites.manifests import annotation
-from cc_images.sites.registry_names import Place, version_tag
+from cc_images.sites.registry_names import Place, version_tags
 
 RECORD = "cc-images.entry"
 """The annotation that makes a manifest a record."""
@@ -54,7 +54,7 @@ def upload_of(step: Upload, publication: Publication, place: Place, digest: str)
         "replaces": step.replaces,
         "properties": properties,
         "digest": digest,
-        "tag": version_tag(place, properties),
+        "tags": version_tags(place, properties),
     }
 
 

@@ -8,6 +8,7 @@ image by its name on sites: `Name` is the tag `latest`, `Name-20261122` the tag 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cc_images.errors import Reason, UserError
@@ -83,8 +84,8 @@ def tags_of(image: Image, build_version: str, variant: str = "") -> tuple[str, s
     return f"{image.version or build_version}{suffix}", f"{LATEST}{suffix}"
 
 
-def version_tag(place: Place, properties: dict[str, str]) -> str:
-    """Return the tag that a version keeps, by its properties; empty where they tell none that can be a tag."""
+def version_tags(place: Place, properties: Mapping[str, str]) -> list[str]:
+    """Return the tag that a version keeps, by its properties; none where they tell none that can be a tag."""
     version = properties.get(VERSION) or properties.get("build-version", "")
     tag = f"{version}{place.suffix}"
-    return tag if version and TAG.match(tag) else ""
+    return [tag] if version and TAG.match(tag) and not tag.startswith(LATEST) else []

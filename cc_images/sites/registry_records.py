@@ -70,7 +70,7 @@ class Records:
         shared = any(each.get("digest") == digest for each in records)
         claimed = {place.tag(each["archive"]): each["digest"] for each in records if each.get("archive")}
         mine = {tag for tag, raw in others.items() if place.is_archive(tag) and claimed.get(tag) != digest_of(raw)}
-        mine |= set() if shared else {said.get("tag", "")}
+        mine |= set() if shared else {*said.get("tags", [])}
         used = {tag for tag, raw in others.items() if digest == digest_of(raw) or digest.encode() in raw} - mine
         for tag in sorted(mine & others.keys()):
             if used or annotation(others[tag], TOMBSTONE):

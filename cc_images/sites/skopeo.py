@@ -7,9 +7,11 @@ auth.json and docker's config.json itself.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,8 @@ from cc_images.model.site import Site
 from cc_images.model.stop import Stop
 from cc_images.sites import layouts
 from cc_images.sites.cloud import Patience
+
+_log = logging.getLogger(__name__)
 
 TEMPORARY = "cc-images-registry-"
 """The beginning of names of temporary folders."""
@@ -156,7 +160,20 @@ class Skopeo:
             raise self._failure(where, error.tail[-1] if error.tail else error.message) from error
 
     def _asked(self, words: list[str], where: str) -> bytes | None:
-        """Return what a question is answered; None where there is nothing."""
+        """Return what a question is answered; None where there is nothing. It is asked again while that may help."""
+        pause = self._patience.pause
+        for left in reversed(range(self._patience.tries)):
+            try:
+                return self._answered(words, where)
+            except CCImagesError as error:
+                if not (error.temporary and left):
+                    raise
+                _log.info("%s; retry in %g s", error.message, pause)
+                time.sleep(pause)
+                pause *= 2
+        raise AssertionError("the last try returns or raises")
+
+    def _answered(self, words: list[str], where: str) -> bytes | None:
         try:
             done = subprocess.run(
                 ["skopeo", *words], env=self._environment(), stdin=subprocess.DEVNULL, capture_output=True,

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,15 @@ from cc_images.model.catalog import Format
 from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.base import Publication
+from cc_images.sites.cloud import Patience
 from cc_images.sites.manifests import digest_of
 from cc_images.sites.publish import Terms, publish, recover, roll_back
 from cc_images.sites.registry import RegistrySite
+from cc_images.sites.registry_entries import entries
+from cc_images.sites.registry_names import place_of
 from cc_images.sites.rollbacks import Goal, choose
-from cc_images.sites.skopeo import failure
+from cc_images.sites.skopeo import Skopeo, failure
+from cc_images.sites.view import Memory, View, Wish
 from tests.conftest import NOW
 from tests.support.tagstore import TagStore, archive
 
@@ -357,3 +361,58 @@ def test_a_file_that_is_no_archive_is_refused(store: TagStore, tmp_path: Path) -
     with pytest.raises(CCImagesError, match="junk is no OCI archive of one image"):
         publish(site_at(store), wanted, Terms(pause=0.0), stop=threading.Event())
     assert not store.tagged
+
+
+def test_another_version_of_the_same_bytes_is_a_tag_more(store: TagStore, tmp_path: Path) -> None:
+    wanted = made(tmp_path, b"v0", "r0", **{"registry-version": "1.0"})
+    put(store, tmp_path, b"v0", "r0", version="1.0")
+    wanted = replace(wanted, properties={**wanted.properties, "registry-version": "1.1"}, run="r1")
+    assert publish(site_at(store), wanted, Terms(pause=0.0), stop=threading.Event()).changed
+    assert tags(store, tmp_path, b"v0") == {"latest": "v0", "1.0": "v0", "1.1": "v0"}
+    put(store, tmp_path, b"v1", "r2", version="2.0", keep=0)
+    assert tags(store, tmp_path, b"v1") == {"latest": "v1", "2.0": "v1"}
+    wanted = replace(wanted, properties={**wanted.properties, "registry-version": "latest"}, run="r3")
+    assert publish(site_at(store), wanted, Terms(pause=0.0), stop=threading.Event()).changed
+    assert set(tags(store, tmp_path)) == {"latest", "2.0", "latest-20261122"}, "a version cannot have a name that moves"
+
+
+def test_a_registry_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "skopeo"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"if mkdir {tmp_path}/asked 2>/dev/null\n"
+        "then echo 'received unexpected HTTP status: 503 Away' >&2; exit 1; fi\n"
+        'echo \'{"Tags": ["a"]}\'\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert Skopeo(SITE, Patience(tries=2, pause=0.0)).tags("cc-x") == ["a"]
+    (tmp_path / "asked").rmdir()
+    with pytest.raises(CCImagesError, match="site reg: cc-x: received unexpected HTTP status: 503 Away"):
+        Skopeo(SITE, Patience(tries=1)).tags("cc-x")
+
+
+def test_whatever_tags_and_records_say_one_image_has_the_name_and_each_version_one_part() -> None:
+    place = place_of(SITE, NAME, Format.OCI)
+    kinds = list(product(["", NAME], [False, True], [False, True], [False, True], ["a", "b"]))
+    keys = ("target", "publishing", "archived", "removed", "digest")
+    for pair in product(kinds, kinds):
+        records = [
+            {"id": f"i{number}", "name": NAME, "published": NOW.isoformat(), "run": f"r{number}", "turn": number + 1,
+             "size": 1, "sha512": f"sha-{kind[-1]}", "archive": "", **dict(zip(keys, kind, strict=True))}
+            for number, kind in enumerate(pair)
+        ]  # fmt: skip
+        for latest in ("", "a", "b", "theirs"):
+            tags = {place.latest: latest} if latest else {}
+            found = entries(place, records, tags | {"latest-20261101": "old", "latest-20269999": "odd"}, NOW)
+            view = View(Wish(name=NAME), found, Memory())
+            assert len(view.holders) == bool(latest), (pair, latest)
+            ours = [each for each in found if each.made]
+            assert sorted(each.id for each in ours) == ["i0", "i1"]
+            named = [each.name for each in found if each not in view.staged]
+            assert len(named) == len({*named}), (pair, latest)
+            for each in ours:
+                parts = (each in view.holders, each in view.staged, each in view.archived)
+                assert sum(parts) == 1, (pair, latest, each)
+            if latest and (holder := view.holders[0]).made:
+                assert holder.sha512 == f"sha-{latest}"
