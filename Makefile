@@ -1,10 +1,10 @@
 # Two commands do everything on a fresh machine: `make image` and `make test`. Both set up first, once.
 #
 # setup installs: system packages (script/setup names them; asks apt as root or through sudo), and a virtual
-# environment in .venv with cc-images; the development tools come with `make check`. `make image ARCH=arm64` on another host, and `make test`,
-# install QEMU for arm64 and a C compiler besides; `make test` tmux, chromium, zsh, fish, gnupg, casync and skopeo, too, through which
-# the tests look. It writes this host's mirrors to ~/.config/cc-images/settings.yaml, if there is no such file. Nothing else
-# on the host is changed; only `make schedule` installs something outside of this folder.
+# environment in .venv with cc-images; the development tools come with `make check`. `make image ARCH=arm64` on another
+# host, and `make test`, install QEMU for arm64 and a C compiler besides; `make test` also the programs through which the
+# tests look, and those of containers (README.md). It writes this host's mirrors to ~/.config/cc-images/settings.yaml, if
+# there is no such file. Nothing else on the host is changed; only `make schedule` installs something outside of this folder.
 
 PYTHON ?= python3
 VENV := .venv

@@ -272,7 +272,7 @@ def _site(site: Site, config: Config) -> Finding:
     except CCImagesError as error:
         said = error.message.removeprefix(f"{subject}: ")
         return Finding(subject=subject, state=State.LACK, text=said, remedy=error.hint)
-    where = site.folder or site.catalogue or f"cloud {site.cloud}"
+    where = site.folder or site.catalogue or site.registry or f"cloud {site.cloud}"
     if site.folder and (trouble := refusal(Path(site.folder))):
         remedy = "name a folder of yours in sites.yaml"
         return Finding(subject=subject, state=State.LACK, text=f"{where}: {trouble}", remedy=remedy)

@@ -22,7 +22,7 @@ def inputs_of(request: Request, config: Config, snapshot: Snapshot, offline: boo
         clouds={
             site.name: site.cloud or SwiftAddress.parse(site.catalogue).cloud
             for site in config.sites
-            if not site.folder
+            if site.cloud or (site.catalogue and not site.folder)
         },
         layers={key: layer.job for key, layer in snapshot.layer_states.items()},
         upstream=snapshot.upstream,

@@ -76,6 +76,12 @@ def _digest(place: Place, holder: Entry) -> tuple[str, str]:
     if place.site.cloud or place.site.chunks:
         return holder.algorithm, holder.sha512
     where = open_site(place.site, place.format).address(place.name)
+    if place.site.registry:
+        raise CCImagesError(
+            f"{where}: a registry keeps layers and no file, so the signature of the file says nothing about them",
+            hint="look at the file in the store with `cc-images verify`, or at a folder that is a site",
+            reason=Reason.SITE,
+        )
     if not place.site.folder:
         return "sha256", _object_digest(SwiftAddress.parse(f"{where}/{place.name}.{place.format.suffix}"))
     address = Path(where)

@@ -86,7 +86,8 @@ def _values(action: argparse.Action) -> list[tuple[str, str]]:
     if action.metavar == "SITE":
         config = _config()
         return [
-            (site.name, site.cloud or site.directory or site.catalogue) for site in (config.sites if config else ())
+            (site.name, site.cloud or site.directory or site.catalogue or site.registry)
+            for site in (config.sites if config else ())
         ]
     arches = [each.value for each in Arch]
     return [(each, "") for each in (*arches, ",".join(arches))] if action.metavar == "ARCH" else []

@@ -106,11 +106,11 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     found = images(Document(files["images.yaml"], problems), problems)
     sites_document = Document(files["sites.yaml"], problems)
     sites = tuple(site_of(section) for section in sites_document.sections(SITE_NAME))
-    for which in ("cloud", "directory", "catalogue"):
+    for which in ("cloud", "directory", "catalogue", "registry"):
         seen: dict[str, str] = {}
         for site in sites:
             place = getattr(site, which)
-            if which != "cloud" and place and "\0" not in place:
+            if which not in ("cloud", "registry") and place and "\0" not in place:
                 scope = site.scope if which == "catalogue" else ""
                 whole = os.path.realpath(_absolute(place, home, files["sites.yaml"])) if site.folder else place
                 place = os.path.join(whole, scope)

@@ -10,13 +10,16 @@ from cc_images.config.durations import duration, retirement
 from cc_images.config.image_parts import MACHINES, NAME, check_properties, formats_of, tags_of
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import RAMDISK, Arch
+from cc_images.model.catalog import RAMDISK, Arch, Format
 from cc_images.model.contracts import CONTRACTS
 from cc_images.model.site import OnBad, Site
 from cc_images.model.swift_address import SwiftAddress
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 _VISIBILITIES = ("private", "shared", "community", "public")
+_REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+\Z")
+"""A host and a path, by the distribution specification: no scheme, no user, small letters in the path."""
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _ASKED = ("image", "name", "arch", "version", "site")
 """What a health question may be about."""
@@ -30,6 +33,8 @@ def site_of(section: Section) -> Site:
         directory=section.text("directory"),
         catalogue=section.text("catalogue"),
         scope=section.text("scope", NAME, "a folder's name") or "images",
+        registry=section.text("registry", _REGISTRY, "HOST/PREFIX, such as registry.example.org/images"),
+        insecure=section.flag("insecure"),
         is_baremetal=section.flag("is_baremetal"),
         arches=section.choices("arch", Arch, MACHINES),
         formats=formats_of(section),
@@ -53,13 +58,8 @@ def site_of(section: Section) -> Site:
         refuses_insecure=_gates(section.child("gates")),
         contract=_contracts(section),
     )
-    if len(site.directory) > 1000:
-        section.problem("directory", "has more than 1,000 characters")
-    if sum(map(bool, (site.cloud, site.directory, site.catalogue))) != 1:
-        section.problem("", "needs either cloud (an entry of clouds.yaml) or directory or catalogue (a folder)")
+    _check_kind(section, site)
     _check_catalogue(section, site)
-    if site.chunks and (not site.directory or site.formats):
-        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
     if site.visibility and site.visibility not in _VISIBILITIES:
         section.problem("visibility", choice(site.visibility, _VISIBILITIES))
     _check_formats(section, site)
@@ -84,15 +84,30 @@ def site_of(section: Section) -> Site:
     return replace(site, keep=None) if site.keep == -1 else site
 
 
+def _check_kind(section: Section, site: Site) -> None:
+    """Report a site of no kind or of several, and keys that only other kinds have."""
+    if len(site.directory) > 1000:
+        section.problem("directory", "has more than 1,000 characters")
+    if sum(map(bool, (site.cloud, site.directory, site.catalogue, site.registry))) != 1:
+        said = "cloud (an entry of clouds.yaml) or directory or catalogue (a folder) or registry (HOST/PREFIX)"
+        section.problem("", f"needs either {said}")
+    if site.insecure and not site.registry:
+        section.unused("insecure", "only registries have it")
+    if site.chunks and (not site.directory or site.formats):
+        section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
+
+
 def _check_formats(section: Section, site: Site) -> None:
     """Report formats that a site of its kind cannot take."""
     named = [each for each in site.formats if each not in RAMDISK]
     what = "cloud" if site.cloud else "catalogue"
     if site.cloud and not all(each.is_disk for each in named):
         section.problem("formats", "a cloud takes disks and ramdisks; trees of files go to folders")
+    if site.registry and not {*site.formats} <= {Format.OCI, Format.SIF}:
+        section.problem("formats", "a registry takes oci and sif")
     if site.catalogue and len(named) < len(site.formats):
         section.problem("formats", "a catalogue takes no ramdisks, which are two files of one name")
-    if not site.directory and len(named) > 1:
+    if (site.cloud or site.catalogue) and len(named) > 1:
         section.problem("formats", f"a {what} takes each image in one format, because names are the same for all")
     suffixes = [disk_format.suffix for disk_format in site.formats]
     if len(set(suffixes)) < len(suffixes):

@@ -29,6 +29,8 @@ class Site:
     registry: str = ""
     """HOST/PREFIX of repositories for containers; `insecure`: by HTTP."""
     insecure: bool = False
+    families: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The family and variant of images that are variants, by published names: they have the family's repository."""
     contract: tuple[str, ...] = ()
     """Names of rules that its images must keep; see `model.contracts`."""
     is_baremetal: bool = False

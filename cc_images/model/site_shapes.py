@@ -61,6 +61,19 @@ class ManifestOfVersionShape(Shape):
     properties: dict[str, str] = field(default_factory=dict)
 
 
+class VersionInRegistryShape(ManifestOfVersionShape):
+    """What cc-images knows of a version in a registry; without `sha512` its bytes are not there yet."""
+
+    digest: str = ""
+    """The digest of its manifest."""
+    tags: list[str] = field(default_factory=list)
+    """The tags that it keeps, besides those that move."""
+    archive: str = ""
+    """The archive name of which it has the tag."""
+    publishing: bool = False
+    """Whether the tag `latest` is just being given to it."""
+
+
 class PutShape(Shape):
     """One entry of `published.json`; see `status.Put`."""
 

@@ -10,6 +10,7 @@
     chunk_folder  a folder of chunks
     catalogue  versions that other sites pull, in a folder
     container_catalogue  the same in a container of Swift
+    registry   a registry for containers, by skopeo
     glance     a cloud, by image_api
 
 To add a kind of site: a module here with `observe` and `act` (`base.ImageSite`), and its line in `open_site`;
@@ -42,6 +43,10 @@ def open_site(site: Site, disk_format: Format, patience: Patience = ENOUGH) -> I
         if not site.folder:
             return ContainerCatalogue(site, disk_format, patience)
         return CatalogueSite(site, disk_format)
+    if site.registry:
+        from cc_images.sites.registry import RegistrySite
+
+        return RegistrySite(site, disk_format, patience)
     from cc_images.sites.glance import GlanceSite
 
     return GlanceSite(site, disk_format, patience)

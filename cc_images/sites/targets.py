@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material
 from cc_images.model.properties import NUMBERS
 from cc_images.model.site import Site
+from cc_images.sites.registry_names import VERSION
 
 
 def arches_of(site: Site) -> tuple[Arch, ...]:
     """Return the architectures that a site takes: a site for virtual machines amd64 alone, unless it says otherwise."""
-    return site.arches or (tuple(Arch) if site.is_baremetal or site.catalogue else (Arch.AMD64,))
+    return site.arches or (tuple(Arch) if site.is_baremetal or site.catalogue or site.registry else (Arch.AMD64,))
 
 
 def formats_of(site: Site) -> tuple[Format, ...]:
     """Return the formats of disks, and of trees if it names any, that a site takes.
 
-    Unless it says, a cloud for virtual machines takes raw, and others qcow2.
+    Unless it says, a cloud for virtual machines takes raw, a registry OCI images, and others qcow2.
     """
     said = tuple(each for each in site.formats if each not in RAMDISK)
+    if site.registry:
+        return said or (Format.OCI,)
     return said or ((Format.RAW,) if site.cloud and not site.is_baremetal else (Format.QCOW2,))
 
 
@@ -27,8 +30,11 @@ def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
     A catalogue takes every image but ramdisks. Where a folder or catalogue names no format, it takes an image without a
-    disk in the image's own ones. Ramdisks go to clouds and folders.
+    disk in the image's own ones. Ramdisks go to clouds and folders, containers that an image says to registries.
     """
+    if site.registry:
+        wanted = formats_of(site) if image.makes is Material.TREE and arch in arches_of(site) else ()
+        return tuple(each for each in wanted if each in image.formats)
     if arch not in arches_of(site) or (image.baremetal_only and not (site.is_baremetal or site.catalogue)):
         return ()
     found = formats_of(site)
@@ -48,7 +54,9 @@ LINKS: Mapping[Format, str] = {Format.KERNEL: "kernel_id", Format.INITRAMFS: "ra
 
 def takes(site: Site, wanted: Format) -> bool:
     """Say whether a site takes files in a format that another one offers."""
-    return wanted in formats_of(site) or not (wanted.is_disk or site.formats or site.cloud or site.chunks)
+    return wanted in formats_of(site) or not (
+        wanted.is_disk or site.formats or site.cloud or site.chunks or site.registry
+    )
 
 
 def name_for(site: Site, image: Image, arch: Arch, wanted: Format) -> str:
@@ -69,5 +77,7 @@ def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     if baked := [each for each in image.allow if each in ("keys", "passwords")]:
         standard["build-allow"] = ",".join(baked)  # users who start an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
+    if site.registry and image.version:
+        standard[VERSION] = image.version
     chosen = standard | dict(image.properties) | dict(site.properties)
     return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

@@ -250,6 +250,13 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
         ("S: {catalogue: swift://a/b/c}", "S.catalogue: has a path below the container; scope: c says the same"),
         ("S: {catalogue: swift://a/b, cloud: a}", "S: needs either cloud"),
         ("S: {catalogue: swift://a/b, formats: [raw, qcow2]}", "a catalogue takes each image in one format"),
+        ("S: {registry: registry.example.org}", "S.registry: 'registry.example.org' is not HOST/PREFIX"),
+        ("S: {registry: 'https://registry.example.org/x'}", "is not HOST/PREFIX"),
+        ("S: {registry: 'me:secret@registry.example.org/x'}", "is not HOST/PREFIX"),
+        ("S: {registry: registry.example.org/Big}", "is not HOST/PREFIX"),
+        ("S: {registry: registry.example.org/x, cloud: a}", "S: needs either cloud"),
+        ("S: {registry: registry.example.org/x, formats: [qcow2]}", "S.formats: a registry takes oci and sif"),
+        ("S: {registry: h/x}\nT: {registry: h/x}", "T.registry: h/x is also that of S"),
         ("S: {catalogue: swift://a/b, scope: x/y}", "S.scope: 'x/y' is not a folder's name"),
         (
             "S: {catalogue: swift://a/b}\nT: {catalogue: swift://a/b/}",

@@ -6,7 +6,8 @@ import pytest
 
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image
 from cc_images.model.site import Site
-from cc_images.sites.targets import formats_for, name_for, takes
+from cc_images.sites.registry_names import tags_of
+from cc_images.sites.targets import formats_for, name_for, own_properties, takes
 
 DISK = Image(name="CC-X")
 TREE = Image(name="CC-X", formats=(Format.TAR, Format.SQUASHFS), disk=())
@@ -18,6 +19,8 @@ METAL = Site(name="s", cloud="c", is_baremetal=True)
 FOLDER = Site(name="s", directory="d")
 CATALOGUE = Site(name="s", catalogue="c")
 CHUNKS = Site(name="s", directory="d", chunks=True)
+REGISTRY = Site(name="s", registry="registry.example.org/x")
+OCI = Image(name="CC-X", formats=(Format.TAR, Format.OCI), disk=())
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,10 @@ CHUNKS = Site(name="s", directory="d", chunks=True)
         (CATALOGUE, TREE, (Format.TAR,)),
         (CATALOGUE, RAM, ()),
         (CHUNKS, TREE, ()),
+        (REGISTRY, TREE, ()),
+        (REGISTRY, DISK, ()),
+        (REGISTRY, OCI, (Format.OCI,)),
+        (Site(name="s", registry="r/x", formats=(Format.SIF,)), OCI, ()),
         (CHUNKS, DISK, (Format.QCOW2,)),
     ],
 )
@@ -55,3 +62,13 @@ def test_a_pulled_tree_goes_to_folders() -> None:
     assert not takes(CLOUD, Format.SQUASHFS)
     assert not takes(Site(name="s", directory="d", formats=(Format.QCOW2,)), Format.SQUASHFS)
     assert takes(FOLDER, Format.QCOW2)
+    assert takes(REGISTRY, Format.OCI)
+    assert not takes(REGISTRY, Format.QCOW2)
+
+
+def test_an_image_goes_to_registries_with_its_own_version() -> None:
+    versioned = Image(name="CC-X", formats=(Format.OCI,), disk=(), version="2.1")
+    assert own_properties(versioned, Arch.AMD64, REGISTRY)["registry-version"] == "2.1"
+    assert "registry-version" not in own_properties(versioned, Arch.AMD64, FOLDER)
+    assert tags_of(versioned, "20261122T000000Z") == ("2.1", "latest")
+    assert tags_of(OCI, "20261122T000000Z", "cuda12") == ("20261122T000000Z-cuda12", "latest-cuda12")
