@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     return Config(
         images=found,
-        sites=tuple(_placed(site, home, files["sites.yaml"]) for site in sites),
+        sites=tuple(_placed(_with_families(site, found.values()), home, files["sites.yaml"]) for site in sites),
         sources=sources,
         files=files,
         elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
@@ -223,6 +223,19 @@ def _absolute(directory: str, home: Path, file: Path) -> str:
         return ""
     expanded = home / directory[2:] if directory == "~" or directory.startswith("~/") else Path(directory)
     return str((file.parent / expanded).absolute())
+
+
+def _with_families(site: Site, images: Iterable[Image]) -> Site:
+    """Return a registry with the families of variants, by the names under which these are published."""
+    if not site.registry:
+        return site
+    names = {
+        image.published_name(arch): (replace(image, name=image.family).published_name(arch), image.variant)
+        for image in images
+        for arch in image.arches
+        if image.variant
+    }
+    return replace(site, families=names)
 
 
 def _placed(site: Site, home: Path, file: Path) -> Site:

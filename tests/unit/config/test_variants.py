@@ -9,7 +9,7 @@ import pytest
 from cc_images.config.loader import Config, load
 from cc_images.errors import ConfigError
 from cc_images.model.catalog import Arch
-from tests.conftest import write_files
+from tests.conftest import clean_environment, write_files
 
 FAMILY = """\
 CC-Debian12-Container: {elements: [debian-minimal, cc-container], formats: [oci, sif]}
@@ -177,3 +177,18 @@ def test_each_mistake_has_one_message(tmp_path: Path, text: str, expected: list[
     assert len(found) == len(expected), found
     for part, said in zip(expected, found, strict=True):
         assert part in said
+
+
+def test_registries_know_the_family_of_a_variant(tmp_path: Path) -> None:
+    """So that the tags of all variants stand in one repository."""
+    write_files(
+        tmp_path,
+        images="WS-Base: {elements: [], arch: [amd64, arm64], formats: [oci], variants: {cuda12: {}}}\n",
+        sites="lab: {registry: registry.example.org/ws}\nfolder: {directory: out}\n",
+    )
+    lab, folder = load(clean_environment(tmp_path), tmp_path).sites
+    assert lab.families == {
+        "WS-Base-cuda12": ("WS-Base", "cuda12"),
+        "WS-Base-cuda12-ARM64": ("WS-Base-ARM64", "cuda12"),
+    }
+    assert folder.families == {}
