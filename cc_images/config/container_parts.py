@@ -24,7 +24,7 @@ OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQU
 """Formats that can be made of an image for containers."""
 
 _BUILDER = re.compile(r"(dib|containerfile)\Z")
-_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
+_VERSION = re.compile(r"(?!latest)[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
 
 
 def builder_of(section: Section) -> str:
@@ -34,7 +34,9 @@ def builder_of(section: Section) -> str:
 
 def version_of(section: Section) -> str:
     """Read an image's version in words of its own."""
-    return section.text("version", _VERSION, "a version of letters, digits, dots, dashes and underscores")
+    return section.text(
+        "version", _VERSION, "a version of letters, digits, dots, dashes and underscores, and not latest"
+    )
 
 
 def container_of(section: Section) -> Json:

@@ -14,6 +14,7 @@ that others use stays, and a tag goes with a manifest of its own (`registry_reco
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -45,7 +46,7 @@ from cc_images.sites.cloud import ENOUGH, Patience
 from cc_images.sites.entry import Entry, mark
 from cc_images.sites.queries import Queries
 from cc_images.sites.registry_entries import entries, marked, upload_of
-from cc_images.sites.registry_names import Place, place_of, version_tags
+from cc_images.sites.registry_names import BUMP, Place, place_of, version_tags
 from cc_images.sites.registry_records import Records
 from cc_images.sites.skopeo import TEMPORARY, Registry, Skopeo
 
@@ -130,6 +131,8 @@ class RegistrySite(Queries):
             folder = Path(name)
             source, digest = self._source(publication, folder)
             said = upload_of(step, publication, place, digest)
+            if BUMP in publication.properties:
+                said["tags"] = [self._raised(place, tag, digest) for tag in said["tags"]]
             self._refuse_other_bytes(place, said)
             self._records.write(place, said)
             (folder / "tmp").mkdir()
@@ -155,15 +158,21 @@ class RegistrySite(Queries):
         digest = layouts.around_sif(layout, publication.path, file, publication.digest("sha256"))
         return f"oci:{layout}", digest
 
+    def _raised(self, place: Place, tag: str, digest: str) -> str:
+        """Return the first of 2.1, 2.1.1, 2.1.2 and so on that no other image has."""
+        version = tag.removesuffix(place.suffix)
+        numbered = (f"{version}.{number}{place.suffix}" for number in itertools.count(1))
+        free = (each for each in itertools.chain([tag], numbered) if self._records.digest(place, each) in ("", digest))
+        return next(free)
+
     def _refuse_other_bytes(self, place: Place, said: Json) -> None:
         """Raise CCImagesError where a version's tag has other bytes: whoever has pulled it does not pull it again."""
         for tag in said["tags"]:
             if self._records.digest(place, tag) in ("", said["digest"]):
                 continue
-            # `bump: yes` of the image, once there is such a key, would have raised its version before the build
             raise CCImagesError(
                 f"site {self._site.name}: {self._site.registry}/{place.repository}:{tag} exists with other bytes",
-                hint="raise the image's version: machines pull a version once",
+                hint="raise the image's version, or say bump: yes: machines pull a version once",
                 reason=Reason.CONFLICT,
             )
 
@@ -188,7 +197,8 @@ class RegistrySite(Queries):
     def _describe(self, step: Describe) -> None:
         """Give a version other properties, and the tag that goes with them."""
         place, said = self._described(step.entry)
-        more = [tag for tag in version_tags(place, step.wanted.properties) if tag not in said["tags"]]
+        wanted = step.wanted.properties
+        more = [tag for tag in version_tags(place, wanted) if tag not in said["tags"] and BUMP not in wanted]
         said |= {"tags": [*said["tags"], *more]}
         self._refuse_other_bytes(place, said)
         self._records.write(place, marked(said, step.wanted))

@@ -20,6 +20,9 @@ LATEST = "latest"
 VERSION = "registry-version"
 """The property that has an image's own version; without it the build's version is the tag."""
 
+BUMP = "registry-bump"
+"""The property of an image whose version gets a number where it exists with other bytes."""
+
 PATH = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*\Z")
 """One part of a repository's path, by the distribution specification (pull)."""
 

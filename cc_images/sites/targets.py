@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material
 from cc_images.model.properties import NUMBERS
 from cc_images.model.site import Site
-from cc_images.sites.registry_names import VERSION
+from cc_images.sites.registry_names import BUMP, VERSION
 
 
 def arches_of(site: Site) -> tuple[Arch, ...]:
@@ -78,6 +78,6 @@ def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
         standard["build-allow"] = ",".join(baked)  # users who start an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
     if site.registry and image.version:
-        standard[VERSION] = image.version
+        standard |= {VERSION: image.version, **({BUMP: "yes"} if image.bump else {})}
     chosen = standard | dict(image.properties) | dict(site.properties)
     return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

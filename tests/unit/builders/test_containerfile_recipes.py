@@ -99,6 +99,7 @@ def test_references_are_pinned_by_their_digest_alone() -> None:
         ("{builder: containerfile, formats: [qcow2]}", "a Containerfile makes oci"),
         ("{builder: docker}", "dib or containerfile"),
         ("{builder: containerfile, version: 'a b'}", "a version of letters"),
+        ("{builder: containerfile, version: latest}", "and not latest"),
         ("{elements: [], depends: [Base], disk: []}", "Base is made by a Containerfile"),
     ],
 )

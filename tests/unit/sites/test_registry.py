@@ -126,6 +126,21 @@ def test_a_version_that_exists_with_other_bytes_is_refused(store: TagStore, tmp_
     assert tags(store, tmp_path, b"v0", b"v1") == {"latest": "v1", "2.1": "v0", "2.2": "v1", "latest-20261122": "v0"}
 
 
+def test_a_version_that_may_be_raised_gets_the_next_number(store: TagStore, tmp_path: Path) -> None:
+    def pushed(content: bytes, run: str, **more: str) -> bool:
+        wanted = made(tmp_path, content, run, **{"registry-version": "2.1", "registry-bump": "yes"}, **more)
+        return publish(site_at(store), wanted, Terms(pause=0.0), stop=threading.Event()).changed
+
+    assert all(pushed(f"v{number}".encode(), f"r{number}") for number in range(3))
+    assert not pushed(b"v2", "r3")
+    shown = tags(store, tmp_path, b"v0", b"v1", b"v2")
+    assert {tag: content for tag, content in shown.items() if tag.startswith("2.1") or tag == "latest"} == {
+        "2.1": "v0", "2.1.1": "v1", "2.1.2": "v2", "latest": "v2",
+    }  # fmt: skip
+    assert pushed(b"v2", "r4", os_distro="debian"), "properties alone"
+    assert tags(store, tmp_path, b"v0", b"v1", b"v2") == shown
+
+
 def test_a_rollback_moves_the_tag_back_and_stands(store: TagStore, tmp_path: Path) -> None:
     for number in range(3):
         put(store, tmp_path, f"v{number}".encode(), f"r{number}")
