@@ -41,6 +41,9 @@ PATIENCE = 30.0
 LARGEST = 64 << 20
 """Bytes above which an answer is no index of a repository."""
 
+VERIFIED = frozenset({"apt", "yum", "cc-lists"})
+"""Parts of dib's cache that package managers compare with what a repository has signed."""
+
 _QUOTED = re.compile(r"[\\|{}\[\]<>\"^~_=!@#$%^&*]")
 
 
@@ -149,7 +152,7 @@ def _other_downloads(listing: Path) -> set[str]:
     if not said:
         return set()
     units = {path.partition("/")[0] for path in (*said["kept"], *said["new"])}
-    return {unit for unit in units - {"apt", "yum"} if not unit.endswith(".lock")}
+    return {unit for unit in units - VERIFIED if not unit.endswith(".lock")}
 
 
 def _apt_indices(sources: Path) -> Iterator[str]:
@@ -253,5 +256,11 @@ def _registry(address: str, known: Seen | None, over: Callable[[], bool]) -> See
 
 Probe = Callable[[str, Seen | None, Callable[[], bool]], Seen]
 
-PROBES: Mapping[str, Probe] = {"http://": _web, "https://": _web, "git+": _git, "docker://": _registry}
+PROBES: Mapping[str, Probe] = {
+    "http://": _web,
+    "https://": _web,
+    "git+": _git,
+    "docker://": _registry,
+    "downloads:cc-lists": lambda address, known, over: Seen(digest="-", when=clock.now().isoformat()),
+}
 """The function that asks an address, by how the address begins."""

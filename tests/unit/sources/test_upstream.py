@@ -91,6 +91,14 @@ def test_elements_may_note_more(tmp_path: Path) -> None:
     assert upstream.seen(tmp_path)["downloads:base.qcow2"] == "-", "nobody knows whether a base image has moved"
 
 
+def test_kept_indices_of_apt_are_no_download_of_unknown_state(tmp_path: Path) -> None:
+    """Apt compares them with what the repository has signed; records of before name them, and are sure nevertheless."""
+    (tmp_path / "cache.json").write_text('{"kept": ["cc-lists/debian/x_Packages"], "new": ["apt/debian/x.deb"]}')
+    assert upstream.seen(tmp_path) == {}
+    state = upstream.look(["downloads:cc-lists"], tmp_path / "memory.json")
+    assert (dict(state.digests), dict(state.troubles)) == ({"downloads:cc-lists": "-"}, {})
+
+
 class Server(http.server.ThreadingHTTPServer):
     """A web server on a folder that counts what it sends."""
 
