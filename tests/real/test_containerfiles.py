@@ -11,6 +11,8 @@ import pytest
 
 from cc_images.host.containers.archive import Image, plain, read
 from tests.real.conftest import CATALOGUE, Project
+from tests.support.registrybed import REASON as NO_REGISTRY
+from tests.support.registrybed import RegistryBed
 
 pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="needs buildah")
 
@@ -151,3 +153,36 @@ def test_what_cannot_be_built_is_said_before(family: Project, text: str, message
     code, said = family.run("-b", "ws-base")
     assert code == 2
     assert message in said
+
+
+@pytest.mark.skipif(bool(NO_REGISTRY), reason=NO_REGISTRY or "it can run")
+def test_an_image_of_a_registry_is_taken_by_its_digest(family: Project) -> None:
+    """Its name is asked when the plan is made; a new image behind it is a reason to build, unless nobody is asked."""
+    context = family.folder / "containers" / "ws-kid"
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY run.sh /run.sh\n")
+    with RegistryBed(family.folder / "registry") as registry:
+        name = f"127.0.0.1:{registry.port}/base/kid"
+
+        def publish() -> None:
+            assert family.run("-q", "-b", "ws-kid")[0] == 0
+            archive = family.store / "images" / "WS-Kid.oci.tar"
+            command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci-archive:{archive}"]
+            subprocess.run([*command, f"docker://{name}:1"], check=True)
+
+        publish()
+        (family.folder / "containers/ws-base/Containerfile").write_text(f"FROM {name}:1\nCOPY Containerfile /c\n")
+        code, said = family.run("-b", "ws-base")
+        assert code == 0, said
+        assert "fetch amd64.oci.tar" in said
+        base = image(family, "WS-Base")
+        assert base.layers[0].digest == image(family, "WS-Kid").layers[0].digest
+        assert "1 unchanged" in family.run("-b", "ws-base")[1]
+        (context / "run.sh").write_text("#!/bin/sh -e\n")
+        publish()
+        assert "1 unchanged" in family.run("--offline", "-b", "ws-base")[1]
+        code, said = family.run("-b", "ws-base")
+        assert (code, "1 built" in said) == (0, True), said
+        assert image(family, "WS-Base").layers[0].digest == image(family, "WS-Kid").layers[0].digest
+    code, said = family.run("-b", "ws-base")
+    assert (code, "1 unchanged" in said) == (0, True), "a registry that is away is taken for what it was"
+    assert "it is taken for what it was when it was asked last" in said
