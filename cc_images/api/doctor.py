@@ -68,6 +68,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield disks()
     yield _network()
     yield from _layouts(config, store)
+    yield from containers(config)
     yield from _formats(config)
     yield from emulation(arches)
     for arch in arches:
@@ -229,6 +230,22 @@ def _formats(config: Config) -> Iterator[Finding]:
         except CCImagesError as error:
             text = f"{error.message}, for {form} of {user}"
             yield Finding(subject="formats", state=State.LACK, text=text, remedy=error.hint)
+
+
+def containers(config: Config) -> Iterator[Finding]:
+    """Yield which programs of containers are here, or who needs those that are not."""
+    users = {
+        "buildah": [image.tag for image in config.images.values() if image.builder == "containerfile"],
+        "skopeo": [f"site {site.name}" for site in config.sites if site.registry],
+    }
+    wanted = {program: tags for program, tags in users.items() if tags}
+    missing = disk_layout.lacking(wanted)
+    for each in missing:
+        tags = wanted[each]
+        text = f"{each} is missing, for {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"
+        yield Finding(subject="containers", state=State.LACK, text=text, remedy=f"install the package {each}")
+    if wanted and not missing:
+        yield Finding(subject="containers", state=State.FINE, text=f"by {' and '.join(wanted)}")
 
 
 def _layouts(config: Config, store: Store) -> Iterator[Finding]:

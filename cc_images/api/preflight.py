@@ -66,9 +66,13 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
                 hint="modprobe loop; a container needs --device /dev/loop-control, or --privileged",
                 reason=Reason.MISSING_DEVICE,
             )
-    if missing := lacking(dict.fromkeys(each for job in builds for each in job.spec.host_programs)):
+    users: dict[str, dict[str, None]] = {}
+    for job in builds:
+        for program in job.spec.host_programs:
+            users.setdefault(program, {})[job.tag] = None
+    if missing := lacking(users):
         raise CCImagesError(
-            "missing on this host for the disks' layouts: " + ", ".join(missing),
+            "missing on this host: " + "; ".join(f"{each}, for {', '.join(users[each])}" for each in missing),
             hint="install it",
             reason=Reason.MISSING_TOOL,
         )

@@ -20,6 +20,9 @@ from cc_images.model.recipe import Recipe
 IMAGE = ("image",)
 """What the recipe of an image has, and that of its layer has not."""
 
+WRITER = "1"
+"""Part of every key: raised when layers come out differently, by `toolbox/containerfile.py` or by what writes them."""
+
 README = "README.md"
 
 BASE = "BASE"
@@ -154,7 +157,7 @@ class Recipes:
             packages=(),
             artifacts={**digests, **dict(list(others.items())[1:])},
             files={"context": spec.context, "target": str(target.number)},
-            tools={"buildah": self.builder},
+            tools={"buildah": self.builder, "cc-images": WRITER},
             parent=first,
             secrets=spec.secrets,
             container=spec.said,

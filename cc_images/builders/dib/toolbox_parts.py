@@ -28,9 +28,15 @@ DISKS = ("disk/", "elements/cc-disk/", "du")
 """Those of parts that serve only disks which are put together here."""
 
 
+CONTAINERS = ("containerfile.py",)
+"""Those of parts that serve only images with a Containerfile; see `containerfile.recipes.WRITER`."""
+
+
 def identity(versions: Mapping[str, int] = VERSIONS) -> str:
     """Return what stands in keys for the toolbox without what serves only twins or disks."""
-    return _of(FIRST, {path: number for path, number in versions.items() if not path.startswith((*TWINS, *DISKS))})
+    return _of(
+        FIRST, {path: number for path, number in versions.items() if not path.startswith((*TWINS, *DISKS, *CONTAINERS))}
+    )
 
 
 def identity_of_twins(versions: Mapping[str, int] = VERSIONS) -> str:
