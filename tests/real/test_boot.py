@@ -128,7 +128,13 @@ def test_a_failure_shows_the_console(refused: tuple[Project, str]) -> None:
     assert re.search(r"what to do: read \S+-bios-serial\.log, or look yourself: `cc-images boot cc-no-root", failure)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "interrupt"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGKILL, -9, id="kill"),
+        pytest.param(signal.SIGINT, 130, id="interrupt", marks=pytest.mark.deep),
+    ],
+)
 def test_guests_end_with_cc_images(refused: tuple[Project, str], number: signal.Signals, code: int) -> None:
     project, _ = refused
     run = Watched(project.start("-p", "cc-no-loader"))

@@ -67,6 +67,7 @@ def test_a_shell_opens_a_copy_of_a_layer(project: Project, screen: Screen) -> No
     project.assert_no_leftovers()
 
 
+@pytest.mark.deep
 def test_leaving_the_shell_ends_the_build(project: Project, screen: Screen) -> None:
     screen.type(COMMAND)
     screen.wait_for(r"50-breaks-outside of extra-data has failed", seconds=120)

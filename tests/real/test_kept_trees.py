@@ -198,6 +198,7 @@ def test_a_failure_before_that_phase_fails(project: Project) -> None:
     assert_no_build(project)
 
 
+@pytest.mark.deep
 def test_an_image_with_a_layer_stops_in_the_layers_hooks_and_a_child_in_its_own(project: Project) -> None:
     assert project.run("-q", "-b", "cc-kid")[0] == 0, "which starts from the layer of cc-tiny"
     builds = sorted(project.store.glob("builds/*/*/*.json"))
@@ -246,6 +247,7 @@ def test_a_person_looks_at_the_kept_tree(project: Project, screen: Screen) -> No
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+@pytest.mark.deep
 def test_the_layer_is_opened_unless_the_kept_tree_is_asked_for(project: Project, screen: Screen) -> None:
     assert project.run("-q", "-b", "cc-kid")[0] == 0, "which starts from the layer of cc-tiny"
     assert project.run("-q", "-b", "--until", "root", "cc-tiny")[0] == 0

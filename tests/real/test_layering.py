@@ -118,6 +118,7 @@ def test_parallel_builds_make_the_same_layer_bit_by_bit(family: Project) -> None
     assert len(digests) == 1
 
 
+@pytest.mark.deep
 def test_force_rebuilds_the_named_image_and_leaves_parents_and_siblings(family: Project) -> None:
     assert family.run("-b", "cc-tiny", "cc-kid-a", "cc-kid-b")[0] == 0
     before = {(kind, tag): records(family, kind, tag) for kind in ("builds", "layers")

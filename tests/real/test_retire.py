@@ -105,7 +105,9 @@ def test_a_nova_that_is_away_deletes_nothing(cloud: TestBed, admin: GlanceSite, 
     assert old.id not in left(admin)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "after", [pytest.param(False, id="before", marks=pytest.mark.deep), pytest.param(True, id="after")]
+)
 def test_a_retirement_that_is_killed_at_a_call_is_finished_by_the_next(
     admin: GlanceSite, tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def test_an_element_that_makes_a_device_node_fails_with_advice(owned: Project) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("latest", [4, 12])
+@pytest.mark.parametrize("latest", [4, pytest.param(12, marks=pytest.mark.deep)])
 def test_a_kill_at_a_random_moment_leaves_nothing(owned: Project, number: signal.Signals, latest: float) -> None:
     moment = random.uniform(0, latest)
     print(f"killed {moment:.2f} s after the first task began")
