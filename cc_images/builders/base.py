@@ -1,6 +1,7 @@
 """The interface of a builder: decode a spec, and build it.
 
-To add a builder: a module with a function that returns it, its line in BUILDERS, and the kind of spec that it owns.
+To add a builder: a module with a function that returns it, its line in BUILDERS, and the kind of spec that it owns. One
+that makes images of the catalogue resolves them, too; see `builders.catalogue`.
 """
 
 from __future__ import annotations
