@@ -167,7 +167,7 @@ def _in_use(store: Store) -> dict[str, str]:
     """Return the blobs that running cc-images read, with the names of their runs."""
     using: dict[str, str] = {}
     for work in _at_work(store):
-        using |= {path.name: f"run {work.name}" for path in (work / "uses").glob("*")}
+        using |= {path.name: f"run {work.name}" for path in work.glob("uses*/*")}
     return using
 
 

@@ -39,6 +39,12 @@ GROUP = 0xF0000001
 SQUASHFS, SYSTEM = 1, 2
 """The kind of a partition's file system, and that of the partition from which a container starts."""
 
+PLACES = {
+    "dev": 0o755, "etc": 0o755, "home": 0o755, "proc": 0o555, "root": 0o700, "sys": 0o555, "tmp": 0o1777,
+    "var": 0o755, "var/tmp": 0o1777,
+}  # fmt: skip
+"""Folders at which Apptainer mounts something, with their modes; those of the tree stay."""
+
 SPACE = uuid.UUID("0b2f3f0e-58a5-5f0c-9a55-3d2f6f4d9c11")
 """The namespace of our files' identifiers."""
 
@@ -78,6 +84,8 @@ def inside(said: Configuration) -> list[Added]:
     """Return the files by which Apptainer knows how to run a tree."""
     folder = ".singularity.d"
     return [
+        *(Added(name=f"{each}/", mode=mode, yields=True) for each, mode in PLACES.items()),
+        *(Added(name=each, yields=True) for each in ("etc/hosts", "etc/resolv.conf")),
         *(Added(name=f"{folder}/{each}", mode=0o755) for each in ("", "actions/", "env/", "libs/")),
         Added(name=f"{folder}/Singularity", content=definition(said).encode()),
         Added(name=f"{folder}/labels.json", content=_json(said.labels)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import re
@@ -56,15 +57,27 @@ class Run:
         return self.work / f"{name}-{arch}"
 
     def use(self, blob: Path) -> Path:
-        """Return a name of a blob that stays until the run ends. Raises FileNotFoundError when it left the store."""
-        name = self.work / "uses" / blob.name
-        name.parent.mkdir(exist_ok=True)
-        if name.exists() and not (blob.exists() and not name.samefile(blob)):
+        """Return a name of a blob that stays until the run ends. Raises FileNotFoundError when it left the store.
+
+        A blob that was made again, because it was damaged or by another task, gets a name more: somebody may be about
+        to mount the first one.
+        """
+        names = (self.work / f"uses{number or ''}" / blob.name for number in itertools.count())
+        last: Path | None = None
+        for name in names:
+            with suppress(FileNotFoundError):
+                if name.samefile(blob):
+                    return name
+            if name.exists():
+                last = name
+                continue
+            if last is not None and not blob.exists():
+                return last
+            name.parent.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                os.link(blob, name)
             return name
-        name.unlink(missing_ok=True)  # the blob was damaged and has been made again
-        with suppress(FileExistsError):
-            os.link(blob, name)
-        return name
+        raise AssertionError("there are names without end")
 
     @property
     def asleep(self) -> frozenset[str]:

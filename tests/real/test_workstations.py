@@ -49,7 +49,7 @@ def workstations(project: Project, tiny_root: Path) -> Project:
         text = file.read_text()
         for old, new in SMALL.items():
             text = re.sub(rf"(PACKAGES[=:] ?\"?){old}(?=[\"}}\n])", rf"\g<1>{new}", text)
-        text = text.replace("elements: [debian-minimal, cc-container]", "elements: [tiny-os]")
+        text = text.replace("elements: [debian-minimal, cc-container]", "elements: [tiny-os, cc-hygiene]")
         text = text.replace(
             "DIB_RELEASE: bookworm}",
             f'DIB_RELEASE: bookworm}}\n  artifacts: {{DIB_TINY_ROOT: {{url: "{tiny_root.as_uri()}"}}}}',

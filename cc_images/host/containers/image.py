@@ -122,6 +122,8 @@ def _archive(target: Path, layers: Sequence[Layer], config: bytes, manifest: byt
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, "oci-layout", encoded({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", encoded({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}))
+        for folder in ("blobs", "blobs/sha256"):  # without them Apptainer cannot unpack it
+            tar.addfile(_folder(folder))
         for digest, content in sorted(digests.items()):
             _add(tar, f"blobs/sha256/{digest}", content)
         for digest, piece in sorted({each.digest: each.piece for each in layers}.items()):
@@ -131,6 +133,12 @@ def _archive(target: Path, layers: Sequence[Layer], config: bytes, manifest: byt
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(_member(name, len(content)), BytesIO(content))
+
+
+def _folder(name: str) -> tarfile.TarInfo:
+    made = _member(name, 0)
+    made.type, made.mode = tarfile.DIRTYPE, 0o755
+    return made
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -31,6 +31,8 @@ class Added:
     target: str = ""
     """Of a link: the name that it leads to."""
     mode: int = 0o644
+    yields: bool = False
+    """Whether the tree's own file of that name stays instead."""
 
     def member(self) -> tarfile.TarInfo:
         """Return it as tar has it; without content and target it is a folder."""
@@ -62,13 +64,17 @@ def write_layer(tree: Path, target: Path, stop: threading.Event, added: Sequence
     """Write a tree as an uncompressed layer, with files of a format after it; return the layer's sha256."""
     with target.open("wb") as file:
         digested = Digested(file)
-        new = {each.name.rstrip("/") for each in added}
+        new = {each.name.rstrip("/") for each in added if not each.yields}
+        there = set[str]()
         with tarfile.open(fileobj=digested, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
             for name, member, content in members(tree, stop):
+                there.add(name)
                 if name == "." or name in new or member.ischr() or member.isblk():
                     continue
                 tar.addfile(_plain(member, name), content)
             for each in added:
+                if each.yields and each.name.rstrip("/") in there:
+                    continue
                 made = each.member()
                 tar.addfile(made, BytesIO(each.content) if made.isreg() else None)
         return digested.sha256.hexdigest()

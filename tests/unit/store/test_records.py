@@ -195,7 +195,9 @@ def test_a_name_that_a_run_uses_outlives_the_blob_and_follows_a_new_one(store: S
     assert name.read_bytes() == b"disk"
     assert run.use(path) == name
     store.blobs.add(stage(store, b"disk"))
-    assert run.use(path).samefile(path), "what was made anew replaces what may have been damaged"
+    assert run.use(path).samefile(path), "what was made anew is used in place of what may have been damaged"
+    assert name.exists(), "somebody may be about to mount the first one"
+    assert run.use(path).name == name.name
 
 
 def flip(path: Path, *, quietly: bool) -> None:
