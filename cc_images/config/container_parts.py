@@ -13,6 +13,7 @@ _USER = re.compile(r"[a-z_0-9][a-z0-9_-]*(:[a-z_0-9][a-z0-9_-]*)?\Z")
 _FOLDER = re.compile(r"/[^\0]*\Z")
 _PORT = re.compile(r"(\d{1,5})(/(tcp|udp|sctp))?\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
+_COMPRESSION = re.compile(r"(gzip|zstd)\Z")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -50,6 +51,7 @@ def container_of(section: Section) -> Json:
         "labels": section.mapping("labels", _LABEL, "a label's name"),
         "ports": list(section.words("ports")),
         "volumes": list(section.words("volumes")),
+        "compression": section.text("compression", _COMPRESSION, "gzip or zstd").removeprefix("gzip"),
     }
     for port in said["ports"]:
         found = _PORT.match(port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from cc_images.model.catalog import CONTAINERS, Image, Json
 
@@ -29,6 +29,13 @@ class Configuration:
     """Ports that it listens on: `8888/tcp`."""
     volumes: tuple[str, ...] = ()
     """Folders that are meant to be mounted."""
+    compression: str = ""
+    """Of layers and SIF files: `zstd`; empty: gzip, which every host reads."""
+
+    def as_json(self) -> Json:
+        """Return it as plain data for recipes and specs: what is as it was before there was a choice is not in it."""
+        plain = asdict(self)
+        return plain if self.compression else {name: each for name, each in plain.items() if name != "compression"}
 
 
 NOTHING_SAID = Configuration()
@@ -83,6 +90,7 @@ def configured(image: Image, name: str) -> Configuration:
         user=said.get("user", ""),
         folder=said.get("folder", ""),
         environment=dict(said.get("environment", {})),
+        compression=said.get("compression", ""),
         labels=labels | dict(said.get("labels", {})),
         **words,
     )

@@ -61,11 +61,11 @@ def write_sif(
     log: BinaryIO,
     stop: threading.Event,
 ) -> None:
-    """Write a tree as a SIF file, by gzip: every host reads that."""
+    """Write a tree as a SIF file, by gzip, which every host reads, unless something else is said."""
     plain, squashfs = target.with_suffix(".layer"), target.with_suffix(".squashfs")
     try:
         write_layer(tree, plain, stop, inside(said))
-        words = [str(plain), str(squashfs), "gzip", str(max(1, cores)), str(EPOCH)]
+        words = [str(plain), str(squashfs), said.compression or "gzip", str(max(1, cores)), str(EPOCH)]
         with translated(target):
             process.run(
                 ["sh", "-c", PACK, "pack", *words],

@@ -200,19 +200,22 @@ def _image(
     kept = base.layers if base is not None else ()
     if [each.diff_id for each in made.layers[: len(kept)]] != [each.diff_id for each in kept]:
         raise CCImagesError("buildah has changed the layers of the image that it started from", reason=Reason.NO_RESULT)
-    layers = [*kept, *_new(made.layers[len(kept) :], workspace, context)]
+    wanted = convert(spec.said, Configuration)
+    layers = [*kept, *_new(made.layers[len(kept) :], workspace, context, wanted.compression)]
     target = workspace / "image.oci.tar"
-    said = _said(made.config, convert(spec.said, Configuration), spec)
+    said = _said(made.config, wanted, spec)
     oci.write_image(target, layers, said, said["config"].get("Labels", {}), context.stop)
     return target
 
 
-def _new(layers: Sequence[archive.Layer], workspace: Path, context: TaskContext) -> Iterator[archive.Layer]:
+def _new(
+    layers: Sequence[archive.Layer], workspace: Path, context: TaskContext, compression: str
+) -> Iterator[archive.Layer]:
     """Yield layers as we write them, without those that have nothing in them."""
     for number, each in enumerate(layers):
         plain, packed = workspace / f"layer-{number}", workspace / f"layer-{number}.gz"
         if write_normal(each.piece.path, plain, context.stop, PLACEHOLDERS | LOGS):
-            yield oci.packed(plain, packed, context.stop, context.log)
+            yield oci.packed(plain, packed, context.stop, context.log, compression=compression)
         plain.unlink()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile import context
@@ -119,7 +119,7 @@ class Recipes:
         said = configured(image, image.published_name(arch))
         readme = folder / README
         told = readme_labels(readme.read_text(errors="replace")) if readme.is_file() else {}
-        return asdict(replace(said, labels={**told, **said.labels}))
+        return replace(said, labels={**told, **said.labels}).as_json()
 
     def _bases(self, image: Image, arch: Arch, stages: tuple[Stage, ...]) -> dict[str, From]:
         """Return where the images are from that stages name; a tag of the catalogue is never asked at a registry."""
@@ -138,7 +138,7 @@ class Recipes:
             layer = self.parent_layer(parent, arch)
             self._made[layer.spec.recipe_key] = layer
             own = parent.builder == "containerfile"
-            told = {} if own else asdict(configured(parent, parent.published_name(arch)))
+            told = {} if own else configured(parent, parent.published_name(arch)).as_json()
             bases[name] = From(layer=layer.spec.recipe_key, said=told)
         return bases
 

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -292,7 +292,7 @@ def _container(image: Image, arch: Arch) -> Json:
     """Return how an image is run as a container, if it is made for that."""
     if not {Format.OCI, Format.SIF} & {*image.formats}:
         return {}
-    return asdict(configured(image, image.published_name(arch)))
+    return configured(image, image.published_name(arch)).as_json()
 
 
 def _key(resolved: Resolved | str) -> str:

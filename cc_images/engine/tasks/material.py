@@ -49,7 +49,8 @@ class Materials:
             return disk.convert(replace(self.source, seed=seed), target, wanted, cores=cores, log=log, stop=stop)
         run = self.run
         if self.source.format is Format.OCI:
-            run = archive.read(self.source.file).configuration, run[1]
+            said, arch = run
+            run = replace(archive.read(self.source.file).configuration, compression=said.compression), arch
         tree.convert(self._tree(context), target, wanted, run, cores=cores, log=log, stop=stop)
         return None
 

@@ -30,6 +30,9 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+COMPRESSIONS = {"": ("gzip -n -6", LAYER), "zstd": ("zstd -q -T1 -9", LAYER.replace("gzip", "zstd"))}
+"""The command and the kind of layers by what is said of their compression; one thread gives the same bytes always."""
+
 CREATED = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -40,26 +43,30 @@ def write_oci(
     file, gzipped = target.with_suffix(".layer"), target.with_suffix(".layer.gz")
     try:
         write_layer(tree, file, stop)
-        write_image(target, [packed(file, gzipped, stop, log)], config_of(said, arch), said.labels, stop)
+        layer = packed(file, gzipped, stop, log, compression=said.compression)
+        write_image(target, [layer], config_of(said, arch), said.labels, stop)
     finally:
         file.unlink(missing_ok=True)
         gzipped.unlink(missing_ok=True)
 
 
-def packed(plain: Path, target: Path, stop: threading.Event, log: BinaryIO | None = None) -> Layer:
-    """Compress an uncompressed layer."""
+def packed(
+    plain: Path, target: Path, stop: threading.Event, log: BinaryIO | None = None, *, compression: str = ""
+) -> Layer:
+    """Compress an uncompressed layer, by gzip unless something else is said."""
+    command, kind = COMPRESSIONS[compression]
     with plain.open("rb") as file:
         diff_id = hashlib.file_digest(file, "sha256").hexdigest()
     with translated(target):
         process.run(
-            ["sh", "-c", 'gzip -n -6 < "$1" > "$2"', "layer", str(plain), str(target)],
+            ["sh", "-c", f'{command} < "$1" > "$2"', "layer", str(plain), str(target)],
             env=environment.plain(),
             output=process.Output(log=log),
             stop=stop,
         )
     with target.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Layer(digest=digest, diff_id=diff_id, kind=LAYER, piece=Piece(path=target, size=target.stat().st_size))
+    return Layer(digest=digest, diff_id=diff_id, kind=kind, piece=Piece(path=target, size=target.stat().st_size))
 
 
 def write_image(

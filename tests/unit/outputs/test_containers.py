@@ -10,6 +10,7 @@ import struct
 import subprocess
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ import pytest
 from cc_images.boottest.inside import trees
 from cc_images.errors import Interrupted
 from cc_images.host.containers import image as oci
+from cc_images.host.containers.archive import flatten, read
 from cc_images.host.containers.layer import write_layer
-from cc_images.host.containers.members import Heeding
+from cc_images.host.containers.members import Heeding, members
 from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
 from cc_images.outputs import sif
@@ -101,6 +103,19 @@ def test_skopeo_reads_the_image(tmp_path: Path) -> None:
         ["skopeo", "inspect", "--config", f"oci-archive:{image(tmp_path)}"], capture_output=True, check=True
     ).stdout
     assert json.loads(said)["config"]["User"] == "cc"
+
+
+def test_zstd_is_for_who_asks_for_it_and_moves_no_other_key(tmp_path: Path) -> None:
+    small = replace(SAID, compression="zstd")
+    (layer,) = read(image(tmp_path, small)).layers
+    assert layer.kind == "application/vnd.oci.image.layer.v1.tar+zstd"
+    (usual,) = read(image(tmp_path)).layers
+    assert (usual.kind, usual.diff_id) == ("application/vnd.oci.image.layer.v1.tar+gzip", layer.diff_id)
+    flatten(image(tmp_path, small), tmp_path / "flat", threading.Event())
+    names = {name for name, _, _ in members(tmp_path / "flat", threading.Event())}
+    assert "sbin/init" in names
+    assert "compression" not in SAID.as_json()
+    assert small.as_json()["compression"] == "zstd"
 
 
 @pytest.mark.skipif(shutil.which("tar2sqfs") is None, reason="tar2sqfs is missing")
