@@ -14,11 +14,13 @@ from cc_images.builders.dib.build import networked
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import root, terminal, user_emulation
+from cc_images.host.containers.archive import flatten
 from cc_images.host.root import TOOLBOX
 from cc_images.host.sandbox import Sandbox
 from cc_images.model.builds import Layer
-from cc_images.model.catalog import Arch
+from cc_images.model.catalog import Arch, Format
 from cc_images.model.kept import Kept
+from cc_images.outputs.tree import held
 from cc_images.store import kept as kept_trees
 from cc_images.store.records import Store
 
@@ -51,6 +53,9 @@ def shell(config: Config, tag: str, arches: Sequence[Arch], visit: Visit, *, ben
     with looking(config, bench) as (store, run, stop):
         tree = _tree(store, image.tag, arch, visit)
         file = run.use(tree.file)
+        if held(file) is Format.OCI:
+            flatten(file, flat := run.work / "tree.tar.zst", stop)
+            file = flat
         foreign = user_emulation.is_foreign(arch)
         sandbox = Sandbox(
             workspace=run.workspace(image.tag, arch),
@@ -72,7 +77,7 @@ def shell(config: Config, tag: str, arches: Sequence[Arch], visit: Visit, *, ben
 def _tree(store: Store, tag: str, arch: Arch, visit: Visit) -> Tree:
     """Return the tree to open. Raises CCImagesError for one that is another user's."""
     kept = kept_trees.newest(store.root, tag, arch)
-    found = chosen(tag, arch, next(iter(store.layers(tag, arch)), None), kept, visit)
+    found = chosen(tag, arch, _layer(store, tag, arch), kept, visit)
     if isinstance(found, Layer):
         file, title = store.blobs.path(found.digest), f"{tag} {arch} {found.run}"
         more = f"; a tree is kept, too ({kept.why}): --kept" if kept is not None else ""
@@ -87,6 +92,25 @@ def _tree(store: Store, tag: str, arch: Arch, visit: Visit) -> Tree:
             )
     fate = "nothing can be written" if visit.read_only else "what you change is gone when you leave"
     return Tree(file=file, title=title, said=f"a copy of {title}: {fate}{more}")
+
+
+def _layer(store: Store, tag: str, arch: Arch) -> Layer | None:
+    """Return the newest layer of an image; one for containers is a layer itself, since others start from it."""
+    if (layer := next(iter(store.layers(tag, arch)), None)) is not None:
+        return layer
+    build = next(iter(store.builds(tag, arch)), None)
+    if build is None or (image := build.outputs.get(Format.OCI)) is None:
+        return None
+    return Layer(
+        tag=tag,
+        arch=arch,
+        run=build.version,
+        recipe_key=build.recipe_key,
+        key=build.key,
+        digest=image.digest,
+        size=image.size,
+        upstream=build.upstream,
+    )
 
 
 def chosen(tag: str, arch: Arch, layer: Layer | None, kept: Kept | None, visit: Visit) -> Layer | Kept:

@@ -41,6 +41,9 @@ KILLS = 40
 @pytest.fixture
 def workstations(project: Project, tiny_root: Path) -> Project:
     """Return a project of the example, with small packages and programs that end, on a tree of the tests."""
+    root = project.folder / "root.tar"
+    shutil.copyfile(tiny_root, root)
+    subprocess.run(["tar", "--delete", "-f", root, "./etc/resolv.conf"], check=True)  # it names servers of this host
     for name in ("images.yaml", "sites.yaml", "containers"):
         source = REPOSITORY / "examples" / "workstations" / name
         target = project.folder / name
@@ -52,7 +55,7 @@ def workstations(project: Project, tiny_root: Path) -> Project:
         text = text.replace("elements: [debian-minimal, cc-container]", "elements: [tiny-os, cc-hygiene]")
         text = text.replace(
             "DIB_RELEASE: bookworm}",
-            f'DIB_RELEASE: bookworm}}\n  artifacts: {{DIB_TINY_ROOT: {{url: "{tiny_root.as_uri()}"}}}}',
+            f'DIB_RELEASE: bookworm}}\n  artifacts: {{DIB_TINY_ROOT: {{url: "{root.as_uri()}"}}}}',
             1,
         )
         text = re.sub(r"import (numpy|sympy); [^\"]*", "print(1)", text)
