@@ -81,6 +81,7 @@ bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	PYTHONPATH=. $(BIN)/python -m bench.cache
 	PYTHONPATH=. $(BIN)/python -m bench.boot
 	PYTHONPATH=. $(BIN)/python -m bench.arm64
+	PYTHONPATH=. $(BIN)/python -m bench.containers
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
