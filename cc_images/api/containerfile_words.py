@@ -1,51 +1,33 @@
 """What the last stage of a Containerfile says of how its image is run, as far as its own text tells.
 
-A seam: it looks at whole instructions only, and knows neither arguments nor what a base brings.
+It looks at whole instructions only, and knows neither arguments nor what a base brings.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cc_images.builders.containerfile.instructions import instructions
 from cc_images.model.contracts import Subject
-
-_HEREDOC = re.compile(r"<<-?[\"']?(\w+)[\"']?")
 
 
 def subject(text: str, readme: Mapping[str, str]) -> Subject:
     """Return what is known of the image that a Containerfile makes; `readme` are labels with sections of its README."""
-    found = Subject(labels={}, readme=dict(readme))
-    for word, rest in instructions(text):
+    start = Subject(labels={}, readme=dict(readme), partial=True)
+    found = start
+    for each in instructions(text):
+        word, rest = each.word, each.rest
         if word == "FROM":
-            found = Subject(labels={}, readme=found.readme)
+            found = start
         elif word == "LABEL":
             found = replace(found, labels={**(found.labels or {}), **pairs(rest)})
         elif word == "USER":
             found = replace(found, user=rest)
         elif word == "ENTRYPOINT":
             found = replace(found, entrypoint=words(rest))
-    return found
-
-
-def instructions(text: str) -> list[tuple[str, str]]:
-    """Return the instructions of a Containerfile, each with the rest of its line; heredocs are passed over."""
-    found: list[tuple[str, str]] = []
-    lines = iter(text.splitlines())
-    for line in lines:
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        while line.endswith("\\"):
-            line = line[:-1] + " " + next((each for each in lines if not each.lstrip().startswith("#")), "")
-        word, _, rest = line.strip().partition(" ")
-        for end in _HEREDOC.findall(rest) if word.upper() in ("RUN", "COPY", "ADD") else ():
-            for each in lines:
-                if each.strip() == end:
-                    break
-        found.append((word.upper(), rest.strip()))
     return found
 
 

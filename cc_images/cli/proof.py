@@ -88,7 +88,8 @@ def check(options: argparse.Namespace) -> int:
         raise UserError(f"--contract: {choice(options.contract, CONTRACTS)}")
     found, tail = check.files(Path(options.folder), options.contract), tuple[str, ...]()
     if options.image:
-        words = None if options.words is None else tuple(options.words)
+        # argparse takes a word `--` away from its option
+        words = None if options.words is None else tuple(each or "--" for each in options.words)
         trial = Trial(words=words, network=options.try_network, contracts=(options.contract,))
         with bench() as mine:
             of_image, tail = check.image(Path(options.image), options.contract, trial, mine.stop)

@@ -20,6 +20,7 @@ _VISIBILITIES = ("private", "shared", "community", "public")
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+\Z")
 """A host and a path, by the distribution specification: no scheme, no user, small letters in the path."""
 
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/|\Z)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _ASKED = ("image", "name", "arch", "version", "site")
 """What a health question may be about."""
@@ -93,6 +94,8 @@ def _check_kind(section: Section, site: Site) -> None:
         section.problem("", f"needs either {said}")
     if site.insecure and not site.registry:
         section.unused("insecure", "only registries have it")
+    if site.insecure and site.registry and not _LOOPBACK.match(site.registry):
+        section.problem("insecure", "is for a registry on this host's loopback; give others a certificate")
     if site.chunks and (not site.directory or site.formats):
         section.problem("chunks", "is for a directory, and takes no formats: what is kept is the disk")
 

@@ -64,6 +64,8 @@ class Subject:
     passwords: Passwords | None = None
     readme: Mapping[str, str] = field(default_factory=dict)
     """Labels that the sections of a README become."""
+    partial: bool = False
+    """Whether there may be other labels: those of what it starts from, and those that a catalogue gives it."""
 
 
 Rule = Callable[[Subject], str | None]

@@ -48,7 +48,7 @@ NO_EXEC = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 def enter(tree: str, folder: str, volumes: list[str], read_only: bool) -> None:
     """Go into a new cell over a tree: this process becomes its holder. Raises OSError.
 
-    `volumes` are folders at which something else is mounted: empty, and root's.
+    `volumes` are folders at which something else is mounted: empty, and, as new volumes are, of the folder's owner.
     """
     kernel.end_with_parent()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID)
@@ -73,7 +73,9 @@ def enter(tree: str, folder: str, volumes: list[str], read_only: bool) -> None:
             Path(path).write_text(text)
     for place in volumes:
         os.makedirs(place, exist_ok=True)
-        kernel.mount("tmpfs", place, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755")
+        status = os.stat(place)
+        owner = f"mode={status.st_mode & 0o7777:o},uid={status.st_uid},gid={status.st_gid}"
+        kernel.mount("tmpfs", place, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, owner)
     if read_only:
         kernel.mount("none", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY)
 

@@ -44,6 +44,9 @@ PLACEHOLDERS = frozenset({"run/cc-images", "run/secrets"})
 LOGS = frozenset({"var/log/dpkg.log", "var/log/alternatives.log", "var/cache/ldconfig/aux-cache"})
 """Files that say when something was built, and nothing else that anybody needs."""
 
+LEAST_SECRET = 6
+"""Characters of a line that is hidden by itself; shorter ones stand in everything."""
+
 BUILDAHS = ("io.buildah.version",)
 """Labels that tell of the program, and not of the image."""
 
@@ -57,22 +60,15 @@ def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) ->
         _linked(file, target)
         return Built(file=target, upstream=layer.upstream)
     place = inputs.workspace / "build"
-    found = contexts.entries(Path(spec.folder))
-    if contexts.digest(found) != spec.context:
-        raise CCImagesError(
-            f"the files in {spec.folder} have changed since the plan was made",
-            hint="run it again",
-            reason=Reason.OTHER_INPUTS,
-            temporary=True,
-        )
-    contexts.copied(found, place / "context")
+    values = _secrets(spec)
+    text = _copied(spec, place / "context")
     bases = {name: _base(spec, each, inputs, place / f"from-{number}.oci.tar", context)
              for number, (name, each) in enumerate(spec.images.items())}  # fmt: skip
     names = {name: f"localhost/cc-images/from-{number}" for number, name in enumerate(bases)}
-    stages = parsed(contexts.text_of(Path(spec.folder)), spec.arguments, spec.arch)
+    stages = parsed(text, spec.arguments, spec.arch)
     wanted = stages.target(spec.target)
     made = generated(stages, wanted, names)
-    sandbox, values = _sandbox(spec, inputs, context, [*bases.values()]), _secrets(spec)
+    sandbox = _sandbox(spec, inputs, context, [*bases.values()])
     _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox)
     context.step("buildah")
     _run(spec, sandbox, place / "order.json", values, context)
@@ -82,6 +78,24 @@ def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) ->
     image = _image(spec, sandbox.out / "image", base, inputs.workspace, context)
     known = [inputs.layers[key][0].upstream for key in spec.relies_on]
     return Built(file=image, upstream=merged(*known, upstream.seen(sandbox.out)), peaks=sandbox.peaks())
+
+
+def _copied(spec: ContainerfileSpec, target: Path) -> str:
+    """Copy the context; return the Containerfile's text. Raises CCImagesError unless they are those of the spec."""
+    folder = Path(spec.folder)
+    try:
+        text = contexts.text_of(folder)
+        same = contexts.copied(contexts.entries(folder), target) == spec.context
+    except OSError:  # a file is gone
+        same = False
+    if not same or contexts.digest_of_text(text) != spec.file:
+        raise CCImagesError(
+            f"the files in {folder} have changed since the plan was made",
+            hint="run it again",
+            reason=Reason.OTHER_INPUTS,
+            temporary=True,
+        )
+    return text
 
 
 def _linked(file: Path, target: Path) -> None:
@@ -130,6 +144,8 @@ def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path],
     for name, text in made.texts.items():
         (texts / name).parent.mkdir(exist_ok=True)
         (texts / name).write_text(text)
+        (texts / name).parent.chmod(0o755)
+        (texts / name).chmod(0o644)
     argv = ["buildah", "build", "--isolation", "chroot", "--network", "host", "--pull-never", "--no-cache"]
     argv += ["--layers=false", "--format", "oci", "--arch", spec.arch, "--target", made.target, "--tag", RESULT]
     argv += ["--file", str(sandbox.place(place / "Containerfile"))]
@@ -173,7 +189,7 @@ def _run(
             timeout=spec.timeout * 60.0,
             stop=context.stop,
             on_line=lambda line: _step(line, context),
-            secrets=tuple(values.values()),
+            secrets=tuple(dict.fromkeys(each for value in values.values() for each in (value, *_lines(value)))),
         )
     except process.TimedOut:
         raise
@@ -184,6 +200,12 @@ def _run(
             hint="the log has all that its commands have printed",
             reason=Reason.COMMAND,
         ) from error
+
+
+def _lines(secret: str) -> list[str]:
+    """Return the lines of a secret of several lines, each of which may be printed alone."""
+    found = secret.splitlines()
+    return [each for each in found if len(each) >= LEAST_SECRET] if len(found) > 1 else []
 
 
 def _step(line: str, context: TaskContext) -> None:

@@ -46,7 +46,7 @@ class Containerfile:
         named = _stage(wanted, self.stages)
         if named is None:
             known = ", ".join(each.name or str(each.number) for each in self.stages)
-            raise UserError(f"target: it has no stage {wanted}", hint=f"there are {known}", reason=Reason.VALUE)
+            raise UserError(f"target: it has no stage {wanted}", hint=f"its stages are {known}", reason=Reason.VALUE)
         return self.stages[named]
 
     def begins(self, target: Stage) -> str:
@@ -86,7 +86,7 @@ def parsed(text: str, arguments: Mapping[str, str], arch: str) -> Containerfile:
             stages.append(_begun(each, stages, values))
         elif each.word == "ARG":
             for name, default in declared(each.rest):
-                if default is not None and name not in arguments:
+                if default is not None and name not in arguments and not (stages and values.get(name)):
                     values[name] = filled(default, values)
             if not stages:
                 head.append(each)
@@ -108,20 +108,23 @@ def platforms(arch: str) -> dict[str, str]:
     }
 
 
-def renamed(instruction: Instruction, names: Mapping[str, str]) -> str:
-    """Return an instruction's lines in which the stages and images that it takes files from have other names."""
-    first, separator, rest = instruction.raw.partition("\n")
-    if not instruction.heredocs:
-        first, separator, rest = instruction.raw, "", ""
+def renamed(instruction: Instruction, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return an instruction's flags, in which the stages and images that it takes files from have other names."""
 
-    def new(found: re.Match[str]) -> str:
-        return f"{found[1]}{names.get(unquoted(found[2]), found[2])}"
+    def called(name: str) -> str:
+        return names.get(name) or names.get(name.lower(), name)
 
-    if instruction.word in ("COPY", "ADD"):
-        first = re.sub(r"(--from=)(\S+)", new, first)
-    elif instruction.word == "RUN":
-        first = re.sub(r"((?<=[,=])from=)([^,\s]+)", new, first)
-    return first + separator + rest
+    found = []
+    for flag in instruction.flags:
+        name, _, value = flag.partition("=")
+        if name == "--from" and instruction.word in ("COPY", "ADD"):
+            flag = f"{name}={called(unquoted(value))}"
+        elif name == "--mount" and instruction.word == "RUN":
+            parts = (part.partition("=") for part in unquoted(value).split(","))
+            told = (f"{key}{sign}{called(each) if key == 'from' else each}" for key, sign, each in parts)
+            flag = f"{name}={','.join(told)}"
+        found.append(flag)
+    return tuple(found)
 
 
 def taken(instruction: Instruction) -> Iterator[str]:
@@ -140,7 +143,10 @@ def _begun(instruction: Instruction, stages: Sequence[Stage], values: Mapping[st
     found = _FROM.match(filled(unquoted(instruction.rest), values).strip())
     if not found:
         raise mistake(instruction.line, f"FROM {instruction.rest}: names no image; give its arguments values, too")
-    platform = next((each.partition("=")[2] for each in instruction.flags if each.startswith("--platform=")), "")
+    said = next((each.partition("=")[2] for each in instruction.flags if each.startswith("--platform=")), "")
+    platform, own = filled(said, values), values["TARGETPLATFORM"]
+    if platform not in ("", own, own.removeprefix("linux/")):
+        raise mistake(instruction.line, f"--platform={platform}: the image is for {own}, and so are all its stages")
     name = (found["name"] or "").lower()
     if name and not _NAMES.match(name):
         raise mistake(instruction.line, f"{found['name']} is no name of a stage")
@@ -150,13 +156,15 @@ def _begun(instruction: Instruction, stages: Sequence[Stage], values: Mapping[st
         number=len(stages),
         name=name,
         begins=image if before is None else before,
-        platform=filled(platform, values),
+        platform=platform,
     )
 
 
 def _with(stage: Stage, instruction: Instruction, before: Sequence[Stage]) -> Stage:
     uses = list(stage.uses)
     for name in taken(instruction):
+        if "$" in name:
+            raise mistake(instruction.line, f"--from={name}: a name cannot be an argument here")
         number = _stage(name, before)
         uses.append(name if number is None else number)
     return replace(stage, instructions=(*stage.instructions, instruction), uses=tuple(dict.fromkeys(uses)))

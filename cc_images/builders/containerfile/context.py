@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile.ignore import ignored
@@ -47,8 +47,11 @@ class Entry:
             return self.kind
         if self.kind == "link":
             return f"link {os.readlink(self.path)}"
-        with self.path.open("rb") as file:
-            return f"{self.kind} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        try:
+            with self.path.open("rb") as file:
+                return f"{self.kind} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
 
 def file_of(folder: Path) -> Path:
@@ -84,8 +87,9 @@ def entries(folder: Path) -> list[Entry]:
         found.append(each)
         size += each.size
         if size > LARGEST or len(found) > MOST:
+            what = f"{LARGEST >> 30} GiB; {each.name} has {each.size >> 20} MiB" if size > LARGEST else f"{MOST} files"
             raise UserError(
-                f"its context {folder} has more than {LARGEST >> 30} GiB, or than {MOST} files",
+                f"its context {folder} has more than {what}",
                 hint=f"name in {IGNORES[0]} what the image does not need",
                 reason=Reason.TOO_MANY_FILES,
             )
@@ -98,8 +102,16 @@ def digest(found: list[Entry]) -> str:
     return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
 
 
-def copied(found: list[Entry], target: Path) -> None:
-    """Write a context to a new folder, with the modes and times that are the same everywhere."""
+def digest_of_text(text: str) -> str:
+    """Return the sha256 of a Containerfile's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def copied(found: list[Entry], target: Path) -> str:
+    """Write a context to a new folder, with modes and times that are the same everywhere; return the copy's digest.
+
+    Raises OSError for a file that is gone.
+    """
     target.mkdir(parents=True)
     for each in found:
         place = target / each.name
@@ -115,19 +127,26 @@ def copied(found: list[Entry], target: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+    return digest([replace(each, path=target / each.name) for each in found])
 
 
 def _walked(folder: Path) -> Iterator[Entry]:
     """Yield what a context has, in the order of names."""
-    left_out = ignored(_ignore_file(folder))
+    text = _ignore_file(folder)
+    left_out = ignored(text)
+    takes_in = "!" in text
     stack = [(folder, "")]
     while stack:
         place, before = stack.pop()
         below: list[tuple[Path, str]] = []
-        for each in sorted(os.scandir(place), key=lambda each: each.name):
+        try:
+            there = sorted(os.scandir(place), key=lambda each: each.name)
+        except OSError as error:
+            raise _unreadable(place, error) from error
+        for each in there:
             name = f"{before}{each.name}"
             status = each.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(status.st_mode) and (takes_in or not left_out(name)):
                 below.append((Path(each.path), f"{name}/"))  # something in it may be taken back in
             if left_out(name) or (not before and name in IGNORES):
                 continue
@@ -148,6 +167,14 @@ def _entry(name: str, path: Path, status: os.stat_result) -> Entry:
         f"its context has a {what}, {path}, which no image can have",
         hint=f"remove it, or name it in {IGNORES[0]}",
         reason=Reason.ODD_FILE,
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"its context: {path} cannot be read: {error.strerror}",
+        hint=f"let this user read it, or name it in {IGNORES[0]}",
+        reason=Reason.MISSING_FILE,
     )
 
 

@@ -7,8 +7,7 @@ become files beside the context.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cc_images.builders.containerfile.containerfile import SCRATCH, Containerfile, Stage, renamed
@@ -38,28 +37,37 @@ class Generated:
 def generated(file: Containerfile, target: Stage, names: Mapping[str, str]) -> Generated:
     """Return the file for one target; `names` has what each image is called where it is loaded."""
     texts: dict[str, str] = {}
-    lines = [each.raw for each in file.head]
+    lines = [f"ARG {each.rest}" for each in file.head]
+    shells: dict[int, tuple[str, ...]] = {}
     for stage in file.needed(target):
-        begins = _called(stage.begins, names)
-        lines.append(f"FROM {begins} AS {_name(stage.number)}")
+        shells[stage.number] = shells[stage.begins] if isinstance(stage.begins, int) else SHELL
+        lines.append(f"FROM {_called(stage.begins, names)} AS {_name(stage.number)}")
         lines += [f"ARG {name}={value}" for name, value in ARGUMENTS.items()]
-        lines += _instructions(stage, file, names, texts)
+        new = {name: _called(name, names) for name in stage.uses if isinstance(name, str)}
+        for before in file.stages[: stage.number]:
+            new |= {known: _name(before.number) for known in (str(before.number), before.name) if known}
+        for each in stage.instructions:
+            if each.word == "SHELL":
+                shells[stage.number] = _words(each)
+            lines.append(_line(each, renamed(each, new), shells[stage.number], texts))
     return Generated(text="\n".join([*lines, ""]), target=_name(target.number), texts=texts)
 
 
-def _instructions(stage: Stage, file: Containerfile, names: Mapping[str, str], texts: dict[str, str]) -> Iterator[str]:
-    """Yield a stage's instructions with the names that its sources have now."""
-    new = {name: _called(name, names) for name in stage.uses if isinstance(name, str)}
-    for before in file.stages[: stage.number]:
-        new |= {known: _name(before.number) for known in (str(before.number), before.name) if known}
-    shell: tuple[str, ...] = SHELL
-    for each in stage.instructions:
-        if each.word == "SHELL":
-            shell = _words(each)
-        if each.heredocs:
-            yield _run(each, renamed(each, new), shell) if each.word == "RUN" else _copy(each, texts)
-        else:
-            yield renamed(each, new)
+def _line(each: Instruction, flags: tuple[str, ...], shell: tuple[str, ...], texts: dict[str, str]) -> str:
+    """Return an instruction on one line; what a shell runs as words, since formats of images forget which shell."""
+    said = each.rest
+    if each.word == "RUN" and not _is_list(said):
+        said = json.dumps([*shell, _script(each)])
+    elif each.heredocs and each.word != "RUN":
+        return _copy(each, texts)
+    return " ".join([each.word, *flags, said])
+
+
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
 
 
 def _called(begins: int | str, names: Mapping[str, str]) -> str:
@@ -79,18 +87,14 @@ def _words(instruction: Instruction) -> tuple[str, ...]:
         raise mistake(instruction.line, "SHELL is no list of words") from error
 
 
-def _run(instruction: Instruction, raw: str, shell: tuple[str, ...]) -> str:
-    """Return a RUN whose shell reads the texts itself."""
-    flags = " ".join(re.findall(r"--mount=\S+|--network=\S+|--security=\S+", raw.partition("\n")[0]))
-    body = raw.partition("\n")[2]
-    alone = re.fullmatch(r"<<-?([\"']?)\w+\1", instruction.rest.strip())
-    if alone is None:
-        script = f"{instruction.rest}\n{body}\n"
-    elif (text := instruction.heredocs[0].text).startswith("#!"):
-        script = f"f=$(mktemp) && cat > $f <<'cc-images-text'\n{text}cc-images-text\n{FROM_FILE}"
-    else:
-        script = text
-    return f"RUN {flags} {json.dumps([*shell, script])}"
+def _script(instruction: Instruction) -> str:
+    """Return what the shell of a RUN runs; it reads here-documents itself, but for one that is all there is."""
+    if not instruction.is_text:
+        return "\n".join([instruction.rest, *(f"{each.text}{each.name}" for each in instruction.heredocs)])
+    text = instruction.heredocs[0].text
+    if text.startswith("#!"):
+        return f"f=$(mktemp) && cat > $f <<'cc-images-text'\n{text}cc-images-text\n{FROM_FILE}"
+    return text
 
 
 def _copy(instruction: Instruction, texts: dict[str, str]) -> str:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from cc_images.errors import Reason, UserError
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9-]*)\s*=\s*(\S.*?)\s*\Z")
-_HEREDOC = re.compile(r"(?<![<\w])\d*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=[\s;|&)>]|\Z)")
+_HEREDOC = r"(?<![<\w])\d*<<(?P<dash>-?)(?P<quote>[\"']?)(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P=quote)(?=[\s;|&)>]|\Z)"
+_HEREDOCS = re.compile(rf"{_HEREDOC}|'[^']*'|\"(?:[^\"\\]|\\.)*\"|(?:(?<=\s)|\A)#.*")
+"""Here-documents, and what has none: words in quotes, and a shell's comments."""
+_ALONE = re.compile(rf"\s*{_HEREDOC}\s*\Z")
 _HAVE_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 _FLAG = re.compile(r"--[a-z][a-z0-9-]*(?:=(?:\"[^\"]*\"|'[^']*'|\S)*)?")
 _VARIABLE = re.compile(r"\\(.)|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?([-+?])((?:[^{}]|\{[^{}]*\})*))?\})", re.DOTALL)
@@ -18,15 +21,19 @@ _WORD = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:=(\"(?:[^\"\\]|\\.)*\"|'[^']*'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """One instruction: its word in capitals, its flags, the rest, and the lines as they stand in the file."""
+    """One instruction: its word in capitals, its flags, and the rest."""
 
     word: str
     flags: tuple[str, ...]
     rest: str
     """Without comments, on one line, as far as the first here-document."""
-    raw: str
     line: int
     heredocs: tuple[Heredoc, ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether all that it says is one here-document."""
+        return _ALONE.match(self.rest) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,36 +52,31 @@ def instructions(text: str) -> Iterator[Instruction]:
     place = 0
     while place < len(lines):
         begin, logical = place, ""
-        raw: list[str] = []
         goes_on = True
         while goes_on and place < len(lines):
             line = lines[place]
             place += 1
             bare = line.strip()
             if not bare or bare.startswith("#"):
-                if not logical and not raw:
+                if not logical:
                     goes_on = False
                 continue
-            if not raw:
+            if not logical:
                 begin = place - 1
-            raw.append(line)
             stripped = line.rstrip()
             goes_on = stripped.endswith(escape) and not (stripped.endswith(escape * 2) and escape == "`")
             logical += stripped.removesuffix(escape) if goes_on else line
         if not logical.strip():
             continue
-        word, _, rest = logical.strip().partition(" ") if " " in logical.strip() else _split(logical.strip())
-        word = word.upper()
+        first, *others = logical.split(None, 1)
+        word, rest = first.upper(), others[0] if others else ""
         heredocs: list[Heredoc] = []
-        if word in _HAVE_HEREDOCS:
-            for dash, quote, name in _HEREDOC.findall(rest):
-                body, place = _body(lines, place, name, bool(dash), begin)
-                raw += lines[place - 1 - len(body) : place]
-                heredocs.append(Heredoc(name=name, text=_joined(body, bool(dash)), expands=not quote))
+        for found in _HEREDOCS.finditer(rest) if word in _HAVE_HEREDOCS else ():
+            if name := found["name"]:
+                body, place = _body(lines, place, name, bool(found["dash"]), begin)
+                heredocs.append(Heredoc(name=name, text=_joined(body, bool(found["dash"])), expands=not found["quote"]))
         flags, rest = _flags(rest.strip())
-        yield Instruction(
-            word=word, flags=flags, rest=rest, raw="\n".join(raw), line=begin + 1, heredocs=tuple(heredocs)
-        )
+        yield Instruction(word=word, flags=flags, rest=rest, line=begin + 1, heredocs=tuple(heredocs))
 
 
 def declared(rest: str) -> list[tuple[str, str | None]]:
@@ -108,11 +110,6 @@ def _escape(lines: Sequence[str]) -> str:
         if found[1].lower() == "escape":
             return found[2]
     return "\\"
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    word, *rest = text.split(None, 1)
-    return word, " ", rest[0] if rest else ""
 
 
 def _flags(rest: str) -> tuple[tuple[str, ...], str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile import context
 from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed
+from cc_images.builders.containerfile.generated import generated
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
@@ -16,6 +18,8 @@ from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.container import configured
 from cc_images.model.contracts import readme_labels
 from cc_images.model.recipe import Recipe
+
+_TAGGED = re.compile(r"[:@].*")
 
 IMAGE = ("image",)
 """What the recipe of an image has, and that of its layer has not."""
@@ -59,8 +63,8 @@ class Recipes:
         layer = self.layer(image, arch)
         assert isinstance(layer.spec, ContainerfileSpec)
         recipe = replace(layer.recipe, disk=IMAGE)
-        own = layer.spec.recipe_key if self._has_children(image, arch) else ""
-        return replace(layer, spec=replace(layer.spec, recipe_key=recipe.recipe_key, own=own), recipe=recipe)
+        spec = replace(layer.spec, recipe_key=recipe.recipe_key, own=layer.spec.recipe_key)
+        return replace(layer, spec=spec, recipe=recipe)
 
     def layer(self, image: Image, arch: Arch) -> Resolved:
         """Return what is built of an image: children start from it, and it is the image itself."""
@@ -78,9 +82,6 @@ class Recipes:
         found = self._context(self._folder(image))
         return {each.name: each.digest for each in found.entries}
 
-    def _has_children(self, image: Image, arch: Arch) -> bool:
-        return any(image.tag in each.depends and arch in each.arches for each in self.config.images.values())
-
     def _resolved(self, image: Image, arch: Arch) -> Resolved:
         folder = self._folder(image)
         found = self._context(folder)
@@ -88,6 +89,7 @@ class Recipes:
         arguments = {**({BASE: image.depends[0]} if image.depends else {}), **said.get("build-args", {})}
         file = parsed(found.text, arguments, arch)
         target = file.target(said.get("target", ""))
+        generated(file, target, dict.fromkeys(images(file.stages), "image"))  # which says what buildah cannot
         bases = self._bases(image, arch, file.needed(target))
         downloads = {each.download: name for name, each in bases.items() if each.download}
         digests = {name: self.digest_of(name, arch) for name in downloads.values()}
@@ -105,6 +107,7 @@ class Recipes:
             secrets=image.secrets,
             folder=str(folder),
             context=found.digest,
+            file=context.digest_of_text(found.text),
             arguments=arguments,
             target=said.get("target", ""),
             said=self._said(image, arch, folder),
@@ -126,9 +129,17 @@ class Recipes:
         bases: dict[str, From] = {}
         for number, name in enumerate(images(stages)):
             parent = self.config.images.get(name.lower())
+            if parent is None and (bare := self.config.images.get(_TAGGED.sub("", name.lower()))):
+                raise UserError(
+                    f"FROM {name}: {bare.tag} is an image of the catalogue, which has no tags",
+                    hint=f"say FROM {bare.tag}",
+                    reason=Reason.VALUE,
+                )
             if parent is None:
                 bases[name] = From(download=f"FROM_{number}")
                 continue
+            if parent is image:
+                raise UserError(f"FROM {name}: it starts from itself", hint="name another image", reason=Reason.VALUE)
             if parent.tag not in image.depends:
                 raise UserError(
                     f"FROM {name}: that is an image of the catalogue, and no parent of {image.name}",
@@ -153,14 +164,14 @@ class Recipes:
             content=(),
             disk=(),
             elements={},
-            environment={name: value for name, value in spec.arguments.items() if name != BASE},
+            environment=spec.arguments,
             packages=(),
             artifacts={**digests, **dict(list(others.items())[1:])},
-            files={"context": spec.context, "target": str(target.number)},
+            files={"context": spec.context, "Containerfile": spec.file, "target": str(target.number)},
             tools={"buildah": self.builder, "cc-images": WRITER},
             parent=first,
             secrets=spec.secrets,
-            container=spec.said,
+            container={**spec.said, "bases": {name: each.said for name, each in spec.images.items() if each.said}},
         )
 
     def _folder(self, image: Image) -> Path:

@@ -31,6 +31,8 @@ class ContainerfileSpec(BuildSpec):
     """The context on the host that made the spec."""
     context: str
     """The digest that the context has; a build of another one fails."""
+    file: str = ""
+    """The sha256 of the Containerfile's text, which need not be part of the context."""
     arguments: Mapping[str, str]
     target: str = ""
     said: Json = field(default_factory=dict)
@@ -38,7 +40,7 @@ class ContainerfileSpec(BuildSpec):
     images: Mapping[str, From] = field(default_factory=dict)
     """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
     own: str = ""
-    """The recipe key of the image's own layer, where others start from it: the build takes what is there."""
+    """The recipe key of the image's own layer, from which others start, too: the image's build takes what is there."""
 
     @property
     def relies_on(self) -> tuple[str, ...]:

@@ -72,6 +72,8 @@ def test_images_are_named_once_and_scratch_is_none() -> None:
         ("FROM x AS a b\n", "line 1"),
         ("FROM x\nRUN <<EOF\ntrue\n", "line 2: the text of <<EOF has no end"),
         ("FROM x AS Ä\n", "is no name of a stage"),
+        ("ARG S=a\nFROM x AS a\nFROM y\nCOPY --from=$S /a /a\n", "line 4: --from=.S: a name cannot be an argument"),
+        ("FROM --platform=linux/arm64 x\n", "line 1: --platform=linux/arm64: the image is for linux/amd64"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_line(text: str, message: str) -> None:
@@ -79,13 +81,31 @@ def test_what_cannot_be_is_said_with_its_line(text: str, message: str) -> None:
         of(text)
 
 
-def test_sources_of_files_are_renamed_outside_of_texts_alone() -> None:
-    text = "COPY --from=0 \\\n  /a /b\nRUN --mount=type=bind,from=b,target=/x <<EOF\n--from=0 from=b\nEOF\n"
+def test_sources_of_files_are_renamed_in_flags_alone() -> None:
+    text = (
+        "COPY --from=0 \\\n  /a /b\nRUN --mount=type=bind,from=B,target=/x echo a,from=0 <<EOF\n--from=0 from=b\nEOF\n"
+    )
     copy, run = instructions(text)
     names = {"0": "stage-0", "b": "stage-1"}
-    assert renamed(copy, names) == "COPY --from=stage-0 \\\n  /a /b"
-    assert renamed(run, names) == "RUN --mount=type=bind,from=stage-1,target=/x <<EOF\n--from=0 from=b\nEOF"
+    assert (renamed(copy, names), copy.rest) == (("--from=stage-0",), "/a /b")
+    assert renamed(run, names) == ("--mount=type=bind,from=stage-1,target=/x",)
+    assert run.rest == "echo a,from=0 <<EOF"
     assert run.heredocs[0].text == "--from=0 from=b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("FROM\tdebian:12 AS x\nCOPY\t--from=busybox /x /y\nRUN\tcat <<EOF\nFROM b\nEOF\n", ["debian:12"]),
+        ("FROM x\nRUN echo \"<<no\" # see <<later\nRUN echo '<<no'\n", ["x"]),
+        ("FROM x\nRUN <<END-OF\nFROM evil\nEND-OF\n", ["x"]),
+        ("FROM x\nRUN echo one && \\\n    cat <<EOF > /text\nFROM y\nEOF\n", ["x"]),
+        ("FROM x AS Build\nFROM y\nCOPY --from=BUILD /a /a\n", ["x", "y"]),
+        ("ARG V=12\nFROM debian:$V AS a\nARG V=13\nFROM debian:$V\nCOPY --from=a /a /a\n", ["debian:12", "debian:12"]),
+    ],
+)
+def test_what_has_misled_a_parser_before(text: str, wanted: list[str]) -> None:
+    assert begins(text) == wanted
 
 
 def test_variables_are_filled_in() -> None:

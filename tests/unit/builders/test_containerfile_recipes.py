@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
-from cc_images.model.catalog import Arch
+from cc_images.model.catalog import Arch, Material
+from cc_images.model.recipe import Recipe
 from tests.conftest import clean_environment, write_files
 
 IMAGES = """\
@@ -19,6 +21,19 @@ Base: {builder: containerfile, version: "1"}
 Kid: {builder: containerfile, depends: [Base], build-args: {WHO: me}}
 Other: {builder: containerfile, context: containers/kid, depends: [Base], labels: {a: b}}
 """
+
+
+PLAIN: dict[str, Any] = {
+    "makes": Material.TREE, "name": "Base", "tag": "base", "arch": Arch.AMD64, "recipe_key": "b", "folder": "",
+    "context": "", "arguments": {},
+}  # fmt: skip
+
+
+def made_recipe() -> Recipe:
+    return Recipe(
+        name="Base", arch=Arch.AMD64, content=(), disk=(), elements={}, environment={}, packages=(), artifacts={},
+        files={}, tools={},
+    )  # fmt: skip
 
 
 def config(folder: Path, images: str = IMAGES, **files: str) -> Config:
@@ -59,6 +74,35 @@ def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tm
     assert moved(IMAGES.replace('"1"', '"2"')) == {"base", "kid", "other"}, "children have their parent's version"
 
 
+def test_a_file_that_is_no_part_of_its_context_is_in_the_key(tmp_path: Path) -> None:
+    def key(text: str) -> str:
+        found = config(tmp_path, base=text)
+        (tmp_path / "containers/base/.containerignore").write_text("*\n")
+        return recipes(found).build(found.images["base"], Arch.AMD64).spec.recipe_key
+
+    assert key("FROM debian:12\nRUN echo 1\n") != key("FROM debian:12\nRUN echo 2\n")
+
+
+def test_how_a_parent_is_run_and_an_argument_named_base_are_in_the_key(tmp_path: Path) -> None:
+    parent = "Base: {{elements: [], formats: [oci], container: {{environment: {{X: {}}}}}}}\n"
+    child = "Kid: {{builder: containerfile, depends: [Base], build-args: {{BASE: {}}}}}\n"
+
+    def key(x: str, base: str) -> str:
+        found = config(tmp_path, parent.format(x) + child.format(base), kid="FROM base\nARG BASE\nRUN echo $X\n")
+        made = recipes(found)
+        fixed = Resolved(spec=ContainerfileSpec(**PLAIN), recipe=made_recipe())
+        made.parent_layer = lambda image, arch: fixed
+        return made.build(found.images["kid"], Arch.AMD64).spec.recipe_key
+
+    assert len({key("one", "base"), key("two", "base"), key("one", "other")}) == 3
+
+
+def test_a_tag_of_the_catalogue_has_none_itself(tmp_path: Path) -> None:
+    found = config(tmp_path, kid="FROM base:latest\n")
+    with pytest.raises(UserError, match="base is an image of the catalogue, which has no tags"):
+        recipes(found).build(found.images["kid"], Arch.AMD64)
+
+
 def test_sections_of_a_readme_are_labels(tmp_path: Path) -> None:
     found = config(tmp_path)
     (tmp_path / "containers/kid/README.md").write_text("# Kid\n\n## Usage\n\nRun it.\n\n## License\n\nMIT\n")
@@ -69,12 +113,12 @@ def test_sections_of_a_readme_are_labels(tmp_path: Path) -> None:
     assert (labels["name"], labels["version"]) == ("other", "1")
 
 
-def test_an_image_with_children_takes_its_own_layer(tmp_path: Path) -> None:
+def test_an_image_takes_its_own_layer_and_a_child_its_parents(tmp_path: Path) -> None:
     found = config(tmp_path)
     made = recipes(found)
-    base, kid = (made.build(found.images[tag], Arch.AMD64).spec for tag in ("base", "kid"))
-    layer = made.layer(found.images["base"], Arch.AMD64).spec
-    assert base.relies_on == (layer.recipe_key,)
+    base = made.build(found.images["base"], Arch.AMD64).spec
+    layer, kid = (made.layer(found.images[tag], Arch.AMD64).spec for tag in ("base", "kid"))
+    assert base.relies_on == (layer.recipe_key,), "what children start from is what is published, to the byte"
     assert kid.relies_on == (layer.recipe_key,)
     assert base.recipe_key != layer.recipe_key
     assert [each.url for each in layer.artifacts.values()] == ["docker://debian@sha256:1"]

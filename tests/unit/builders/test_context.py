@@ -68,7 +68,7 @@ def test_a_file_that_is_taken_back_in_has_its_folder(tmp_path: Path) -> None:
                                  ".dockerignore": "deep\n!deep/er/keep\n"})  # fmt: skip
     found = entries(tmp_path / "a")
     assert [each.name for each in found] == ["Dockerfile", "deep/er/keep"]
-    copied(found, tmp_path / "b")
+    assert copied(found, tmp_path / "b") == digest(found)
     assert (tmp_path / "b/deep/er/keep").read_text() == "1"
 
 

@@ -30,7 +30,7 @@ def test_stages_have_names_of_ours_and_unneeded_ones_are_left_out() -> None:
     assert lines(made) == [
         "ARG BASE=x",
         "FROM local/x AS cc-stage-1",
-        "RUN make",
+        'RUN ["/bin/sh", "-c", "make"]',
         "FROM local/y AS cc-stage-2",
         "COPY --from=cc-stage-1 /a /a",
         "COPY --from=cc-stage-1 /b /b",
@@ -52,7 +52,25 @@ def test_texts_of_run_become_words_of_the_stages_shell() -> None:
     assert lines(made)[1:] == [
         'RUN --mount=type=cache,target=/c ["/bin/sh", "-c", "echo \\"FROM y\\"\\n"]',
         'SHELL ["/bin/bash", "-ec"]',
-        'RUN  ["/bin/bash", "-ec", "cat <<EOF > /a\\nb\\nEOF\\n"]',
+        'RUN ["/bin/bash", "-ec", "cat <<EOF > /a\\nb\\nEOF"]',
+    ]
+
+
+def test_commands_run_in_the_shell_of_their_stage_and_of_what_it_starts_from() -> None:
+    text = 'FROM x AS a\nSHELL ["/bin/bash", "-o", "pipefail", "-c"]\nFROM a\nRUN false | cat\nRUN ["/bin/true"]\n'
+    assert lines(of(text))[-2:] == ['RUN ["/bin/bash", "-o", "pipefail", "-c", "false | cat"]', 'RUN ["/bin/true"]']
+
+
+def test_lines_may_go_on_by_another_sign() -> None:
+    made = of("# escape=`\nFROM x\nRUN echo a > /a `\n  && echo b\n")
+    assert lines(made)[-1] == 'RUN ["/bin/sh", "-c", "echo a > /a   && echo b"]'
+
+
+def test_a_text_on_a_line_that_goes_on_and_one_with_a_dot_in_its_name() -> None:
+    made = of("FROM x\nRUN echo one && \\\n  cat <<EOF > /t\nline\nEOF\nRUN <<setup.sh\necho hi\nsetup.sh\n")
+    assert lines(made)[-2:] == [
+        'RUN ["/bin/sh", "-c", "echo one &&   cat <<EOF > /t\\nline\\nEOF"]',
+        'RUN ["/bin/sh", "-c", "echo hi\\n"]',
     ]
 
 
