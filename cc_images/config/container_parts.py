@@ -18,7 +18,18 @@ _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-OF_DIB = ("elements", "environment", "packages", "artifacts", "without", "layer", "disk", "firmware", "assemble")
+OF_DIB = (
+    "elements",
+    "environment",
+    "packages",
+    "artifacts",
+    "without",
+    "layer",
+    "disk",
+    "firmware",
+    "assemble",
+    "base",
+)
 """Keys of images that dib makes."""
 
 OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQUASHFS)

@@ -248,7 +248,7 @@ def _image(entry: Entry) -> Image:
     if image.builder == "containerfile":
         image = without_dib(section, image, of_dib)
     elif image.containerfile:
-        section.unused(next(iter(image.containerfile)), "it is for builder: containerfile")
+        section.problem(next(iter(image.containerfile)), "is for builder: containerfile, which the entry does not say")
     if image.depends and image.base is not None:
         section.problem("base", f"belongs to the tree, which is that of {image.depends[0]}; say it there")
     if image.makes is Material.TREE:

@@ -54,7 +54,7 @@ def fetch(
             path = store.blobs.path(artifact.sha256)
             return Blob(path, artifact.sha256, "", path.stat().st_size)
         partial = _Partial(store.root / "partial" / name, anything_goes=bool(artifact.sha256))
-        source = opener(artifact, clouds)
+        source = opener(artifact, clouds, store.root / "partial" / name, stop)
         for _ in range(2):
             resumed = partial.size > 0
             _download(artifact, source, partial, stop, report, pause)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,15 +30,30 @@ def tls(address: str) -> list[str]:
 
 
 @contextmanager
-def archive(artifact: Download) -> Iterator[Path]:
-    """Fetch an image by its digest; the archive is gone with the context. Raises CCImagesError."""
+def archive(artifact: Download, folder: Path | None, stop: threading.Event | None) -> Iterator[Path]:
+    """Fetch an image by its digest into a folder; the archive is gone with the context.
+
+    Raises CCImagesError, and Interrupted when the run is stopped.
+    """
     arch = artifact.filename.partition(".")[0]
     insecure = [each.replace("--", "--src-") for each in tls(artifact.url)]
-    with tempfile.TemporaryDirectory(prefix="cc-images-") as folder:
-        target = Path(folder) / "image.tar"
-        command = ["skopeo", "copy", "--quiet", "--override-os", "linux", "--override-arch", arch, *insecure]
+    with tempfile.TemporaryDirectory(prefix="image-", dir=folder) as place:
+        target = Path(place) / "image.tar"
+        command = [
+            "skopeo",
+            "--tmpdir",
+            place,
+            "copy",
+            "--quiet",
+            "--override-os",
+            "linux",
+            "--override-arch",
+            arch,
+            *insecure,
+        ]
         try:
-            process.run([*command, artifact.url, f"oci-archive:{target}"], env=environment.whole(), timeout=TIMEOUT)
+            words = [*command, artifact.url, f"oci-archive:{target}"]
+            process.run(words, env=environment.whole(), timeout=TIMEOUT, stop=stop)
         except process.CommandFailed as error:
             said = next(iter(reversed(error.tail)), "")
             raise CCImagesError(

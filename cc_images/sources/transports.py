@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import re
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -40,21 +41,26 @@ Opener = Callable[[int], AbstractContextManager[Stream]]
 """Opens a source from a byte on; a source that cannot do that begins at 0. Raises CCImagesError."""
 
 
-def opener(artifact: Download, clouds: Mapping[str, str]) -> Opener:
-    """Return what opens an artifact's source; `clouds` has the clouds.yaml entry of each site."""
+def opener(
+    artifact: Download, clouds: Mapping[str, str], folder: Path | None = None, stop: threading.Event | None = None
+) -> Opener:
+    """Return what opens an artifact's source; `clouds` has the clouds.yaml entry of each site.
+
+    What a transport brings as a whole lies in `folder` until it is read.
+    """
     if not artifact.url:
         cloud = Cloud(artifact.site, clouds.get(artifact.site, artifact.site))
         return lambda start: _object(artifact, cloud, start)
     if artifact.url.startswith("file:"):
         return lambda start: _file(artifact)
     if artifact.url.startswith(images.SCHEME):
-        return lambda start: _image(artifact)
+        return lambda start: _image(artifact, folder, stop)
     return lambda start: _web(artifact, start)
 
 
 @contextmanager
-def _image(artifact: Download) -> Iterator[Stream]:
-    with images.archive(artifact) as path, path.open("rb") as file:
+def _image(artifact: Download, folder: Path | None, stop: threading.Event | None) -> Iterator[Stream]:
+    with images.archive(artifact, folder, stop) as path, path.open("rb") as file:
         size = path.stat().st_size
         yield Stream(start=0, total=size, validator="", chunks=iter(lambda: file.read(CHUNK), b""))
 

@@ -247,15 +247,16 @@ def _git(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
 
 def _registry(address: str, known: Seen | None, over: Callable[[], bool]) -> Seen:
     """Return the digest of what a reference of a registry stands for: of an index where there are several images."""
-    command = ["skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", *images.tls(address), address]
+    script = 'skopeo inspect --raw "$@" | sha256sum'
+    command = ["bash", "-o", "pipefail", "-c", script, "inspect", *images.tls(address), address]
     try:
         said = process.run(command, env=environment.whole(), timeout=TIMEOUT * 3)
     except process.CommandFailed as error:
         told = re.findall(r'msg="((?:[^"\\]|\\.)*)"', "\n".join(error.tail))
         raise ValueError(told[-1].replace("\\", "") if told else str(error)) from error
-    if (found := re.search(r"^sha256:[0-9a-f]{64}$", said, re.MULTILINE)) is None:
+    if (found := re.search(r"^([0-9a-f]{64})  -$", said, re.MULTILINE)) is None:
         raise ValueError("no digest was told")
-    return Seen(digest=found[0], when=clock.now().isoformat())
+    return Seen(digest=f"sha256:{found[1]}", when=clock.now().isoformat())
 
 
 Probe = Callable[[str, Seen | None, Callable[[], bool]], Seen]

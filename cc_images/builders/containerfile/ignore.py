@@ -73,15 +73,29 @@ def _word(word: str, pattern: str) -> str:
             text += re.escape(word[place])
             place += 1
         elif sign == "[":
-            end = word.find("]", place + 1)
-            if end < 0:
-                raise _wrong(pattern)
-            inside = word[place:end].replace("\\", "\\\\")
-            text += f"[{inside}]"
-            place = end + 1
+            inside, place = _class(word, place, pattern)
+            text += rf"(?!/){inside}"
         else:
             text += re.escape(sign)
     return text
+
+
+def _class(word: str, place: int, pattern: str) -> tuple[str, int]:
+    """Return the expression of a class of characters, and the place after it; a backslash takes a sign as it is."""
+    inside = "^" if word[place : place + 1] == "^" else ""
+    place += len(inside)
+    while place < len(word) and word[place] != "]":
+        sign = word[place]
+        if sign == "\\" and place + 1 < len(word):
+            place += 1
+            sign = word[place]
+            inside += re.escape(sign)
+        else:
+            inside += sign if sign == "-" else re.escape(sign)
+        place += 1
+    if place >= len(word) or inside in ("", "^"):
+        raise _wrong(pattern)
+    return f"[{inside}]", place + 1
 
 
 def _wrong(pattern: str) -> UserError:

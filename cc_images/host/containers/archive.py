@@ -23,6 +23,9 @@ from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.containers.members import CHUNK, ZSTD, plain_name
 from cc_images.model.container import Configuration
 
+NAMES = ("path", "linkpath", "size")
+"""Headers that would win over a member's new name."""
+
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 LARGEST_JSON = 16 << 20
 """Bytes of a manifest or configuration at most."""
@@ -158,11 +161,11 @@ def _last_words(image: Image, stop: threading.Event) -> _Last:
                     hidden.add(f"{folder}/")
                 elif end.startswith(WHITEOUT):
                     hidden.add(f"{folder}/{end.removeprefix(WHITEOUT)}".lstrip("/"))
-                elif name not in last.owner and not _covers(above, name):
-                    last.owner[name] = number
-                    if member.isdir():
+                elif not _covers(above, name):
+                    last.owner.setdefault(name, number)
+                    if member.isdir() and last.owner[name] == number:
                         last.folders[name] = member
-                    else:
+                    elif not member.isdir():
                         hidden.add(name)
                 if member.islnk():
                     last.linked.add((number, plain_name(member.linkname)))
@@ -179,6 +182,7 @@ def _add(layer: tarfile.TarFile, number: int, last: _Last, tar: tarfile.TarFile,
     for member in _heeded(layer, stop):
         name, origin = plain_name(member.name), plain_name(member.linkname)
         member.name = name
+        member.pax_headers = {key: value for key, value in member.pax_headers.items() if key not in NAMES}
         if member.isdir():
             if name != "." and (whole := last.folders.pop(name, None)) is not None:
                 whole.name = name

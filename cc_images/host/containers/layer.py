@@ -84,7 +84,7 @@ def write_normal(plain: Path, target: Path, stop: threading.Event, left_out: Col
     """Write an uncompressed layer that another program has made as the same bytes for the same files.
 
     Names come in their order, and of a file with several names the first one has the content. Times are at most EPOCH,
-    since what a build writes has the time of the build. Returns the layer's sha256.
+    since what a build writes has the time of the build. Returns the layer's sha256; empty for one without files.
     """
     with tarfile.open(plain, "r:") as source, target.open("wb") as file:
         digested = Digested(file)
@@ -106,7 +106,7 @@ def write_normal(plain: Path, target: Path, stop: threading.Event, left_out: Col
                 if (before := first.setdefault(origin, name)) != name:
                     kept.type, kept.linkname, kept.size = tarfile.LNKTYPE, before, 0
                 tar.addfile(kept, source.extractfile(whole) if kept.isreg() else None)
-        return digested.sha256.hexdigest()
+        return digested.sha256.hexdigest() if chosen else ""
 
 
 def _is_shown(name: str, member: tarfile.TarInfo) -> bool:

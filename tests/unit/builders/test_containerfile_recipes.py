@@ -142,6 +142,8 @@ def test_references_are_pinned_by_their_digest_alone() -> None:
         ("{builder: containerfile, elements: [x]}", "elements: is for images that dib makes"),
         ("{builder: containerfile, formats: [qcow2]}", "a Containerfile makes oci"),
         ("{builder: docker}", "dib or containerfile"),
+        ("{elements: [], build-args: {A: b}}", "build-args: is for builder: containerfile"),
+        ("{builder: containerfile, base: true}", "base: is for images that dib makes"),
         ("{builder: containerfile, version: 'a b'}", "a version of letters"),
         ("{builder: containerfile, version: latest}", "and not latest"),
         ("{elements: [], depends: [Base], disk: []}", "Base is made by a Containerfile"),

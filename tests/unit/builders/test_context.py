@@ -28,6 +28,10 @@ from cc_images.errors import UserError
         ("**\n!a/b\n", ["c", "a/c"], ["a/b"]),
         (r"\*" + "\n", ["*"], ["a"]),
         (".\n/\n", [], ["a"]),
+        ("a[^x]b\n", ["ayb"], ["a/b", "axb"]),
+        ("[\\]]\n", ["]"], ["a"]),
+        ("[a\\-c]\n", ["-", "a", "c"], ["b"]),
+        ("[[:alpha:]]\n", [":]", "a]"], ["b"]),
     ],
 )
 def test_ignore_files(text: str, left_out: list[str], stays: list[str]) -> None:

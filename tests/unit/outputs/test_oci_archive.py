@@ -20,6 +20,8 @@ from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
 
 NEVER = threading.Event()
+LONG = "opt/" + "ä" * 120
+"""A name that needs a header of its own."""
 
 
 def tar(path: Path, entries: Iterable[tuple[str, str | None] | tarfile.TarInfo]) -> Path:
@@ -78,6 +80,11 @@ def tree(path: Path) -> dict[str, str | None]:
         ([[("f", "1"), link("g", "f"), link("h", "f")], [(".wh.f", "")]], {"g": "1", "h": "→ g"}),
         ([[("f", "1")], [("x.wh.y", "2")]], {"f": "1", "x.wh.y": "2"}),
         ([[("ab/", None), ("ab/x", "1")], [(".wh.a", "")]], {"ab": None, "ab/x": "1"}),
+        ([[(LONG, "1"), link("b", LONG), link("c", LONG)], [(LONG, "2")]], {"b": "1", "c": "→ b", LONG: "2"}),
+        (
+            [[("d/", None), ("d/x", "old")], [("d", "a file")], [("d/", None), ("d/y", "new")]],
+            {"d": None, "d/y": "new"},
+        ),
     ],
 )
 def test_the_upmost_layer_has_the_last_word(tmp_path: Path, layers: list[list[object]], wanted: object) -> None:
