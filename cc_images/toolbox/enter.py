@@ -183,4 +183,7 @@ def guarded(step: Any, spec: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(guard, json.loads(Path(sys.argv[1]).read_text())))
+    order = Path(sys.argv[1])
+    content = order.read_text()
+    order.unlink()  # it may have secrets, and whoever wrote it may be killed
+    sys.exit(guarded(guard, json.loads(content)))

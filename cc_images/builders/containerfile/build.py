@@ -146,7 +146,18 @@ def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path],
         (texts / name).write_text(text)
         (texts / name).parent.chmod(0o755)
         (texts / name).chmod(0o644)
-    argv = ["buildah", "build", "--isolation", "chroot", "--network", "host", "--pull-never", "--no-cache"]
+    argv = [
+        "buildah",
+        "build",
+        "--isolation",
+        "chroot",
+        "--uts",
+        "host",
+        "--network",
+        "host",
+        "--pull-never",
+        "--no-cache",
+    ]
     argv += ["--layers=false", "--format", "oci", "--arch", spec.arch, "--target", made.target, "--tag", RESULT]
     argv += ["--file", str(sandbox.place(place / "Containerfile"))]
     for name, value in spec.arguments.items():
