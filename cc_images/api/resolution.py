@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from cc_images.builders.dib import element_path
-from cc_images.builders.dib.element_checks import Claims
+from cc_images.builders.dib.element_checks import Claims, own_checks
 from cc_images.builders.dib.elements import Elements, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
-from cc_images.model.catalog import Arch, Image, Json
+from cc_images.model.catalog import Arch, Format, Image, Json
 from cc_images.model.checks import DROPPED, every
 from cc_images.model.redaction import redacted
 from cc_images.model.target import Target
@@ -20,6 +22,8 @@ def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
 
     Raises UserError for an element that is missing.
     """
+    if image.builder != "dib":
+        return _of_container(config, image, arch)
     elements = Elements(element_path.known_folders(config, store))
     lineage = config.lineage(image)
     named = {name: each.name for each in lineage for name in each.elements}
@@ -32,6 +36,7 @@ def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
         "parents": [each.name for each in lineage[:-1]],
         "firmware": list(image.boots_with(arch)),
         "formats": list(image.formats),
+        "container": _run(image),
         "elements": [
             {
                 "name": name,
@@ -50,6 +55,38 @@ def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
         ],
         "checks": _checks(complete, config, elements, used),
     }
+
+
+def _of_container(config: Config, image: Image, arch: Arch) -> Json:
+    """Return the same of an image that dib does not make: it has no elements, and its checks are the catalogue's."""
+    checks = every(own_checks(config.lineage(image)))
+    nothing: Json = {name: [] for name in ("elements", "variables", "packages", "artifacts", "firmware")}
+    return nothing | {
+        "image": image.name,
+        "arch": arch,
+        "parents": [each.name for each in config.lineage(image)[:-1]],
+        "formats": list(image.formats),
+        "container": _run(image),
+        "checks": [
+            {"kind": kind, "name": what, "expected": dict(wanted), "from": "the catalogue"}
+            for kind, what, wanted in checks
+        ],
+    }
+
+
+def _run(image: Image) -> Json:
+    """Return how an image for containers is made and run, as far as the catalogue says, a phrase by its key."""
+    if not {Format.OCI, Format.SIF} & {*image.formats}:
+        return {}
+    made = {"builder": image.builder, "version": image.version, **image.containerfile, **image.container}
+    made.setdefault("context", f"containers/{image.entry_name.lower()}" if image.builder != "dib" else "")
+    return {name: _phrase(value) for name, value in made.items() if value}
+
+
+def _phrase(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={each}" for name, each in value.items())
+    return shlex.join(value) if isinstance(value, list) else str(value)
 
 
 def _why(name: str, image: Image, elements: Elements, used: tuple[str, ...]) -> str:

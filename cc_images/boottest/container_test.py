@@ -10,6 +10,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from cc_images.boottest.contents import contents
 from cc_images.boottest.verdict import BootTestResult
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import network, user_emulation
+from cc_images.host.containers import archive
 from cc_images.host.sandbox import Sandbox
 from cc_images.model import contracts
 from cc_images.model.catalog import Checks, Format, Json, Level
@@ -78,7 +80,7 @@ class ContainerTest:
             stop=self.stop,
         )
         inspector.require_system(facts)
-        seen = contents(facts)
+        seen = contents(facts) | configured(self.image)
         advice = tuple(contracts.advice(facts.get("layers", ())))
         if inside := hygiene.problems(facts, inspector.nameservers(), self.admitted, self.job.allow):
             return BootTestResult(inside=tuple(inside), contents=seen, advice=advice)
@@ -163,3 +165,10 @@ def _network(wanted: bool) -> str:
             reason=Reason.MISSING_TOOL,
         )
     return network.Network.PRIVATE if wanted else network.Network.NONE
+
+
+def configured(image: Path) -> Json:
+    """Return what a record keeps of how an image for containers is run; nothing of other files."""
+    with suppress(CCImagesError, OSError):
+        return {"container": archive.read(image).configuration.as_json()}
+    return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
@@ -63,6 +64,17 @@ def contents(facts: Json) -> Json:
     return {name: facts[name] for name in kept} | more | {"packages": versions(facts), "manifest": None}
 
 
+def _run(facts: Json) -> dict[str, str]:
+    """Return how a container is run, a phrase by its name."""
+    found: dict[str, str] = {}
+    for name, each in facts.get("container", {}).items():
+        if isinstance(each, dict):
+            found |= {f"{name} {key}": str(value) for key, value in each.items()}
+        else:
+            found[name] = each if isinstance(each, str) else shlex.join(each)
+    return found
+
+
 def differences(old: Json, new: Json) -> dict[str, list[str]]:
     """Return what differs between two images, by subject, a phrase each; subjects without a difference are left out.
 
@@ -75,6 +87,7 @@ def differences(old: Json, new: Json) -> dict[str, list[str]]:
         subject: found
         for subject, found in {
             "system": _changed(_release(old), _release(new)),
+            "container": _changed(_run(old), _run(new)) if "container" in old and "container" in new else [],
             **_of_databases(old, new),
             "users": _changed(_by(old["users"], "name"), _by(new["users"], "name")),
             "units": _changed(dict.fromkeys(old["units"], ""), dict.fromkeys(new["units"], "")),
@@ -92,6 +105,7 @@ def compared(old: Json, new: Json) -> list[str]:
         return ["packages"]
     files = ["files of /etc, /opt and /usr/local that are no package's, or not as it brought them"]
     return [
+        *(["how it is run"] if "container" in old and "container" in new else []),
         *("system", "packages", "accounts", "enabled units", "files with special rights", "sizes of folders"),
         *(["Python packages", "source packages"] if _listed(old, new) else []),
         *(files if old.get("files") is not None and new.get("files") is not None else []),

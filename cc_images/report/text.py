@@ -202,8 +202,10 @@ def _check(said: Json) -> str:
 def resolved(said: Json) -> str:
     """Return what an image is resolved to, by subject, and where each thing comes from."""
     parents = f", on {', '.join(said['parents'])}" if said["parents"] else ""
-    lines = [f"{said['image']} {said['arch']}{parents}; {' and '.join(said['firmware'])}; {', '.join(said['formats'])}"]
+    firmware = f"; {' and '.join(said['firmware'])}" if said["firmware"] else ""
+    lines = [f"{said['image']} {said['arch']}{parents}{firmware}; {', '.join(said['formats'])}"]
     rows: dict[str, list[tuple[str, ...]]] = {
+        "container": [(f"{name}: {value}",) for name, value in said.get("container", {}).items()],
         "elements": [(each["name"], each["from"], each["why"]) for each in said["elements"]],
         "variables": [(f"{each['name']}={each['value']}", each["from"]) for each in said["variables"]],
         "packages": [(each["name"], each["from"]) for each in said["packages"]],

@@ -91,6 +91,14 @@ NEW = FACTS | {"installed": [
 ]}  # fmt: skip
 
 
+def test_how_a_container_is_run_differs() -> None:
+    old = contents(OLD) | {"container": {"entrypoint": ["a"], "labels": {"version": "1.0"}, "user": "u"}}
+    new = contents(OLD) | {"container": {"entrypoint": ["a", "b c"], "labels": {"version": "1.1"}, "user": "u"}}
+    assert differences(old, new) == {"container": ["entrypoint a → a 'b c'", "labels version 1.0 → 1.1"]}
+    assert "how it is run" in told(old, new)
+    assert differences(contents(OLD), new) == {}, "older records do not say it"
+
+
 def test_python_and_source_packages_differ_where_both_were_listed() -> None:
     found = differences(contents(OLD), contents(NEW))
     assert found == {"python": ["+agent 2", "-gone 1", "hammers 0.3 → 0.4"],
