@@ -47,6 +47,8 @@ _ABSENT = re.compile(
 )
 
 _FAILURES: Sequence[tuple[str, Reason, bool, str]] = (
+    (r"HTTP response to HTTPS client", Reason.SITE, False,
+     "say `insecure: yes` for a registry on loopback that speaks HTTP; others need a certificate"),
     (rf"unauthorized|authentication required|invalid username/password|{_STATUS}401\b", Reason.CREDENTIALS, False,
      "log in with `skopeo login`, or correct the file that REGISTRY_AUTH_FILE names"),
     (rf"\bdenied\b|{_STATUS}403\b", Reason.FORBIDDEN, False, "ask the registry's owner to let this account push there"),

@@ -347,6 +347,7 @@ def test_two_writers_of_one_name_end_with_one_of_them_in_force(tmp_path: Path) -
         ("received unexpected HTTP status: 507 Insufficient Storage", Reason.QUOTA, False),
         ("received unexpected HTTP status: 500 Internal Server Error", Reason.SITE, True),
         ("unauthorized: authentication required", Reason.CREDENTIALS, False),
+        ("http: server gave HTTP response to HTTPS client", Reason.SITE, False),
         ("requested access to the resource is denied", Reason.FORBIDDEN, False),
         ("dial tcp 127.0.0.1:5: connect: connection refused", Reason.UNREACHABLE, True),
         ("Manifest does not match provided manifest digest sha256:500", Reason.VERIFICATION, False),
