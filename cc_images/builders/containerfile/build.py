@@ -53,6 +53,12 @@ BUILDAHS = ("io.buildah.version",)
 
 def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) -> Built:
     """Build an image. Raises CCImagesError when that fails, with the last line that a command has printed."""
+    if inputs.until:
+        raise UserError(
+            f"--until {inputs.until}: an image from a Containerfile has no phases",
+            hint="name a stage by `target:` in images.yaml",
+            reason=Reason.VALUE,
+        )
     if spec.own:
         layer, file = inputs.layers[spec.own]
         inputs.workspace.mkdir(parents=True, exist_ok=True)
