@@ -38,7 +38,11 @@ RUN apt-get update && apt-get install -y --no-install-recommends ${PACKAGE} && r
 COPY note /etc/note
 """
 
-CATALOGUE = "Base: {elements: [debian-minimal, cc-container], base: false, formats: [oci, tar]}\n" + "".join(
+BASE = (
+    "{elements: [debian-minimal, cc-container], base: false, formats: [oci, tar], environment: {DIB_RELEASE: bookworm}}"
+)
+
+CATALOGUE = f"Base: {BASE}\n" + "".join(
     f"{name.upper()}: {{builder: containerfile, depends: [{parent}], build-args: {{PACKAGE: {package}}}}}\n"
     for name, (parent, package) in FAMILY.items()
 )

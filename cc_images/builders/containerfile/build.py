@@ -7,7 +7,6 @@ it started from stay byte by byte.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,10 @@ from cc_images.model.recipe import merged
 from cc_images.sources import upstream
 from cc_images.store.run_context import TaskContext
 
-_log = logging.getLogger(__name__)
+COMMAND = (
+    *("buildah", "build", "--isolation", "chroot", "--uts", "host", "--network", "host"),
+    *("--pull-never", "--no-cache", "--layers=false", "--format", "oci"),
+)
 
 RESULT = "localhost/cc-images/result"
 
@@ -152,19 +154,7 @@ def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path],
         (texts / name).write_text(text)
         (texts / name).parent.chmod(0o755)
         (texts / name).chmod(0o644)
-    argv = [
-        "buildah",
-        "build",
-        "--isolation",
-        "chroot",
-        "--uts",
-        "host",
-        "--network",
-        "host",
-        "--pull-never",
-        "--no-cache",
-    ]
-    argv += ["--layers=false", "--format", "oci", "--arch", spec.arch, "--target", made.target, "--tag", RESULT]
+    argv = [*COMMAND, "--arch", spec.arch, "--target", made.target, "--tag", RESULT]
     argv += ["--file", str(sandbox.place(place / "Containerfile"))]
     for name, value in spec.arguments.items():
         argv += ["--build-arg", f"{name}={value}"]
