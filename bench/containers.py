@@ -116,7 +116,8 @@ def formats(project: Project, others: Others, apptainer: list[str]) -> None:
     squash = others.run("mksquashfs", str(place), "theirs.squashfs", "-comp", "gzip", "-noappend", "-no-progress")
     line("SIF of a tree, beside mksquashfs alone", ours["sif"], squash, "")
     if apptainer:
-        theirs = others.run(*apptainer, "build", "--force", "theirs.sif", "oci-archive:ours.oci")
+        target, source = project.folder / "theirs.sif", project.folder / "ours.oci"
+        theirs = others.run(*apptainer, "build", "--force", str(target), f"oci-archive:{source}")
         line("SIF of a tree, beside apptainer", ours["sif"], theirs, "CPU <= 0.7")
     for name in ("ours.oci", "theirs.tar", "ours.sif", "theirs.squashfs", "theirs.sif"):
         if (file := project.folder / name).exists():
@@ -137,7 +138,9 @@ def main() -> None:
     """Measure both sides and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--apptainer", default="", help="how apptainer is called")
-    apptainer = shlex.split(parser.parse_args().apptainer)
+    parser.add_argument("--formats", action="store_true", help="leave the family out")
+    options = parser.parse_args()
+    apptainer = shlex.split(options.apptainer)
     folder = Path(tempfile.mkdtemp(prefix="cc-images-bench-"))
     project = Project(folder)
     others = Others(project)
@@ -148,7 +151,8 @@ def main() -> None:
         others.load(folder / "store" / "images" / "Base.oci.tar")
         print(f"{'':44} {'cc-images':>17} {'buildah':>17} {'ratio':>17}")
         print(f"{'':44} {'CPU s':>8} {'wall s':>8} {'CPU s':>8} {'wall s':>8} {'CPU':>8} {'wall':>8}  goal", flush=True)
-        families(project, others)
+        if not options.formats:
+            families(project, others)
         formats(project, others, apptainer)
     finally:
         others.close()
