@@ -354,6 +354,7 @@ def test_a_kill_while_a_layer_is_made_or_used_leaves_nothing_wrong(family: Proje
 FULL_AT = [r"^\[layer .* install\.d", r"^\[build cc-kid-a .* extra-data\.d", r"^\[convert cc-kid-a .* to qcow2"]
 
 
+@pytest.mark.deep
 def test_a_store_that_fills_up_at_any_moment_keeps_no_wrong_result(family: Project) -> None:
     disk = family.folder / "disk"
     subprocess.run(["truncate", "--size", "6G", disk], check=True)
