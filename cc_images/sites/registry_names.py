@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cc_images.errors import Reason, UserError
-from cc_images.model.catalog import Format, Image
+from cc_images.model.catalog import Format
 from cc_images.model.site import Site
 
 LATEST = "latest"
@@ -79,12 +79,6 @@ def place_of(site: Site, name: str, form: Format) -> Place:
         )
     suffix = f"-{variant}" if variant else ""
     return Place(name=name, repository=repository, suffix=suffix + ("-sif" if form is Format.SIF else ""))
-
-
-def tags_of(image: Image, build_version: str, variant: str = "") -> tuple[str, str]:
-    """Return the tags of a version of an image: that which stays, and that which moves."""
-    suffix = f"-{variant}" if variant else ""
-    return f"{image.version or build_version}{suffix}", f"{LATEST}{suffix}"
 
 
 def version_tags(place: Place, properties: Mapping[str, str]) -> list[str]:

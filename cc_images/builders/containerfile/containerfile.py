@@ -26,7 +26,6 @@ class Stage:
     number: int
     name: str
     begins: int | str
-    platform: str
     instructions: tuple[Instruction, ...] = ()
     uses: tuple[int | str, ...] = ()
     """Stages and images from which it copies files, or shows them."""
@@ -156,7 +155,6 @@ def _begun(instruction: Instruction, stages: Sequence[Stage], values: Mapping[st
         number=len(stages),
         name=name,
         begins=image if before is None else before,
-        platform=platform,
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image
 from cc_images.model.site import Site
-from cc_images.sites.registry_names import tags_of
 from cc_images.sites.targets import formats_for, name_for, own_properties, takes
 
 DISK = Image(name="CC-X")
@@ -70,5 +69,3 @@ def test_an_image_goes_to_registries_with_its_own_version() -> None:
     versioned = Image(name="CC-X", formats=(Format.OCI,), disk=(), version="2.1")
     assert own_properties(versioned, Arch.AMD64, REGISTRY)["registry-version"] == "2.1"
     assert "registry-version" not in own_properties(versioned, Arch.AMD64, FOLDER)
-    assert tags_of(versioned, "20261122T000000Z") == ("2.1", "latest")
-    assert tags_of(OCI, "20261122T000000Z", "cuda12") == ("20261122T000000Z-cuda12", "latest-cuda12")
