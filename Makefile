@@ -7,20 +7,24 @@
 # there is no such file. Nothing else on the host is changed; only `make schedule` installs something outside of this folder.
 
 PYTHON ?= python3
+# tests start Python often, and read it compiled
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 TAG ?= cc-debian12
+LISTEN ?= 127.0.0.1:8080
 TAGS ?= cc-debian12 cc-debian12-cuda cc-debian13 cc-ubuntu22.04 cc-ubuntu24.04
 ARM64_TAGS ?= cc-debian12 cc-debian13
 # this host's own architecture, by Debian's name
 HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 ARCH ?= $(HOST)
 # real tests that boot nothing: most of the sites and small builds. They run beside the others, whose guests take a core each
-ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,apptainer bills containerfiles fleet_crash glance glance_crash image_signature kept_trees layering month outputs publishing reconcile_deep registry retire sandbox swift swift_catalogue terminal tiny wheel))
+ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,apptainer bills containerfiles fleet_crash glance glance_crash image_signature kept_trees layering month outputs publishing reconcile_deep registry requests retire sandbox spack spack_requests swift_catalogue terminal tiny wheel))
+LONGEST := --durations=0 --durations-min=5
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image images schedule unschedule test deep check sites bench clean
+.PHONY: help setup image images schedule unschedule test deep check sites serve bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -56,15 +60,16 @@ $(VENV)/.dev: $(VENV)/.ready
 	script/setup --dev $(VENV)
 	touch $@
 
-check: $(VENV)/.dev  ## lint, types, layers, unit tests: about a minute
+check: $(VENV)/.dev  ## lint, types, layers, unit tests without the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -q -n 2 --dist worksteal --ignore=tests/real
+	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 2 --dist worksteal --ignore=tests/real; tests=$$?; \
+	wait $$types && [ $$tests -eq 0 ]
 
-test: $(VENV)/.tests check  ## everything, real builds and boots included
-	@$(BIN)/pytest $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
-	$(BIN)/pytest tests/real $(ASIDE:%=--ignore=%); others=$$?; \
+test: export CC_IMAGES_TEST_LONG = 1
+test: $(VENV)/.tests check  ## everything, real builds and boots included; at the end it says how long each real test took
+	@$(BIN)/pytest $(LONGEST) $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
+	$(BIN)/pytest $(LONGEST) tests/real $(ASIDE:%=--ignore=%); others=$$?; \
 	wait $$aside; beside=$$?; cat $(VENV)/aside.log; [ $$others -eq 0 ] && [ $$beside -eq 0 ]
 
 deep:  ## the same with the tests that take minutes each although others of their kind have run
@@ -74,6 +79,13 @@ sites: setup  ## run a Keystone and two Glances on loopback for trying out, unti
 	folder=$(or $(FOLDER),$$(mktemp -d)); trap '[ -n "$(FOLDER)" ] || rm -rf "$$folder"' EXIT; \
 	$(BIN)/python -m tests.support.testbed "$$folder"
 
+$(VENV)/.service: $(VENV)/.ready script/setup
+	script/setup --service $(VENV)
+	touch $@
+
+serve: $(VENV)/.service  ## start the service for requests over HTTP (LISTEN=127.0.0.1:8080), with a first account
+	script/serve $(VENV) $(LISTEN)
+
 bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	$(BIN)/python bench/startup.py
 	PYTHONPATH=. $(BIN)/python -W ignore bench/upload.py
@@ -82,6 +94,7 @@ bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	PYTHONPATH=. $(BIN)/python -m bench.boot
 	PYTHONPATH=. $(BIN)/python -m bench.arm64
 	PYTHONPATH=. $(BIN)/python -m bench.containers
+	PYTHONPATH=. $(BIN)/python -m bench.transfer
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

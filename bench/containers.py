@@ -2,15 +2,19 @@
 
 Prints CPU seconds (user and system, of all processes) and wall seconds of both sides, their ratio and the goal, all of
 one run. Both start from the same base image, which is made before. The other side keeps its layers (`--layers`). Then
-formats of one tree: our OCI writer beside `buildah commit`, our SIF writer beside mksquashfs with the same compression,
-and beside `apptainer build`, where there is one (`--apptainer WORD…` says how it is called). Takes about 15 minutes on
-2 cores.
+formats of one tree: our OCI writer beside `buildah commit`, our SIF writer beside mksquashfs alone and beside
+`apptainer build`, out of a tree of Debian sid that is made for it (`--no-apptainer` leaves it out). Takes about 15
+minutes on 2 cores.
+
+The same compression of SIF files means: the same format (squashfs by zlib, blocks of 128 KiB), and a size within 1 % of
+Apptainer's. The levels differ: Apptainer has level 9. Another row has Apptainer at our level. Each file's level as it
+says itself, its size, and its part of the tree's size are printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,6 +22,8 @@ from pathlib import Path
 
 from bench.cache import Cost, Project, cost, line
 from cc_images.host.root import remove
+from cc_images.outputs import sif
+from tests.support.apptainer import Apptainer
 
 FAMILY = {
     "ws-base": ("base", "less"),
@@ -60,6 +66,10 @@ class Others:
     def run(self, *words: str) -> Cost:
         """Run a command with this storage."""
         return cost([*words], self._folder, **self._environment)
+
+    def output(self, *words: str) -> str:
+        """Run a command and return its output."""
+        return subprocess.run(words, cwd=self._folder, check=True, capture_output=True, text=True).stdout
 
     def load(self, archive: Path) -> None:
         """Load the base image."""
@@ -104,7 +114,7 @@ def families(project: Project, others: Others) -> None:
     line("nothing changed", project.ours(*build), others.build(*names), "wall <= 0.05")
 
 
-def formats(project: Project, others: Others, apptainer: list[str]) -> None:
+def formats(project: Project, others: Others, with_apptainer: bool) -> None:
     """Compare the formats that one tree becomes."""
     tree = project.folder / "store" / "images" / "Base.tar.zst"
     place = project.folder / "tree"
@@ -115,13 +125,48 @@ def formats(project: Project, others: Others, apptainer: list[str]) -> None:
     line("OCI of a tree, beside buildah", ours["oci"], others.run("sh", "-c", commit, "commit", str(place)), "")
     squash = others.run("mksquashfs", str(place), "theirs.squashfs", "-comp", "gzip", "-noappend", "-no-progress")
     line("SIF of a tree, beside mksquashfs alone", ours["sif"], squash, "")
-    if apptainer:
-        target, source = project.folder / "theirs.sif", project.folder / "ours.oci"
-        theirs = others.run(*apptainer, "build", "--force", str(target), f"oci-archive:{source}")
-        line("SIF of a tree, beside apptainer", ours["sif"], theirs, "CPU <= 0.7")
-    for name in ("ours.oci", "theirs.tar", "ours.sif", "theirs.squashfs", "theirs.sif"):
-        if (file := project.folder / name).exists():
-            print(f"{f'  size of {name} in MiB':44} {file.stat().st_size / (1 << 20):8.1f}")
+    if with_apptainer:
+        beside_apptainer(project, ours["sif"])
+    for name in ("ours.oci", "theirs.tar"):
+        print(f"{f'  size of {name} in MiB':44} {(project.folder / name).stat().st_size / (1 << 20):8.1f}")
+    plain = int(others.output("du", "--apparent-size", "--block-size=1", "--summarize", str(place)).split()[0])
+    sizes(project, plain)
+
+
+def beside_apptainer(project: Project, ours: Cost) -> None:
+    """Compare our SIF writer with Apptainer as it comes, and with Apptainer at our level."""
+    apptainer = Apptainer(project.folder)
+    if why := apptainer.make():
+        print(f"no Apptainer: {why}")
+        return
+    level = f"-Xcompression-level {sif.LEVEL}"
+    for case, name, options, goal in (
+        ("SIF of a tree, beside apptainer", "theirs.sif", [], "CPU <= 0.7, size within 1 %"),
+        ("SIF of a tree, beside apptainer at our level", "level.sif", ["--mksquashfs-args", level], ""),
+    ):
+        words = [*options, str(project.folder / name), f"oci-archive:{project.folder / 'ours.oci'}"]
+        line(case, ours, cost(apptainer.command("apptainer", "build", *words), project.folder), goal)
+
+
+def sizes(project: Project, plain: int) -> None:
+    """Print level and size of each squashfs, beside Apptainer's and beside the tree."""
+    names = ("ours.sif", "theirs.sif", "level.sif", "theirs.squashfs")
+    files = [file for name in names if (file := project.folder / name).exists()]
+    theirs = (project.folder / "theirs.sif").stat().st_size if (project.folder / "theirs.sif").exists() else 0
+    print(f"{'squashfs':44} {'level':>8} {'MiB':>8} {'of tree':>8} {'of theirs.sif':>14}")
+    for file in files:
+        size = file.stat().st_size
+        beside = f"{size / theirs:14.4f}" if theirs else ""
+        print(f"{f'  {file.name}':44} {level_of(file):8} {size / (1 << 20):8.2f} {size / plain:8.4f} {beside}")
+
+
+def level_of(file: Path) -> int:
+    """Return the level of zlib that a squashfs says, also one in a SIF file; without options it is 9."""
+    whole = file.read_bytes()
+    begin = 0 if whole.startswith(b"hsqs") else whole.index(b"hsqs", sif.DATA_AT)
+    compression, _, flags = struct.unpack_from("<HHH", whole, begin + 20)
+    assert compression == 1, f"{file} is not compressed by zlib"
+    return int(struct.unpack_from("<I", whole, begin + 98)[0]) if flags & 0x0400 else 9
 
 
 def _converted(project: Project, tree: Path, wanted: str) -> Cost:
@@ -137,10 +182,9 @@ def _converted(project: Project, tree: Path, wanted: str) -> Cost:
 def main() -> None:
     """Measure both sides and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--apptainer", default="", help="how apptainer is called")
+    parser.add_argument("--no-apptainer", action="store_true", help="leave Apptainer out")
     parser.add_argument("--formats", action="store_true", help="leave the family out")
     options = parser.parse_args()
-    apptainer = shlex.split(options.apptainer)
     folder = Path(tempfile.mkdtemp(prefix="cc-images-bench-"))
     project = Project(folder)
     others = Others(project)
@@ -153,7 +197,7 @@ def main() -> None:
         print(f"{'':44} {'CPU s':>8} {'wall s':>8} {'CPU s':>8} {'wall s':>8} {'CPU':>8} {'wall':>8}  goal", flush=True)
         if not options.formats:
             families(project, others)
-        formats(project, others, apptainer)
+        formats(project, others, not options.no_apptainer)
     finally:
         others.close()
         remove(folder)

@@ -90,6 +90,10 @@ class Reason(StrEnum):
     """The store cannot be written to by this user."""
     READ_ONLY = "read-only"
     """A file system is read-only."""
+    UNFIT = "unfit"
+    """A builder host differs from the head in a tool, a version or an architecture."""
+    BUILDER = "builder"
+    """A builder host, its job or the link to it is lost, or refuses."""
     BUSY = "busy"
     """Another run or program is at work on the same."""
     MISSING_TOOL = "missing-tool"
@@ -148,6 +152,10 @@ class Reason(StrEnum):
     """A container does not keep a contract of the site."""
     UNKNOWN_HEALTH = "unknown-health"
     """Nobody can say whether a version is well on a site."""
+    LOST = "lost"
+    """A builder host was lost with its work."""
+    REFUSED = "refused"
+    """A builder host brought a result that does not count."""
     GIVEN_UP = "given-up"
     """A push ended after failures, which have errors of their own."""
     BOOT_INSIDE = "boot-inside"
@@ -182,6 +190,10 @@ class Reason(StrEnum):
     """There is no Linux root file system in a file."""
     NO_BROWSER = "no-browser"
     """No browser could be started."""
+    HUB = "hub"
+    """The head of a build on another host does not answer, or refuses a call."""
+    FENCED = "fenced"
+    """The head has given up an attempt on another host, or another execution of it holds its lease."""
 
 
 class CCImagesError(Exception):

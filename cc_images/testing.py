@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from msgspec import convert
 
@@ -77,6 +78,13 @@ class FakeBuilder:
         file = folder / ("disk.raw" if spec.makes is Material.DISK else "tree")
         file.write_bytes(self.content)
         return Built(file=file, upstream=self.upstream)
+
+    def packed(self, spec: BuildSpec, folder: Path) -> BuildSpec:
+        """Write one file, and name it in place of the spec's folders."""
+        assert isinstance(spec, DibSpec)
+        (folder / "elements").mkdir(parents=True)
+        (folder / "elements" / "file").write_text("of the head\n")
+        return replace(spec, folders=(f"{base.BUNDLED}/elements",))
 
     def _leave(self, inputs: BuildInputs) -> None:
         if self.leaves is not None and inputs.keep is not None:

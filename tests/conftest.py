@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -12,17 +15,47 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
+import cc_images
 from cc_images.cli.main import main
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
 
 REPOSITORY = Path(__file__).parent.parent
 GOLDEN = Path(__file__).with_name("golden")
+
+DEEP = bool(os.environ.get("CC_IMAGES_TEST_DEEP"))
+"""Whether `make deep` runs the tests."""
+
+LONG = DEEP or bool(os.environ.get("CC_IMAGES_TEST_LONG"))
+"""Whether `make test` runs the tests: the long ones too, and all of what others take a sample from."""
+
+
+def samples(few: int, many: int) -> int:
+    """Return how many samples a test takes: few in `make check`, many in `make test`."""
+    return many if LONG else few
+
+
+def moments(end: int, few: int = 8) -> range:
+    """Return the moments from 1 to `end` at which something happens to a run: every one in `make test`, else a few."""
+    return range(1, end, 1 if LONG else end // few)
+
+
+T = TypeVar("T")
+
+
+def spread(points: Sequence[T], few: int = 5) -> Sequence[T]:
+    """Return all points at which a real run is killed in `make deep`, else a few from the first to the last."""
+    if DEEP or len(points) <= few:
+        return points
+    return [points[number * (len(points) - 1) // (few - 1)] for number in range(few)]
+
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -39,12 +72,21 @@ def clean_environment(home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "CC_IMAGES_STORE": str(home / "store"), "CC_IMAGES_SETTINGS": ""}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave deep tests out, unless `make deep` runs them."""
-    if not os.environ.get("CC_IMAGES_TEST_DEEP"):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long tests out, unless `make test` runs them, and deep ones, unless `make deep` does."""
+    if not LONG and (long := [item for item in items if item.get_closest_marker("long")]):
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in {*long}]
+    if not DEEP:
         for item in items:
             if item.get_closest_marker("deep"):
                 item.add_marker(pytest.mark.skip(reason="deep: `make deep` runs it"))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the modules and tests: they stay, and each full collection looked at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +96,16 @@ def any_architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("cc_images.host.user_emulation.runs_programs", lambda arch: True)
         if "emulator" not in request.fixturenames and request.path.stem != "test_acceleration":
             monkeypatch.setattr("cc_images.boottest.acceleration.probe", lambda arch, **how: "no guest was started")
+
+
+@pytest.fixture(autouse=True)
+def same_log() -> Iterator[None]:
+    """Take away the listeners that a command line in the tests' own process leaves: their output has ended."""
+    log = logging.getLogger("cc_images")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture
@@ -93,6 +145,7 @@ def forked(
 
     What a test has patched is patched there, too.
     """
+    _import_everything()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         child = os.fork()
         if child == 0:
@@ -101,6 +154,15 @@ def forked(
         output.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), output.read(), errors.read())
+
+
+@cache
+def _import_everything() -> None:
+    """Import the modules of the package once, so that no fork does it again."""
+    programs = ("cc_images.__main__", "cc_images.toolbox", "cc_images.boottest.inside", "cc_images.web")
+    for each in pkgutil.walk_packages(cc_images.__path__, "cc_images."):
+        if not each.name.startswith(programs):
+            import_module(each.name)
 
 
 def _become(

@@ -7,10 +7,10 @@ import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from cc_images.api.finding import Finding, State, machine_finding
+from cc_images.api.machines import with_provider
 from cc_images.boottest import acceleration, inspector, qemu
 from cc_images.builders.base import LEAST_FREE
 from cc_images.builders.dib import disk_layout, disk_tools, twins
@@ -20,7 +20,7 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.host import network, process, root, user_emulation
 from cc_images.host.files import refusal
-from cc_images.model.catalog import Arch, Firmware, Json
+from cc_images.model.catalog import Arch, Firmware
 from cc_images.model.site import Site
 from cc_images.outputs.tree import tools
 from cc_images.sites import LOOK, open_site
@@ -32,28 +32,6 @@ LEAST_KERNEL = (5, 12)
 
 ROOMY = 20 << 30
 """Bytes free in the store below which a family of images gets tight."""
-
-
-class State(StrEnum):
-    """How a thing stands: `slow` works, but not as well as it could; `lack` keeps something from working."""
-
-    FINE = "ok"
-    SLOW = "slow"
-    LACK = "LACK"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    state: State
-    text: str
-    remedy: str = ""
-
-    def as_json(self) -> Json:
-        """Return the finding as plain data."""
-        return asdict(self)
 
 
 def checkup(config: Config) -> Iterator[Finding]:
@@ -77,6 +55,7 @@ def checkup(config: Config) -> Iterator[Finding]:
     yield _memory()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(_site, site, config) for site in config.sites]
+        asked += [pool.submit(machine_finding, host, config) for host in with_provider(config)]
         yield from (each.result() for each in as_completed(asked))
 
 
@@ -235,7 +214,7 @@ def _formats(config: Config) -> Iterator[Finding]:
 def containers(config: Config) -> Iterator[Finding]:
     """Yield which programs of containers are here, or who needs those that are not."""
     users = {
-        "buildah": [image.tag for image in config.images.values() if image.builder == "containerfile"],
+        "buildah": [image.tag for image in config.images.values() if image.builder != "dib"],
         "skopeo": [f"site {site.name}" for site in config.sites if site.registry],
     }
     wanted = {program: tags for program, tags in users.items() if tags}

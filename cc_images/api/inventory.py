@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from cc_images.api.attempts import attempt_blobs, attempts
 from cc_images.api.remains import NEWER, Item, changed_at, half_written, kept_trees, run_folders, size_of, unlink
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.host import root
@@ -67,7 +68,7 @@ def _inventory(store: Store, serving: Serving) -> list[Item]:
         used = caches.last_used(family)
         holding = Holding(kind=Kind.DOWNLOADS, name=family, size=size, used=used, in_use=in_use)
         items.append(Item(holding, lambda family=family: _drop_downloads(store, family)))  # type: ignore[misc]
-    items += _indices(store) + _elements(store) + kept_trees(store) + _loose(store, using)
+    items += _indices(store) + _elements(store) + kept_trees(store) + attempts(store) + _loose(store, using)
     return items + half_written(store) + run_folders(store)
 
 
@@ -168,7 +169,7 @@ def _in_use(store: Store) -> dict[str, str]:
     using: dict[str, str] = {}
     for work in _at_work(store):
         using |= {path.name: f"run {work.name}" for path in work.glob("uses*/*")}
-    return using
+    return attempt_blobs(store) | using
 
 
 def _at_work(store: Store) -> Iterator[Path]:

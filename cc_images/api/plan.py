@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from cc_images import clock
 from cc_images.api import site_status
+from cc_images.api.builders import ask, divided, facts_for
 from cc_images.config.loader import Config
+from cc_images.host.facts import HostFacts
 from cc_images.model.builds import VERSION_FORMAT
 from cc_images.model.catalog import Json
 from cc_images.model.plan import Plan, Request
@@ -46,19 +48,23 @@ def plan(
 
     Raises CCImagesError for sources that cannot be had, and UserError for what the user can correct.
     """
-    snapshot = _look(request, config, offline, stop)
+    asked = ask(request, config)
+    snapshot = _look(request, config, offline, stop, facts_for(asked))
     pushes, answered = site_status.preview(snapshot, Store(config.store)) if ask_sites else ([], True)
-    return Preview(plan=snapshot.plan(f"{snapshot.now:{VERSION_FORMAT}}"), pushes=tuple(pushes), answered=answered)
+    found = divided(snapshot.plan(f"{snapshot.now:{VERSION_FORMAT}}"), request, asked)
+    return Preview(plan=found.plan, pushes=tuple(pushes), answered=answered)
 
 
 def explain(
     request: Request, config: Config, *, offline: bool = False, stop: threading.Event | None = None
 ) -> Explanation:
     """Return in which inputs images differ from their newest builds. Raises what `plan` raises."""
-    snapshot = _look(request, config, offline, stop)
+    snapshot = _look(request, config, offline, stop, facts_for(ask(request, config)))
     return Explanation(reasons=tuple(snapshot.reasons()), notes=snapshot.notes)
 
 
-def _look(request: Request, config: Config, offline: bool, stop: threading.Event | None) -> Snapshot:
+def _look(
+    request: Request, config: Config, offline: bool, stop: threading.Event | None, host: HostFacts | None
+) -> Snapshot:
     require_sense(request)
-    return look(request, config, Store(config.store), now=clock.now(), offline=offline, stop=stop)
+    return look(request, config, Store(config.store), now=clock.now(), offline=offline, stop=stop, host=host)

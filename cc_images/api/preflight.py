@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -44,18 +44,26 @@ def selected(request: Request, config: Config) -> set[tuple[str, Arch]]:
     return {(image.tag, arch) for image, arch in chosen}
 
 
-def checked(plan: Plan, sites: Sequence[Site], offline: bool) -> Plan:
-    """Return a plan that this host and the sites can carry out, with notes on what they lack. Raises as `require`."""
-    return replace(plan, notes=(*plan.notes, *require(plan, sites, offline)))
+def checked(plan: Plan, sites: Sequence[Site], offline: bool, away: Collection[str] = ()) -> Plan:
+    """Return a plan that can be carried out, with notes on what sites lack. Raises as `require`."""
+    return replace(plan, notes=(*plan.notes, *require(plan, sites, offline, away=away)))
 
 
-def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_control: Path = LOOP_CONTROL) -> list[str]:
+def require(
+    plan: Plan,
+    sites: Sequence[Site],
+    offline: bool = False,
+    loop_control: Path = LOOP_CONTROL,
+    away: Collection[str] = (),
+) -> list[str]:
     """Return what the user should know of sites and mirrors before it runs, a sentence each.
+
+    The tasks `away` are done on other hosts.
 
     Raises CCImagesError or UserError for what this host lacks, and when no site that the plan pushes to can be used at
     all: its entry is wrong, or refuses us. One of several that cannot is no reason not to serve the others.
     """
-    jobs = [task.job for task in plan.tasks if not task.cached]
+    jobs = [task.job for task in plan.tasks if not task.cached and task.id not in away]
     if builds := [job for job in jobs if isinstance(job, BuildJob)]:
         hosts = {f"{job.tag} ({job.spec.why_hosts_root})" for job in builds if job.spec.needs_hosts_root}
         root.require_host(hosts=sorted(hosts))
@@ -86,7 +94,7 @@ def require(plan: Plan, sites: Sequence[Site], offline: bool = False, loop_contr
         guest.require(sorted({each for job in started for each in qemu.lacking(job.arch, job.firmware)}))
         inspector.require_host()
         user_emulation.require_programs({job.arch for job in boots if job.trial and job.boot.level is not Level.INSIDE})
-    if not builds:
+    if not any(isinstance(task.job, BuildJob) for task in plan.tasks if not task.cached):
         return []
     return [*_ask(plan, sites), *([] if offline else _mirrors(builds))]
 

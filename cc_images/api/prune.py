@@ -1,4 +1,4 @@
-"""Pruning: what the store holds, and the removal of what `store.retention` says should go."""
+"""Pruning: what the store holds, and the removal of what `store.retention` says should go; the build cache apart."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from cc_images import clock
 from cc_images.api import status
 from cc_images.api.inventory import inventory
 from cc_images.api.removal import pruned
+from cc_images.builders.spack.cache import Caches
+from cc_images.builders.spack.cache_pruning import Dropped
+from cc_images.builders.spack.kept_locks import needed
 from cc_images.config.loader import Config
 from cc_images.model.status import Holding
 from cc_images.store.records import Store
@@ -32,6 +35,17 @@ def prune(config: Config, *, keep: int, max_size: int | None = None, dry_run: bo
     left = sum(item.holding.size for item in inventory(store))
     left -= sum(freed for _, _, freed in gone) if dry_run else 0
     return Pruned(gone=tuple(gone), left=left)
+
+
+def prune_build_cache(config: Config, *, dry_run: bool = False) -> tuple[Dropped, ...]:
+    """Remove from the store's build cache the packages that no lock file needs which the store keeps.
+
+    What a build uses stays. Other build caches are left alone: other hosts read them. Raises CCImagesError.
+    """
+    store = Store(config.store)
+    with store.lock("gc", shared=True):
+        caches = Caches((), config.store)
+        return tuple(caches.prune(needed(store), clock.now().timestamp(), dry_run=dry_run))
 
 
 def held(config: Config) -> list[Holding]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from cc_images import clock
+from cc_images.api.attempts import attempts
 from cc_images.api.inventory import Serving, inventory
 from cc_images.api.remains import half_written, kept_trees, run_folders
 from cc_images.host.files import clear_errors
@@ -48,6 +49,9 @@ def rotate(store: Store, now: datetime) -> list[str]:
     with clear_errors(store.root):
         for item in half_written(store):
             item.remove()
+        for item in attempts(store):
+            if not item.holding.in_use:
+                item.remove()
         for item in kept_trees(store):
             if expired(item.holding, now.timestamp()):
                 item.remove()

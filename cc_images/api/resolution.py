@@ -79,13 +79,14 @@ def _run(image: Image) -> Json:
     if not {Format.OCI, Format.SIF} & {*image.formats}:
         return {}
     made = {"builder": image.builder, "version": image.version, **image.containerfile, **image.container}
-    made.setdefault("context", f"containers/{image.entry_name.lower()}" if image.builder != "dib" else "")
+    folder = {"containerfile": "containers/", "spack": "spack/"}.get(image.builder, "")
+    made.setdefault("context", f"{folder}{image.entry_name.lower()}" if folder else "")
     return {name: _phrase(value) for name, value in made.items() if value}
 
 
 def _phrase(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={each}" for name, each in value.items())
+        return ", ".join(f"{name}={_phrase(each)}" for name, each in value.items())
     return shlex.join(value) if isinstance(value, list) else str(value)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cc_images.api import preflight
 from cc_images.api.books import Books
+from cc_images.api.builders import Division, ask, divided, facts_for
 from cc_images.api.inputs import inputs_of
 from cc_images.api.open_run import OpenRun, opened
 from cc_images.api.outcome import Outcome
@@ -42,13 +44,17 @@ def run(
     plan, results = Plan(version="", tasks=()), dict[str, Result]()
     with opened(config, observer, words=words, stop=stop) as this:
         this.take_turn(images, if_busy, stop)
-        snapshot = look(request, config, this.store, now=this.now, offline=offline, stop=stop)
-        plan = preflight.checked(snapshot.plan(this.version), snapshot.sites, offline)
+        asked = ask(request, config)
+        snapshot = look(
+            request, config, this.store, now=this.now, offline=offline, stop=stop, host=facts_for(asked)
+        )  # fmt: skip
+        division = divided(snapshot.plan(this.version), request, asked)
+        plan = preflight.checked(division.plan, snapshot.sites, offline, division.away)
         books = Books(store=this.store, journal=this.journal, began=this.began)
         before = books.open(plan, snapshot.image_states)
         if request.build:
             books.name_in_force(snapshot.image_states)
-        results |= _executed(plan, request, config, snapshot, this, stop, offline)
+        results |= _executed(replace(division, plan=plan), request, config, snapshot, this, stop, offline)
         this.complaints += books.close(plan, before, results, stop.is_set())
     return Outcome(
         plan=plan,
@@ -63,7 +69,7 @@ def run(
 
 
 def _executed(
-    plan: Plan,
+    division: Division,
     request: Request,
     config: Config,
     snapshot: Snapshot,
@@ -71,16 +77,18 @@ def _executed(
     stop: threading.Event,
     offline: bool,
 ) -> Mapping[str, Result]:
-    """Carry out a plan on this host."""
-    for task in plan.tasks:
+    """Carry out a plan; return a result for each of its tasks."""
+    for task in division.plan.tasks:
         _log.info("%s: %s (%s)", task.id, "cached" if task.cached else "to do", task.reason)
+    request = replace(request, jobs=request.jobs or division.places)
     execution = LocalRun(
         store=this.store,
         run=this.run,
-        plan=plan,
+        plan=division.plan,
         inputs=inputs_of(request, config, snapshot, offline),
         began=this.began,
         emit=this.stream.emit,
         stop=stop,
+        elsewhere=division.builders,
     )
     return execution.execute()

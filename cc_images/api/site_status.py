@@ -21,7 +21,7 @@ from cc_images.model.status import Put
 from cc_images.planner.selection import select, sites_of
 from cc_images.planner.snapshot import Snapshot
 from cc_images.sites import LOOK, open_site, reconcile
-from cc_images.sites.base import ImageSite
+from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.cloud import Patience
 from cc_images.sites.entry import Entry
 from cc_images.sites.publish import recover
@@ -187,14 +187,24 @@ def preview(outlook: Snapshot, store: Store) -> tuple[list[str], bool]:
         view = View(Wish(name=job.name), seen[job.site][job.name, job.format], Memory())
         last = published.last(job.site, job.name, job.format)
         try:
-            lines.append(f"{task}: {_would(sites[job.site], job, view, last)}")
+            lines.append(f"{task}: {_would(sites[job.site], job, view, last, _planned(job, store))}")
         except CCImagesError as error:
             lines.append(f"{task}: {error.message}")
             answered = False
     return lines, answered
 
 
-def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
+def _planned(job: PushJob, store: Store) -> Publication | None:
+    """Return what a push would publish; None while it is not built."""
+    build = next((each for each in store.builds(job.tag, job.arch) if each.version == job.version), None)
+    output = build.outputs.get(job.format) if build is not None else None
+    if build is None or output is None or not (path := store.blobs.path(output.digest)).exists():
+        return None
+    properties = {**job.properties, "build-version": build.version}
+    return Publication(name=job.name, path=path, sha512=output.sha512, size=output.size, properties=properties, run="")
+
+
+def _would(site: Site, job: PushJob, view: View, last: Put | None, planned: Publication | None) -> str:
     """Return what a push would do, as far as that is known before its file is."""
     current = view.holder
     if len(view.holders) > 1:
@@ -202,6 +212,9 @@ def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
     has = current.properties.get("build-version", "?") if current is not None else ""
     if last is not None and last.version == job.version != has and not job.insist:
         return f"changes nothing: {'; '.join(remarks(view, last.version)) or 'no image has the name'}"
+    opened = open_site(site, job.format, LOOK)
+    if refusal := opened.refusal(job.name, planned.properties if planned is not None else job.properties, planned):
+        return f"{'fails' if planned is not None else 'may fail'}: {refusal}; raise the image's version"
     does = f"replaces {has}" if current is not None else "is the first"
     wanted = site.visibility
     if current is not None and wanted and current.visibility != wanted:
@@ -209,6 +222,6 @@ def _would(site: Site, job: PushJob, view: View, last: Put | None) -> str:
     elif current is not None and current.visibility:
         does += f", stays {current.visibility}"
     elif site.cloud:
-        does += f", {wanted or open_site(site, job.format, LOOK).first_visibility()}"
+        does += f", {wanted or opened.first_visibility()}"
     doomed = surplus(view.archived, site.keep, len(view.holders))
-    return does + (f", deletes {', '.join(entry.name for entry in doomed)}" if doomed else "")
+    return does + (f", deletes {', '.join(opened.shown(entry.name) for entry in doomed)}" if doomed else "")

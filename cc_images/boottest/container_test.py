@@ -9,7 +9,7 @@ import json
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,12 @@ from cc_images.boottest.verdict import BootTestResult
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import network, user_emulation
 from cc_images.host.containers import archive
+from cc_images.host.root import remove
 from cc_images.host.sandbox import Sandbox
 from cc_images.model import contracts
 from cc_images.model.catalog import Checks, Format, Json, Level
-from cc_images.model.check_kinds import KINDS
+from cc_images.model.check_kinds import KINDS, Wanted
+from cc_images.model.checks import canonical
 from cc_images.model.container import Trial
 from cc_images.model.plan import BootJob
 
@@ -45,8 +47,8 @@ cc_runs() (
 """
 """Answers without a clock; and a search of PATH, since a busybox says that it has what is no file."""
 
-GRACE, ASKING, UNPACKING = 10, 60, 900
-"""Seconds that a container has to end after SIGTERM, for all checks, and for a large tree to be unpacked."""
+GRACE, ASKING, COPYING = 10, 60, 900
+"""Seconds that a container has to end after SIGTERM, for all checks, and for a large tree to be copied for starts."""
 
 SLOWER = 8
 """How much longer a start may take that is emulated."""
@@ -71,10 +73,22 @@ class ContainerTest:
     def run(self) -> BootTestResult:
         """Look into the image, start it, ask it and judge. Raises CCImagesError for what is this host's fault."""
         self.report("inside")
-        facts = inspector.look(
+        try:
+            return self._judged()
+        finally:
+            if self._tree.parent.exists():
+                remove(self._tree.parent)
+
+    @property
+    def _tree(self) -> Path:
+        """The image's tree, unpacked by the look; the start has it as it is, and changes nothing in it."""
+        return inspector.tree(self.folder)
+
+    def _judged(self) -> BootTestResult:
+        facts = inspector.unpacked(
             self.image,
-            self.folder / "look",
-            secrets=self.secrets,
+            self.folder,
+            self.secrets,
             guards=self.guards,
             log=self.log,
             stop=self.stop,
@@ -94,19 +108,19 @@ class ContainerTest:
         trial = self.job.trial or Trial()
         asked = {kind: named for kind, named in checks.items() if kind in ASKED}
         mark = f"cc-{secrets.token_hex(8)}"
-        said = self._said(trial, script(mark, asked) if asked else "", list(checks.get("ports", {})))
-        inspector.require_system(said)
-        found, tail = container_verdict.judged(said, asked, list(checks.get("ports", {})), mark)
+        ports = {canonical("ports", name): wanted for name, wanted in checks.get("ports", {}).items()}
+        said = self._said(trial, script(mark, asked) if asked else "", ports)
+        found, tail = container_verdict.judged(said, asked, ports, mark)
         subject = container_verdict.subject(said, self.form)
         return BootTestResult(
             climbs={self.form.value: found},
             contents=seen,
             tail=tail,
             broken=contracts.broken(trial.contracts, subject) if found.failed is None else {},
-            advice=advice,
+            advice=(*advice, *filter(None, [subject.stops])),
         )
 
-    def _said(self, trial: Trial, asks: str, heard: Sequence[str]) -> Json:
+    def _said(self, trial: Trial, asks: str, ports: Mapping[str, Wanted]) -> Json:
         """Start the image in a sandbox; return what became of it."""
         image = self.image.resolve()
         foreign = user_emulation.is_foreign(self.job.arch)
@@ -120,27 +134,33 @@ class ContainerTest:
             "grace": GRACE * pace,
             "patience": ASKING * pace,
             "asks": asks,
-            "heard": [each if "/" in each else f"{each}/tcp" for each in heard],
+            "heard": {port: "banner" in wanted for port, wanted in ports.items()},
             "starts": 2 if trial.contracts else 1,
             "folders": list(contracts.FOLDERS) if trial.contracts else [],
         }
         sandbox = Sandbox(
-            workspace=self.folder / "trial",
+            workspace=self.folder,
             guards=self.guards,
             visible=(image, inspector.INSIDE),
             network=_network(trial.network),
             outlet=network.program() if trial.network else "",
             interpreter=user_emulation.registration(self.job.arch) if foreign else None,
         )
-        program, shown, mounts, result = (
+        program, shown, tree, cells, result = (
             str(sandbox.place(each))
-            for each in (inspector.INSIDE / "container.py", image, sandbox.scratch / "look", sandbox.out / "facts.json")
+            for each in (
+                inspector.INSIDE / "container.py",
+                image,
+                self._tree,
+                sandbox.scratch / "cells",
+                sandbox.out / "facts.json",
+            )
         )
         sandbox.run(
-            [sys.executable, "-I", program, shown, "tree", mounts, result],
+            [sys.executable, "-I", program, shown, tree, cells, result],
             {"CC_IMAGES_TRIAL": json.dumps(order)},
             log=self.log,
-            timeout=UNPACKING + (trial.limit + GRACE + ASKING) * pace * 3,
+            timeout=COPYING + (trial.limit + GRACE + ASKING) * pace * 3,
             stop=self.stop,
             on_line=lambda line: None,
             secrets=self.secrets,

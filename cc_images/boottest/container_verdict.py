@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from cc_images.boottest import passwords
 from cc_images.boottest.stages import BootResult
 from cc_images.model import checks as kinds
 from cc_images.model.catalog import Checks, Format, Json, Level
-from cc_images.model.check_kinds import Answer
+from cc_images.model.check_kinds import KINDS, Answer, Wanted
 from cc_images.model.contracts import Account, Passwords, Subject
 from cc_images.model.plain_text import printable
 
@@ -21,7 +22,7 @@ LINES = 40
 """Lines of what it printed that an error carries."""
 
 
-def judged(said: Json, asked: Checks, ports: Sequence[str], mark: str) -> tuple[BootResult, tuple[str, ...]]:
+def judged(said: Json, asked: Checks, ports: Mapping[str, Wanted], mark: str) -> tuple[BootResult, tuple[str, ...]]:
     """Return how far a container got, and the last lines that it printed where it failed."""
     found = BootResult()
     for number, start in enumerate(said["starts"], start=1):
@@ -57,10 +58,21 @@ def not_started(start: Json) -> str:
     return f"{shown} was ended by signal {-code}" if code < 0 else f"{shown} ended with code {code}"
 
 
-def unheard(start: Json, ports: Sequence[str]) -> list[str]:
-    """Return the ports of checks on which nothing listens."""
-    deaf = start.get("deaf", [each if "/" in each else f"{each}/tcp" for each in ports])
-    return [f"nothing listens on port {each}" for each in deaf]
+def unheard(start: Json, ports: Mapping[str, Wanted]) -> list[str]:
+    """Return the problems of ports of checks: nothing listens, or the first words are others."""
+    heard = start.get("heard", {})
+    answers = {port: Answer(code=int(port not in heard), output=heard.get(port, "")) for port in ports}
+    found = [KINDS["ports"].judge(port, wanted, answers[port]) for port, wanted in ports.items()]
+    return [each for each in found if each]
+
+
+def unstopped(start: Json) -> str:
+    """Return why SIGTERM has not ended a container that stays, or nothing."""
+    if not start["listens"] or start["heeded"]:
+        return ""
+    if not start["handled"]:
+        return "it does not handle SIGTERM, and was killed"
+    return f"it has not ended {start['grace']:.0f} s after SIGTERM, and was killed"
 
 
 def unanswered(start: Json, asked: Checks, mark: str) -> list[str]:
@@ -98,10 +110,11 @@ def subject(said: Json, form: Format) -> Subject:
         entrypoint=tuple(shown["entrypoint"]),
         labels=shown["labels"],
         script=first.get("script", ""),
+        stops=unstopped(first) if "heeded" in first else None,
         account=account,
         folders=_owners(first.get("folders")),
         mounted=_owners(last.get("folders")) if last.get("mounted") else None,
-        passwords=_passwords(first, last) if len(starts) > 1 else None,
+        passwords=_passwords(first, last) | _credentials(first, last) if len(starts) > 1 else None,
     )
 
 
@@ -111,11 +124,11 @@ def _owners(said: Mapping[str, Sequence[int] | None] | None) -> dict[str, tuple[
     return {name: (owner[0], owner[1]) if owner else None for name, owner in said.items()}
 
 
-def _passwords(first: Json, last: Json) -> Passwords:
-    """Return what two starts have made of the user's password."""
+def _passwords(first: Json, last: Json) -> dict[str, Passwords]:
+    """Return what two starts have made of the user's password, by what it is."""
     name = str(first["user"]["name"])
     now = [str(each.get("after", "")) for each in (first, last)]
-    return Passwords(
+    found = Passwords(
         is_name=any(passwords.is_password(name, each) for each in now),
         same=bool(now[0]) and now[0] == now[1],
         built_in=bool(first["before"]) and first["before"] in now,
@@ -123,3 +136,23 @@ def _passwords(first: Json, last: Json) -> Passwords:
             passwords.printed(start["output"], hashed) for start, hashed in zip((first, last), now, strict=True)
         ),
     )
+    return {"the user's password": found}
+
+
+def _credentials(first: Json, last: Json) -> dict[str, Passwords]:
+    """Return what two starts have made of the passwords and tokens of servers, by their places."""
+    name = sha256(str(first["user"]["name"]).encode()).hexdigest()
+    before = first.get("credentials", {}).get("before", {})
+    now = [each.get("credentials", {}).get("after", {}) for each in (first, last)]
+    found = {}
+    for place in dict.fromkeys((*now[0], *now[1])):
+        both = [each.get(place, "") for each in now]
+        found[place] = Passwords(
+            is_name=name in both,
+            same=both[0] == both[1],
+            built_in=before.get(place) in both,
+            printed=any(
+                passwords.shows(start["output"], digest) for start, digest in zip((first, last), both, strict=True)
+            ),
+        )
+    return found

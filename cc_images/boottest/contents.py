@@ -30,7 +30,7 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
         return [*found, ("system", facts["trouble"])]
     root = facts["root"]
     largest = sorted(facts["sizes"].items(), key=lambda item: -item[1])[:LARGEST]
-    provenance = facts["provenance"]
+    provenance, units = facts["provenance"], facts["units"]
     return [
         *found,
         *(
@@ -43,17 +43,29 @@ def rows(facts: Json, problems: Sequence[str], size: int) -> list[tuple[str, str
         *([("mounted", ", ".join(facts["mounted"]))] if facts.get("mounted") else []),
         *([("not read", "; ".join(facts["unread"]))] if facts.get("unread") else []),
         ("system", facts["os"].get("PRETTY_NAME", "unknown")),
-        ("kernel", ", ".join(facts["kernels"]) or "none"),
-        ("arguments", facts["cmdline"] or "unknown"),
-        ("cloud-init", _cloud(facts.get("cloud", {}))),
+        *([] if is_container(facts) else _machine(facts)),
         ("provenance", ", ".join(f"{name} {value[:20]}" for name, value in provenance.items()) or "none"),
         ("packages", _packages(facts)),
         ("python", _python(facts)),
         ("users", ", ".join(f"{each['name']} (password {each['password']})" for each in _people(facts)) or "none"),
-        ("units", f"{len(facts['units'])} enabled: {', '.join(facts['units'])}"),
+        *([("units", f"{len(units)} enabled: {', '.join(units)}")] if units or not is_container(facts) else []),
         ("set-uid", f"{len(facts['setuid'])}: {', '.join(each['path'] for each in facts['setuid'])}"),
         ("largest", ", ".join(f"{name} {_size(used)}" for name, used in largest)),
         ("hygiene", "; ".join(problems) or "nothing is wrong"),
+    ]
+
+
+def is_container(facts: Json) -> bool:
+    """Say whether the facts are of an OCI archive or a SIF file: they alone have layers."""
+    return bool(facts.get("layers"))
+
+
+def _machine(facts: Json) -> list[tuple[str, str]]:
+    """Return what only a machine heeds."""
+    return [
+        ("kernel", ", ".join(facts["kernels"]) or "none"),
+        ("arguments", facts["cmdline"] or "unknown"),
+        ("cloud-init", _cloud(facts.get("cloud", {}))),
     ]
 
 

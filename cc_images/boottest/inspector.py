@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -74,7 +75,26 @@ def look(
     Raises UserError for a file that is no such image, or that refers to others.
     """
     told = {"CC_IMAGES_SECRETS": json.dumps(list(secrets)), "CC_IMAGES_SOUGHT": json.dumps(dict(sought))}
-    return _run("look.py", image, workspace, told, guards=guards, log=log, stop=stop)
+    return _run(_Program("look.py", told), image, workspace, guards=guards, log=log, stop=stop)
+
+
+def unpacked(
+    image: Path,
+    workspace: Path,
+    secrets: Sequence[str],
+    *,
+    guards: Path,
+    log: BinaryIO,
+    stop: threading.Event,
+) -> Json:
+    """Return what `look` returns of a container, and leave its tree at `tree(workspace)`. Raises what `look` raises."""
+    told = {"CC_IMAGES_SECRETS": json.dumps(list(secrets))}
+    return _run(_Program("look.py", told, keeps_tree=True), image, workspace, guards=guards, log=log, stop=stop)
+
+
+def tree(workspace: Path) -> Path:
+    """Return where `unpacked` leaves a tree: not in `out`, whose files are given to the user who asked."""
+    return workspace / "tree" / "root"
 
 
 def listed(
@@ -91,7 +111,7 @@ def listed(
     The files `taken` are in `workspace/out` afterwards, by their numbers.
     """
     told = {"CC_IMAGES_TAKEN": json.dumps(list(taken))}
-    return _run("listing.py", image, workspace, told, guards=guards, log=log, stop=stop)
+    return _run(_Program("listing.py", told), image, workspace, guards=guards, log=log, stop=stop)
 
 
 def packed(image: Path, workspace: Path, *, guards: Path, log: BinaryIO, stop: threading.Event) -> Path:
@@ -99,15 +119,23 @@ def packed(image: Path, workspace: Path, *, guards: Path, log: BinaryIO, stop: t
 
     Raises what `look` raises, and CCImagesError for an image without a system.
     """
-    require_system(_run("pack.py", image, workspace, {}, guards=guards, log=log, stop=stop))
+    require_system(_run(_Program("pack.py"), image, workspace, guards=guards, log=log, stop=stop))
     return Sandbox(workspace=workspace, guards=guards).out / "tree.tar"
 
 
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """One of the programs of `inside`, the variables that it gets, and whether the image's tree stays afterwards."""
+
+    name: str
+    told: Mapping[str, str] = field(default_factory=dict)
+    keeps_tree: bool = False
+
+
 def _run(
-    name: str,
+    program: _Program,
     image: Path,
     workspace: Path,
-    told: Mapping[str, str],
     *,
     guards: Path,
     log: BinaryIO,
@@ -125,18 +153,19 @@ def _run(
             network="none",
             hosts=hosts,
         )
-        mounts, result = sandbox.scratch / "look", sandbox.out / "facts.json"
-        program, *paths = (str(sandbox.place(each)) for each in (INSIDE / name, image, mounts, result))
-        words = [sys.executable, "-I", program, paths[0], disk_format, *paths[1:]]
+        mounts = tree(workspace).parent if program.keeps_tree else sandbox.scratch / "look"
+        places = (INSIDE / program.name, image, mounts, sandbox.out / "facts.json")
+        file, *paths = (str(sandbox.place(each)) for each in places)
+        words = [sys.executable, "-I", file, paths[0], disk_format, *paths[1:]]
         try:
-            sandbox.run(words, told, log=log, timeout=TIMEOUT, stop=stop, on_line=lambda line: None)
+            sandbox.run(words, program.told, log=log, timeout=TIMEOUT, stop=stop, on_line=lambda line: None)
             break
         except process.CommandFailed as error:
             if error.code != HOSTS_ROOT or not sandbox.rootless:
                 raise
             require_root([f"a look into {image.name}"])
             remove(workspace)
-    return written(result)
+    return written(sandbox.out / "facts.json")
 
 
 def written(result: Path) -> Json:

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cc_images.model.builds import Layer
 from cc_images.model.catalog import Json
@@ -23,9 +23,13 @@ BUILDERS: dict[str, Any] = {
     "containerfile": "cc_images.builders.containerfile.builder:CONTAINERFILE",
     "dib": "cc_images.builders.dib.builder:DIB",
     "disk-tools": "cc_images.builders.dib.disk_tools_builder:DISK_TOOLS",
+    "spack": "cc_images.builders.spack.builder:SPACK",
     "twins": "cc_images.builders.dib.twins_builder:TWINS",
 }
 """Builders by name: one of ours is loaded from its module when it is first needed."""
+
+BUNDLED = "@cc-images-bundle@"
+"""Stands in a spec that travels for the folder in which its files are where it is built."""
 
 LEAST_FREE = 3 << 30
 """Bytes that a build needs free in the store before it starts: a disk or tree, its conversion, and some air."""
@@ -69,6 +73,26 @@ class Builder(Protocol):
 
     def build(self, spec: BuildSpec, inputs: BuildInputs, context: TaskContext) -> Built:
         """Make a tree or a disk. Raises CCImagesError when that fails, and Interrupted when the run is stopped."""
+
+
+@runtime_checkable
+class Packing(Protocol):
+    """A builder whose builds may be done on another host. Without this, they stay on the one that made the plan."""
+
+    def packed(self, spec: BuildSpec, folder: Path) -> BuildSpec:
+        """Copy into a new `folder` the files of this host that a build reads, except layers and downloads.
+
+        Returns the spec with names below BUNDLED in place of theirs. Raises CCImagesError for files that have changed
+        since the plan was made.
+        """
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A builder that takes the versions of programs of the host into its keys, besides those that all keys have."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of these programs on this host, by the names that specs have in `host_programs`."""
 
 
 def builder(name: str) -> Builder:

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from cc_images.cli.option_types import at_least_one, size
+from cc_images.cli.remote_arguments import (
+    builder_node_options,
+    cluster_options,
+    perform_options,
+    remote_options,
+    request_options,
+    store_options,
+)
 from cc_images.cli.run_arguments import (
     architecture_options,
     plan_options,
@@ -13,6 +21,7 @@ from cc_images.cli.run_arguments import (
     tags_options,
     world_options,
 )
+from cc_images.cli.web_arguments import account_options, serve_options
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -203,6 +212,9 @@ def _prune(made: Parser) -> None:
         "--keep", type=at_least_one, default=3, metavar="N", help="builds to keep of each image (default 3)"
     )
     made.add_argument("--max-size", type=size, metavar="SIZE", help="size to prune the store to, such as 50G")
+    made.add_argument(
+        "--build-cache", action="store_true", help="prune the cache of Spack packages: those that no kept lock needs"
+    )
     made.add_argument("--dry-run", action="store_true", help="show what would be removed")
 
 
@@ -211,9 +223,14 @@ def _doctor(made: Parser) -> None:
     made.add_argument("--dry-run", action="store_true", help="only look (default)")
 
 
+def _builders(made: Parser) -> None:
+    pass
+
+
 TAKES: Mapping[str, Callable[[Parser], None]] = {
     "": run_options,
     "list": _list,
+    "bases": lambda made: None,
     "show": _show,
     "new": _new,
     "status": _status,
@@ -239,5 +256,14 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "catalogue-page": _catalogue_page,
     "prune": _prune,
     "doctor": _doctor,
+    "builders": _builders,
+    "remote": remote_options,
+    "build-request": request_options,
+    "store": store_options,
+    "serve": serve_options,
+    "account": account_options,
+    "cluster": cluster_options,
+    "builder-node": builder_node_options,
+    "perform": perform_options,
 }
 """The arguments of each verb."""

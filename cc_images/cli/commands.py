@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.cli.signals import bench
@@ -37,7 +38,8 @@ def request_of(options: argparse.Namespace) -> Request:
         build=options.build or (options.force and not options.push) or neither,
         push=options.push or (neither and not until),
         force=options.force,
-        jobs=options.tasks,
+        jobs=options.tasks or 0,
+        on=getattr(options, "on", ""),
         sites=tuple(options.site),
         fail_fast=options.fail_fast,
         boot_test=not options.no_boot_test,
@@ -54,7 +56,12 @@ def plan(options: argparse.Namespace) -> int:
     """Show what a run would do and why."""
     from cc_images.api.plan import plan
 
-    seen = plan(request_of(options), _config(), offline=options.offline, ask_sites=options.dry_run)
+    seen = plan(
+        request_of(options),
+        replace(_config(), relock=options.relock),
+        offline=options.offline,
+        ask_sites=options.dry_run,
+    )
     if options.json:
         text.say(text.as_json(seen.plan.as_json() | ({"pushes": seen.pushes} if options.dry_run else {})))
     else:
@@ -89,8 +96,15 @@ def explain(options: argparse.Namespace) -> int:
 
 def prune(options: argparse.Namespace) -> int:
     """Remove from the store what is beyond the newest builds, and above the size cap."""
-    from cc_images.api.prune import prune
+    from cc_images.api.prune import prune, prune_build_cache
 
+    if options.build_cache:
+        dropped = prune_build_cache(_config(), dry_run=options.dry_run)
+        if options.json:
+            text.say(text.as_json([{"name": each.name, "why": each.why, "freed": each.size} for each in dropped]))
+        else:
+            text.say(text.dropped([(each.name, each.why, each.size) for each in dropped], options.dry_run))
+        return 0
     found = prune(_config(), keep=options.keep, max_size=options.max_size, dry_run=options.dry_run)
     if options.json:
         rows = [text.holding(each) | {"why": why, "freed": freed} for each, why, freed in found.gone]
@@ -159,7 +173,8 @@ def shell(options: argparse.Namespace) -> int:
 def doctor(options: argparse.Namespace) -> int:
     """Check the host, show what dead runs have left, and read every blob; with --mend, clear up."""
     from cc_images.api import site_status
-    from cc_images.api.doctor import Finding, State, checkup
+    from cc_images.api.doctor import checkup
+    from cc_images.api.finding import Finding, State
 
     config = _config()
     findings: list[Finding] = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from cc_images.api import catalog, runs
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
+from cc_images.model.attempt import HERE
 from cc_images.model.catalog import Arch
 
 SCRIPTS: Mapping[str, str] = {
@@ -89,6 +90,9 @@ def _values(action: argparse.Action) -> list[tuple[str, str]]:
             (site.name, site.cloud or site.directory or site.catalogue or site.registry)
             for site in (config.sites if config else ())
         ]
+    if action.metavar == "BUILDER":
+        config = _config()
+        return [(HERE, "this host"), *((each.name, each.kind) for each in (config.builders if config else ()))]
     arches = [each.value for each in Arch]
     return [(each, "") for each in (*arches, ",".join(arches))] if action.metavar == "ARCH" else []
 
@@ -100,8 +104,8 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
     config = _config()
     if not wanted or config is None:
         return []
-    if wanted[0] == "SHELL":
-        return [(shell, "") for shell in (*SCRIPTS, "man", "install")]
+    if (choices := positionals[0].choices) is not None:
+        return [(str(each), "") for each in choices] if not given else []
     if wanted[0] == "RUN":
         return [(run, "") for run in runs.names(config)] if not given else []
     there = catalog.named(config, given)

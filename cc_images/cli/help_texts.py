@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "list",
+    "bases",
     "show",
     "status",
     "plan",
@@ -32,13 +33,23 @@ VERBS = (
     "catalogue-page",
     "prune",
     "doctor",
+    "builders",
+    "remote",
+    "build-request",
+    "store",
+    "serve",
+    "account",
+    "builder-node",
+    "cluster",
     "new",
+    "perform",
     "completion",
 )
 
 DESCRIPTIONS = {
     "": "Build operating-system images with diskimage-builder and publish them, redoing only what changed.",
     "list": "Show the catalogue: newest builds, their age, and whether they are fresh.",
+    "bases": "Show what to build containers from: images with format oci or sif, their parents; tags in registries.",
     "show": "Show what an image is resolved to: elements, variables, packages, checks, and where each comes from.",
     "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
     "plan": "Show what a run would do and why; nothing is built or published.",
@@ -64,6 +75,15 @@ DESCRIPTIONS = {
     "check-updates": "Show which published images lack updates that their own repositories have; exit code 5 if any.",
     "catalogue-page": "Write a page, its data and a feed of news for the people who use the images.",
     "prune": "Prune the store to the newest builds of each image, and to a size.",
+    "builders": "Show builder hosts, what is at work on each, and the queue; exit code 3 when one does not answer.",
+    "remote": "Build one container from one recipe, on a builder host or here, and put its SIF file in place.",
+    "build-request": "Build the image that a request describes: a step of a workflow, for a machine.",
+    "store": "Serve the store to builder hosts: each reads the inputs of its attempt and brings what it made.",
+    "serve": "Serve requests for images over HTTP, for people who have no root here; docs/service.md.",
+    "account": "Add, change, close and list the accounts of the service.",
+    "builder-node": "Create or destroy the machines of nodes in a cloud, or sweep those that nobody owns.",
+    "cluster": "Make this host the head of a cluster from nothing, let others join it, and show its nodes.",
+    "perform": "Do an attempt of a build for another host, whose ticket comes on standard input.",
     "doctor": "Check this host and the sites, and show leftovers of killed runs; --mend removes them.",
 }
 """The purpose of each verb, in a sentence."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
@@ -109,7 +110,7 @@ def run(argv: list[str]) -> int:
     _listen(options.log_level if verb != "completion" else "warning")
     try:
         if verb and verb != "promote":
-            return _verbs()[verb](options)
+            return _carry_out(verb)(options)
         from cc_images.cli import commands
 
         if options.dry_run:
@@ -122,39 +123,53 @@ def run(argv: list[str]) -> int:
         return error.exit_code
 
 
-def _verbs() -> dict[str, Callable[[argparse.Namespace], int]]:
-    """Return what carries out each verb; runs, and `promote`, which is one, are apart."""
-    from cc_images.cli import commands, operations, proof, views
+def _carry_out(verb: str) -> Callable[[argparse.Namespace], int]:
+    """Return what carries out a verb; runs, and `promote`, which is one, are apart."""
+    if verb == "completion":
+        return _completion
+    module, _, name = CARRIED_OUT[verb].partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"cc_images.cli.{module}"), name)
+    return found
 
-    return {
-        "list": views.catalogue,
-        "show": views.show,
-        "new": commands.new,
-        "plan": commands.plan,
-        "explain": commands.explain,
-        "status": views.status,
-        "report": views.run_report,
-        "diff": views.diff,
-        "completion": _completion,
-        "inspect": commands.inspect,
-        "check": proof.check,
-        "verify": proof.verify,
-        "delta": proof.delta,
-        "fetch": proof.fetch,
-        "sbom": proof.sbom,
-        "boot": commands.boot,
-        "shell": commands.shell,
-        "rollback": operations.rollback,
-        "retire": operations.retire,
-        "hold": operations.hold,
-        "release": operations.release,
-        "pull": operations.pull,
-        "check-updates": operations.check_updates,
-        "catalogue-page": operations.catalogue_page,
-        "prune": commands.prune,
-        "doctor": commands.doctor,
-    }
 
+CARRIED_OUT: Mapping[str, str] = {
+    "list": "views.catalogue",
+    "bases": "views.bases",
+    "show": "views.show",
+    "new": "commands.new",
+    "plan": "commands.plan",
+    "explain": "commands.explain",
+    "status": "views.status",
+    "report": "views.run_report",
+    "diff": "views.diff",
+    "inspect": "commands.inspect",
+    "check": "proof.check",
+    "verify": "proof.verify",
+    "delta": "proof.delta",
+    "fetch": "proof.fetch",
+    "sbom": "proof.sbom",
+    "boot": "commands.boot",
+    "shell": "commands.shell",
+    "rollback": "operations.rollback",
+    "retire": "operations.retire",
+    "hold": "operations.hold",
+    "release": "operations.release",
+    "pull": "operations.pull",
+    "check-updates": "operations.check_updates",
+    "catalogue-page": "operations.catalogue_page",
+    "builders": "remote.builders",
+    "cluster": "cluster.cluster",
+    "remote": "remote_build.remote",
+    "build-request": "requests.build_request",
+    "perform": "remote.perform",
+    "prune": "commands.prune",
+    "doctor": "commands.doctor",
+    "store": "service.store",
+    "builder-node": "machines.builder_node",
+    "serve": "web.serve",
+    "account": "web.account",
+}
+"""The function for each verb, in the modules of this wing: each is loaded for its own verbs alone."""
 
 _OF_ALL = ("rollback", "hold", "release", "retire", "pull", "check-updates")
 """Verbs about what is published wherever it is, unless a person narrows that."""
@@ -199,7 +214,7 @@ def _nothing_to_do(tags: list[str]) -> str:
 
     if meant := [each for each in VERBS if each in tags]:
         return f"the verb comes first: cc-images {meant[0]} …"
-    if close := difflib.get_close_matches(tags[0], VERBS, n=1):
+    if close := difflib.get_close_matches(tags[0], VERBS, n=1, cutoff=0.65):
         return f"there is no verb {tags[0]} (did you mean {close[0]}?)"
     return "nothing to do: give -b to build, -p to push, or both"
 

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.api import followup
@@ -14,6 +15,8 @@ from cc_images.api.followup import FollowUp
 from cc_images.api.outcome import Outcome
 from cc_images.api.page import page_path
 from cc_images.api.run import run as carry_out
+from cc_images.api.run_file import RunFile
+from cc_images.cli.exit_codes import exit_code
 from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
@@ -23,12 +26,10 @@ from cc_images.model.run import IfBusy, State
 from cc_images.model.words import UNTESTED
 from cc_images.report import progress, text
 
-EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED = 1, 3, 130
-
 
 def run(options: argparse.Namespace, request: Request) -> int:
     """Build and push, and do what follows; return the exit code. Raises CCImagesError for what let nothing start."""
-    if request.debug and not (sys.stdin.isatty() and sys.stdout.isatty() and request.jobs == 1):
+    if request.debug and not (sys.stdin.isatty() and sys.stdout.isatty() and request.jobs <= 1):
         raise UserError("--debug-shell needs a terminal, and one build at a time", hint="leave out -t and pipes")
     config: Config | None = None
     outcome: Outcome | None = None
@@ -42,10 +43,11 @@ def run(options: argparse.Namespace, request: Request) -> int:
     )  # fmt: skip
     stop = threading.Event()
     with stopped_by_signals(stop):
+        kept = RunFile(Path(options.run_file), shown) if options.run_file else None
         try:
-            config = load(os.environ, Path.cwd())
+            config = replace(load(os.environ, Path.cwd()), relock=getattr(options, "relock", False))
             outcome = carry_out(
-                request, config, shown, offline=options.offline, stop=stop, if_busy=IfBusy(options.if_busy),
+                request, config, kept or shown, offline=options.offline, stop=stop, if_busy=IfBusy(options.if_busy),
                 words=_shown(sys.argv[1:]),
             )  # fmt: skip
             refused, told = outcome.refused, outcome.told
@@ -55,7 +57,9 @@ def run(options: argparse.Namespace, request: Request) -> int:
             shown.close()
             summary = text.summary(told)
             complaints = [*(outcome.complaints if outcome else ()), *_follow_up(options, config, told, outcome, stop)]
-    code = refused.exit_code if refused else _exit_code(outcome)
+    code = refused.exit_code if refused else exit_code(outcome)
+    if kept is not None:
+        kept.note(**_ending(told, outcome, refused), exit_code=code)
     with suppress(OSError, ValueError):  # nobody may be reading any more
         if outcome and not refused and not options.json:
             _show(outcome, gap="" if options.quiet else "\n")
@@ -68,6 +72,18 @@ def run(options: argparse.Namespace, request: Request) -> int:
     if refused:
         raise refused
     return code
+
+
+def _ending(told: Json, outcome: Outcome | None, refused: CCImagesError | None) -> Json:
+    """Return how a run ended: its state, and the first failure in words."""
+    said: Json = {"state": told["state"], "run": told.get("run", "")}
+    if refused is not None:
+        return said | {"message": refused.message, "hint": refused.hint, "reason": refused.reason}
+    failures = (each for each in (outcome.results.values() if outcome else ()) if each.status is Status.FAILED)
+    first = next(failures, None)
+    return said | (
+        {"message": f"{first.task}: {first.error}", "hint": first.hint, "reason": first.reason} if first else {}
+    )
 
 
 def _shown(words: list[str]) -> list[str]:
@@ -96,17 +112,6 @@ def _follow_up(
     # a stopped run notifies, too; a second signal ends the program at once
     until = None if stop.is_set() else stop
     return followup.follow_up(config, told, "\n\n".join([text.summary(told), *failures]) + "\n", wishes, until)
-
-
-def _exit_code(outcome: Outcome | None) -> int:
-    assert outcome is not None
-    results = outcome.results.values()
-    if outcome.stopped:
-        return EXIT_INTERRUPTED
-    if any(result.reason == "bug" for result in results):
-        return EXIT_BUG
-    good = all(result.status.good for result in results) and not outcome.plan.left_out
-    return 0 if good else EXIT_FAILED
 
 
 def _tell(

@@ -43,12 +43,21 @@ def plan_options(made: Parser) -> None:
         "publish the stored build over changes that somebody made on a site by hand",
     )  # fmt: skip
     made.add_argument(
+        "--relock", action="store_true",
+        help="with -b: let Spack choose versions anew, whatever locks of earlier builds and beside spack.yaml say",
+    )  # fmt: skip
+    made.add_argument(
         "--until", choices=PHASES, default="", metavar="PHASE",
         help="with -b: build as far as the last hook of this phase, keep the tree, and make no version",
     )  # fmt: skip
     made.add_argument(
-        "-t", "--tasks", type=at_least_one, default=1, metavar="N",
-        help="builds in parallel (default 1), limited by the memory and disk space that earlier runs took",
+        "-t", "--tasks", type=at_least_one, metavar="N",
+        help="builds in parallel, on all builders together (default 1; with builders as many as they take), limited by "
+        "the memory and disk space that earlier runs took",
+    )  # fmt: skip
+    made.add_argument(
+        "--on", default="", metavar="BUILDER",
+        help="build on this builder of builders.yaml alone; here: on this host",
     )  # fmt: skip
     made.add_argument("-k", "--keep-going", action="store_true", help="after a failure run all that can run (default)")
     made.add_argument("--fail-fast", action="store_true", help="after a failure start nothing new")
@@ -85,6 +94,10 @@ def unwatched_options(made: Parser) -> None:
     made.add_argument(
         "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
         help="run this command afterwards, with the summary as its input (default: CC_IMAGES_NOTIFY)",
+    )  # fmt: skip
+    made.add_argument(
+        "--run-file", metavar="FILE", default="",
+        help="keep in this file, as JSON, the run's process, its name, and at the end how it ended",
     )  # fmt: skip
 
 

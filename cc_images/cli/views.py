@@ -43,6 +43,22 @@ def catalogue(options: argparse.Namespace) -> int:
     return EXIT_FAILED if any(row[5] for row in asked or []) else 0
 
 
+def bases(options: argparse.Namespace) -> int:
+    """Show the images that containers can be built from, here and in registries."""
+    from cc_images.api import bases
+    from cc_images.report import bases as shown
+
+    config, now = _config(), clock.now()
+    found = bases.bases(config)
+    tags, errors = bases.registry_tags(config)
+    if options.json:
+        said = {"images": [each.as_json() for each in found], "registries": [each.as_json() for each in tags]}
+        text.say(text.as_json(said | {"errors": errors}))
+    else:
+        text.say("\n".join([*shown.base_images(found, now), *shown.registry_tags(tags, errors, now)]))
+    return EXIT_FAILED if errors else 0
+
+
 def show(options: argparse.Namespace) -> int:
     """Show what an image is resolved to."""
     from cc_images.api.catalog import resolved

@@ -35,19 +35,40 @@ OF_DIB = (
 OF_CONTAINERS = (Format.OCI, Format.SIF, Format.TAR, Format.TAR_GZIP, Format.SQUASHFS)
 """Formats that can be made of an image for containers."""
 
-_BUILDER = re.compile(r"(dib|containerfile)\Z")
+_BUILDER = re.compile(r"(dib|containerfile|spack)\Z")
+SPACKS = ("cc-spack-builder", "cc-spack-runtime")
+"""The images that one made by Spack depends on where it says nothing else."""
+
 _VERSION = re.compile(r"(?!latest)[A-Za-z0-9_][A-Za-z0-9._-]{0,60}\Z")
 
 
 def builder_of(section: Section) -> str:
     """Read who makes an image."""
-    return section.text("builder", _BUILDER, "dib or containerfile") or "dib"
+    return section.text("builder", _BUILDER, "dib, containerfile or spack") or "dib"
+
+
+def parents_of(section: Section, builder: str) -> tuple[str, ...]:
+    """Read the images that one builds on, by their tags; the one whose tree it starts from comes first.
+
+    An image that Spack makes names the one with Spack first, and is nothing like that.
+    """
+    words = section.words("depends", default=SPACKS if builder == "spack" else ())
+    found = tuple(word.lower() for word in words)
+    if builder != "spack":
+        return found
+    if len(found) < 2:
+        section.problem("depends", "needs two images: the one with Spack, and the one that the result starts from")
+        return found
+    return (found[1], found[0], *found[2:])
 
 
 def version_of(section: Section) -> str:
     """Read an image's version in words of its own."""
     return section.text(
-        "version", _VERSION, "a version of letters, digits, dots, dashes and underscores, and not latest"
+        "version",
+        _VERSION,
+        "a version of letters, digits, dots, dashes and underscores (a registry's tags have no others: write - for +), "
+        "and not latest",
     )
 
 
@@ -123,9 +144,15 @@ def inherited(image: Image, parent: Image) -> Json:
 
 
 def without_dib(section: Section, image: Image, wrong: Sequence[str]) -> Image:
-    """Return an image that a Containerfile makes, of which `wrong` has the keys that say how dib makes one."""
+    """Return an image that is a container, of which `wrong` has the keys that say how dib makes one."""
+    spack = image.builder == "spack"
     for key in wrong:
-        section.problem(key, "is for images that dib makes; a Containerfile has instructions instead")
+        instead = "the spack.yaml says what is in it" if spack else "a Containerfile has instructions instead"
+        section.problem(key, f"is for images that dib makes; {instead}")
+    for key in ("build-args", "target") if spack else ():
+        if key in image.containerfile:
+            section.problem(key, "is for builder: containerfile")
     if others := [each for each in image.formats if each not in OF_CONTAINERS]:
-        section.problem("formats", f"{', '.join(others)}: a Containerfile makes {', '.join(OF_CONTAINERS)}")
+        makes = "Spack" if spack else "a Containerfile"
+        section.problem("formats", f"{', '.join(others)}: {makes} makes {', '.join(OF_CONTAINERS)}")
     return replace(image, elements=())

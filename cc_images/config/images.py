@@ -10,13 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config import variants
+from cc_images.config import contexts, definitions, variants
+from cc_images.config.boot_parts import check_tests
 from cc_images.config.container_parts import (
     OF_DIB,
     builder_of,
     container_of,
     containerfile_of,
     inherited,
+    parents_of,
     tried,
     version_of,
     with_labels,
@@ -39,7 +41,6 @@ from cc_images.config.variants import Entry
 from cc_images.config.yaml_file import LISTED, Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image, Material
-from cc_images.model.contract import contradiction
 from cc_images.model.words import ALLOWED, RESERVED
 
 OURS = frozenset({"DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_MANIFEST_SAVE_DIR", "DIB_NO_TMPFS", "DIB_QUIET"}) | {
@@ -63,7 +64,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def images(document: Document, problems: list[str]) -> dict[str, Image]:
     """Return the images by tag, parents first; empty when there was any problem."""
-    written = variants.entries(document, NAME)
+    written = definitions.with_found(variants.entries(document, NAME), document.file, problems)
     found = _images(written, problems)
     variants.once(problems, written)
     return found
@@ -91,8 +92,7 @@ def _images(written: Sequence[Entry], problems: list[str]) -> dict[str, Image]:
     complete: dict[str, Image] = {}
     for tag in ordered:  # parents come first
         complete[tag] = _inherit(found[tag], complete)
-        if wrong := contradiction(complete[tag].boot):
-            where[tag].problem("boot", wrong)
+    check_tests(found, complete, where)
     return {} if problems else complete
 
 
@@ -191,7 +191,7 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
     return replace(
         image,
         provenance=provenance,
-        version=image.version or parent.version,
+        version=image.version or ("" if image.builder == "spack" else parent.version),
         bump=image.bump or parent.bump,
         base=parent.base,
         network=image.network or parent.network,
@@ -202,17 +202,16 @@ def _inherit(image: Image, images: Mapping[str, Image]) -> Image:
 
 def _image(entry: Entry) -> Image:
     section, name = entry.section, entry.section.name
-    is_said = "base" in section
     of_disks = [key for key in ("disk", "firmware", "assemble") if key in section]
     of_dib = [key for key in OF_DIB if key in section]
-    base = section.flag("base")
+    base = section.flag("base") if "base" in section else None
     builder = builder_of(section)
     image = Image(
         name=name,
         family=entry.family,
         variant=entry.variant,
         arches=section.choices("arch", Arch, MACHINES) or (Arch.AMD64,),
-        depends=tuple(word.lower() for word in section.words("depends")),
+        depends=parents_of(section, builder),
         elements=section.words("elements", default=((entry.family or name).lower(),)),
         disk=section.words("disk", default=("vm", "block-device-efi")),
         environment=section.mapping("environment", _VARIABLE, "a variable's name"),
@@ -223,7 +222,7 @@ def _image(entry: Entry) -> Image:
         formats=formats_of(section) or ((Format.QCOW2,) if builder == "dib" else (Format.OCI,)),
         container=with_labels(container_of(section.child("container")), section) | tried(section),
         builder=builder,
-        containerfile=containerfile_of(section),
+        containerfile=containerfile_of(section) | contexts.contexts_of(section),
         version=version_of(section),
         bump=section.flag("bump"),
         properties=section.mapping("properties", NAME, "a property's name"),
@@ -236,16 +235,17 @@ def _image(entry: Entry) -> Image:
         layer=section.flag("layer", default=True),
         assemble=section.flag("assemble", default=True),
         abstract=section.flag("abstract"),
+        in_all=section.flag("in-all", default=True),
         secrets=section.words("secrets"),
         network=section.text("network", _NETWORK, "host or private"),
         without=section.words("without"),
         boot=contract_of(section.child("boot")),
-        base=base if is_said else None,
+        base=base,
         allow=section.words("allow"),
         retire=retirement(section),
         waivers=waivers_of(section),
     )
-    if image.builder == "containerfile":
+    if builder != "dib":
         image = without_dib(section, image, of_dib)
     elif image.containerfile:
         section.problem(next(iter(image.containerfile)), "is for builder: containerfile, which the entry does not say")

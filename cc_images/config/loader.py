@@ -10,24 +10,32 @@ files that come with cc-images.
 from __future__ import annotations
 
 import os
-import re
-import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cc_images.config import contexts
+from cc_images.config.build_caches import BUILD_CACHES, build_caches_of
+from cc_images.config.builders import builder_hosts, builders_file
 from cc_images.config.image_parts import NAME
 from cc_images.config.images import OURS, content, images
+from cc_images.config.machines import machines, machines_file
 from cc_images.config.settings import NETWORK, Settings, read
-from cc_images.config.sites import SITE_NAME, site_of
+from cc_images.config.site_places import at_one_place, placed, with_families
+from cc_images.config.sites import SITE_NAME, idle, site_of
+from cc_images.config.sources import source_of
 from cc_images.config.variables import expanded
-from cc_images.config.yaml_file import Document, Section
+from cc_images.config.yaml_file import Document
 from cc_images.config.yaml_text import choice
 from cc_images.errors import ConfigError
+from cc_images.model.attempt import BuilderHost
+from cc_images.model.build_cache import BuildCache
 from cc_images.model.catalog import Arch, Image
 from cc_images.model.element_source import ElementSource
+from cc_images.model.machine import Machine
 from cc_images.model.redaction import secret_values
 from cc_images.model.site import Site
+from cc_images.model.workflow import NO_WORKFLOWS, Workflows
 
 FILES: Mapping[str, str] = {
     "images.yaml": "CC_IMAGES_CONFIG",
@@ -35,9 +43,6 @@ FILES: Mapping[str, str] = {
     "third-party.yaml": "CC_THIRD_PARTY_ELEMENTS_CONFIG",
 }
 """The files and the variables that override them."""
-
-_COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
-_REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,14 @@ class Config:
     """The file of keys whose signatures count."""
     scheduled: tuple[str, ...] = ()
     """The tags that `scheduled` stands for."""
+    builders: tuple[BuilderHost, ...] = ()
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    workflows: Workflows = NO_WORKFLOWS
+    """Where the workflows of requests are from."""
+    build_caches: tuple[BuildCache, ...] = ()
+    """Caches of Spack packages besides the store's own."""
+    relock: bool = False
+    """Whether Spack images get new locks."""
 
     def lineage(self, image: Image) -> tuple[Image, ...]:
         """Return the images that this one builds on, oldest first, itself last: its first parent's, and so on."""
@@ -103,19 +116,13 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     files = {name: _locate(name, variable, environ, cwd) for name, variable in FILES.items()}
     problems: list[str] = []
     home = Path(environ.get("HOME", "/root"))
-    found = images(Document(files["images.yaml"], problems), problems)
+    images_document = Document(files["images.yaml"], problems)
+    found = images(images_document, problems)
     sites_document = Document(files["sites.yaml"], problems)
-    sites = tuple(site_of(section) for section in sites_document.sections(SITE_NAME))
-    for which in ("cloud", "directory", "catalogue", "registry"):
-        seen: dict[str, str] = {}
-        for site in sites:
-            place = getattr(site, which)
-            if which not in ("cloud", "registry") and place and "\0" not in place:
-                scope = site.scope if which == "catalogue" else ""
-                whole = os.path.realpath(_absolute(place, home, files["sites.yaml"])) if site.folder else place
-                place = os.path.join(whole, scope)
-            if place and seen.setdefault(place, site.name) != site.name:
-                problems.append(f"sites.yaml: {site.name}.{which}: {place} is also that of {seen[place]}")
+    sections = {section.name: section for section in sites_document.sections(SITE_NAME)}
+    build_caches = build_caches_of(sections.pop(BUILD_CACHES, None), home, files["sites.yaml"])
+    sites = tuple(map(site_of, sections.values()))
+    problems += at_one_place(sites, home, files["sites.yaml"])
     folders = {site.name for site in sites if site.folder}
     problems += [
         f"images.yaml: {image.name}.artifacts.{name}.site: {artifact.site} is a folder; objects are in a cloud's store"
@@ -123,18 +130,20 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         for name, artifact in image.artifacts.items()
         if artifact.site in folders
     ]
-    sources = tuple(_source(section) for section in Document(files["third-party.yaml"], problems).sections(NAME))
+    sources = tuple(source_of(section) for section in Document(files["third-party.yaml"], problems).sections(NAME))
     arches = _arches(environ.get("ARCH", ""), problems)
+    builders = builder_hosts(builders_file(environ, files["images.yaml"], cwd), problems)
+    known = machines(machines_file(environ, files["images.yaml"], cwd), problems)
     if problems:
         raise ConfigError(problems)
-    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    chosen = contexts.variables(environ, settings.contexts)
     return Config(
-        images=found,
-        sites=tuple(_placed(_with_families(site, found.values()), home, files["sites.yaml"]) for site in sites),
+        images=contexts.placed(found, chosen, files["images.yaml"].parent, home, cwd),
+        sites=tuple(placed(with_families(site, found.values()), home, files["sites.yaml"]) for site in sites),
         sources=sources,
         files=files,
         elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
-        store=_store(environ, settings, home, cache),
+        store=_store(environ, settings, home),
         environment={
             name: value
             for name, value in sorted({**settings.environment, **environ}.items())
@@ -143,14 +152,25 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         network={name: value for name, value in {**settings.environment, **environ}.items() if name in NETWORK},
         arches=arches,
         home=home,
-        notes=(*sites_document.notes, *_instead(files, environ, cwd), *_decided(settings, environ)),
+        notes=(
+            *images_document.notes,
+            *sites_document.notes,
+            *idle(sites, found.values()),
+            *_instead(files, environ, cwd),
+            *_decided(settings, environ),
+        ),
         sign=_in_home(settings.sign, home),
         trusted=Path(_in_home(settings.trusted, home)) if settings.trusted else None,
         scheduled=settings.scheduled,
+        builders=builders,
+        machines=known,
+        workflows=settings.workflows,
+        build_caches=build_caches,
     )
 
 
-def _store(environ: Mapping[str, str], settings: Settings, home: Path, cache: Path) -> Path:
+def _store(environ: Mapping[str, str], settings: Settings, home: Path) -> Path:
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     said = environ.get("CC_IMAGES_STORE") or settings.store
     if said == "~" or said.startswith("~/"):
         return home / said[2:]
@@ -218,39 +238,6 @@ def _elements_path(environ: Mapping[str, str]) -> tuple[Path, ...]:
     return found
 
 
-def _absolute(directory: str, home: Path, file: Path) -> str:
-    if not directory:
-        return ""
-    expanded = home / directory[2:] if directory == "~" or directory.startswith("~/") else Path(directory)
-    return str((file.parent / expanded).absolute())
-
-
-def _with_families(site: Site, images: Iterable[Image]) -> Site:
-    """Return a registry with the families of variants, by the names under which these are published."""
-    if not site.registry:
-        return site
-    names = {
-        image.published_name(arch): (replace(image, name=image.family).published_name(arch), image.variant)
-        for image in images
-        for arch in image.arches
-        if image.variant
-    }
-    return replace(site, families=names)
-
-
-def _placed(site: Site, home: Path, file: Path) -> Site:
-    """Return a site whose folder and program have whole paths; they begin where the file is."""
-    program, separator, rest = site.health.partition(" ")
-    if program.startswith(("./", "../", "~/")):
-        program = shlex.quote(_absolute(program, home, file))
-    return replace(
-        site,
-        directory=_absolute(site.directory, home, file),
-        catalogue=_absolute(site.catalogue, home, file) if site.folder else site.catalogue.rstrip("/"),
-        health=program + separator + rest,
-    )
-
-
 def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:
     if not text:
         return ()
@@ -259,23 +246,3 @@ def _arches(text: str, problems: list[str]) -> tuple[Arch, ...]:
         problems.append(f"environment: ARCH: {choice(unknown[0], [arch.value for arch in Arch])}")
         return ()
     return tuple(Arch(word) for word in text.split(","))
-
-
-def _source(section: Section) -> ElementSource:
-    refs = {key: section.text(key, _REF, "the name of a branch or a tag") for key in ("branch", "ref", "tag")}
-    source = ElementSource(
-        name=section.name,
-        repo=section.text("repo"),
-        branch=next((said for said in refs.values() if said), "main"),
-        elements_directory=section.text("elements_directory") or ".",
-        commit=section.text("commit", _COMMIT, "7 to 40 hexadecimal digits"),
-    )
-    if sum(map(bool, refs.values())) > 1:
-        section.problem("", "has more than one of branch, ref and tag, which mean the same")
-    folder = Path(source.elements_directory)
-    if folder.is_absolute() or ".." in folder.parts:
-        section.problem("elements_directory", f"{folder} leads out of the repository")
-    if not source.repo:
-        section.problem("repo", "is missing; give the repository's address")
-    section.close()
-    return source

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.errors import ConfigError
+from cc_images.model.workflow import NO_WORKFLOWS, Workflows
 
 VARIABLE = "CC_IMAGES_SETTINGS"
 """Names the one file that is read instead; empty: none is."""
@@ -50,6 +51,10 @@ class Settings:
     """The key that signs what is published: an ssh key's file, or `gpg:FINGERPRINT`."""
     trusted: str = ""
     """The file of keys whose signatures count."""
+    workflows: Workflows = NO_WORKFLOWS
+    """Where the workflows of requests are from."""
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    """Folders by the variables that name them in `contexts` of the catalogue."""
     sources: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -72,6 +77,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         scheduled=mine.scheduled or hosts.scheduled,
         sign=mine.sign or hosts.sign,
         trusted=mine.trusted or hosts.trusted,
+        workflows=mine.workflows if mine.workflows != NO_WORKFLOWS else hosts.workflows,
+        contexts={**hosts.contexts, **mine.contexts},
         sources={**hosts.sources, **mine.sources},
     )
 
@@ -86,6 +93,8 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _read(file: Path, problems: list[str]) -> Settings:
+    from cc_images.config import contexts
+    from cc_images.config.workflows import workflows_of
     from cc_images.config.yaml_file import Document
     from cc_images.config.yaml_text import choice
 
@@ -115,9 +124,13 @@ def _read(file: Path, problems: list[str]) -> Settings:
         environment=section.mapping("environment", _SET, "DIB_* or a proxy's variable"),
         options=said,
         scheduled=section.words("scheduled"),
+        workflows=workflows_of(section.child("workflows")),
+        contexts=section.mapping("contexts", contexts.VARIABLE, "a variable CC_IMAGES_…"),
     )
+    for name, wrong in contexts.wrong(found.contexts):
+        section.problem(f"contexts.{name}", wrong)
     section.close()
-    things = [*found.environment, *(f"--{name}" for name in said)]  # for messages
+    things = [*found.environment, *found.contexts, *(f"--{name}" for name in said)]  # for messages
     things += [name for name in ("store", "scheduled") if getattr(found, name)]
     return replace(found, sources=dict.fromkeys(things, file))
 

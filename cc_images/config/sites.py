@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 
 from cc_images.config.durations import duration, retirement
 from cc_images.config.image_parts import MACHINES, NAME, check_properties, formats_of, tags_of
 from cc_images.config.yaml_file import Section
 from cc_images.config.yaml_text import choice
-from cc_images.model.catalog import RAMDISK, Arch, Format
+from cc_images.model.catalog import RAMDISK, Arch, Format, Image
 from cc_images.model.contracts import CONTRACTS
 from cc_images.model.site import OnBad, Site
 from cc_images.model.swift_address import SwiftAddress
@@ -39,6 +40,7 @@ def site_of(section: Section) -> Site:
         is_baremetal=section.flag("is_baremetal"),
         arches=section.choices("arch", Arch, MACHINES),
         formats=formats_of(section),
+        takes=_selector(section),
         amazon=_is_amazon(section),
         visibility=section.text("visibility"),
         properties=section.mapping("properties", NAME, "a property's name"),
@@ -128,6 +130,15 @@ def _certificate(section: Section) -> tuple[str, str]:
     return found
 
 
+def _selector(section: Section) -> dict[str, str]:
+    """Read the properties of images that a site takes."""
+    found = section.mapping("takes", NAME, "a property's name")
+    for name, wanted in found.items():
+        if not wanted:
+            section.problem(f"takes.{name}", "needs a value, or a pattern such as *")
+    return found
+
+
 def _is_amazon(section: Section) -> bool:
     """Say whether a ramdisk's files have Amazon's formats on a site."""
     said = section.text("ramdisk")
@@ -183,3 +194,14 @@ def _check_waves(section: Section, site: Site) -> None:
             section.problem(
                 "health", f"{{{word}}} is not known; there are " + ", ".join(f"{{{each}}}" for each in _ASKED)
             )
+
+
+def idle(sites: Iterable[Site], images: Iterable[Image]) -> list[str]:
+    """Return a note for each site that asks for a property which no image has."""
+    there = [image for image in images if not image.abstract]
+    return [
+        f"sites.yaml: {site.name}.takes: no image has "
+        + ", ".join(f"{name}: {wanted}" for name, wanted in site.takes.items())
+        for site in sites
+        if there and site.takes and not any(map(site.selects, there))
+    ]

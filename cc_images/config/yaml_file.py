@@ -32,7 +32,10 @@ _LOADER: Callable[[str], Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Document:
     """One YAML file whose top is a mapping; an empty file is an empty mapping."""
 
-    def __init__(self, file: Path, problems: list[str], title: str = "") -> None:
+    columns = False
+    """Whether the place of a mistake has its column, too."""
+
+    def __init__(self, file: Path, problems: list[str], title: str = "", text: str | None = None) -> None:
         self.file = file
         self.title = title or file.name
         self.notes: list[str] = []
@@ -40,21 +43,19 @@ class Document:
         self.root: yaml.Node | None = None
         self._mappings: dict[int, dict[str, yaml.Node]] = {}
         try:
-            self._loader = _LOADER(read_text(file))
+            self._loader = _LOADER(read_text(file) if text is None else text)
             self.root = self._loader.get_single_node()
         except OSError as error:
             problems.append(f"{file}: cannot be read: {error.strerror}")
         except RecursionError:
             problems.append(f"{self.title}: is nested too deeply")
+        except UnicodeDecodeError:
+            problems.append(f"{self.title}: is not a text in UTF-8; save it as one")
         except ValueError as error:
-            if isinstance(error, UnicodeDecodeError):
-                problems.append(f"{self.title}: is not a text in UTF-8; save it as one")
-            else:
-                problems.append(f"{file}: {error}")
+            problems.append(f"{file}: {error}")
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problems.append(f"{self.title}{line}: is not YAML: {getattr(error, 'problem', None) or error}")
+            at = self._at(getattr(error, "problem_mark", None))
+            problems.append(f"{self.title}{at}: is not YAML: {getattr(error, 'problem', None) or error}")
 
     def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
         """Yield the entries of the top mapping."""
@@ -98,7 +99,10 @@ class Document:
     def problem(self, node: yaml.Node, path: str, text: str) -> None:
         """Note a mistake at a node."""
         path = path.lstrip(".")  # of what stands at the top of the file itself
-        self._problems.append(f"{self.title}:{node.start_mark.line + 1}: {path + ': ' if path else ''}{text}")
+        self._problems.append(f"{self.title}{self._at(node.start_mark)}: {path + ': ' if path else ''}{text}")
+
+    def _at(self, mark: yaml.Mark | None) -> str:
+        return f":{mark.line + 1}" + (f":{mark.column + 1}" if self.columns else "") if mark else ""
 
     def construct(self, node: yaml.Node) -> Any:
         """Return a node as plain data."""
@@ -139,6 +143,12 @@ class Section:
             node, rest = names[found], rest[len(found) + 1 :]
         return node
 
+    def kind(self, key: str) -> str:
+        """Return whether a key has a `mapping`, a `list`, a `text`, or nothing, which an empty text is, too."""
+        node = self._left.get(key)
+        kinds: dict[type[yaml.Node], str] = {yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}
+        return "" if node is None or is_null(node) or node.value == "" else kinds.get(type(node), "text")
+
     def close(self) -> None:
         """Report the keys that are not in the schema."""
         for number, (key, node) in enumerate(self._left.items()):
@@ -171,11 +181,9 @@ class Section:
     def words(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return a list of scalars; one scalar is a list of one."""
         node = self._take(key)
-        if node is None:
-            return default
         if isinstance(node, yaml.SequenceNode):
             return tuple(self._scalar(item, f"{key}[{number}]") for number, item in enumerate(node.value))
-        return (self._scalar(node, key),)
+        return default if node is None else (self._scalar(node, key),)
 
     def choices(self, key: str, kind: type[E], others: Mapping[str, str] = MappingProxyType({})) -> tuple[E, ...]:
         """Return a list of an enumeration's values, without repetitions; `others` has words that mean one of them."""
@@ -279,13 +287,12 @@ class Section:
         return typed
 
     def _scalar(self, node: yaml.Node, key: str) -> str:
-        if isinstance(node, yaml.ScalarNode):
-            text = str(node.value)
-            if wrong := next((each for each in text if each == "\0" or "\ud800" <= each <= "\udfff"), ""):
-                self._wrong(node, key, f"has a character that no text may have ({wrong!r})")
-                return ""
-            return text
-        self._wrong(node, key, "must be one text")
+        if not isinstance(node, yaml.ScalarNode):
+            self._wrong(node, key, "must be one text")
+        elif wrong := next((each for each in str(node.value) if each == "\0" or "\ud800" <= each <= "\udfff"), ""):
+            self._wrong(node, key, f"has a character that no text may have ({wrong!r})")
+        else:
+            return str(node.value)
         return ""
 
     def _wrong(self, node: yaml.Node, key: str, text: str) -> None:

@@ -48,6 +48,23 @@ def plain(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
+def beyond_json(text: str) -> tuple[int, int, str] | None:
+    """Return line, column and name of the first thing in a YAML text that JSON has not: anchor, alias or tag.
+
+    None, too, for what is no YAML: reading it says so.
+    """
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            named = isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
+            if named or getattr(event, "tag", None):
+                at: Any = event.start_mark
+                return at.line + 1, at.column + 1, "an anchor or alias (& or *)" if named else "a tag (!)"
+    except (yaml.YAMLError, RecursionError):
+        return None
+    return None
+
+
 def is_null(node: Node) -> bool:
     """Say whether a node is an empty value."""
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"

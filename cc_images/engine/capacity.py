@@ -126,6 +126,12 @@ def book(plan: Plan, host: Host, jobs: int, history: History, copies: Collection
     return Bookings(limits=limits, reserved=reserved, tmpfs=tmpfs, guest_cores=guest_cores)
 
 
+def beside(limits: Mapping[Resource, int], places: int) -> Mapping[Resource, int]:
+    """Return the limits of a run of which other hosts do some images, `places` at a time, from build to boot test."""
+    more = (Resource.CONVERT, Resource.BOOT)
+    return {each: limit + (places if each in more else 0) for each, limit in limits.items()}
+
+
 def copies(sites: Iterable[Site], store: Path) -> frozenset[str]:
     """Return the names of the sites that are folders on the store's own file system."""
     folders = {site.name: Path(site.folder).expanduser() for site in sites if site.folder}

@@ -11,9 +11,10 @@ from functools import partial
 
 from cc_images.engine import capacity, worker
 from cc_images.engine.capacity import Bookings
+from cc_images.engine.elsewhere import Elsewhere
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.events import Ended, Event, Planned, Waiting
-from cc_images.engine.execute import Watch, execute
+from cc_images.engine.execute import Pool, Watch, execute
 from cc_images.engine.forecast import Forecast
 from cc_images.engine.image_leases import ImageLeases
 from cc_images.engine.inputs import Inputs
@@ -51,6 +52,8 @@ class LocalRun:
     began: float
     emit: Callable[[Event], None]
     stop: threading.Event
+    elsewhere: Elsewhere | None = None
+    """Other hosts that do some of the tasks."""
 
     def execute(self) -> Mapping[str, Result]:
         """Reserve what the plan takes, say what is expected, and carry it out; return a result for every task."""
@@ -67,21 +70,33 @@ class LocalRun:
             self.emit(Ended(result=result))
 
         reservations = SharedReservations(store=self.store, run=self.run, on_wait=self._say_blocked)
-        with ExitStack() as ending, _pools(bookings.limits) as executors:
+        away = frozenset(self.elsewhere.tasks) if self.elsewhere is not None else frozenset()
+        with ExitStack() as ending, _pools(self._threads(bookings)) as executors:
             ending.callback(reservations.close)
             pools = {
                 resource: LocalPool(executor, partial(self._envelope, bookings=bookings), context)
                 for resource, executor in executors.items()
             }
+            others: Mapping[str, Pool] = {}
+            if self.elsewhere is not None:
+                envelope = partial(self._envelope, bookings=bookings)
+                others = ending.enter_context(self.elsewhere.opened(self.plan, envelope, context))
             return execute(
                 self.plan,
-                lambda task: pools[task.resource],
-                bookings.limits,
-                bookings.reserved,
+                lambda task: others.get(task.id) or pools[task.resource],
+                capacity.beside(bookings.limits, self.elsewhere.places if self.elsewhere is not None else 0),
+                {task: each for task, each in bookings.reserved.items() if task not in away},
                 reservations=reservations,
                 watch=Watch(on_task_ended=on_task_ended, stopping=self.stop.is_set),
                 fail_fast=self.inputs.fail_fast,
             )
+
+    def _threads(self, bookings: Bookings) -> Mapping[Resource, int]:
+        """Return how many tasks of each kind are done on this host at a time."""
+        if self.elsewhere is None:
+            return bookings.limits
+        builds = min(bookings.limits[Resource.BUILD], self.elsewhere.here)
+        return {**bookings.limits, Resource.BUILD: max(1, builds)}
 
     def _say_blocked(self, blocker: str) -> None:
         self.emit(Waiting(blocker=blocker))

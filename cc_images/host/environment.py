@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 
 
 def plain(**more: str) -> dict[str, str]:
@@ -24,3 +25,16 @@ def whole(but: str = "", **more: str) -> dict[str, str]:
 def variable(name: str, default: str = "") -> str:
     """Return one variable."""
     return os.environ.get(name, default)
+
+
+def owner() -> str:
+    """Return the user who began this process: the one behind sudo, else its own."""
+    return os.environ.get("SUDO_USER") or user(os.getuid())
+
+
+def user(number: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

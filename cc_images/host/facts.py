@@ -6,7 +6,7 @@ Two machines with equal facts make equal keys, so a worker elsewhere is asked fo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cc_images.host import user_emulation
 from cc_images.model.catalog import Arch
@@ -32,9 +32,26 @@ class HostFacts:
     tools: Mapping[str, str] = field(default_factory=dict)
     """The sha256 or version of each tool that changes what builds result in, or MISSING."""
 
+    why_not: str = "this host cannot run its programs; `cc-images doctor` says what it lacks"
+    """Why images of other architectures than `runs` cannot be built."""
+    natives: frozenset[Arch] = frozenset()
+    """Other architectures that are built on machines of their own, so that nothing is emulated."""
+
     def is_foreign(self, arch: Arch) -> bool:
-        """Say whether an architecture is another one than this machine's."""
-        return arch.machine != self.machine
+        """Say whether an architecture is another one than that of the machine that builds for it."""
+        return arch.machine != self.machine_for(arch)
+
+    def machine_for(self, arch: Arch) -> str:
+        """Return the machine that builds for an architecture."""
+        return arch.machine if arch in self.natives else self.machine
+
+    def with_builders(self, builds: Collection[Arch], natives: Collection[Arch]) -> HostFacts:
+        """Return these facts for a plan that other hosts, too, carry out: what they build for, and which are native.
+
+        Of what only others build for this host needs to run nothing.
+        """
+        why = "no builder of builders.yaml builds for it"
+        return replace(self, natives=frozenset(natives), runs=frozenset(builds), why_not=why)
 
 
 def observe(arches: Collection[Arch], tools: Mapping[str, str]) -> HostFacts:

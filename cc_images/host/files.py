@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import pwd
 import tempfile
 import threading
 import time
@@ -224,3 +225,28 @@ def refusal(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
+
+
+def write_secret(target: Path, content: bytes, user: str = "") -> None:
+    """Write a file that its user alone can read, from the first moment on, whole or not at all."""
+    staged = target.with_name(f".{target.name}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        if user:
+            os.fchown(descriptor, *_numbers(user))
+        file.flush()
+        os.fsync(descriptor)
+    staged.rename(target)
+
+
+def write_public(target: Path, text: str) -> None:
+    """Write a file that everybody may read."""
+    write_bytes(target, text.encode())
+    target.chmod(0o644)
+
+
+def _numbers(user: str) -> tuple[int, int]:
+    found = pwd.getpwnam(user)
+    return found.pw_uid, found.pw_gid

@@ -1,7 +1,7 @@
 """One outside command: argv list, explicit environment, log file, time-out; its whole process tree ends.
 
 Owns subprocesses. Commands get no terminal and no shell; their standard input is a pipe that stays open for as long as
-cc-images lives, so a child may take its closing as the order to end.
+cc-images lives, so a child may take its closing as the order to end; or some bytes, and then its end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -85,11 +85,13 @@ def run(
     stop: Stop | None = None,
     output: Output = SILENT,
     die_with_us: bool = True,
+    fed: bytes | None = None,
 ) -> str:
     """Run a command to its end and return the last lines of its output.
 
-    `timeout` is in seconds. With `die_with_us` the kernel kills the command when the calling thread ends; leave it out
-    only for a command that watches its standard input itself.
+    `timeout` is in seconds. `fed` is all that stands on its standard input; it touches no disk. With `die_with_us` the
+    kernel kills the command when the calling thread ends; leave it out only for a command that watches its standard
+    input itself.
 
     Raises CommandFailed, TimedOut, Interrupted (when `stop` was set), and CCImagesError when the program is missing.
     """
@@ -102,14 +104,15 @@ def run(
             hint=f"install the package that has {program}, or run `make setup`",
             reason=Reason.MISSING_TOOL,
         )
-    process = subprocess.Popen(
-        [*prefix, *argv],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with nullcontext(subprocess.PIPE) if fed is None else _in_memory(fed) as stdin:
+        process = subprocess.Popen(
+            [*prefix, *argv],
+            env=env,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     reading = _Output(output)
     why = _awaited(process, reading, timeout, stop)
     if reading.troubles:
@@ -123,10 +126,18 @@ def run(
     return "\n".join(reading.tail)
 
 
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """Give a descriptor from which some bytes can be read; they lie in memory alone."""
+    with open(os.memfd_create("input"), "w+b") as file:
+        file.write(content)
+        file.seek(0)
+        yield file.fileno()
+
+
 def _awaited(process: subprocess.Popen[bytes], reading: _Output, timeout: float | None, stop: Stop | None) -> str:
     """Read a command's output until its end; return why it was ended before, `stopped` or `expired`, or nothing."""
     assert process.stdout is not None
-    assert process.stdin is not None
     reader = threading.Thread(target=reading.read, args=(process.stdout.fileno(),), daemon=True)
     reader.start()
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -142,7 +153,8 @@ def _awaited(process: subprocess.Popen[bytes], reading: _Output, timeout: float 
     finally:
         if process.poll() is None:
             end(process)
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
         while reader.is_alive():  # a process that still holds the pipe keeps it open; what is in it belongs to the log
             before = reading.taken
             reader.join(GRACE)
@@ -166,9 +178,9 @@ def start(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> subproce
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a command and its process group: by closing its input and asking, and by SIGKILL after a while."""
-    assert process.stdin is not None
-    with suppress(OSError):
-        process.stdin.close()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):  # behind sudo it is root's, and watches its input
             os.killpg(process.pid, number)

@@ -176,6 +176,11 @@ def load_layer(path: Path) -> Layer:
     """Return the layer that a file records; its names are those of its folders. Raises what `load` raises."""
     plain = load(path, LayerShape)
     _require_place(path, plain["tag"], plain["arch"], plain["run"])
+    return decoded_layer(plain)
+
+
+def decoded_layer(plain: Json) -> Layer:
+    """Return a layer from what its record has."""
     return Layer(**_known(plain, LayerShape) | {"arch": Arch(plain["arch"])})
 
 

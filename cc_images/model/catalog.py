@@ -210,6 +210,8 @@ class Image:
     """Whether cc-images may put its disk together, where it can; else dib does."""
     abstract: bool = False
     """Whether it is only there for others to build on: it is never built itself."""
+    in_all: bool = True
+    """Whether `all` means it, too; else it is built when it is named."""
     network: str = ""
     """The network of its builds: `host` or `private`; empty: private where the host offers that."""
     secrets: tuple[str, ...] = ()

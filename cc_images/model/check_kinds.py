@@ -12,6 +12,7 @@ from shlex import quote
 from typing import Protocol
 
 from cc_images.model.patterns import fits
+from cc_images.model.plain_text import printable
 
 Wanted = Mapping[str, str]
 """Expectations of one name: key → text as the user wrote it."""
@@ -172,15 +173,21 @@ class _Commands:
 
 class _Ports:
     names = (r"[1-9]\d{0,4}(/(tcp|udp))?", "a port such as 22, 22/tcp or 53/udp")
-    keys: Mapping[str, Pattern] = {}
-    short = ""
+    keys: Mapping[str, Pattern] = {"banner": (r"(?s).+", "a regular expression")}
+    short = "banner"
 
     def ask(self, name: str, wanted: Wanted) -> str:
         port, _, protocol = name.partition("/")
-        return f"cc_listens {protocol or 'tcp'} {int(port):04X}"
+        heard = f" && cc_greets {int(port)}" if "banner" in wanted else ""
+        return f"cc_listens {protocol or 'tcp'} {int(port):04X}{heard}"
 
     def judge(self, name: str, wanted: Wanted, answer: Answer) -> str:
-        return f"nothing listens on port {name}" if answer.code != 0 else ""
+        if answer.code != 0:
+            return f"nothing listens on port {name}"
+        if "banner" not in wanted or fits(wanted["banner"], answer.output):
+            return ""
+        said = repr(printable(answer.output.strip())[:80]) if answer.output.strip() else "nothing"
+        return f"port {name} says {said}, not {wanted['banner']!r}"
 
 
 class _Free:

@@ -31,15 +31,23 @@ def mistakes(kind: str, name: str, wanted: Wanted) -> list[str]:
             found.append(f"{key}: {value!r} is not {known.keys[key][1]}")
     if kind == "ports" and int(name.partition("/")[0]) > 65535:
         found.append("is above 65535")
+    if "banner" in wanted and name.endswith("/udp"):
+        found.append("banner: only TCP has one")
     if kind == "free" and not wanted:
         found.append("needs a size such as 500M or 2G")
     if "absent" in wanted and len(wanted) > 1:
         found.append("absent: contradicts the other expectations")
-    if kind == "commands":
+    return [*found, *_expressions(wanted)]
+
+
+def _expressions(wanted: Wanted) -> list[str]:
+    """Return the expectations that should be regular expressions and are none."""
+    found = []
+    for key in wanted.keys() & {"output", "banner"}:
         try:
-            re.compile(wanted.get("output", ""))
+            re.compile(wanted[key])
         except (re.error, RecursionError, OverflowError, MemoryError) as error:
-            found.append(f"output: is not a regular expression: {error}")
+            found.append(f"{key}: is not a regular expression: {error}")
     return found
 
 

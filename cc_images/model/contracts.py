@@ -33,7 +33,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passwords:
-    """What two starts have made of the account's password."""
+    """What two starts have made of a password or token."""
 
     is_name: bool = False
     """Whether it is the account's name after a start."""
@@ -61,7 +61,10 @@ class Subject:
     account: Account | None = None
     folders: Mapping[str, tuple[int, int] | None] | None = None
     mounted: Mapping[str, tuple[int, int] | None] | None = None
-    passwords: Passwords | None = None
+    passwords: Mapping[str, Passwords] | None = None
+    """The account's password, and those of servers, by what they are."""
+    stops: str | None = None
+    """Why SIGTERM does not end it while it listens; empty where it does."""
     readme: Mapping[str, str] = field(default_factory=dict)
     """Labels that the sections of a README become."""
     partial: bool = False
@@ -147,17 +150,20 @@ def _readme(image: Subject) -> str | None:
 
 
 def _password(image: Subject) -> str | None:
-    if image.sif:
-        return ""
-    if (found := image.passwords) is None:
-        return None
+    if image.sif or image.passwords is None:
+        return "" if image.sif else None
+    return "; ".join(filter(None, (_unchanged(place, found) for place, found in image.passwords.items())))
+
+
+def _unchanged(place: str, found: Passwords) -> str:
+    """Return what is wrong with one password or token, or nothing."""
     if found.is_name:
-        return "after its start the user's password is still the user's name"
+        return f"after its start {place} is still the user's name"
     if found.built_in:
-        return "after its start the password that stands in a layer is still in force"
+        return f"after its start {place} is still that of a layer"
     if found.printed:
-        return "it prints the password that it gives to its user"
-    return "two starts have the same password" if found.same else ""
+        return f"it prints {place}"
+    return f"{place} is the same after two starts" if found.same else ""
 
 
 def _words(image: Subject) -> str | None:
@@ -186,6 +192,10 @@ def _dropped(script: str) -> str:
     return "its entry point is a script that never looks at its words"
 
 
+def _stops(image: Subject) -> str | None:
+    return image.stops
+
+
 def _said(labels: Mapping[str, str], names: Sequence[str]) -> str:
     return next((labels[name].strip() for name in names if labels.get(name, "").strip()), "")
 
@@ -204,6 +214,7 @@ CONTRACTS: Mapping[str, Mapping[str, Rule]] = {
         "readme": _readme,
         "password": _password,
         "words": _words,
+        "stops": _stops,
     },
 }
 """Contracts by name: the rules of each by name."""

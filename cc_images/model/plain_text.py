@@ -17,6 +17,11 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(each if each.isprintable() or each in kept else "?" for each in text)
 
 
+def brief(text: str, most: int = 60) -> str:
+    """Return a text of others in quotes, on one line, with its beginning alone where it is long."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text)} characters)"
+
+
 def clean(raw: bytes) -> str:
     """Return console output as text without control sequences."""
     return _CONTROL.sub("", raw.decode(errors="replace"))

@@ -12,7 +12,7 @@ from cc_images.model.spec import BuildSpec
 
 
 class Resource(StrEnum):
-    """A resource that a task occupies while it runs; a run has a limit for each."""
+    """A resource that a task occupies while it runs; a run has a limit for each. Memory and disk are in MiB."""
 
     FETCH = "fetch"
     BUILD = "build"
@@ -21,9 +21,7 @@ class Resource(StrEnum):
     PUSH = "push"
     CORES = "cores"
     MEMORY = "memory"
-    """In MiB."""
     DISK = "disk"
-    """Room in the store, in MiB."""
 
 
 class Status(StrEnum):
@@ -51,6 +49,8 @@ class Request:
     push: bool = False
     force: bool = False
     jobs: int = 1
+    on: str = ""
+    """The only builder that may build; empty: any. With `jobs` 0 as many builds at a time are done as builders take."""
     sites: tuple[str, ...] = ()
     fail_fast: bool = False
     boot_test: bool = True

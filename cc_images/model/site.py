@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
-from cc_images.model.catalog import Arch, Format, Retirement
+from cc_images.model.catalog import Arch, Format, Image, Retirement
 
 
 class OnBad(StrEnum):
@@ -37,6 +38,8 @@ class Site:
     arches: tuple[Arch, ...] = ()
     """Architectures that it takes; empty: bare metal all, others amd64."""
     formats: tuple[Format, ...] = ()
+    takes: Mapping[str, str] = field(default_factory=dict)
+    """Patterns by name: properties that an image must have to be taken, and `tag`; empty: every image."""
     amazon: bool = False
     """Whether a ramdisk's files are `aki` and `ari` there, and not `raw`."""
     visibility: str = ""
@@ -66,6 +69,11 @@ class Site:
     """Whether nothing is pulled that is not signed by a trusted key."""
     refuses_insecure: bool = False
     """Whether a version that lacks security updates is not published."""
+
+    def selects(self, image: Image) -> bool:
+        """Say whether an image has the tag and properties that the site asks for."""
+        known = {**image.properties, "tag": image.tag}
+        return all(name in known and fnmatchcase(known[name], wanted) for name, wanted in self.takes.items())
 
     @property
     def folder(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 RESERVED = frozenset(
-    {"all", "boot", "build", "catalogue-page", "check", "check-updates", "complete", "completion", "delta", "diff",
-     "doctor", "explain", "fetch", "help", "hold", "inspect", "list", "new", "plan", "promote", "prune", "pull", "push",
-     "release", "report", "retire", "rollback", "sbom", "scheduled", "shell", "show", "status", "verify", "version"}
+    {"account", "all", "bases", "boot", "build", "build-request", "builder-node", "builders", "catalogue-page", "check",
+     "check-updates", "cluster", "complete", "completion", "delta", "diff", "doctor", "explain", "fetch", "help",
+     "hold", "inspect", "list", "new", "perform", "plan", "promote", "prune", "pull", "push", "release", "remote",
+     "report", "retire", "rollback", "sbom", "scheduled", "serve", "shell", "show", "status", "store", "verify",
+     "version"}
 )  # fmt: skip
 """Words of the command line that no tag may be."""
 

@@ -76,7 +76,7 @@ def make_plan(
         raise UserError(
             "no site takes any of the images",
             hint="bare-metal-only images, and those for arm64, go to sites with is_baremetal: true; `arch` of a site"
-            " says otherwise",
+            " says otherwise; `takes` of a site names properties that an image must have",
         )
     return Plan(version=version, tasks=tuple(tasks.values()))
 

@@ -27,8 +27,9 @@ SCHEDULED = "scheduled"
 def select(request: Request, config: Config, today: date) -> tuple[list[Target], list[str]]:
     """Return the images and architectures that a request names, parents first, and what the user should know of them.
 
-    `all` is every image that is not past its end of life, for the architectures that it has. A pattern is every image
-    that it fits, for the architectures that it has; a pattern that fits nothing is an unknown tag.
+    `all` is every image that is not past its end of life, and does not say `in-all: false`, for the architectures that
+    it has. A pattern is every image that it fits, for the architectures that it has; a pattern that fits nothing is an
+    unknown tag.
     """
     tags = expanded(request.tags, config)
     by_name = {*request.tags, *(config.scheduled if SCHEDULED in request.tags else ())}
@@ -51,7 +52,7 @@ def select(request: Request, config: Config, today: date) -> tuple[list[Target],
     for tag, image in config.images.items():
         ended = image.eol is not None and image.eol < today
         named = tag in tags
-        if image.abstract or (not named and (not every or ended)):
+        if image.abstract or (not named and (not every or ended or not image.in_all)):
             continue
         if ended:
             notes.append(f"{tag} is past its end of life ({image.eol})")

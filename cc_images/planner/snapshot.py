@@ -214,9 +214,7 @@ def _buildable(
             left[arch] = None
     if not kept:
         return chosen, []
-    return kept, [
-        f"{arch} is left out: this host cannot run its programs; `cc-images doctor` says what it lacks" for arch in left
-    ]
+    return kept, [f"{arch} is left out: {host.why_not}" for arch in left]
 
 
 def _resolved(

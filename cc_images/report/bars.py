@@ -34,6 +34,41 @@ COLOURS: Mapping[Status, int] = {
 """ANSI colours: green, cyan, red, yellow."""
 
 
+class Gathered:
+    """A terminal that gets each drawing in one piece.
+
+    One that becomes narrower in the middle of a drawing moves the lines below the cursor, and what is drawn then is
+    somewhere else than what is cleared later.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self.encoding = out.encoding
+        self._out = out
+        self._held: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Keep a text for the next piece."""
+        self._held.append(text)
+
+    def flush(self) -> None:
+        """Send nothing yet."""
+
+    def send(self) -> None:
+        """Send what was written. Raises OSError and ValueError when the terminal is gone; then it is forgotten."""
+        text, self._held = "".join(self._held), []
+        if text:
+            self._out.write(text)
+            self._out.flush()
+
+    def fileno(self) -> int:
+        """Return the terminal's descriptor."""
+        return self._out.fileno()
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return self._out.isatty()
+
+
 class Bars(Observer):
     """A tqdm bar for the whole run and one per running task: what it does, bytes and rate, the time left."""
 
@@ -43,7 +78,7 @@ class Bars(Observer):
         from tqdm import tqdm
 
         self._tqdm = tqdm
-        self._out = out
+        self._out = Gathered(out)
         self._told = told
         self._blocks = "█░" if (out.encoding or "").lower().startswith("utf") else "#-"
         self._colours = colours
@@ -136,6 +171,7 @@ class Bars(Observer):
         """Draw alone, and go on without a terminal that has gone: the run decides about its end, not its display."""
         with self._lock, suppress(OSError, ValueError):
             yield
+            self._out.send()
 
     def _tick(self) -> None:
         """Keep the clocks going while tasks have nothing to say."""
@@ -172,10 +208,8 @@ class Bars(Observer):
                 bar.set_description_str(self._tinted(running.line(now, columns, self._blocks)))
         if self._whole is not None and not only:
             self._whole.set_description_str(self._tinted(clipped(self._sum(now), columns)))
-        self._out.write(
-            "\033[?7h\r"
-        )  # a terminal that breaks lines again takes the cursor along; at their beginning it stays
-        self._out.flush()
+        # a terminal that breaks lines again takes the cursor along; at their beginning it stays
+        self._out.write("\033[?7h\r")
 
     def _sum(self, now: float) -> str:
         assert self._forecast is not None

@@ -79,8 +79,15 @@ def failure(result: Result) -> str:
 
 
 def catalogue(found: Sequence[ImageStatus], now: datetime) -> list[str]:
-    """Return the table of the catalogue: tag, architecture, parent, newest build and its age, state, end of life."""
-    table: list[Sequence[str]] = [("tag", "arch", "variant of", "newest build", "age", "state", "end of life", "")]
+    """Return the table of the catalogue: tag, architecture, parents, newest build and its age, state, end of life.
+
+    The family of variants has a column where there are variants.
+    """
+    has_variants = any(each.image.variant for each in found)
+    family = ("variant of",) if has_variants else ()
+    table: list[Sequence[str]] = [
+        ("tag", "arch", "depends on", *family, "newest build", "age", "state", "end of life", "")
+    ]
     before = None
     for each in found:
         image, first = each.image, each.image is not before
@@ -89,6 +96,7 @@ def catalogue(found: Sequence[ImageStatus], now: datetime) -> list[str]:
                 image.tag if first else "",
                 each.arch,
                 (", ".join(image.depends) or "-") if first else "",
+                *([(image.family.lower() or "-") if first else ""] if has_variants else []),
                 each.newest.version if each.newest else "-",
                 age(now - each.newest.created) if each.newest else "-",
                 f"{each.state}, held" if each.held else each.state,
@@ -188,10 +196,14 @@ def holdings(held: Sequence[Holding], root: Path) -> list[str]:
 
 def pruned(gone: Sequence[tuple[Holding, str, int]], dry_run: bool) -> str:
     """Return what was removed from the store, why, and how much that freed."""
-    lines = [f"{each.kind} {each.name} {each.version[:20]}: {why}" for each, why, _ in gone]
+    return dropped([(f"{each.kind} {each.name} {each.version[:20]}", why, freed) for each, why, freed in gone], dry_run)
+
+
+def dropped(gone: Sequence[tuple[str, str, int]], dry_run: bool) -> str:
+    """Return what was removed, by names, why, and how many bytes that freed."""
     freed = size(sum(freed for _, _, freed in gone))
     done = f"would free up to {freed}" if dry_run else f"freed {freed}"
-    return "\n".join([*lines, done if gone else "nothing to remove"])
+    return "\n".join([*(f"{name}: {why}" for name, why, _ in gone), done if gone else "nothing to remove"])
 
 
 def _check(said: Json) -> str:

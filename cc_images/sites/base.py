@@ -250,6 +250,15 @@ class ImageSite(Protocol):
     def address(self, name: str) -> str:
         """Return where a person finds the image."""
 
+    def shown(self, archived: str) -> str:
+        """Return how the site itself names an archived version, for people."""
+
+    def refusal(self, name: str, properties: Mapping[str, str], publication: Publication | None) -> str:
+        """Return why the site would refuse a push that is planned; empty if nothing is known against it.
+
+        `publication` is None while the image is not built.
+        """
+
     def observe_each(self, names: Sequence[str]) -> dict[str, list[Entry]]:
         """Return what `observe` says of each of several names; like the next three, it comes with `Queries`."""
 

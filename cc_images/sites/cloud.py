@@ -48,10 +48,11 @@ LOOK = Patience(connect=5.0, answer=10.0, tries=1)
 
 
 class Cloud:
-    """One cloud, for the site of this name; `entry` is its name in clouds.yaml."""
+    """One cloud, for the site of this name, or for another `subject`; `entry` is its name in clouds.yaml."""
 
-    def __init__(self, site: str, entry: str, patience: Patience = ENOUGH) -> None:
+    def __init__(self, site: str, entry: str, patience: Patience = ENOUGH, subject: str = "") -> None:
         self.site = site
+        self.subject = subject or f"site {site}"
         self.patience = patience
         self._entry = entry
         self._known: Any = None
@@ -69,7 +70,7 @@ class Cloud:
                 self._known = openstack.connect(cloud=self._entry, api_timeout=self.patience.answer)
             except exceptions.ConfigException as error:
                 raise UserError(
-                    f"site {self.site}: clouds.yaml has no usable entry {self._entry}: {error}",
+                    f"{self.subject}: clouds.yaml has no usable entry {self._entry}: {error}",
                     hint="add it to clouds.yaml (OS_CLIENT_CONFIG_FILE, ., ~/.config/openstack, /etc/openstack)",
                     reason=Reason.CLOUD,
                 ) from error
@@ -101,14 +102,14 @@ class Cloud:
             yield
         except (keystone.ConnectFailure, keystone.RetriableConnectionFailure, requests.RequestException) as error:
             raise CCImagesError(
-                f"site {self.site} does not answer: {first_line(error)}",
+                f"{self.subject} does not answer: {first_line(error)}",
                 hint="check the network and the cloud, then try again",
                 reason=Reason.UNREACHABLE,
                 temporary=True,
             ) from error
         except (keystone.Unauthorized, keystone.MissingAuthPlugin) as error:
             raise CCImagesError(
-                f"site {self.site} refuses the credentials: {first_line(error)}",
+                f"{self.subject} refuses the credentials: {first_line(error)}",
                 hint="check the cloud's entry in clouds.yaml",
                 reason=Reason.CREDENTIALS,
             ) from error
@@ -117,14 +118,14 @@ class Cloud:
             passes = isinstance(error, keystone.DiscoveryFailure | keystone.InvalidResponse)
             passes = passes or getattr(error, "http_status", 0) in (408, 409, 429, 500, 502, 503, 504)
             raise CCImagesError(
-                f"site {self.site}: {first_line(error)}",
+                f"{self.subject}: {first_line(error)}",
                 hint="see the cloud's own log, then try again" if passes else "check the cloud's entry in clouds.yaml",
                 reason=Reason.SITE,
                 temporary=passes,
             ) from error
         except (OSError, ValueError) as error:  # a certificate that is not there, an answer that is no JSON
             raise CCImagesError(
-                f"site {self.site}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
+                f"{self.subject}: {first_line(error)}", hint="check the cloud's entry in clouds.yaml",
                 reason=Reason.SITE,
             ) from error  # fmt: skip
 

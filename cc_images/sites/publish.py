@@ -18,7 +18,8 @@ A push observes the site, asks `reconcile.decide` for a step, takes it, and obse
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -120,11 +121,11 @@ def publish(
     return Outcome(
         changed=memory.changed,
         address=site.address(publication.name),
-        archived=memory.archived,
-        removed=memory.removed,
-        kept=end.note,
+        archived=site.shown(memory.archived) if memory.archived else "",
+        removed=tuple(site.shown(each) for each in memory.removed),
+        kept=_shown(site, publication.name, [end.note])[0],
         same=end.same,
-        notes=tuple(push.notes),
+        notes=_shown(site, publication.name, push.notes),
     )
 
 
@@ -152,7 +153,11 @@ def roll_back(
         push.run()
         choice = pick(View(Wish(name=name, wanted=False), site.observe(name), Memory()))
         if (target := choice.target) is None:
-            return choice, Outcome(changed=False, address=site.address(name), notes=(*push.memory.done, *push.notes))
+            return choice, Outcome(
+                changed=False,
+                address=site.address(name),
+                notes=_shown(site, name, (*push.memory.done, *push.notes)),
+            )
         push.memory = Memory(done=push.memory.done)
         push.wish = replace(
             push.wish,
@@ -169,8 +174,8 @@ def roll_back(
     return choice, Outcome(
         changed=memory.changed,
         address=site.address(name),
-        archived=memory.archived,
-        notes=(*memory.done, *push.notes),
+        archived=site.shown(memory.archived) if memory.archived else "",
+        notes=_shown(site, name, (*memory.done, *push.notes)),
     )
 
 
@@ -185,7 +190,8 @@ def retire(
     with site.exclusive(stop):
         push.wish = replace(push.wish, ours=ours, retires=rules, held=held)
         push.run()
-    return [*push.memory.done, *(f"deleted {each}" for each in push.memory.removed), *push.notes]
+    removed = (f"deleted {each}" for each in push.memory.removed)
+    return [*_shown(site, name, (*push.memory.done, *removed, *push.notes))]
 
 
 def recover(
@@ -203,7 +209,13 @@ def recover(
     push = Push(site, name, None, stop=Never(), report=lambda done: None, say=lambda text: None)
     push.wish = replace(push.wish, ours=ours, held=held)
     push.run()
-    return [*push.memory.done, *push.notes]
+    return [*_shown(site, name, (*push.memory.done, *push.notes))]
+
+
+def _shown(site: ImageSite, name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return texts in which archived versions of a name are named as the site itself names them."""
+    archived = re.compile(rf"(?<![\w.+-]){re.escape(name)}-\d{{8}}(?:\.\d+)?(?!\w)")
+    return tuple(archived.sub(lambda found: site.shown(found[0]), text) for text in texts)
 
 
 def surplus(site: ImageSite, name: str, keep: int | None, newer: Sequence[Entry] = ()) -> list[Entry]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from cc_images.sites.base import Publication
 from cc_images.sites.entry import Entry
 from cc_images.sites.view import Memory, View, Wish
 
@@ -20,6 +21,14 @@ class Queries:
     def users(self, entry: Entry) -> int | None:
         """Return how many servers use an image: none, as far as a folder can know."""
         return 0
+
+    def shown(self, archived: str) -> str:
+        """Return how the site itself names an archived version: by that name."""
+        return archived
+
+    def refusal(self, name: str, properties: Mapping[str, str], publication: Publication | None) -> str:
+        """Return why the site would refuse a push that is planned: it takes every version."""
+        return ""
 
     def observe(self, name: str, before: Sequence[Entry] = (), *, lost: bool = False) -> list[Entry]:
         """Return all images that concern the name."""

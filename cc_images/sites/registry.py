@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from cc_images.sites.base import (
     after,
 )
 from cc_images.sites.cloud import ENOUGH, Patience
-from cc_images.sites.entry import Entry, mark
+from cc_images.sites.entry import ARCHIVED, Entry, mark
 from cc_images.sites.queries import Queries
 from cc_images.sites.registry_entries import entries, marked, upload_of
 from cc_images.sites.registry_names import BUMP, Place, place_of, version_tags
@@ -76,6 +76,25 @@ class RegistrySite(Queries):
         """Return what a person pulls."""
         place = self._place(name)
         return f"{self._site.registry}/{place.repository}:{place.latest}"
+
+    def shown(self, archived: str) -> str:
+        """Return the repository and tag of an archived version."""
+        if not ARCHIVED.search(archived):
+            return archived
+        place = self._place(ARCHIVED.sub("", archived))
+        return f"{place.repository}:{place.tag(archived)}"
+
+    def refusal(self, name: str, properties: Mapping[str, str], publication: Publication | None) -> str:
+        """Return which version exists, with other bytes or with bytes that a build has not made yet."""
+        place, digest = self._place(name), ""
+        if publication is not None:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+                _, digest = self._source(publication, Path(folder))
+        for tag in version_tags(place, properties) if BUMP not in properties else []:
+            if self._records.digest(place, tag) not in ("", digest):
+                version = f"{self._site.registry}/{place.repository}:{tag} exists"
+                return f"{version} with other bytes" if digest else f"{version}, and the build may have other bytes"
+        return ""
 
     @contextmanager
     def exclusive(self, stop: Stop) -> Iterator[None]:
@@ -267,6 +286,6 @@ class RegistrySite(Queries):
 
     def _gone(self, what: str) -> CCImagesError:
         return CCImagesError(
-            f"site {self._site.name}: {what} is gone", hint="somebody else removed it; push again",
+            f"site {self._site.name}: {self.shown(what)} is gone", hint="somebody else removed it; push again",
             reason=Reason.GONE, temporary=True,
         )  # fmt: skip

@@ -31,9 +31,14 @@ TOMBSTONE = "cc-images.removed"
 
 def record_of(raw: bytes, place: Place) -> Json | None:
     """Return what a record says; None for a manifest that is none for this name."""
+    said = record_in(raw)
+    return said if said is not None and said["name"] == place.name else None
+
+
+def record_in(raw: bytes) -> Json | None:
+    """Return what a record says, whatever name it is for; None for a manifest that is none."""
     with suppress(ValueError, record_files.Newer):
-        said = record_files.parsed(annotation(raw, RECORD).encode(), site_shapes.VersionInRegistryShape, RECORD)
-        return said if said["name"] == place.name else None
+        return record_files.parsed(annotation(raw, RECORD).encode(), site_shapes.VersionInRegistryShape, RECORD)
     return None
 
 

@@ -20,6 +20,9 @@ LATEST = "latest"
 VERSION = "registry-version"
 """The property that has an image's own version; without it the build's version is the tag."""
 
+LABEL = "@label"
+"""Stands for the version that the image's own label says: it is known when the image is built."""
+
 BUMP = "registry-bump"
 """The property of an image whose version gets a number where it exists with other bytes."""
 

@@ -81,6 +81,9 @@ class Registry(Protocol):
     def manifests(self, repository: str, references: Sequence[str]) -> dict[str, bytes | None]:
         """Return several manifests by their references."""
 
+    def configuration(self, repository: str, reference: str) -> bytes | None:
+        """Return the configuration of an image as it is; None if there is none."""
+
     def note(self, repository: str, annotations: Mapping[str, str], tag: str, *, folder: Path | None) -> str:
         """Bring a manifest that has annotations alone, under a tag or none; return its digest."""
 
@@ -119,6 +122,11 @@ class Skopeo:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(lambda each: self.manifest(repository, each), references)
             return dict(zip(references, found, strict=True))
+
+    def configuration(self, repository: str, reference: str) -> bytes | None:
+        """Return the configuration of an image as it is; None if there is none."""
+        where = self._at(repository, reference)
+        return self._asked(["inspect", "--config", "--raw", self._verify(), f"docker://{where}"], where)
 
     def note(self, repository: str, annotations: Mapping[str, str], tag: str, *, folder: Path | None) -> str:
         """Bring a manifest that has annotations alone, under a tag or none; return its digest."""

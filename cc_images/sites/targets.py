@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image, Material
 from cc_images.model.properties import NUMBERS
 from cc_images.model.site import Site
-from cc_images.sites.registry_names import BUMP, VERSION
+from cc_images.sites.registry_names import BUMP, LABEL, VERSION
 
 
 def arches_of(site: Site) -> tuple[Arch, ...]:
@@ -29,9 +29,12 @@ def formats_of(site: Site) -> tuple[Format, ...]:
 def formats_for(site: Site, image: Image, arch: Arch) -> tuple[Format, ...]:
     """Return the formats in which a site takes an image; none for a bare-metal-only image and a site that is not.
 
+    None, too, for an image without the properties that the site asks for.
     A catalogue takes every image but ramdisks. Where a folder or catalogue names no format, it takes an image without a
     disk in the image's own ones. Ramdisks go to clouds and folders, containers that an image says to registries.
     """
+    if not site.selects(image):
+        return ()
     if site.registry:
         wanted = formats_of(site) if image.makes is Material.TREE and arch in arches_of(site) else ()
         return tuple(each for each in wanted if each in image.formats)
@@ -77,7 +80,8 @@ def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     if baked := [each for each in image.allow if each in ("keys", "passwords")]:
         standard["build-allow"] = ",".join(baked)  # users who start an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
-    if site.registry and image.version:
-        standard |= {VERSION: image.version, **({BUMP: "yes"} if image.bump else {})}
+    version = image.version or (LABEL if image.builder == "spack" else "")
+    if site.registry and version:
+        standard |= {VERSION: version, **({BUMP: "yes"} if image.bump else {})}
     chosen = standard | dict(image.properties) | dict(site.properties)
     return {name: str(int(value)) if name in NUMBERS else value for name, value in chosen.items()}

@@ -1,4 +1,4 @@
-"""Third-party elements: git repositories, brought to a branch's newest or to a pinned commit.
+"""Git repositories of elements and of files for builds, brought to a branch's newest or to a pinned commit.
 
 Each commit is checked out once, below `sources/` in the store; nothing changes there any more, so builds share it
 without locks. The time of a folder there is that of its last use, by which it is pruned.
@@ -34,7 +34,6 @@ _MIRROR = re.compile(r"(?P<source>[^.].*)\.[0-9a-f]{12}\.git")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HALF = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{8}\.gone|\.new|\.tar)+")
 """Names of what a killed run has left: not put in place yet, or on its way out."""
-
 
 WHOLE = 40
 """Hexadecimal digits of a commit's whole name; a shorter one may mean another commit some day."""
@@ -74,7 +73,7 @@ def update(
     with store.lock(f"source {source.name}"):
         if offline and not (mirror / "FETCH_HEAD").exists():
             raise CCImagesError(
-                f"third-party elements {source.name} were never fetched from there",
+                f"{source.title} {source.name} were never fetched from there",
                 hint="run once without --offline",
                 reason=Reason.OFFLINE,
             )
@@ -95,7 +94,7 @@ def update(
     folder = checkout / source.elements_directory
     if not folder.is_dir():
         raise CCImagesError(
-            f"third-party.yaml: {source.name}: no folder {source.elements_directory} at commit {commit[:12]}",
+            f"{source.file}: {source.name}: no folder {source.elements_directory} at commit {commit[:12]}",
             hint="set elements_directory to the folder whose sub-folders are the elements",
             reason=Reason.MISSING_ELEMENT,
         )
@@ -114,6 +113,11 @@ def last(source: ElementSource, store: Store) -> Path | None:
             folder = checkout / source.elements_directory
             return folder if folder.is_dir() else None
     return None
+
+
+def last_change(source: ElementSource, store: Store, at: str) -> str:
+    """Return the newest commit, up to one, that changed the folder of a source. Raises CCImagesError."""
+    return git(_mirror(source, store), "log", "-1", "--format=%H", at, "--", source.elements_directory).strip() or at
 
 
 def damaged(store: Store) -> list[Path]:
@@ -210,7 +214,8 @@ def _asked(mirror: Path) -> datetime:
 
 def _ref(source: ElementSource) -> str:
     """Return the one reference of ours for a branch: names of branches may be folders of each other."""
-    return f"refs/cc-images/{hashlib.sha256(source.branch.encode()).hexdigest()[:12]}"
+    name = source.commit if source.alone else source.branch
+    return f"refs/cc-images/{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, again: bool = True) -> None:
@@ -226,13 +231,18 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
         # forced, so that a rewritten branch is followed; a pinned commit may lie on any branch, or below a tag
         everything = ("+refs/heads/*:refs/remotes/*", "+refs/tags/*:refs/tags/*")
         fetch = ("fetch", "--quiet", "--force", "--no-tags", "origin")
+        if source.alone:
+            with suppress(process.CommandFailed):  # many servers give out only what branches and tags point to
+                git(mirror, *fetch, "--depth=1", f"+{source.commit}:{_ref(source)}", url=source.repo, stop=stop)
+                return None
         if source.commit:
             git(mirror, *fetch, "--prune", *everything, url=source.repo, stop=stop)
             return None
+        head = f"refs/heads/{source.branch}" if source.branch else "HEAD"
         try:
-            git(mirror, *fetch, f"+refs/heads/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
+            git(mirror, *fetch, f"+{head}:{_ref(source)}", url=source.repo, stop=stop)
         except process.CommandFailed as error:
-            if not any("couldn't find remote ref" in line for line in error.tail):
+            if not source.branch or not any("couldn't find remote ref" in line for line in error.tail):
                 raise
             git(mirror, *fetch, f"+refs/tags/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
     except process.CommandFailed as error:
@@ -242,8 +252,8 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
         said = next((line for line in error.tail if line.startswith(("fatal:", "error:"))), error.message)
         here = f"; --offline uses the copy of {_asked(mirror):%Y-%m-%d %H:%M}" if _has(source, mirror) else ""
         raise CCImagesError(
-            f"third-party elements {source.name} cannot be fetched: {without_secrets(said)}",
-            hint=f"check repo and ref in third-party.yaml, and that the server is up{here}",
+            f"{source.title} {source.name} cannot be fetched: {without_secrets(said)}",
+            hint=f"check its address and commit or branch in {source.file}, and that the server is up{here}",
             reason=Reason.FETCH,
             temporary=True,
         ) from error
@@ -255,7 +265,7 @@ def _resolve(source: ElementSource, mirror: Path) -> str:
     except process.CommandFailed as error:
         wanted = f"commit {source.commit}" if source.commit else f"branch or tag {source.branch}"
         raise CCImagesError(
-            f"third-party.yaml: {source.name}: {wanted} does not exist", hint="correct the entry", reason=Reason.FETCH
+            f"{source.file}: {source.name}: {wanted} does not exist", hint="correct the entry", reason=Reason.FETCH
         ) from error
 
 
@@ -270,7 +280,7 @@ def _check_out(source: ElementSource, mirror: Path, commit: str, checkout: Path)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise CCImagesError(
-            f"third-party elements {source.name} cannot be written to {checkout}: {error.strerror}",
+            f"{source.title} {source.name} cannot be written to {checkout}: {error.strerror}",
             hint="the store's file system must have room, and be writable",
             reason=Reason.DISK_FULL if error.errno == errno.ENOSPC else Reason.STORE_UNWRITABLE,
         ) from error

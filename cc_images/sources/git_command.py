@@ -51,7 +51,7 @@ def git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | No
 def torn_source(source: ElementSource, why: str) -> CCImagesError:
     """Return the error for a copy of a repository that git cannot read."""
     return CCImagesError(
-        f"third-party elements {source.name}: the copy of the repository is damaged: {why}",
+        f"{source.title} {source.name}: the copy of the repository is damaged: {why}",
         hint="run once without --offline, which gets another copy; if it repeats, ask the owner of the repository",
         reason=Reason.DAMAGED,
     )

@@ -21,6 +21,10 @@
     runs/<run>/events.jsonl             the run's stream of events
     history.json                        what tasks took
     published.json                      what was put where, as far as this store did it
+    attempts/<attempt>/                 one try to do an image's tasks on another host (see `remote.attempt_files`)
+    machines/<builder>/                 machines of a cloud that were made for builds (see `remote.machine_files`)
+    service.sqlite                      accounts and requests of the service, unless its database is elsewhere
+    service/<build>/                    what the run of a request says of itself, and prints (see `api.launch`)
     work/<run>/…                        private to a run, locked while it lives, reaped when it is dead
     locks/                              one file a lock
 

@@ -22,7 +22,7 @@ from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Download, Json
 from cc_images.model.events import Bytes, Emit, Step, ignore
 from cc_images.store import notes
-from cc_images.store.leases import Leases
+from cc_images.store.leases import Leases, image_lease
 from cc_images.store.notes import Fetched, RunSettings
 from cc_images.store.records import Store
 from cc_images.store.workspace import Run
@@ -131,20 +131,20 @@ class RunContext:
             self.run.wake(task)
             yield
 
-    def lease(self, task: str, name: str) -> None:
-        """Take a lease for the run on behalf of a task, which is asleep while another run has it."""
+    def lease_image(self, task: str, tag: str, arch: Arch) -> None:
+        """Take the lease of an image that is built, on behalf of a task, which is asleep while another run has it."""
         try:
-            Leases(self.store.root).take(name, self.run, partial(self._sleep, task), self.stop)
+            Leases(self.store.root).take(image_lease(tag, arch), self.run, partial(self._sleep, task), self.stop)
         finally:
             self.run.wake(task)
 
-    def release(self, name: str) -> None:
-        """Give a lease of the run back."""
-        Leases(self.store.root).release(name, self.run)
+    def release_image(self, tag: str, arch: Arch) -> None:
+        """Give the lease of an image back."""
+        Leases(self.store.root).release(image_lease(tag, arch), self.run)
 
     def _sleep(self, task: str) -> None:
         self.run.sleep(task)
-        self.emit(Step(task=task, doing="waiting for another run's"))
+        self.emit(Step(task=task, doing="waiting for another task's"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Run:
 
     def log_path(self, task: str) -> Path:
         """Return the log file of a task."""
-        return self.logs / f"{task.replace('/', '_').replace(' ', '-')}.log"
+        return log_path(self.logs, task)
 
     def workspace(self, name: str, arch: Arch) -> Path:
         """Return the folder in which one image, or one layer, is made."""
@@ -103,6 +103,11 @@ class Run:
         """Release the run's locks."""
         while self._held:
             os.close(self._held.pop())
+
+
+def log_path(logs: Path, task: str) -> Path:
+    """Return the log file of a task, in the folder of its run's logs."""
+    return logs / f"{task.replace('/', '_').replace(' ', '-')}.log"
 
 
 def unique_name(version: str) -> str:
@@ -190,6 +195,18 @@ class RunFolders:
         with suppress(OSError):
             return (logs / NAME).read_text() == run and is_of_this_host(run)
         return logs.name == run and logs.is_dir()
+
+    def is_at_work(self, run: str) -> bool:
+        """Say whether a run of this store, by its unique name, is alive."""
+        if not run or not self.knows(run):
+            return False
+        lock = self.root / "work" / run.partition("-")[0] / "lock"
+        if not lock.exists():
+            return False
+        if (descriptor := try_lock(lock)) is None:
+            return True
+        os.close(descriptor)
+        return False
 
     def reap(self, remove: Callable[[Path], None]) -> list[str]:
         """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched.

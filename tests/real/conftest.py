@@ -119,7 +119,7 @@ class Project:
 
     def assert_nothing_leaked(self) -> None:
         """Check that no process, mount or loop device of this project is left; give the kernel a moment."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (found := self._leaks()) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not found
@@ -191,7 +191,7 @@ class Watched:
                 self.lines.append(line.rstrip())
                 self._changed.notify_all()
 
-    def wait_for(self, pattern: str, seconds: float = 120) -> None:
+    def wait_for(self, pattern: str, seconds: float = 600) -> None:
         """Wait for a line that matches."""
         with self._changed:
             seen = self._changed.wait_for(lambda: any(re.search(pattern, line) for line in self.lines), seconds)
@@ -202,9 +202,9 @@ class Watched:
         self.process.send_signal(number)
         return self.wait()
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Wait for the end; return the exit code."""
-        code = self.process.wait(60)
+        code = self.process.wait(seconds)
         self._reader.join(10)
         return code
 

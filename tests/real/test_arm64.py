@@ -108,7 +108,7 @@ cli.main(["-b", "-f", "cc-small"])
 """cc-images as on kernels before 6.7."""
 
 
-@pytest.mark.parametrize("moment", ["root", "install"])
+@pytest.mark.parametrize("moment", ["root", pytest.param("install", marks=pytest.mark.deep)])
 def test_a_killed_build_leaves_the_hosts_interpreters_as_they_were(small: Project, tmp_path: Path, moment: str) -> None:
     host = Host(tmp_path)
     try:

@@ -125,6 +125,7 @@ def test_a_disk_with_five_partitions_holds_what_the_tree_held(files: Project, tm
     assert 'LABEL="mkfs_swap"' in swap
 
 
+@pytest.mark.deep
 def test_the_same_bytes_from_another_folder_on_one_core_by_another_host_name(files: Project, tmp_path: Path) -> None:
     raw = built(files)
     elsewhere = replace(files, folder=tmp_path / "another place")

@@ -9,18 +9,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cc_images.boottest.container_test import ContainerTest
 from cc_images.boottest.verdict import BootTestResult
-from cc_images.errors import Interrupted
+from cc_images.errors import CCImagesError, Interrupted
 from cc_images.host import network, root, user_emulation
+from cc_images.host.containers.archive import read
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Checks, Format, Level
 from cc_images.model.container import Configuration, Trial
+from cc_images.model.contracts import FOLDERS
 from cc_images.model.plan import BootJob
 from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, Cli, write_files
@@ -38,6 +40,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stop = threading.Event()
+        self.report: Callable[[str], None] = lambda what: None
         self.count = 0
 
     def run(
@@ -57,7 +60,7 @@ class Gate:
         with (self.folder / f"log-{self.count}").open("wb") as log:
             return ContainerTest(
                 job=job, image=image, form=form, folder=place, guards=self.folder / "guards", log=log, stop=self.stop,
-                report=lambda what: None, secrets=("hunter2secret",),
+                report=self.report, secrets=("hunter2secret",),
             ).run()  # fmt: skip
 
     def tried(self, said: Configuration, *layers: Layer, trial: Trial | None = None, checks: Checks | None = None
@@ -144,6 +147,31 @@ def test_layers_are_laid_over_each_other_and_the_container_ends_with_0(gate: Gat
     assert not Path("/etc/through").exists()
 
 
+@pytest.mark.parametrize("form", [Format.OCI, Format.SIF])
+def test_it_is_unpacked_once(gate: Gate, form: Format) -> None:
+    said = Configuration(entrypoint=("/bin/true",))
+    if form is Format.SIF:
+        image = sif_file(gate.folder / "image.sif", said, base())
+        tree = image.stat().st_size - (1 << 18)
+    else:
+        image = archive(gate.folder / "image.oci.tar", said, base())
+        tree = next(each for each in read(image).layers).piece.begin + (1 << 16)
+
+    def damaged(at: str) -> None:
+        if at == "starts":
+            with image.open("r+b") as file:
+                file.seek(tree)
+                file.write(bytes(1 << 12))
+
+    gate.report = damaged
+    verdict = gate.run(image, form=form)
+    assert verdict.passed, verdict.words
+    assert not [each for each in (gate.folder / "test-1").rglob("*") if each.name == "busybox"], "the tree is gone"
+    gate.report = lambda what: None
+    with pytest.raises(CCImagesError, match="cannot be unpacked"):
+        gate.run(image, form=form)
+
+
 def test_a_container_that_fails_says_its_code_and_its_last_lines(gate: Gate) -> None:
     verdict = gate.tried(Configuration(command=(*SH, "echo no such model; exit 3")))
     assert verdict.failed is Level.STARTS
@@ -181,6 +209,46 @@ def test_a_server_is_asked_as_its_user_once_it_listens(gate: Gate) -> None:
     assert 1 <= found.levels[Level.STARTS] < 15
 
 
+GREETS = """\
+trap "exit 0" TERM
+printf '#!/bin/sh\\necho RFB 003.008\\nsleep 9\\n' > /tmp/greet
+chmod 755 /tmp/greet
+nc -ll -p 5900 -e /tmp/greet &
+nc -ll -p 2222 -e /bin/sleep 99 &
+wait
+"""
+
+
+def test_a_port_of_a_check_may_have_a_banner(gate: Gate) -> None:
+    said = Configuration(user="user", command=(*SH, GREETS), ports=("5900/tcp", "2222/tcp"))
+    checks: Checks = {"ports": {"5900/tcp": {"banner": "^RFB 003"}}}
+    verdict = gate.tried(said, checks=checks)
+    assert verdict.passed, verdict.words
+    checks = {"ports": {"5900/tcp": {"banner": "^SSH-2"}, "2222/tcp": {"banner": "^SSH-2"}, "80/tcp": {"banner": "x"}}}
+    assert words(gate.tried(said, checks=checks)) == (
+        "checks: port 5900/tcp says 'RFB 003.008', not '^SSH-2'; port 2222/tcp says nothing, not '^SSH-2'; "
+        "nothing listens on port 80/tcp (oci)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("trap", "wrong"),
+    [
+        ('trap "exit 0" TERM', []),
+        ('trap "echo not now" TERM', ["it has not ended 10 s after SIGTERM, and was killed"]),
+        ("", ["it does not handle SIGTERM, and was killed"]),
+    ],
+)
+def test_a_container_that_stays_must_end_by_sigterm(gate: Gate, trap: str, wrong: list[str]) -> None:
+    serves = f"{trap}\nhttpd -p 8080 -h /etc\nwhile :; do sleep 1; done\n"
+    said = Configuration(command=(*SH, serves), ports=("8080/tcp",))
+    verdict = gate.tried(said, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, verdict.words
+    rules = dict(each.split(": ", 1) for each in verdict.broken["workstation"])
+    assert [text for rule, text in rules.items() if rule == "workstation.stops"] == wrong
+    assert [each for each in verdict.advice if "SIGTERM" in each] == wrong
+
+
 def test_a_container_that_neither_ends_nor_listens_is_ended_after_its_time(gate: Gate) -> None:
     began = time.monotonic()
     verdict = gate.tried(Configuration(command=("/bin/sleep", "100"), ports=("80/tcp",)), trial=Trial(limit=2))
@@ -194,6 +262,14 @@ def test_a_network_is_there_for_those_that_ask_for_one_alone(gate: Gate) -> None
     if network.program():
         verdict = gate.tried(said, trial=Trial(limit=20, network=True))
         assert verdict.passed, verdict.words
+
+
+def test_an_init_script_that_downloads_does_not_start(gate: Gate) -> None:
+    entry = '#!/bin/sh\nset -e\nwget -O /tmp/model http://192.0.2.1/model\nexec "$@"\n'
+    said = Configuration(entrypoint=("/entry",), command=("/bin/true",))
+    verdict = gate.tried(said, base() | {"entry": entry})
+    assert words(verdict) == "starts: `/entry /bin/true` ended with code 1 (oci)"
+    assert "unreachable" in verdict.tail[-1]
 
 
 def test_a_sif_file_gets_its_words_as_an_ordinary_user(gate: Gate) -> None:
@@ -342,6 +418,64 @@ def test_a_workstation_that_keeps_its_contract(gate: Gate) -> None:
     verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
     assert verdict.passed, verdict.words
     assert verdict.broken == {"workstation": []}
+
+
+@pytest.mark.parametrize(
+    ("entry", "missing"),
+    [(INIT, []), (INIT.replace("mkdir", "true"), ["datasets", "persistent-home", "persistent-shared-folder"])],
+)
+def test_folders_are_there_when_a_volume_hides_the_home(gate: Gate, entry: str, missing: list[str]) -> None:
+    own = {f"home/user/{each}": Entry(owner=(1000, 1000)) for each in FOLDERS}
+    content: Layer = base() | own | {"etc/shadow": shadow(hashed("user")), "entry": entry}
+    said = Configuration(
+        user="user", folder="/home/user", entrypoint=("/entry",), command=("/bin/true",), volumes=("/home/user",)
+    )
+    verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, verdict.words
+    found = [each for each in verdict.broken["workstation"] if each.startswith("workstation.folders: ")]
+    said_of = "; ".join(f"{each} is not there once its volumes are mounted" for each in missing)
+    assert found == ([f"workstation.folders: in its home {said_of}"] if missing else [])
+
+
+SERVES_WITH = """\
+#!/bin/sh
+trap "exit 0" TERM
+mkdir -p /tmp/vnc
+PASSWORD_LINE
+httpd -p 8080 -h /etc
+sh -c 'while :; do sleep 1; done' server -PasswordFile /tmp/vnc/own --NotebookApp.token=$token &
+wait
+"""
+GIVEN = "dbd83cfd727a1458"  # as vncpasswd writes "password"
+VNC_RULE = "workstation.password: after its start the VNC password in /home/user/.vnc/passwd is still that of a layer"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("head -c 8 /dev/urandom > /home/user/.vnc/passwd", []),
+        ("true", [VNC_RULE]),
+        ("cat /etc/given > /home/user/.vnc/passwd", ["workstation.password: it prints the VNC password in /home/user"]),
+        ("rm /home/user/.vnc/passwd; cat /etc/given > /tmp/vnc/own", ["it prints the VNC password in /tmp/vnc/own"]),
+        ("rm /home/user/.vnc/passwd; token=abc", ["the token on a command line is the same after two starts"]),
+        ("rm /home/user/.vnc/passwd; read token < /proc/sys/kernel/random/uuid; echo $token", ["it prints the token"]),
+    ],
+)
+def test_passwords_of_servers_change_at_each_start(gate: Gate, line: str, wrong: list[str]) -> None:
+    content: Layer = base() | {
+        "entry": SERVES_WITH.replace("PASSWORD_LINE", f"{line}; echo the password is password"),
+        "etc/given": Entry(text=bytes.fromhex(GIVEN)),
+        "home/user/.vnc": Entry(owner=(1000, 1000)),
+        "home/user/.vnc/passwd": Entry(text=bytes.fromhex("ab" * 8), owner=(1000, 1000)),
+        "bin/head": Entry(link="busybox"),
+        "bin/rm": Entry(link="busybox"),
+    }
+    said = Configuration(user="user", folder="/home/user", entrypoint=("/entry",), ports=("8080/tcp",))
+    verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, verdict.words
+    found = [each for each in verdict.broken["workstation"] if each.startswith("workstation.password")]
+    assert len(found) == len(wrong)
+    assert all(part in text for part, text in zip(wrong, found, strict=True)), found
 
 
 def hashed(password: str) -> str:

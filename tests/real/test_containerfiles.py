@@ -117,6 +117,46 @@ def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_change
     family.assert_no_leftovers()
 
 
+def test_files_of_named_contexts_are_in_the_image_and_a_new_one_is_a_reason_to_build(family: Project) -> None:
+    """One is a folder, one a commit of a repository, and a variable takes the place of the repository."""
+    notes, repository, mine = (family.folder / name for name in ("notes", "repository", "mine"))
+    for folder, text in ((notes, "a note"), (repository / "src", "a source"), (mine, "mine")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(text)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@invalid", "-C", str(repository)]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    source = f"{{git: 'file://{repository}', commit: {commit}, folder: src, variable: CC_IMAGES_MINE}}"
+    catalogue = family.folder / "images.yaml"
+    said = catalogue.read_text()
+    catalogue.write_text(
+        said.replace('version: "1.0"', f'version: "1.0", contexts: {{notes: notes, source: {source}}}')
+    )
+    (family.folder / "containers/ws-base/Containerfile").write_text(
+        "FROM cc-root\nCOPY --from=notes . /notes/\n"
+        "RUN --mount=type=bind,from=source,target=/run/source cp /run/source/file /found\n"
+    )
+
+    def found() -> dict[str, bytes]:
+        with plain(image(family, "WS-Base").layers[-1]) as tar:
+            return {each.name: file.read() for each in tar if each.isreg() and (file := tar.extractfile(each))}
+
+    code, output = family.run("-b", "ws-base")
+    assert code == 0, output
+    assert found() == {"notes/file": b"a note", "found": b"a source"}
+    assert "1 unchanged" in family.run("-b", "ws-base")[1]
+    (notes / ".git").mkdir()
+    assert "1 unchanged" in family.run("-b", "ws-base")[1]
+    (notes / "second").write_text("a note")
+    code, output = family.run("-b", "ws-base", CC_IMAGES_MINE="mine")
+    assert (code, "1 built" in output) == (0, True), output
+    assert found() == {"notes/file": b"a note", "notes/second": b"a note", "found": b"mine"}
+    code, output = family.run("-b", "ws-base", CC_IMAGES_MINE="gone")
+    assert (code, "is no folder" in output, "set CC_IMAGES_MINE" in output) == (2, True, True), output
+    family.assert_no_leftovers()
+
+
 def test_what_a_command_says_is_shown_and_nothing_is_left(family: Project) -> None:
     (family.folder / "containers/ws-base/Containerfile").write_text("FROM cc-root\nRUN echo no such luck; exit 3\n")
     code, said = family.run("-b", "ws-base")

@@ -11,7 +11,7 @@ from cc_images.model.catalog import Arch
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
 from cc_images.store.records import Store
-from tests.conftest import clean_environment, forked, write_files
+from tests.conftest import clean_environment, forked, spread, write_files
 from tests.real.test_glance import images
 from tests.real.test_glance_crash import NAME, add_build, clear
 from tests.support import killer
@@ -57,7 +57,7 @@ def test_every_call_of_a_pull_can_be_the_last(tmp_path: Path, bed: TestBed, monk
     second = prepare(BAD)
     assert run("pull", "all") == 0
     calls = (tmp_path / "count").read_text().splitlines()
-    for at in changing(calls):
+    for at in spread(changing(calls)):
         number += 1
         second, before = prepare(f"202601{number:02}T000000Z"), second
         assert run("pull", "all", at=at, when="after") == 137
@@ -109,7 +109,7 @@ def test_every_call_of_a_rollback_for_bad_health_can_be_the_last(
     assert images(NAME)[NAME].split()[-1] == good
     calls = (tmp_path / "count").read_text().splitlines()
     # the first calls are those of the push, which has a test of its own
-    for at in [each for each in changing(calls) if each > len(calls) // 3]:
+    for at in spread([each for each in changing(calls) if each > len(calls) // 3]):
         good = prepare()
         push(at, "after")
         held = Holds(store).held("cc-crash", Arch.AMD64)

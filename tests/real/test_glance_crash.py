@@ -12,7 +12,7 @@ import pytest
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format
 from cc_images.store.records import Store
-from tests.conftest import clean_environment, forked, write_files
+from tests.conftest import clean_environment, forked, spread, write_files
 from tests.real.test_glance import images, site
 from tests.support import killer
 from tests.support.testbed import TestBed
@@ -87,7 +87,7 @@ def test_every_call_can_be_the_last(
     assert push() == 0
     calls = (tmp_path / "count").read_text().splitlines()
     table = []
-    for at, call in enumerate(calls, 1):
+    for at, call in spread([*enumerate(calls, 1)]):
         # nothing happens to the site between two calls: after one is before the next
         for when in ("before", "after") if at == 1 else ("after",):
             digests = prepare()
@@ -131,7 +131,7 @@ def test_every_call_of_a_rollback_can_be_the_last(
     assert run("rollback", "cc-crash", "--to", good) == 0
     calls = (tmp_path / "count").read_text().splitlines()
     table = []
-    for at, call in enumerate(calls, 1):
+    for at, call in spread([*enumerate(calls, 1)]):
         for when in ("before", "after") if at == 1 else ("after",):
             assert run("rollback", "cc-crash", "--to", bad) == 0
             (store.root / "holds.json").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_files
+from tests.conftest import spread, write_files
 from tests.real.conftest import Project, Watched
 
 FAMILY = """\
@@ -168,7 +168,7 @@ def test_the_same_request_twice_builds_once(family: Project) -> None:
     first = Watched(family.start("-b", "-p", "cc-kid-a", DIB_TINY_LINGER="1"))
     first.wait_for(r"^\[layer cc-tiny .* install\.d")
     second = Watched(family.start("-b", "-p", "cc-kid-a", DIB_TINY_LINGER="1"))
-    second.wait_for(r"waiting for another run's")
+    second.wait_for(r"waiting for another task's")
     assert first.wait() == 0
     assert second.process.wait(300) == 0
     assert len(records(family, "builds", "cc-kid-a")) == 1
@@ -286,6 +286,7 @@ def flip(path: Path, quietly: bool) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("quietly", [False, True], ids=["noted", "unnoted"])
 def test_a_damaged_layer_is_never_built_from(family: Project, quietly: bool) -> None:
     assert family.run("-b", "cc-kid-a")[0] == 0
@@ -333,7 +334,7 @@ MOMENTS = [
 
 
 def test_a_kill_while_a_layer_is_made_or_used_leaves_nothing_wrong(family: Project) -> None:
-    for pattern, delay in MOMENTS:
+    for pattern, delay in spread(MOMENTS, few=3):
         run = Watched(family.start("-b", "-f", "cc-tiny", "cc-kid-a", DIB_TINY_LINGER="1"))
         run.wait_for(pattern)
         time.sleep(delay)

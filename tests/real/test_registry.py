@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from cc_images.model.site import Site
 from cc_images.sites import open_site
 from cc_images.sites.publish import Terms, recover, roll_back
 from cc_images.sites.rollbacks import Goal, choose
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project
 from tests.support.gateway import Gateway, Instead
 from tests.support.registrybed import HTPASSWD, PASSWORD, REASON, USER, RegistryBed
@@ -63,12 +64,12 @@ def test_versions_are_pushed_once_and_archived(registry: RegistryBed, prefix: st
     assert (done.changed, done.address) == (True, f"{where}/cc-x:latest")
     assert registry.tags(repository) == {"latest": first, "1.0": first}
     assert not push(where, v0, "1.0", "r1").changed
-    archived = push(where, v1, "1.1", "r2").archived.removeprefix("CC-X")
-    assert registry.tags(repository) == {"latest": second, "1.1": second, "1.0": first, f"latest{archived}": first}
+    archived = push(where, v1, "1.1", "r2").archived.removeprefix("cc-x:")
+    assert registry.tags(repository) == {"latest": second, "1.1": second, "1.0": first, archived: first}
     with pytest.raises(CCImagesError, match=r"cc-x:1\.1 exists with other bytes") as failed:
         push(where, file(tmp_path, b"v2")[0], "1.1", "r3")
     assert failed.value.exit_code == 3
-    assert registry.tags(repository) == {"latest": second, "1.1": second, "1.0": first, f"latest{archived}": first}
+    assert registry.tags(repository) == {"latest": second, "1.1": second, "1.0": first, archived: first}
     site = open_site(Site(name="reg", registry=where, insecure=True), Format.OCI)
     _, back = roll_back(site, NAME, lambda view: choose(view, Goal()), "b1", Terms(pause=0.0), stop=threading.Event())
     assert back.changed
@@ -242,6 +243,34 @@ def test_a_push_that_is_killed_at_every_third_call_is_put_in_order(
     assert reached > 60
 
 
+def test_bases_have_the_tags_of_all_who_push_there(registry: RegistryBed, prefix: str, tmp_path: Path) -> None:
+    where = f"{registry.host}/{prefix}"
+    ours, digest = file(tmp_path, b"ours")
+    push(where, ours, "1.0", "r0")
+    archive(tmp_path / "foreign", b"theirs", created="2025-01-02T03:04:05.6Z")
+    words = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
+    subprocess.run([*words, f"oci-archive:{tmp_path}/foreign", f"docker://{where}/cc-x:foreign"], check=True)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    images = "CC-X: {elements: [x], formats: [oci]}\nCC-Y: {elements: [x], formats: [oci]}\n"
+    sites = (f"reg: {{registry: {where}, insecure: yes}}\n"
+             f"gone: {{registry: '127.0.0.1:1/x', insecure: yes}}\n")  # fmt: skip
+    write_files(folder, images=images, sites=sites)
+    environment = clean_environment(folder) | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-m", "cc_images", "bases", "--json"], cwd=folder, env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+    said = json.loads(done.stdout)
+    assert (done.returncode, list(said["errors"])) == (3, ["gone"])
+    tags = {each["tag"]: each for each in said["registries"]}
+    assert set(tags) == {"latest", "1.0", "foreign"}
+    assert tags["latest"]["digest"] == tags["1.0"]["digest"] == digest
+    assert tags["latest"]["repository"] == f"{where}/cc-x"
+    assert (tags["latest"]["version"], tags["foreign"]["version"]) == ("1.0", None)
+    age = datetime.now(UTC) - datetime.fromisoformat(tags["latest"]["created"])
+    assert timedelta(0) <= age < timedelta(minutes=5)
+    assert tags["foreign"]["created"].startswith("2025-01-02T03:04:05.6")
+
+
 def test_an_image_goes_to_a_registry_by_the_command(registry: RegistryBed, prefix: str, project: Project) -> None:
     catalogue = (project.folder / "images.yaml").read_text()
     catalogue = catalogue.replace("  disk: [block-device-efi, tiny-disk]\n", "  disk: []\n  formats: [oci]\n", 1)
@@ -258,6 +287,14 @@ def test_an_image_goes_to_a_registry_by_the_command(registry: RegistryBed, prefi
     code, said = project.run("status", "--sites", "cc-tiny")
     assert code == 0, said
     assert re.search(r"^reg +CC-Tiny +2", said, re.MULTILINE)
+    (project.folder / "images.yaml").write_text(catalogue.replace("  disk: []\n", '  disk: []\n  version: "1.0"\n', 1))
+    code, said = project.run("-p", "cc-tiny")
+    assert code == 0, said
+    assert "1.0" in registry.tags(f"{prefix}/cc-tiny")
+    code, said = project.run("-b", "-f", "-p", "--dry-run", "cc-tiny")
+    assert f"may fail: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes" in said
+    code, said = project.run("-p", "--dry-run", "cc-tiny")
+    assert "fail" not in said
     code, said = project.run("rollback", "cc-tiny", "-s", "reg")
     assert "nothing older is archived there" in said
     code, said = project.run("doctor")

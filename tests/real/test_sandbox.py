@@ -354,7 +354,7 @@ def test_loop_devices_and_mounts_die_with_the_sandbox(tmp_path: Path, how: str) 
             stop=stop,
             on_line=heard,
         )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while seen & orphaned_loops() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert seen

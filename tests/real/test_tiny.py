@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import spread
 from tests.real.conftest import Project, Watched
 
 
@@ -76,7 +77,7 @@ def test_a_kill_at_any_moment_leaves_nothing(project: Project) -> None:
     project.environment["DIB_TINY_LINGER"] = "1"
     code, output = project.run("-b", "-p", "cc-tiny")
     assert code == 0, output
-    for pattern, delay in MOMENTS:
+    for pattern, delay in spread(MOMENTS):
         before = project.published()
         run = Watched(project.start("-b", "-p", "-f", "cc-tiny"))
         run.wait_for(pattern)
@@ -91,7 +92,7 @@ def test_a_kill_at_any_moment_leaves_nothing(project: Project) -> None:
     assert code == 0, output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep)])
 def test_the_first_signal_ends_cleanly(project: Project, number: signal.Signals) -> None:
     run = Watched(project.start("-b", "-p", "cc-tiny", "cc-tiny-too", DIB_TINY_LINGER="3"))
     run.wait_for(r"^\[build .* install\.d")

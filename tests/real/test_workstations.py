@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
@@ -27,12 +28,14 @@ pytestmark = [
 
 NAMES = ("WS-Python", *(f"WS-{which}{part}" for which in ("NumPy", "SymPy") for part in ("", "-Desktop", "-Notebook")))
 FAMILY = tuple(map(str.lower, NAMES))
+INTERACTIVE = tuple(name for name in FAMILY if name.endswith(("-desktop", "-notebook")))
+BATCH = tuple(name for name in FAMILY if name not in INTERACTIVE)
 SMALL = {
     "python3 python3-venv": "python3-minimal",
     "python3-numpy": "less",
     "python3-sympy": "file",
-    "openbox xterm tigervnc-standalone-server tigervnc-tools openssh-server supervisor": "bc",
-    "jupyter-notebook": "nano",
+    "openbox xterm x11-apps tigervnc-standalone-server tigervnc-tools openssh-server supervisor": "bc",
+    "jupyter-notebook firefox-esr": "nano",
 }
 
 KILLS = 40
@@ -60,6 +63,7 @@ def workstations(project: Project, tiny_root: Path) -> Project:
         )
         text = re.sub(r"import (numpy|sympy); [^\"]*", "print(1)", text)
         text = re.sub(r"container: {ports: .*}", "try: [sh, -c, exit 0]", text)
+        text = re.sub(r"  checks:\n(    .*\n)+", "", text)  # of the servers, which only the large packages have
         file.write_text(text)
     (project.folder / "containers/desktop/start.d/50-desktop").write_text("#!/bin/sh\n")
     project.boots = True
@@ -69,12 +73,18 @@ def workstations(project: Project, tiny_root: Path) -> Project:
 def test_the_family_is_built_tried_and_published_and_again_only_where_it_changed(workstations: Project) -> None:
     with RegistryBed(workstations.folder / "registry") as registry:
         with (workstations.folder / "sites.yaml").open("a") as sites:
-            sites.write(f"lab: {{registry: 127.0.0.1:{registry.port}/ws, insecure: yes, contract: [workstation]}}\n")
+            for use in ("batch", "interactive"):
+                where = f"registry: 127.0.0.1:{registry.port}/{use}, takes: {{use: {use}}}"
+                sites.write(f"lab-{use}: {{{where}, insecure: yes, contract: [workstation]}}\n")
         code, said = workstations.run("-b", "-p", "-t", "2", *FAMILY)
         assert code == 0, said
         assert "7 built" in said
-        digests = {name: registry.tags(f"ws/{name}") for name in FAMILY}
-        assert all({"1.0", "latest"} <= {*tags} for tags in digests.values())
+        for use, names in (("batch", BATCH), ("interactive", INTERACTIVE)):
+            tags = {name: {*registry.tags(f"{use}/{name}")} for name in FAMILY}
+            assert {name for name in FAMILY if tags[name]} == {*names}
+            assert all({"1.0", "latest"} <= tags[name] for name in names)
+            files = {file.name for file in (workstations.folder / "published" / use).glob("*.oci.tar")}
+            assert files == {f"{name}.oci.tar" for name in NAMES if name.lower() in names}
         code, said = workstations.run("-b", "-p", "-t", "2", *FAMILY)
         assert (code, "28 unchanged" in said) == (0, True), said
         (workstations.folder / "containers/ws-python/start").open("a").write("# a change\n")
@@ -97,18 +107,45 @@ def test_a_change_of_one_framework_builds_it_and_its_two_children(workstations: 
     assert all(after[name] == before[name] for name in set(FAMILY) - moved), "the same bytes once more"
 
 
+def test_the_template_of_the_readme_builds_and_passes(workstations: Project) -> None:
+    document = (REPOSITORY / "examples/workstations/README.md").read_text().partition("## Template\n")[2]
+    file, entry, readme = (textwrap.dedent(each).strip() + "\n" for each in indented(document))
+    context = workstations.folder / "containers" / "ws-mine"
+    context.mkdir()
+    (context / "Containerfile").write_text(file.replace("PACKAGES", "less"))
+    (context / "README.md").write_text(readme)
+    assert "my-program" in entry
+    with (workstations.folder / "images.yaml").open("a") as images:
+        images.write(entry.replace("my-program", "less"))
+    code, said = workstations.run("-b", "-p", "ws-mine")
+    assert code == 0, said
+    image = read(workstations.folder / "published/batch/WS-Mine.oci.tar")
+    assert image.configuration.labels["description"] == "What it is for."
+    assert image.configuration.labels["name"] == "ws-mine"
+    code, said = workstations.run("check", str(context))
+    assert (code, "broken" in said) == (0, False), said
+
+
 def test_kills_at_random_moments_leave_nothing_and_whole_tags(workstations: Project) -> None:
     chosen = random.Random(20)
     with RegistryBed(workstations.folder / "registry") as registry:
         (workstations.folder / "sites.yaml").write_text(
             f"lab: {{registry: 127.0.0.1:{registry.port}/ws, insecure: yes}}\n"
         )
-        for number in range(KILLS):
+        assert workstations.run("-b", "-p", "-t", "2", "ws-python", "ws-numpy")[0] == 0
+        usual = 0.0
+        for number in range(KILLS + 1):
             (workstations.folder / "containers/ws-python/start").open("a").write(f"# {number}\n")
             images = workstations.folder / "images.yaml"
             images.write_text(re.sub(r'version: "[^"]*"', f'version: "1.{number}"', images.read_text()))
+            if not usual:  # the first one ends: so long a change takes here
+                began = time.monotonic()
+                code, said = workstations.run("-b", "-p", "-t", "2", "ws-python", "ws-numpy")
+                assert code == 0, said
+                usual = time.monotonic() - began
+                continue
             process = workstations.start("-b", "-p", "-t", "2", "ws-python", "ws-numpy")
-            time.sleep(chosen.uniform(1, 60))
+            time.sleep(chosen.uniform(0.5, usual))
             process.kill()
             process.communicate()
             workstations.assert_nothing_leaked()
@@ -120,8 +157,13 @@ def test_kills_at_random_moments_leave_nothing_and_whole_tags(workstations: Proj
                     )
         code, said = workstations.run("-b", "-p", "-t", "2", "ws-python", "ws-numpy")
         assert code == 0, said
-        assert {"latest", f"1.{KILLS - 1}"} <= {*registry.tags("ws/ws-numpy")}
+        assert {"latest", f"1.{KILLS}"} <= {*registry.tags("ws/ws-numpy")}
         workstations.assert_no_leftovers()
+
+
+def indented(text: str) -> list[str]:
+    """Return the indented blocks of a document; an empty line with an indented one behind it is part of one."""
+    return re.findall(r"(?m)(?:^    .*\n(?:\n(?=    ))?)+", text)
 
 
 def digests(project: Project) -> dict[str, str]:

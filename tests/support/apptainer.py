@@ -51,5 +51,9 @@ class Apptainer:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the tree, with this host's folder where it is here."""
+        return subprocess.run(self.command(*words), capture_output=True, text=True)
+
+    def command(self, *words: str) -> list[str]:
+        """Return the command that does it."""
         shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "enter"]
-        return subprocess.run([*shell, str(self.root), str(self.folder), *words], capture_output=True, text=True)
+        return [*shell, str(self.root), str(self.folder), *words]

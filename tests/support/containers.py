@@ -26,6 +26,7 @@ APPLETS = (
     "id",
     "stat",
     "httpd",
+    "nc",
     "wget",
     "test",
     "mkdir",

@@ -67,11 +67,17 @@ def explore(world: World[S], start: S, limit: int = 10**9) -> Explored:
     return Explored(len(came), made, ends)
 
 
-def wander(world: World[S], start: S, choose: random.Random, settle: Callable[[S], None] | None = None) -> int:
-    """Go one long way at random and bring its end into order; return how many calls it had."""
+def wander(
+    world: World[S],
+    start: S,
+    choose: random.Random,
+    settle: Callable[[S], None] | None = None,
+    most: int | None = None,
+) -> int:
+    """Go one long way at random, of `most` calls, and bring its end into order; return how many calls it had."""
     state, labels = start, list[str]()
     try:
-        while found := list(world.moves(state)):
+        while (most is None or len(labels) < most) and (found := list(world.moves(state))):
             label, state = choose.choice(found)
             labels.append(label)
         (settle or world.settle)(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cc_images
@@ -29,9 +30,11 @@ WINGS: Mapping[str, frozenset[str]] = {
         "planner": "model host store config sources sites.targets boottest.policy"
         " builders.base builders.resolved builders.resolver",
         "engine": "model host store outputs sites sources boottest builders.base",
+        "remote": "model host store config sources sites.cloud builders.base engine",
         "report": "model engine.events engine.forecast boottest.contents store.journal",
-        "api": "model host config store outputs sites boottest sources builders planner engine report",
-        "cli": "api report config model",
+        "api": "model host config store outputs sites boottest sources builders planner engine remote report",
+        "web": "api report config model",
+        "cli": "api report config model web",
     }.items()
 }
 """What the modules of a wing may import besides those of their own: wings, or single modules of one."""
@@ -62,12 +65,25 @@ class Module:
 
 def modules() -> dict[str, Module]:
     """Return the modules of the package by name, without the programs that run on their own."""
-    paths = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-    return {
-        name: Module(name, path, tree := ast.parse(path.read_text()), frozenset(imported(tree, paths) - {name}))
-        for name, path in paths.items()
-        if not f"{name}.".startswith(tuple(f"{each}." for each in ALONE))
-    }
+    return {name: module(name) for name in names()}
+
+
+def names() -> list[str]:
+    """Return the names of these modules, in order."""
+    return [name for name in _paths() if not f"{name}.".startswith(tuple(f"{each}." for each in ALONE))]
+
+
+@cache
+def module(name: str) -> Module:
+    """Return a module by its name."""
+    path = _paths()[name]
+    tree = ast.parse(path.read_text())
+    return Module(name, path, tree, frozenset(imported(tree, _paths()) - {name}))
+
+
+@cache
+def _paths() -> dict[str, Path]:
+    return dict(sorted((_name(path), path) for path in PACKAGE.rglob("*.py")))
 
 
 def _name(path: Path) -> str:

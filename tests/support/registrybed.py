@@ -42,7 +42,7 @@ class RegistryBed:
         self._log = (self.folder / "log").open("ab")
         words = ["docker-registry", "serve", str(self.folder / "config.yml")]
         self._process = subprocess.Popen(words, stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v2/", timeout=5).close()
@@ -55,7 +55,7 @@ class RegistryBed:
 
     def __exit__(self, *exception: Any) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         self._log.close()
 
     @property

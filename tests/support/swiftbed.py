@@ -80,10 +80,58 @@ use = egg:swift#slo
 """
 
 
-class SwiftBed:
-    """A Swift whose programs are in `bin`, for the users of the Keystone at `auth`."""
+S3 = """\
+[pipeline:main]
+pipeline = catch_errors cache s3api tempauth slo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:cache]
+paste.filter_factory = memory_cache:filter_factory
+[filter:s3api]
+use = egg:swift#s3api
+location = us-east-1
+force_swift_request_proxy_log = false
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = {password} .admin
+[filter:slo]
+use = egg:swift#slo
+"""
+"""A proxy that speaks S3; its one user is `test:tester`."""
 
-    def __init__(self, folder: Path, programs: Path, auth: str, password: str) -> None:
+MEMORY_CACHE = """\
+class Cache:
+    def __init__(self):
+        self.known = {}
+    def get(self, key, raise_on_error=False):
+        return self.known.get(key)
+    def set(self, key, value, **more):
+        self.known[key] = value
+    def delete(self, key, **more):
+        self.known.pop(key, None)
+    def incr(self, key, delta=1, **more):
+        self.known[key] = self.known.get(key, 0) + delta
+        return self.known[key]
+def filter_factory(settings, **local):
+    cache = Cache()
+    def made(app):
+        def call(environ, start_response):
+            environ["swift.cache"] = cache
+            return app(environ, start_response)
+        return call
+    return made
+"""
+"""The cache that Swift's proxy wants, in its own memory: a filter in the place of memcached's."""
+
+
+class SwiftBed:
+    """A Swift whose programs are in `bin`, for the users of the Keystone at `auth`, or of another `proxy`."""
+
+    def __init__(self, folder: Path, programs: Path, auth: str, password: str, proxy: str = PROXY) -> None:
+        self._proxy = proxy
         self._folder, self._programs, self._auth, self._password = folder, programs, auth, password
         self._processes: list[subprocess.Popen[bytes]] = []
         self.url = ""
@@ -94,9 +142,10 @@ class SwiftBed:
         ports = dict(zip((*RINGS, "proxy"), _free_ports(4), strict=True))
         self.url = f"http://127.0.0.1:{ports['proxy']}"
         (self._folder / "swift.conf").write_text(SWIFT)
+        (self._folder / "memory_cache.py").write_text(MEMORY_CACHE)
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
         for name, port in ports.items():
-            text = PROXY if name == "proxy" else STORAGE
+            text = self._proxy if name == "proxy" else STORAGE
             values = {"port": port, "user": user, "folder": self._folder, "auth": self._auth}
             text = (DEFAULT + text).format(**values, ring=name, password=self._password)
             (self._folder / f"{name}.conf").write_text(text)
@@ -107,7 +156,12 @@ class SwiftBed:
                 self._processes.append(
                     subprocess.Popen(
                         [self._programs / f"swift-{name}-server", self._folder / f"{name}.conf"],
-                        env=os.environ | {"SWIFT_DIR": str(self._folder), "PYTHONWARNINGS": "ignore"},
+                        env=os.environ
+                        | {
+                            "SWIFT_DIR": str(self._folder),
+                            "PYTHONPATH": str(self._folder),
+                            "PYTHONWARNINGS": "ignore",
+                        },
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,

@@ -26,6 +26,8 @@ class TagStore:
         self.repositories: dict[str, dict[str, bytes]] = {}
         """Manifests by repository and digest."""
         self.tagged: dict[str, dict[str, str]] = {}
+        self.configurations: dict[str, bytes] = {}
+        """Configurations of images by the digests of their manifests."""
         self.before: Rule = lambda call, reference: None
         self.after: Rule = lambda call, reference: None
         self.calls: list[str] = []
@@ -44,6 +46,9 @@ class TagStore:
 
     def manifests(self, repository: str, references: Sequence[str]) -> dict[str, bytes | None]:
         return {each: self.manifest(repository, each) for each in references}
+
+    def configuration(self, repository: str, reference: str) -> bytes | None:
+        return self._call("configuration", reference, lambda: self.configurations.get(reference))
 
     def note(self, repository: str, annotations: Mapping[str, str], tag: str, *, folder: Path | None) -> str:
         raw = manifest_of({}, {}, annotations)
@@ -92,12 +97,12 @@ class TagStore:
         return answer
 
 
-def archive(path: Path, *layers: bytes) -> str:
+def archive(path: Path, *layers: bytes, created: str = "") -> str:
     """Write an OCI archive of layers, which nobody unpacks; return the digest of its manifest."""
     blobs = {hashlib.sha256(each).hexdigest(): each for each in layers}
     diffs = [f"sha256:{digest}" for digest in blobs]
     system = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diffs}}
-    config = json.dumps(system).encode()
+    config = json.dumps(system | ({"created": created} if created else {})).encode()
     blobs[hashlib.sha256(config).hexdigest()] = config
     made = json.loads(manifest_of({}, described(config, "application/vnd.oci.image.config.v1+json"), {}))
     made["layers"] = [described(each, "application/vnd.oci.image.layer.v1.tar+gzip") for each in layers]

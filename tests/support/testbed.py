@@ -202,6 +202,8 @@ class TestBed:
     def __exit__(self, *exception: object) -> None:
         if self.swift is not None:
             self.swift.stop()
+        if self.nova is not None:
+            self.nova.nothing.stop()
         for server in self._servers:
             server.kill()
             server.listener.close()

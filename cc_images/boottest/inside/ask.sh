@@ -34,6 +34,12 @@ cc_listens() {
         | awk -v port=":$2" -v state=$state '$4 == state && index($2, port) { found = 1 } END { exit !found }'
 }
 
+# the first words of a server; bash alone can connect without another program
+cc_greets() {
+    timeout 10 bash -c 'exec 3<> "/dev/tcp/127.0.0.1/$1" && dd bs=256 count=1 <&3' greets "$1" 2> /dev/null
+    true
+}
+
 # systemctl's own --wait came with systemd 240
 cc_system() {
     left=$1

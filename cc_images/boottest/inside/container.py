@@ -1,15 +1,15 @@
 """Start what is in an OCI archive or SIF file, ask it, and stop it; write down what became of it as JSON.
 
-    container.py IMAGE FORMAT FOLDER RESULT
+    container.py IMAGE TREE FOLDER RESULT
 
-The arguments are those of `look.py`; it runs as root in a sandbox, whose network the container has. CC_IMAGES_TRIAL
-holds the order, a JSON object:
+TREE is the image's tree, unpacked; FOLDER is made, and gets the cells; RESULT is the file to write. It runs as root in
+a sandbox, whose network the container has. CC_IMAGES_TRIAL holds the order, a JSON object:
 
     words     for the entry point, or null: the image's own
     user, ports   of a SIF file, which says neither
     limit, grace, patience   seconds for the start, for the end after SIGTERM, for the script that asks
     asks      a script that the image's user runs, once the image listens, or in another start once it has ended
-    heard     ports of which the facts shall tell whether something listens
+    heard     ports of which the facts shall tell whether something listens; true: and its first words
     starts    how often it is started
     volumes   that are mounted besides the image's own, empty, from the second start on
     folders   of which the facts shall tell whose they are, below the user's home
@@ -27,16 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cc_images.boottest.inside import accounts, cell, layers
-    from cc_images.boottest.inside.image import opened
-    from cc_images.boottest.inside.started import Started, silent
+    from cc_images.boottest.inside import accounts, cell, credentials, layers
+    from cc_images.boottest.inside.started import Started, greeting, silent
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
     import accounts
     import cell
+    import credentials
     import layers
-    from image import opened
-    from started import Started, silent
+    from started import Started, greeting, silent
 
 Facts = dict[str, Any]
 
@@ -47,20 +46,16 @@ BY_APPTAINER = ["/bin/sh", "-c", 'for f in /.singularity.d/env/*.sh; do [ -f "$f
 """How Apptainer runs an image: its variables, then its run script."""
 
 
-def main(image: str, disk_format: str, folder: str, result: str) -> None:
+def main(image: str, tree: str, folder: str, result: str) -> None:
     """Try the image and write down the facts."""
     order: Facts = json.loads(os.environ["CC_IMAGES_TRIAL"])
     kept = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    seen = opened(image, disk_format, folder)
-    facts: Facts = {"layers": seen.facts.get("layers", []), "starts": []}
-    if seen.root is None:
-        facts["trouble"] = seen.facts["trouble"]
-    else:
-        with open(image, "rb") as file:
-            is_sif = file.read(len(LAUNCH)) == LAUNCH
-        facts["configuration"] = said = of_sif(seen.place, order) if is_sif else of_oci(Path(image))
-        run = {"tree": str(seen.place), "folder": folder, "sif": is_sif, "said": said, **order}
-        facts["starts"] = tried(run)
+    os.makedirs(folder)
+    with open(image, "rb") as file:
+        is_sif = file.read(len(LAUNCH)) == LAUNCH
+    said = of_sif(Path(tree), order) if is_sif else of_oci(Path(image))
+    run = {"tree": tree, "folder": folder, "sif": is_sif, "said": said, **order}
+    facts: Facts = {"configuration": said, "starts": tried(run)}
     os.write(kept, json.dumps(facts).encode("utf-8", "surrogateescape"))
 
 
@@ -151,6 +146,7 @@ def held(run: Facts, number: int, argv: list[str], asks: str, asking: bool) -> F
     facts: Facts = {"user": user, "sudo": accounts.sudo(user), "before": accounts.password(user), "mounted": mounted}
     facts["home_is"] = os.path.realpath(user["home"]) if user["home"] else ""
     facts["folder_is"] = os.path.realpath(place)
+    secrets = {"before": credentials.digests(user["home"], said["environment"], running=False)}
     facts["script"] = script(said["entrypoint"], variables["PATH"])
     if argv:
         first = Started(argv, user, place, variables, text=asks if asking else "", first=True)
@@ -158,11 +154,16 @@ def held(run: Facts, number: int, argv: list[str], asks: str, asking: bool) -> F
             return facts | {"answers": first.answers(run["patience"])}
         facts |= first.watched(said["ports"], run["limit"])
         if facts["listens"]:
-            facts["deaf"] = silent(run["heard"])
+            deaf = silent([*run["heard"]])
+            facts["heard"] = {
+                port: greeting(port) if greets else "" for port, greets in run["heard"].items() if port not in deaf
+            }
         if facts["listens"] and asks:
             asker = Started(["/bin/sh", "-s"], user, place, variables, text=asks)
             facts["answers"] = asker.answers(run["patience"], first)
-        facts |= first.ended(run["grace"])
+        secrets["after"] = credentials.digests(user["home"], said["environment"], running=True)
+        facts["credentials"] = secrets
+        facts |= first.ended(run["grace"]) | {"grace": run["grace"]}
     return facts | after(run, user)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ Facts = dict[str, Any]
 KEPT = 1 << 16
 """Bytes of output that are kept: the last ones."""
 LOOK = 0.05
+GREETING = 10.0
+"""Seconds that a server has for its first words."""
 LISTENING = {"tcp": "0A", "udp": "07"}
 """The states of sockets that wait for others, in /proc/net; see the kernel's tcp_states.h."""
 
@@ -104,9 +107,10 @@ class Started:
 
     def ended(self, grace: float) -> Facts:
         """End it: by SIGTERM, and when it does not heed that, by SIGKILL, with all that is in its cell."""
-        asked, heeded = time.monotonic(), True
+        asked, heeded, handled = time.monotonic(), True, True
         if self.alive():
-            grace = grace if heeds(self.pid) else 0.0
+            handled = heeds(self.pid)
+            grace = grace if handled else 0.0
             os.kill(self.pid, signal.SIGTERM)
             while self.alive() and time.monotonic() - asked < grace:
                 time.sleep(LOOK)
@@ -115,7 +119,7 @@ class Started:
             else:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-        return {"output": self.output.decode(errors="replace"), "heeded": heeded}
+        return {"output": self.output.decode(errors="replace"), "heeded": heeded, "handled": handled}
 
 
 def heeds(process: int) -> bool:
@@ -135,3 +139,14 @@ def silent(ports: list[str]) -> list[str]:
         if not any(len(row) > 3 and row[1].endswith(wanted) and row[3] == state for row in rows):
             found.append(each)
     return found
+
+
+def greeting(port: str) -> str:
+    """Return the first words of a server on a port of TCP, empty for one that says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.settimeout(GREETING)
+        try:
+            connection.connect(("127.0.0.1", int(port.partition("/")[0])))
+            return connection.recv(256).decode(errors="replace")
+        except OSError:
+            return ""

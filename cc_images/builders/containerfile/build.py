@@ -1,30 +1,29 @@
-"""One build by buildah: what it needs is laid out, it runs in a sandbox, and its result becomes an image of ours.
-
-Layers that buildah has added are written anew, so that they are the same for the same files; those of the image that
-it started from stay byte by byte.
-"""
+"""One build by buildah: what it needs is laid out, it runs in a sandbox, and its result becomes an image of ours."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from msgspec import convert
 
-from cc_images.builders.base import BuildInputs, Built
+from cc_images.builders.base import BUNDLED, BuildInputs, Built
 from cc_images.builders.containerfile import context as contexts
 from cc_images.builders.containerfile.containerfile import parsed
 from cc_images.builders.containerfile.generated import TEXTS, Generated, generated
+from cc_images.builders.containerfile.named import carried, laid_out
+from cc_images.builders.containerfile.result import Variables, written
+from cc_images.builders.containerfile.shown import Shown, outside, volumes
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, network, process, user_emulation
 from cc_images.host.containers import archive
 from cc_images.host.containers import image as oci
-from cc_images.host.containers.layer import write_normal
 from cc_images.host.root import TOOLBOX
 from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Json
@@ -40,21 +39,18 @@ COMMAND = (
 
 RESULT = "localhost/cc-images/result"
 
-PLACEHOLDERS = frozenset({"run/cc-images", "run/secrets"})
-"""Folders that buildah leaves in a layer where it has shown something; so may be files of no size in /etc."""
-
-LOGS = frozenset({"var/log/dpkg.log", "var/log/alternatives.log", "var/cache/ldconfig/aux-cache"})
-"""Files that say when something was built, and nothing else that anybody needs."""
-
 LEAST_SECRET = 6
 """Characters of a line that is hidden by itself; shorter ones stand in everything."""
 
-BUILDAHS = ("io.buildah.version",)
-"""Labels that tell of the program, and not of the image."""
 
-
-def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) -> Built:
-    """Build an image. Raises CCImagesError when that fails, with the last line that a command has printed."""
+def build(
+    spec: ContainerfileSpec,
+    inputs: BuildInputs,
+    context: TaskContext,
+    shown: Sequence[Shown] = (),
+    completed: Variables = dict,
+) -> Built:
+    """Build an image; its commands see what is shown. Raises CCImagesError with the last line that one has printed."""
     if inputs.until:
         raise UserError(
             f"--until {inputs.until}: an image from a Containerfile has no phases",
@@ -64,28 +60,44 @@ def build(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext) ->
     if spec.own:
         layer, file = inputs.layers[spec.own]
         inputs.workspace.mkdir(parents=True, exist_ok=True)
-        target = inputs.workspace / "image.oci.tar"
-        _linked(file, target)
-        return Built(file=target, upstream=layer.upstream)
+        return Built(file=linked(file, inputs.workspace / "image.oci.tar"), upstream=layer.upstream)
     place = inputs.workspace / "build"
     values = _secrets(spec)
     text = _copied(spec, place / "context")
+    named = laid_out(spec, place, context)
     bases = {name: _base(spec, each, inputs, place / f"from-{number}.oci.tar", context)
              for number, (name, each) in enumerate(spec.images.items())}  # fmt: skip
     names = {name: f"localhost/cc-images/from-{number}" for number, name in enumerate(bases)}
     stages = parsed(text, spec.arguments, spec.arch)
     wanted = stages.target(spec.target)
-    made = generated(stages, wanted, names)
-    sandbox = _sandbox(spec, inputs, context, [*bases.values()])
-    _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox)
+    made = generated(stages, wanted, {**names, **{name: name for name in named}})
+    sandbox = _sandbox(spec, inputs, context, [*bases.values(), *outside(shown, inputs.workspace)])
+    more = [*volumes(shown, sandbox)]
+    for name, folder in named.items():
+        more += ["--build-context", f"{name}={sandbox.place(folder)}"]
+    _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox, more)
     context.step("buildah")
     _run(spec, sandbox, place / "order.json", values, context)
     context.step("its layers")
     begins = stages.begins(wanted)
     base = archive.read(bases[begins]) if begins in bases else None
-    image = _image(spec, sandbox.out / "image", base, inputs.workspace, context)
+    image = written(spec, sandbox.out / "image", base, inputs.workspace, context, completed)
     known = [inputs.layers[key][0].upstream for key in spec.relies_on]
     return Built(file=image, upstream=merged(*known, upstream.seen(sandbox.out)), peaks=sandbox.peaks())
+
+
+def carry(spec: ContainerfileSpec, bundle: Path) -> ContainerfileSpec:
+    """Copy contexts to where they are read again, with the Containerfile and ignore file, which need not be part of it.
+
+    Returns the spec with their places there. Raises CCImagesError unless they are those of the spec.
+    """
+    target = bundle / "context"
+    _copied(spec, target)
+    file = contexts.file_of(Path(spec.folder))
+    for each in (file, *(file.with_name(name) for name in contexts.IGNORES)):
+        if each.is_file() and not (target / each.name).exists():
+            shutil.copyfile(each, target / each.name)
+    return replace(spec, folder=f"{BUNDLED}/{target.name}", contexts=carried(spec, bundle / "contexts"))
 
 
 def _copied(spec: ContainerfileSpec, target: Path) -> str:
@@ -97,21 +109,17 @@ def _copied(spec: ContainerfileSpec, target: Path) -> str:
     except OSError:  # a file is gone
         same = False
     if not same or contexts.digest_of_text(text) != spec.file:
-        raise CCImagesError(
-            f"the files in {folder} have changed since the plan was made",
-            hint="run it again",
-            reason=Reason.OTHER_INPUTS,
-            temporary=True,
-        )
+        raise contexts.changed(folder)
     return text
 
 
-def _linked(file: Path, target: Path) -> None:
+def linked(file: Path, target: Path) -> Path:
     """Give a stored file a second name: it is placed over itself, and nobody who uses it notices."""
     try:
         os.link(file, target)
     except OSError:  # another file system, or an owner whose files may not be linked
         process.run(["cp", "--reflink=auto", str(file), str(target)], env=environment.plain())
+    return target
 
 
 def _base(spec: ContainerfileSpec, wanted: From, inputs: BuildInputs, target: Path, context: TaskContext) -> Path:
@@ -144,7 +152,14 @@ def _sandbox(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext,
     )
 
 
-def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path], place: Path, sandbox: Sandbox) -> None:
+def _order(
+    spec: ContainerfileSpec,
+    made: Generated,
+    images: Mapping[str, Path],
+    place: Path,
+    sandbox: Sandbox,
+    more: Sequence[str],
+) -> None:
     """Write the order to `toolbox/containerfile.py`, and what it names, into the workspace."""
     (place / "Containerfile").write_text(made.text)
     texts = place / "texts"
@@ -160,6 +175,7 @@ def _order(spec: ContainerfileSpec, made: Generated, images: Mapping[str, Path],
         argv += ["--build-arg", f"{name}={value}"]
     if made.texts:
         argv += ["--build-context", f"{TEXTS}={sandbox.place(texts)}"]
+    argv += more
     order: Json = {
         "argv": argv,
         "name": RESULT,
@@ -219,43 +235,3 @@ def _step(line: str, context: TaskContext) -> None:
     """Show which instruction buildah has come to."""
     if found := re.match(r"(?:\[\d+/\d+\] )?STEP \S+ (.*)", line):
         context.step(found[1][:60])
-
-
-def _image(
-    spec: ContainerfileSpec, layout: Path, base: archive.Image | None, workspace: Path, context: TaskContext
-) -> Path:
-    """Return the archive of the image: the layers of its base as they are, those that are new as we write them."""
-    made = archive.read(layout)
-    kept = base.layers if base is not None else ()
-    if [each.diff_id for each in made.layers[: len(kept)]] != [each.diff_id for each in kept]:
-        raise CCImagesError("buildah has changed the layers of the image that it started from", reason=Reason.NO_RESULT)
-    wanted = convert(spec.said, Configuration)
-    layers = [*kept, *_new(made.layers[len(kept) :], workspace, context, wanted.compression)]
-    target = workspace / "image.oci.tar"
-    said = _said(made.config, wanted, spec)
-    oci.write_image(target, layers, said, said["config"].get("Labels", {}), context.stop)
-    return target
-
-
-def _new(
-    layers: Sequence[archive.Layer], workspace: Path, context: TaskContext, compression: str
-) -> Iterator[archive.Layer]:
-    """Yield layers as we write them, without those that have nothing in them."""
-    for number, each in enumerate(layers):
-        plain, packed = workspace / f"layer-{number}", workspace / f"layer-{number}.gz"
-        if write_normal(each.piece.path, plain, context.stop, PLACEHOLDERS | LOGS):
-            yield oci.packed(plain, packed, context.stop, context.log, compression=compression)
-        plain.unlink()
-
-
-def _said(found: Mapping[str, Any], wanted: Configuration, spec: ContainerfileSpec) -> dict[str, Any]:
-    """Return the configuration: what the file says, and what the catalogue says over that."""
-    ours = oci.config_of(wanted, spec.arch)
-    theirs = dict(found.get("config") or {})
-    labels = {name: value for name, value in (theirs.get("Labels") or {}).items() if name not in BUILDAHS}
-    variables = dict(each.partition("=")[::2] for each in theirs.get("Env") or ())
-    mine = dict(ours["config"])
-    mine["Env"] = [f"{name}={value}" for name, value in (variables | dict(wanted.environment)).items()]
-    mine["Labels"] = labels | dict(wanted.labels)
-    both = {name: value for name, value in {**theirs, **mine}.items() if value}
-    return {**ours, "config": both}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cc_images.builders.containerfile.instructions import Instruction, declared, filled, instructions, mistake, unquoted
+from cc_images.builders.containerfile.remote import Remote, remotes, variables
 from cc_images.errors import Reason, UserError
 
 SCRATCH = "scratch"
@@ -29,6 +30,8 @@ class Stage:
     instructions: tuple[Instruction, ...] = ()
     uses: tuple[int | str, ...] = ()
     """Stages and images from which it copies files, or shows them."""
+    remotes: tuple[Remote, ...] = ()
+    """Addresses from which it fetches files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ def parsed(text: str, arguments: Mapping[str, str], arch: str) -> Containerfile:
     head: list[Instruction] = []
     stages: list[Stage] = []
     values = platforms(arch) | dict(arguments)
+    environment: dict[str, str] = {}
     for each in instructions(text):
         if each.word == "FROM":
             stages.append(_begun(each, stages, values))
@@ -92,7 +96,9 @@ def parsed(text: str, arguments: Mapping[str, str], arch: str) -> Containerfile:
         elif not stages:
             raise mistake(each.line, f"{each.word} stands before the first FROM")
         if stages and each.word != "FROM":
-            stages[-1] = _with(stages[-1], each, stages[:-1])
+            environment |= variables(each, values | environment) if each.word == "ENV" else {}
+            fetched = remotes(each, values | environment)
+            stages[-1] = _with(replace(stages[-1], remotes=(*stages[-1].remotes, *fetched)), each, stages[:-1])
     if not stages:
         raise UserError("it has no FROM", hint="begin it with the image that it starts from", reason=Reason.VALUE)
     return Containerfile(head=tuple(head), stages=tuple(stages))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile.ignore import ignored
+from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.clock import EPOCH
-from cc_images.errors import Reason, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 
 FILES = ("Containerfile", "Dockerfile")
 """The names that a file may have, the first one wins."""
@@ -76,21 +77,21 @@ def text_of(folder: Path) -> str:
         raise UserError(f"{file} cannot be read: {error}", hint="correct it", reason=Reason.MISSING_FILE) from error
 
 
-def entries(folder: Path) -> list[Entry]:
-    """Return what a context has, by name, without what its ignore file leaves out.
+def entries(folder: Path, ignore: str | None = None) -> list[Entry]:
+    """Return what a context has, by name, without what its ignore file leaves out, or patterns in place of that.
 
     Raises UserError for what cannot be part of an image, and for a context that is too large.
     """
     found: list[Entry] = []
     size = 0
-    for each in _walked(folder):
+    for each in _walked(folder, ignore):
         found.append(each)
         size += each.size
         if size > LARGEST or len(found) > MOST:
             what = f"{LARGEST >> 30} GiB; {each.name} has {each.size >> 20} MiB" if size > LARGEST else f"{MOST} files"
             raise UserError(
                 f"its context {folder} has more than {what}",
-                hint=f"name in {IGNORES[0]} what the image does not need",
+                hint=f"name in {_list(ignore)} what the image does not need",
                 reason=Reason.TOO_MANY_FILES,
             )
     return found
@@ -105,6 +106,15 @@ def digest(found: list[Entry]) -> str:
 def digest_of_text(text: str) -> str:
     """Return the sha256 of a Containerfile's text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spec_of(folder: Path, spec: ContainerfileSpec) -> ContainerfileSpec:
+    """Return a spec that builds from a folder as it is now: one that another builder has made for this build.
+
+    It lies in the workspace of the build, beside the folders `build`, `scratch` and `out`.
+    """
+    text = text_of(folder)
+    return replace(spec, folder=str(folder), context=digest(entries(folder)), file=digest_of_text(text))
 
 
 def copied(found: list[Entry], target: Path) -> str:
@@ -130,9 +140,19 @@ def copied(found: list[Entry], target: Path) -> str:
     return digest([replace(each, path=target / each.name) for each in found])
 
 
-def _walked(folder: Path) -> Iterator[Entry]:
+def changed(folder: Path | str) -> CCImagesError:
+    """Return the error for a folder that is not what it was when the plan was made."""
+    return CCImagesError(
+        f"the files in {folder} have changed since the plan was made",
+        hint="run it again",
+        reason=Reason.OTHER_INPUTS,
+        temporary=True,
+    )
+
+
+def _walked(folder: Path, ignore: str | None) -> Iterator[Entry]:
     """Yield what a context has, in the order of names."""
-    text = _ignore_file(folder)
+    text = _ignore_file(folder) if ignore is None else ignore
     left_out = ignored(text)
     takes_in = "!" in text
     stack = [(folder, "")]
@@ -148,7 +168,7 @@ def _walked(folder: Path) -> Iterator[Entry]:
             status = each.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode) and (takes_in or not left_out(name)):
                 below.append((Path(each.path), f"{name}/"))  # something in it may be taken back in
-            if left_out(name) or (not before and name in IGNORES):
+            if left_out(name) or (ignore is None and not before and name in IGNORES):
                 continue
             yield _entry(name, Path(each.path), status)
         stack += reversed(below)
@@ -176,6 +196,10 @@ def _unreadable(path: Path, error: OSError) -> UserError:
         hint=f"let this user read it, or name it in {IGNORES[0]}",
         reason=Reason.MISSING_FILE,
     )
+
+
+def _list(ignore: str | None) -> str:
+    return IGNORES[0] if ignore is None else "`ignore` of the context"
 
 
 def _ignore_file(folder: Path) -> str:

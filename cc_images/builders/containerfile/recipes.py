@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cc_images.builders.containerfile import context
+from cc_images.builders.containerfile import context, definition_file, named
 from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed
 from cc_images.builders.containerfile.generated import generated
+from cc_images.builders.containerfile.remote import require_pinned
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
@@ -56,7 +57,7 @@ class Recipes:
     digest_of: Callable[[str, Arch], str]
     _contexts: dict[Path, Found] = field(default_factory=dict)
     _layers: dict[tuple[str, Arch], Resolved] = field(default_factory=dict)
-    _made: dict[str, Resolved] = field(default_factory=dict)
+    made: dict[str, Resolved] = field(default_factory=dict)
 
     def build(self, image: Image, arch: Arch) -> Resolved:
         """Return an image with its spec. Raises UserError for what is missing or cannot be."""
@@ -70,64 +71,22 @@ class Recipes:
         """Return what is built of an image: children start from it, and it is the image itself."""
         if (image.tag, arch) not in self._layers:
             made = self._resolved(image, arch)
-            self._layers[image.tag, arch] = self._made[made.spec.recipe_key] = made
+            self._layers[image.tag, arch] = self.made[made.spec.recipe_key] = made
         return self._layers[image.tag, arch]
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
-        return [self._made[key] for key in resolved.spec.relies_on]
+        return [self.made[key] for key in resolved.spec.relies_on]
 
     def files(self, image: Image) -> Json:
         """Return the digests of the files of an image's context."""
-        found = self._context(self._folder(image))
-        return {each.name: each.digest for each in found.entries}
+        found = [each for arch in image.arches for each in self._context(self._folder(image, arch)).entries]
+        return {each.name: each.digest for each in found}
 
-    def _resolved(self, image: Image, arch: Arch) -> Resolved:
-        folder = self._folder(image)
-        found = self._context(folder)
-        said: Json = dict(image.containerfile)
-        arguments = {**({BASE: image.depends[0]} if image.depends else {}), **said.get("build-args", {})}
-        file = parsed(found.text, arguments, arch)
-        target = file.target(said.get("target", ""))
-        generated(file, target, dict.fromkeys(images(file.stages), "image"))  # which says what buildah cannot
-        bases = self._bases(image, arch, file.needed(target))
-        downloads = {each.download: name for name, each in bases.items() if each.download}
-        digests = {name: self.digest_of(name, arch) for name in downloads.values()}
-        spec = ContainerfileSpec(
-            makes=Material.TREE,
-            name=image.name,
-            tag=image.tag,
-            arch=arch,
-            recipe_key="",
-            artifacts={variable: _download(name, digests[name], arch) for variable, name in downloads.items()},
-            timeout=image.timeout,
-            scratch=image.scratch,
-            families=(f"{image.tag}-{arch}",),
-            network=image.network,
-            secrets=image.secrets,
-            folder=str(folder),
-            context=found.digest,
-            file=context.digest_of_text(found.text),
-            arguments=arguments,
-            target=said.get("target", ""),
-            said=self._said(image, arch, folder),
-            images=bases,
-        )
-        recipe = self._recipe(spec, digests, file, target)
-        spec = replace(spec, recipe_key=recipe.recipe_key)
-        return Resolved(spec=spec, recipe=recipe, on_parent=any(each.layer for each in bases.values()))
-
-    def _said(self, image: Image, arch: Arch, folder: Path) -> Json:
-        """Return what the catalogue says of how the image is run; its README's sections are labels."""
-        said = configured(image, image.published_name(arch))
-        readme = folder / README
-        told = readme_labels(readme.read_text(errors="replace")) if readme.is_file() else {}
-        return replace(said, labels={**told, **said.labels}).as_json()
-
-    def _bases(self, image: Image, arch: Arch, stages: tuple[Stage, ...]) -> dict[str, From]:
+    def bases(self, image: Image, arch: Arch, names: Sequence[str]) -> dict[str, From]:
         """Return where the images are from that stages name; a tag of the catalogue is never asked at a registry."""
         bases: dict[str, From] = {}
-        for number, name in enumerate(images(stages)):
+        for number, name in enumerate(names):
             parent = self.config.images.get(name.lower())
             if parent is None and (bare := self.config.images.get(_TAGGED.sub("", name.lower()))):
                 raise UserError(
@@ -147,11 +106,50 @@ class Recipes:
                     reason=Reason.VALUE,
                 )
             layer = self.parent_layer(parent, arch)
-            self._made[layer.spec.recipe_key] = layer
-            own = parent.builder == "containerfile"
+            self.made[layer.spec.recipe_key] = layer
+            own = parent.builder != "dib"
             told = {} if own else configured(parent, parent.published_name(arch)).as_json()
             bases[name] = From(layer=layer.spec.recipe_key, said=told)
         return bases
+
+    def _resolved(self, image: Image, arch: Arch) -> Resolved:
+        folder = self._folder(image, arch)
+        found = self._context(folder)
+        said: Json = dict(image.containerfile)
+        arguments = {**({BASE: image.depends[0]} if image.depends else {}), **said.get("build-args", {})}
+        file = parsed(found.text, arguments, arch)
+        target = file.target(said.get("target", ""))
+        generated(file, target, dict.fromkeys(images(file.stages), "image"))  # which says what buildah cannot
+        require_pinned((each for stage in file.needed(target) for each in stage.remotes), self.builder)
+        needed = file.needed(target)
+        contexts = named.found(image, named.taken(image, file, needed, self.config.images))
+        bases = self.bases(image, arch, [name for name in images(needed) if name not in contexts])
+        downloads = {each.download: name for name, each in bases.items() if each.download}
+        digests = {name: self.digest_of(name, arch) for name in downloads.values()}
+        spec = ContainerfileSpec(
+            makes=Material.TREE,
+            name=image.name,
+            tag=image.tag,
+            arch=arch,
+            recipe_key="",
+            artifacts={variable: download(name, digests[name], arch) for variable, name in downloads.items()},
+            timeout=image.timeout,
+            scratch=image.scratch,
+            families=(f"{image.tag}-{arch}",),
+            network=image.network,
+            secrets=image.secrets,
+            folder=str(folder),
+            context=found.digest,
+            file=context.digest_of_text(found.text),
+            arguments=arguments,
+            target=said.get("target", ""),
+            said=readme_said(image, arch, folder),
+            images=bases,
+            contexts=contexts,
+        )
+        recipe = self._recipe(spec, digests, file, target)
+        spec = replace(spec, recipe_key=recipe.recipe_key)
+        return Resolved(spec=spec, recipe=recipe, on_parent=any(each.layer for each in bases.values()))
 
     def _recipe(
         self, spec: ContainerfileSpec, digests: Mapping[str, str], file: Containerfile, target: Stage
@@ -167,17 +165,23 @@ class Recipes:
             environment=spec.arguments,
             packages=(),
             artifacts={**digests, **dict(list(others.items())[1:])},
-            files={"context": spec.context, "Containerfile": spec.file, "target": str(target.number)},
+            files={
+                "context": spec.context,
+                "Containerfile": spec.file,
+                "target": str(target.number),
+                **{f"context {name}": each.identity for name, each in spec.contexts.items()},
+            },
             tools={"buildah": self.builder, "cc-images": WRITER},
             parent=first,
             secrets=spec.secrets,
             container={**spec.said, "bases": {name: each.said for name, each in spec.images.items() if each.said}},
         )
 
-    def _folder(self, image: Image) -> Path:
-        said: Json = dict(image.containerfile)
-        place: str = said.get("context", f"containers/{image.entry_name.lower()}")
-        return self.config.files["images.yaml"].parent / place
+    def _folder(self, image: Image, arch: Arch) -> Path:
+        place = placed(image, arch, self.config.files["images.yaml"].parent, "containers")
+        if place.suffix != definition_file.SUFFIX:
+            return place
+        return definition_file.context_of(place, self.config.images, self.config.store)
 
     def _context(self, folder: Path) -> Found:
         if folder not in self._contexts:
@@ -187,7 +191,22 @@ class Recipes:
         return self._contexts[folder]
 
 
-def _download(name: str, digest: str, arch: Arch) -> Download:
+def placed(image: Image, arch: Arch, beside: Path, usual: str) -> Path:
+    """Return the context of an image; `{arch}` in it is the architecture by Debian's name, or by the kernel's."""
+    said: str = image.containerfile.get("context", f"{usual}/{image.entry_name.lower()}")
+    found = beside / said.replace("{arch}", arch)
+    return found if "{arch}" not in said or found.exists() else beside / said.replace("{arch}", arch.machine)
+
+
+def readme_said(image: Image, arch: Arch, folder: Path) -> Json:
+    """Return what the catalogue says of how an image is run; its README's sections are labels."""
+    said = configured(image, image.published_name(arch))
+    readme = folder / README
+    told = readme_labels(readme.read_text(errors="replace")) if readme.is_file() else {}
+    return replace(said, labels={**told, **said.labels}).as_json()
+
+
+def download(name: str, digest: str, arch: Arch) -> Download:
     """Return the download of an image of a registry by its digest; the file is an archive of an OCI layout."""
     bare = name.partition("@")[0]
     return Download(url=f"docker://{pinned(bare, digest)}", filename=f"{arch}.oci.tar")

@@ -19,7 +19,7 @@ from cc_images.store.records import Store
 
 
 class ContainerfileResolver:
-    """Resolves images and layers that buildah makes; `dibs_layer` resolves the layer of a parent that dib makes."""
+    """Resolves images and layers that buildah makes; `others_layer` resolves the layer of another builder's image."""
 
     name = "containerfile"
 
@@ -27,38 +27,39 @@ class ContainerfileResolver:
         self,
         config: Config,
         store: Store,
-        dibs_layer: Callable[[Image, Arch], Resolved],
+        others_layer: Callable[[Image, Arch], Resolved],
         *,
         asks: bool,
         stop: threading.Event | None,
     ) -> None:
         self._store, self._asks, self._stop = store, asks, stop
-        self._dibs_layer = dibs_layer
+        self._others_layer = others_layer
         self._troubles: dict[str, str] = {}
         self._digest = functools.cache(self._digest_of)
-        self._recipes = Recipes(
-            config=config, builder=version(), parent_layer=self._layer, digest_of=lambda name, arch: self._digest(name)
+        self.recipes = Recipes(
+            config=config, builder=version(), parent_layer=self.layer, digest_of=lambda name, arch: self._digest(name)
         )
 
     def resolve(self, image: Image, arch: Arch) -> Resolved:
         """Return an image with its spec; see `builders.resolved.Resolver`."""
-        return self._recipes.build(image, arch)
+        return self.recipes.build(image, arch)
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
-        return self._recipes.layers(resolved)
+        return self.recipes.layers(resolved)
 
     def files(self, image: Image) -> Json:
         """Return the digests of the files of an image's context."""
-        return {"context": self._recipes.files(image)}
+        return {"context": self.recipes.files(image)}
 
     def notes(self) -> Iterator[str]:
         """Yield which images of registries could not be asked for."""
         for name, why in self._troubles.items():
             yield f"FROM {name}: {why}; it is taken for what it was when it was asked last"
 
-    def _layer(self, image: Image, arch: Arch) -> Resolved:
-        return self._dibs_layer(image, arch) if image.builder == "dib" else self._recipes.layer(image, arch)
+    def layer(self, image: Image, arch: Arch) -> Resolved:
+        """Return the layer of an image, from which others start; it may be another builder's."""
+        return self.recipes.layer(image, arch) if image.builder == self.name else self._others_layer(image, arch)
 
     def _digest_of(self, name: str) -> str:
         """Return the digest of an image of a registry: as it is named, as it is now, or as it was seen last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,27 @@ class From:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedContext:
+    """A folder besides the build's context: one of the host that made the spec, or of a commit of a repository."""
+
+    folder: str = ""
+    """Of a repository: below its top."""
+    digest: str = ""
+    """The digest that the folder's files have; empty for a repository."""
+    repo: str = ""
+    commit: str = ""
+    ignore: tuple[str, ...] = ()
+    """Patterns, as in ignore files."""
+
+    @property
+    def identity(self) -> str:
+        """What identifies it in a key."""
+        parts = ("git", self.commit, self.folder, *self.ignore)
+        is_plain = not any(" " in each for each in parts)  # with blanks, two of them could be one
+        return self.digest or (" ".join(parts) if is_plain else json.dumps(parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerfileSpec(BuildSpec):
     """One build of one stage of a Containerfile."""
 
@@ -39,6 +61,10 @@ class ContainerfileSpec(BuildSpec):
     """What the catalogue says of how the image is run, over what the file says."""
     images: Mapping[str, From] = field(default_factory=dict)
     """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    """Folders of which it takes files, by the names that they have in the file."""
+    apart: str = ""
+    """A pattern of folders that become layers of their own, see `host.containers.layer.write_parts`; empty: none."""
     own: str = ""
     """The recipe key of the image's own layer, from which others start, too: the image's build takes what is there."""
 
@@ -52,13 +78,18 @@ class ContainerfileSpec(BuildSpec):
     @property
     def host_programs(self) -> tuple[str, ...]:
         """What builds, and what fetches images of registries."""
+        if self.own:
+            return ()
         fetches = any(each.download for each in self.images.values())
-        return ("buildah", *(("skopeo",) if fetches else ())) if not self.own else ()
+        clones = any(each.repo for each in self.contexts.values())
+        return ("buildah", *(("skopeo",) if fetches else ()), *(("git",) if clones else ()))
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""
         plain = BuildSpec.shown(self)
         del plain["folder"]
+        if named := plain.pop("contexts"):
+            plain["contexts"] = {name: self.contexts[name].identity for name in named}
         plain["images"] = {name: each.layer[:12] or name for name, each in self.images.items()}
         nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
         return plain | nothing | {"environment": {}, "arguments": redacted(self.arguments)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import convert
 
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import command, disk_tools, element_path
+from cc_images.builders.dib import command, disk_tools, element_path, packing
 from cc_images.builders.dib.build import build
 from cc_images.builders.dib.element_lint import Lint
 from cc_images.builders.dib.elements import Elements, own_elements
@@ -106,6 +106,10 @@ class DibBuilder:
     def build(self, spec: BuildSpec, inputs: BuildInputs, context: TaskContext) -> Built:
         assert isinstance(spec, DibSpec)
         return build(spec, inputs, context)
+
+    def packed(self, spec: BuildSpec, folder: Path) -> BuildSpec:
+        assert isinstance(spec, DibSpec)
+        return packing.packed(spec, folder)
 
 
 def _folders(config: Config, third_party: Iterable[Path]) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ class DiskRecipes:
         self._elements = elements
         self._host = host
         self._made = made
+        self._tools = functools.cache(self._found_tools)
         self._programs = functools.cache(functools.partial(programs, elements))
         self._obstacle = functools.cache(functools.partial(assembly.obstacle, elements))
 
@@ -33,7 +34,8 @@ class DiskRecipes:
         why = self._host.no_disk_tools if image.assemble else "assemble: false"
         if why := why or self._obstacle(used, *variables):
             return replace(spec, programs=self._programs(used, *variables[:2])), why
-        return replace(spec, assembled=True, disk_tools=self._tools.spec.recipe_key), ""
+        machine = self._host.machine_for(spec.arch)
+        return replace(spec, assembled=True, disk_tools=self._tools(machine).spec.recipe_key), ""
 
     def programs(self, spec: DibSpec) -> Mapping[str, str]:
         """Return the programs that change what a build results in, by what stands for them in keys."""
@@ -41,12 +43,11 @@ class DiskRecipes:
         found = command.tools(self._host, spec.arch, tree=not by_dib)
         return {**found, **disk_tools.identity()} if spec.assembled else found
 
-    @functools.cached_property
-    def _tools(self) -> Resolved:
-        """The programs that write disks, from the mirror of Debian that builds use."""
+    def _found_tools(self, machine: str) -> Resolved:
+        """Return the programs that write disks on a machine, from the mirror of Debian that builds use."""
         environment = {**self._config.environment, "DIB_RELEASE": disk_tools.SUITE}
         environment.pop("DIB_DISTRIBUTION_MIRROR", None)  # which may be Ubuntu's
         names = self._elements.closure(("debian-minimal",))
         mirror = self._elements.default(names, "DIB_DISTRIBUTION_MIRROR", environment, "amd64")
-        found = disk_tools.resolved(mirror, self._host.machine)
+        found = disk_tools.resolved(mirror, machine)
         return self._made.setdefault(found.spec.recipe_key, found)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec import convert
 
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import disk_tools
+from cc_images.builders.dib import disk_tools, packing
 from cc_images.builders.dib.build import networked
 from cc_images.builders.dib.build_log import cause_of
-from cc_images.builders.dib.spec import DiskToolsSpec
+from cc_images.builders.dib.spec import DiskToolsSpec, ProgramsSpec
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import process
 from cc_images.host.root import TOOLBOX
@@ -59,6 +61,10 @@ class DiskToolsBuilder:
                 tail=tail,
             ) from error
         return Built(file=sandbox.out / "disk.tar", peaks=sandbox.peaks())
+
+    def packed(self, spec: BuildSpec, folder: Path) -> BuildSpec:
+        assert isinstance(spec, ProgramsSpec)
+        return packing.named(spec, folder)
 
 
 DISK_TOOLS = DiskToolsBuilder()

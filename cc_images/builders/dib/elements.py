@@ -158,6 +158,10 @@ class Elements:
         """Return the elements that an element provides besides itself."""
         return self._list(name, "element-provides")
 
+    def needed_by(self, name: str) -> frozenset[str]:
+        """Return the elements on which an element depends directly."""
+        return self._list(name, "element-deps")
+
     def needs(self, name: str, other: str) -> bool:
         """Say whether an element depends on another one directly."""
         return other in self._list(name, "element-deps")

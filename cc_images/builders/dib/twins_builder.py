@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec import convert
 
 from cc_images.builders.base import BuildInputs, Built
-from cc_images.builders.dib import twins
+from cc_images.builders.dib import packing, twins
 from cc_images.builders.dib.build import linked, networked
 from cc_images.builders.dib.command import packages
-from cc_images.builders.dib.spec import TwinsSpec
+from cc_images.builders.dib.spec import ProgramsSpec, TwinsSpec
 from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Json
 from cc_images.model.spec import BuildSpec
@@ -44,6 +46,10 @@ class TwinsBuilder:
         return Built(
             file=file, packages=packages(file.parent), upstream=upstream.seen(sandbox.out), peaks=sandbox.peaks()
         )
+
+    def packed(self, spec: BuildSpec, folder: Path) -> BuildSpec:
+        assert isinstance(spec, ProgramsSpec)
+        return packing.named(spec, folder)
 
 
 TWINS = TwinsBuilder()

@@ -13,7 +13,6 @@ from cc_images.host.root import remove
 from cc_images.model.kept import LeftTree
 from cc_images.model.plan import BuildJob, Result, Status
 from cc_images.store import notes
-from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import TaskContext
 
@@ -30,7 +29,7 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     run, spec = context.run, job.spec
     if job.until:
         return _until(job, envelope, context, result)
-    run.lease(context.task, image_lease(job.tag, job.arch))
+    run.lease_image(context.task, job.tag, job.arch)
     workspace = run.run.workspace(job.tag, job.arch)
     if not job.force:
         for build in context.store.builds(job.tag, job.arch):

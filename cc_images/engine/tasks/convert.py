@@ -20,16 +20,15 @@ from cc_images.model.recipe import key_of
 from cc_images.outputs import disk
 from cc_images.store import kept, notes
 from cc_images.store.blobs import Blob
-from cc_images.store.leases import image_lease
 from cc_images.store.notes import Evidence, Joined
 from cc_images.store.run_context import RunContext, TaskContext
 
 
 def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     """Convert and record."""
-    job, run, store = envelope.job, context.run, context.store
+    job, run = envelope.job, context.run
     assert isinstance(job, ConvertJob)
-    run.lease(context.task, image_lease(job.tag, job.arch))  # it is there, unless a stored build gets one more format
+    run.lease_image(context.task, job.tag, job.arch)  # it is there, unless a stored build gets one more format
     workspace = run.run.workspace(job.tag, job.arch)
     workspace.mkdir(parents=True, exist_ok=True)
     before = run.stored(job.tag, job.arch, version_of(job, run))
@@ -52,6 +51,28 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         )
         for each, blob in sealed.items()
     }
+    recorded = _kept(job, before, made, sealed, run, result)
+    found.clear_up()
+    if before is None:
+        remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
+    return recorded
+
+
+def take(job: ConvertJob, made: Mapping[Format, Output], run: RunContext, result: Result) -> Result:
+    """Record outputs that another host has made of the run's own build; their files are in the store."""
+    return _kept(job, None, made, {}, run, result)
+
+
+def _kept(
+    job: ConvertJob,
+    before: Build | None,
+    made: Mapping[Format, Output],
+    sealed: Mapping[Format, Blob],
+    run: RunContext,
+    result: Result,
+) -> Result:
+    """Place files, and record outputs; `before` is the stored build that gets some more."""
+    store, workspace = run.store, run.run.workspace(job.tag, job.arch)
     build, details = _recorded(job, before, made, run)
     again = before is None and build.version != job.version
     if again:
@@ -63,14 +84,12 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
         store.record(build, details, job.published_name)
     if job.replaces:
         store.forget(*(old for old in store.builds(job.tag, job.arch) if old.version != build.version))
-    found.clear_up()
     if before is None:
         kept.forget(store.root, job.tag, job.arch)
-        remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
     size = sum(build.outputs[each].size for each in job.formats)
     where = str(store.image_link(job.published_name, job.formats[0]))
     where = f"rebuilt, identical: version {build.version} stays" if again else where
-    peaks = {"disk": sum(blob.size for blob in sealed.values()) >> 20}
+    peaks = {"disk": sum(output.size for output in made.values()) >> 20}
     return replace(result, size=size, where=where, version=build.version, peaks=peaks)
 
 

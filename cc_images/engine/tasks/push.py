@@ -20,10 +20,12 @@ from cc_images.model.events import Published as PublishedEvent
 from cc_images.model.plan import PushJob, Result, Status
 from cc_images.model.site import Site
 from cc_images.model.statement import LARGEST, SIGNATURE, STATEMENT
+from cc_images.outputs.labels import labels_of
 from cc_images.sites import open_site
 from cc_images.sites.base import ImageSite, Publication
 from cc_images.sites.carrying import listed
 from cc_images.sites.publish import Outcome, Terms, publish, recover
+from cc_images.sites.registry_names import LABEL, VERSION
 from cc_images.sites.view import version_of
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
@@ -171,6 +173,7 @@ def _publication(
             {
                 "min_disk": str(-(-output.virtual_size // GIB)),
                 **job.properties,
+                **_own_version(job, output, context),
                 **others,
                 "build-version": build.version,
                 "build-key": build.key,
@@ -189,6 +192,13 @@ def _publication(
         },
         bills=bills,
     )
+
+
+def _own_version(job: PushJob, output: Output, context: TaskContext) -> dict[str, str]:
+    """Return the version that a finished image says by a label, where that was not known before."""
+    if job.properties.get(VERSION) != LABEL:
+        return {}
+    return {VERSION: labels_of(context.store.blobs.path(output.digest), output.format).get("version", "")}
 
 
 def _signature(job: PushJob, at: Site, build: Build, bills: Mapping[str, str], context: TaskContext) -> dict[str, str]:

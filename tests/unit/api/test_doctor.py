@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api import doctor
 from cc_images.api.doctor import containers
+from cc_images.api.finding import State
 from cc_images.builders.dib import disk_layout
 from cc_images.config.loader import load
 from tests.conftest import clean_environment, write_files
@@ -22,6 +22,6 @@ def test_programs_of_containers_are_named_with_who_needs_them(tmp_path: Path, mo
     images = "X: {builder: containerfile}\nY: {elements: []}\n"
     monkeypatch.setattr(disk_layout, "lacking", lambda wanted: [each for each in wanted if each == "skopeo"])
     assert said(tmp_path, "Y: {elements: []}\n") == []
-    assert said(tmp_path, images) == [(doctor.State.FINE.value, "by buildah")]
+    assert said(tmp_path, images) == [(State.FINE.value, "by buildah")]
     found = said(tmp_path, images, "lab: {registry: registry.example.org/x}\n")
-    assert found == [(doctor.State.LACK.value, "skopeo is missing, for site lab")]
+    assert found == [(State.LACK.value, "skopeo is missing, for site lab")]

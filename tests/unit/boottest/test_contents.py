@@ -41,6 +41,15 @@ def test_everything_that_matters_is_told() -> None:
     assert all(len(line) <= 120 for line in shown("x", FACTS, (), 1).splitlines())
 
 
+def test_of_a_container_nothing_is_told_that_only_machines_have() -> None:
+    tree = FACTS | {"root": FACTS["root"] | {"kind": "tree"}, "kernels": [], "cmdline": "", "units": [], "mounted": []}
+    assert {"kernel", "arguments", "cloud-init", "units"} <= dict(rows(tree, [], 1)).keys(), "a machine may start it"
+    said = dict(rows(tree | {"layers": [{}]}, [], 1))
+    assert not {"kernel", "arguments", "cloud-init", "units", "partitions", "root"} & said.keys()
+    assert {"file", "system", "packages", "users", "set-uid", "largest", "hygiene"} <= said.keys()
+    assert dict(rows(tree | {"layers": [{}], "units": ["ssh.service"]}, [], 1))["units"] == "1 enabled: ssh.service"
+
+
 def test_the_manifest_is_compared_with_what_is_installed() -> None:
     said = dict(rows(FACTS | {"manifest": {"vim": "8.0", "nano": "7", "bash:amd64": "5"}}, [], 1))
     assert said["packages"] == "2, and dib's manifest differs: -nano 7, vim 8.0 → 9.0"

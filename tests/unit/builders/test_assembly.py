@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.api import doctor
+from cc_images.api.finding import State
 from cc_images.builders.dib import assembly, disk_tools, toolbox_parts
 from cc_images.builders.dib.elements import Elements, own_elements
 from cc_images.builders.dib.spec import DibSpec, DiskToolsSpec
@@ -92,9 +93,9 @@ def test_a_host_that_cannot_have_the_tools_says_why(tmp_path: Path, monkeypatch:
 
 def test_doctor_says_who_makes_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_tools, "why_not", lambda: "")
-    assert doctor.disks().state is doctor.State.FINE
+    assert doctor.disks().state is State.FINE
     monkeypatch.setattr(disk_tools, "why_not", lambda: "this host lacks mmdebstrap")
-    assert doctor.disks().state is doctor.State.SLOW
+    assert doctor.disks().state is State.SLOW
     assert "different in each build: this host lacks mmdebstrap" in doctor.disks().text
 
 

@@ -57,6 +57,56 @@ def keys(found: Config, **more: str) -> dict[str, str]:
     return {tag: made.build(image, Arch.AMD64).spec.recipe_key for tag, image in found.images.items()}
 
 
+SUM = f"--checksum=sha256:{'a' * 64}"
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ADD https://x.invalid/f /f", "line 2: ADD https://x.invalid/f has no checksum"),
+        ("ADD --chown=1 a https://me:word@x.invalid/f?key=1 /f/", "line 2: ADD https://x.invalid/f has no checksum"),
+        ('ADD ["https://x.invalid/f", "/f"]', "has no checksum"),
+        ("ARG V=1\nENV FROM=https://x.invalid\nADD $FROM/$V /f", "line 4: ADD https://x.invalid/1 has no checksum"),
+        ("ENV FROM https://x.invalid\nADD ${FROM} /f", "line 3: ADD https://x.invalid has no checksum"),
+        ("ADD --checksum=sha256:12 https://x.invalid/f /f", "has no checksum"),
+        ("ADD https://x.invalid/f.git /f", "line 2: ADD https://x.invalid/f.git has no commit"),
+        (f"ADD {SUM} https://x.invalid/f.git#main /f", "has no commit"),
+        ("ADD git@x.invalid:f /f", "has no commit"),
+    ],
+)
+def test_what_is_fetched_from_an_address_needs_a_digest(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UserError) as failed:
+        keys(config(tmp_path, base=f"FROM debian:12\n{text}\n"), builder="1.39.3")
+    assert expected in failed.value.message
+    assert "word" not in failed.value.message
+    assert failed.value.hint.startswith(("write ADD --checksum=sha256:", "write the commit behind it"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"ADD {SUM} https://x.invalid/f /f",
+        f"ARG S\nENV S=sha256:{'a' * 64}\nADD --checksum=$S https://x.invalid/f /f",
+        f"ADD https://x.invalid/f.git#{COMMIT} /f",
+        f"ADD git@x.invalid:f.git#{COMMIT}:folder /f",
+        "ADD files.tar /opt/",
+        "ADD <<text /f\nhttps://x.invalid/f\ntext",
+        "COPY https /f",
+        "RUN echo ADD https://x.invalid/f /f",
+        "FROM debian:12 AS unused\nADD https://x.invalid/f /f\nFROM debian:12",
+    ],
+)
+def test_what_has_a_digest_or_is_no_address_is_built(tmp_path: Path, text: str) -> None:
+    assert keys(config(tmp_path, base=f"FROM debian:12\n{text}\n"), builder="1.39.3")
+
+
+def test_a_checksum_that_this_buildah_does_not_know_is_said_at_once(tmp_path: Path) -> None:
+    found = config(tmp_path, base=f"FROM debian:12\nADD {SUM} https://x.invalid/f /f\n")
+    with pytest.raises(UserError, match=r"line 2: ADD --checksum needs buildah 1\.33; this host has 1\.28\.2"):
+        keys(found, builder="1.28.2")
+
+
 def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tmp_path: Path) -> None:
     before = keys(config(tmp_path))
     assert keys(config(tmp_path)) == before
@@ -141,7 +191,7 @@ def test_references_are_pinned_by_their_digest_alone() -> None:
     [
         ("{builder: containerfile, elements: [x]}", "elements: is for images that dib makes"),
         ("{builder: containerfile, formats: [qcow2]}", "a Containerfile makes oci"),
-        ("{builder: docker}", "dib or containerfile"),
+        ("{builder: docker}", "dib, containerfile or spack"),
         ("{elements: [], build-args: {A: b}}", "build-args: is for builder: containerfile"),
         ("{builder: containerfile, base: true}", "base: is for images that dib makes"),
         ("{builder: containerfile, version: 'a b'}", "a version of letters"),

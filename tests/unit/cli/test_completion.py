@@ -19,6 +19,7 @@ def catalogue(tmp_path: Path) -> None:
         images="CC-One: {}\nCC-Two: {arch: [amd64, arm64]}\n",
         sites="local: {directory: site}\nkvm: {cloud: kvm}",
     )
+    (tmp_path / "builders.yaml").write_text("east: {ssh: east}\n")
 
 
 def words(cli: Cli, *before: str) -> list[str]:
@@ -37,6 +38,7 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["pl"], ["plan"]),
         (["-b", "pl"], []),
         (["plan", "-s", ""], ["local", "kvm"]),
+        (["-b", "--on", ""], ["here", "east"]),
         (["-b", "-a", "a"], ["amd64", "arm64", "amd64,arm64"]),
         (["-b", "--if-busy", ""], ["share", "wait", "leave"]),
         (["-b", "--no-"], ["--no-boot-test"]),
@@ -44,6 +46,10 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["boot", "cc-o"], ["cc-one"]),
         (["boot", "cc-one", ""], []),
         (["boot", "--firmware", "u"], ["uefi"]),
+        (["remote", ""], ["build"]),
+        (["remote", "build", ""], []),
+        (["remote", "build", "x.sif", "r", "--on", "e"], ["east"]),
+        (["store", ""], ["serve"]),
         (["completion", ""], ["bash", "zsh", "fish", "man", "install"]),
         (["--metrics", ""], []),
         (["diff", "cc-one", ""], []),

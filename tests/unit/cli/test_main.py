@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,12 +152,22 @@ def test_a_plan_writes_nothing(cli: Cli, catalogue: Path) -> None:
 
 def test_list_shows_the_catalogue(cli: Cli, catalogue: Path) -> None:
     lines = cli("list").stdout.splitlines()
-    assert lines[0].split() == ["tag", "arch", "variant", "of", "newest", "build", "age", "state", "end", "of", "life"]
+    assert lines[0].split() == ["tag", "arch", "depends", "on", "newest", "build", "age", "state", "end", "of", "life"]
     assert [line.split()[0] for line in lines[1:]] == ["cc-one", "cc-two", "arm64", "cc-old"]
     assert lines[-1].split()[-2:] == ["2020-01-01", "(over)"]
     listed = json.loads(cli("list", "--json").stdout)
     assert [(image["image"], image["arch"], image["fresh"]) for image in listed] == [
         ("cc-one", "amd64", False), ("cc-two", "amd64", False), ("cc-two", "arm64", False), ("cc-old", "amd64", False),
+    ]  # fmt: skip
+
+
+def test_list_shows_parents_and_of_variants_the_family(cli: Cli, catalogue: Path) -> None:
+    text = "Base: {}\nTools: {depends: [Base], variants: {cuda: }}\n"
+    (catalogue / "images.yaml").write_text(text)
+    rows = [re.split(r"  +", line) for line in cli("list").stdout.splitlines()]
+    assert rows[0][2:4] == ["depends on", "variant of"]
+    assert [row[:4] for row in rows[1:]] == [
+        ["base", "amd64", "-", "-"], ["tools", "amd64", "base", "-"], ["tools-cuda", "amd64", "base", "tools"],
     ]  # fmt: skip
 
 

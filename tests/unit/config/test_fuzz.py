@@ -20,6 +20,7 @@ from cc_images.builders.dib.recipes import Recipes
 from cc_images.config.loader import load
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch
+from tests.conftest import samples
 
 SECONDS = 3.0
 """CPU seconds that one input may take."""
@@ -91,7 +92,9 @@ def survives(folder: Path, images: str, sites: str = "local: {directory: site}")
     assert time.process_time() - began < SECONDS
 
 
-OURS = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OURS = settings(
+    deadline=None, max_examples=samples(15, 60), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @OURS

@@ -204,6 +204,8 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ),
         ("A: {checks: {commands: {a: '('}}}", ["A.checks.commands.a: output: is not a regular expression"]),
         ("A: {checks: {free: [/]}}", ["A.checks.free./: needs a size such as 500M or 2G"]),
+        ("A: {checks: {ports: {22: '('}}}", ["A.checks.ports.22: banner: is not a regular expression"]),
+        ("A: {checks: {ports: {53/udp: x}}}", ["A.checks.ports.53/udp: banner: only TCP has one"]),
         ("A: {checks: {ports: [ssh]}}", ["A.checks.ports.ssh: is not a port such as 22"]),
         ("A: {checks: {files: {/x: {mode: [1]}}}}", ["A.checks.files./x.mode: must be one text"]),
         ("A: {firmware: [uefy]}", ["A.firmware: 'uefy' is none of bios, uefi (did you mean uefi?)"]),
@@ -217,12 +219,58 @@ def test_parents_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> No
         ("A: {properties: {build-key: x}}", ["A.properties.build-key: is set by cc-images"]),
         ("A: {artifacts: {PATH: {url: https://x.invalid/x}}}", ["A.artifacts.PATH: is a variable that the sandbox"]),
         ("A: {artifacts: {X: {url: server/x?sig=1}}}", ["is not an address that begins with https://"]),
+        ("A: {version: 1.0+cu12}", ["images.yaml:1: A.version: '1.0+cu12' is not a version", "write - for +"]),
+        (
+            "A: {boot: {level: starts}}",
+            ["images.yaml:1: A.boot.level: starts is never reached: its formats are qcow2; say one of inside, firm"],
+        ),
+        (
+            "A: {formats: [oci], boot: {level: kernel}}",
+            ["A.boot.level: kernel is never reached: its formats are oci; say one of inside, starts, checks"],
+        ),
+        (
+            "A: {formats: [ramdisk], boot: {level: ssh}}",
+            ["ssh is never reached: its formats are ramdisk; say one of inside, firmware, kernel, login"],
+        ),
+        (
+            "A: {formats: [tar], boot: {level: checks}}",
+            ["checks is never reached: its formats are tar; say one"],
+        ),
+        (
+            "A: {formats: [ramdisk], boot: {console: none}}",
+            ["A.boot.console: none: of a ramdisk the test sees its console alone; name a serial port"],
+        ),
     ],
 )
 def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, expected: list[str]) -> None:
     found = problems(tmp_path, images=text)
     for part in expected:
         assert part in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "A: {try: [x], try-network: true}",
+            ["A.try is not used: it is no container: its formats are qcow2", "A.try-"],
+        ),
+        ("A: {formats: [oci], boot: {user: me}}", ["A.boot.user is not used: only disks are logged in to, and its fo"]),
+        ("A: {formats: [ramdisk], boot: {source: none}}", ["A.boot.source is not used: only disks get metadata, and"]),
+        ("A: {formats: [sif], boot: {console: none}}", ["A.boot.console is not used: only disks and ramdisks have a"]),
+        ("A: {formats: [oci], boot: {level: starts}, try: [x]}", []),
+        ("A: {formats: [oci], boot: {level: starts, user: me}}\nB: {depends: [A], formats: [qcow2, oci]}", []),
+        ("A: {boot: {level: starts}}\nB: {depends: [A]}\nC: {depends: [B], formats: [oci]}", []),
+        ("A: {formats: [ramdisk], boot: {level: kernel, console: ttyS1}}", []),
+        ("A: {formats: [ramdisk], boot: {level: inside, console: none}}", []),
+        ("A: {formats: [tar], boot: {level: inside}}", []),
+    ],
+)
+def test_what_no_test_of_an_image_heeds_is_noted(tmp_path: Path, text: str, expected: list[str]) -> None:
+    notes = loaded(tmp_path, images=text).notes
+    assert len(notes) == len(expected)
+    for note, part in zip(notes, expected, strict=True):
+        assert f"images.yaml: {part}" in note
 
 
 @pytest.mark.parametrize(
@@ -246,6 +294,7 @@ def test_a_mistake_in_the_catalogue_has_a_message(tmp_path: Path, text: str, exp
             "S.catalogue: s3://a/b is no address such as swift://CLOUD/CONTAINER, nor a folder",
         ),
         ("S: {catalogue: 'swift://metal'}", "S.catalogue: swift://metal is no address such as swift://CLOUD/CONTAINER"),
+        ("S: {directory: s, takes: {use: ''}}", "S.takes.use: needs a value"),
         ("S: {directory: s, contract: workstaton}", "S.contract: 'workstaton' is none of workstation (did you mean"),
         ("S: {catalogue: swift://a/b/c}", "S.catalogue: has a path below the container; scope: c says the same"),
         ("S: {catalogue: swift://a/b, cloud: a}", "S: needs either cloud"),
@@ -275,6 +324,13 @@ def test_a_container_is_no_folder_and_has_objects(tmp_path: Path) -> None:
     config = loaded(tmp_path, images=artifact, sites=sites)
     assert [site.catalogue for site in config.sites] == ["swift://a/b", "swift://a/b"]
     assert [site.folder for site in config.sites] == ["", ""]
+
+
+def test_a_site_that_takes_no_image_is_noted(tmp_path: Path) -> None:
+    sites = "S: {directory: d, takes: {use: bach}}\nT: {directory: e, takes: {use: batch}}"
+    write_files(tmp_path, images="A: {properties: {use: batch}}", sites=sites)
+    notes = load({"HOME": str(tmp_path), "CC_IMAGES_SETTINGS": ""}, tmp_path).notes
+    assert [note for note in notes if "sites.yaml" in note] == ["sites.yaml: S.takes: no image has use: bach"]
 
 
 def test_what_a_folder_does_not_have_is_noted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cc_images.engine.resources import OthersUsage
 from cc_images.engine.schedule import LANE, Schedule
 from cc_images.model.catalog import Arch, Download, Format
 from cc_images.model.plan import FetchJob, Job, Plan, PushJob, Resource, Result, Status, Task
+from tests.conftest import samples
 from tests.support.engine import reserved, run
 
 GOOD = (Status.DONE, Status.CACHED)
@@ -59,7 +60,7 @@ def descendants(plan: Plan, roots: set[str]) -> set[str]:
     return reached - roots
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=samples(25, 100))
 @given(plans(), LIMITS, st.data())
 def test_schedule_starts_each_task_once_after_its_needs_and_within_limits(
     plan: Plan, limits: dict[Resource, int], data: st.DataObject

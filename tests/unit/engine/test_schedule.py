@@ -13,6 +13,7 @@ from cc_images.engine.resources import NOBODY, PLACES, OthersUsage, Usage
 from cc_images.engine.schedule import LANE, Schedule
 from cc_images.model.catalog import Download
 from cc_images.model.plan import FetchJob, Plan, Resource, Result, Status, Task
+from tests.conftest import samples
 from tests.support.engine import Amounts, reserved
 from tests.unit.engine.test_execute import LIMITS, plans
 
@@ -100,7 +101,7 @@ AMOUNTS = st.dictionaries(
 OTHERS = st.sampled_from([NOBODY, OthersUsage(held=Counter({Resource.BUILD: 1, Resource.MEMORY: 2}))])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=samples(40, 300))
 @given(plans(), LIMITS, AMOUNTS, AMOUNTS, AMOUNTS, st.data())
 def test_it_decides_as_one_that_looks_at_everything(
     plan: Plan, limits: dict[Resource, int], books: Amounts, leaves: Amounts, keeps: Amounts, data: st.DataObject

@@ -52,6 +52,18 @@ def test_a_missing_program_is_named() -> None:
     assert caught.value.reason == "missing-tool"
 
 
+def test_a_command_is_fed_all_that_it_gets_and_then_the_end() -> None:
+    much = b"x" * (1 << 20)
+    assert process.run(["wc", "-c"], fed=much, timeout=20) == str(1 << 20)
+    assert process.run(["true"], fed=much, timeout=20) == "", "a command need not read it"
+    assert process.run(["cat"], fed=b"", timeout=20) == ""
+
+
+def test_a_command_that_is_fed_is_ended_when_its_time_is_over() -> None:
+    with pytest.raises(process.TimedOut):
+        process.run(["sleep", "60"], fed=b"x", timeout=0.3)
+
+
 TREE = "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; sleep 60 & wait; sleep 60'; sleep 60"
 
 

@@ -46,6 +46,9 @@ ASK = Path(cc_images.__file__).parent / "boottest/inside/ask.sh"
         ("commands", "x", {"output": "^c$"}, (0, "a\nb\n"), "`x` did not say '^c$': a\nb"),
         ("ports", "22/tcp", {}, (0, ""), ""),
         ("ports", "22/tcp", {}, (1, ""), "nothing listens on port 22/tcp"),
+        ("ports", "22/tcp", {"banner": "^SSH-2"}, (0, "SSH-2.0-OpenSSH\r\n"), ""),
+        ("ports", "22/tcp", {"banner": "^SSH-2"}, (0, "\n"), "port 22/tcp says nothing, not '^SSH-2'"),
+        ("ports", "22/tcp", {"banner": "^SSH-2"}, (0, "220\nx"), "port 22/tcp says '220"),
         ("free", "/", {"least": "1G"}, (0, "1024\n"), ""),
         ("free", "/", {"least": "1G"}, (0, "1023\n"), "/ has 1023 MiB free, not 1024"),
         ("free", "/data", {"least": "1M"}, (1, ""), "/data has no file system"),
@@ -103,3 +106,27 @@ def test_listening_ports_are_seen() -> None:
         assert asked("ports", str(port)) == ""
         assert asked("ports", f"{port}/udp")
     assert asked("ports", str(port))
+
+
+def test_a_banner_is_read_without_waiting_for_the_connections_end() -> None:
+    import socket
+    import threading
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def greet() -> None:
+            connection = server.accept()[0]
+            connection.sendall(b"RFB 003.008\n")
+            held.append(connection)  # and stays
+
+        port = server.getsockname()[1]
+        for wanted, wrong in (("^RFB 003", ""), ("^SSH", f"port {port} says 'RFB 003.008', not '^SSH'")):
+            thread = threading.Thread(target=greet)
+            thread.start()
+            began = time.monotonic()
+            assert asked("ports", str(port), banner=wanted) == wrong
+            assert time.monotonic() - began < 8
+            thread.join()
+            held.pop().close()

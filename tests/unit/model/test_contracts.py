@@ -28,8 +28,17 @@ GOOD = Subject(
     account=Account(uid=1000, gid=1000, home="/home/user"),
     folders=OWN,
     mounted=OWN,
-    passwords=Passwords(),
+    passwords={},
+    stops="",
 )
+USER = "the user's password"
+VNC = "the VNC password in /home/user/.vnc/passwd"
+
+
+def said(what: str = USER, **wrong: bool) -> Subject:
+    return replace(GOOD, passwords={USER: Passwords(), what: Passwords(**wrong)})
+
+
 ACCOUNT = Account(uid=1000, gid=1000, home="/home/user")
 LABELS = dict(GOOD.labels or {})
 
@@ -58,8 +67,9 @@ VIOLATIONS = {
     "version": (replace(GOOD, labels=LABELS | {"version": " "}), "no label version"),
     "authorization": (replace(GOOD, labels=without("license")), "no label `authorization`"),
     "readme": (replace(GOOD, labels=without("usage")), "section Usage (usage)"),
-    "password": (replace(GOOD, passwords=Passwords(is_name=True)), "is still the user's name"),
+    "password": (replace(GOOD, passwords={USER: Passwords(is_name=True)}), "is still the user's name"),
     "words": (replace(GOOD, entrypoint=()), "no ENTRYPOINT"),
+    "stops": (replace(GOOD, stops="it does not handle SIGTERM, and was killed"), "does not handle SIGTERM"),
 }
 
 
@@ -85,9 +95,11 @@ def test_every_rule_has_a_violation_here() -> None:
             "folders",
             "datasets is of uid 0, not its own once its vol",
         ),
-        (replace(GOOD, passwords=Passwords(built_in=True)), "password", "stands in a layer"),
-        (replace(GOOD, passwords=Passwords(same=True)), "password", "two starts have the same password"),
-        (replace(GOOD, passwords=Passwords(printed=True)), "password", "it prints"),
+        (said(built_in=True), "password", "after its start the user's password is still that of a layer"),
+        (said(same=True), "password", "the user's password is the same after two starts"),
+        (said(printed=True), "password", "it prints the user's password"),
+        (said(VNC, built_in=True), "password", f"after its start {VNC} is still that of a layer"),
+        (said(VNC, is_name=True), "password", f"after its start {VNC} is still the user's name"),
         (replace(GOOD, entrypoint=("/bin/sh", "-c", "serve")), "words", "one command of a shell"),
         (replace(GOOD, script="#!/bin/sh\nexec serve $*\n"), "words", "breaks words with spaces"),
         (replace(GOOD, script='#!/bin/sh\nexec serve # "$@"\n'), "words", "never looks at its words"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import shutil
 import struct
 import subprocess
@@ -36,6 +37,9 @@ SAID = Configuration(
     ports=("8888/tcp",),
     volumes=("/data",),
 )
+
+NOISE = random.Random(20).randbytes(1 << 20)
+"""What no compressor makes smaller."""
 
 
 def image(folder: Path, said: Configuration = SAID) -> Path:
@@ -142,6 +146,29 @@ def test_a_sif_file_has_its_parts_where_its_header_says(tmp_path: Path) -> None:
         assert labels is not None
         assert json.load(labels)["name"] == "x"
         assert tar.getmember("singularity").linkname == ".singularity.d/runscript"
+
+
+@pytest.mark.skipif(shutil.which("tar2sqfs") is None, reason="tar2sqfs is missing")
+@pytest.mark.parametrize(("compression", "level"), [("", sif.LEVEL), ("zstd", None)])
+def test_a_large_tree_is_compressed_the_same_by_any_number_of_cores(
+    tmp_path: Path, compression: str, level: int | None
+) -> None:
+    words = b"".join(b"%d squared is %d\n" % (each, each * each) for each in range(20_000))
+    large = (*MEMBERS, ("./words", tarfile.REGTYPE, words, 0o644), ("./noise", tarfile.REGTYPE, NOISE, 0o644))
+    tree, said, found = packed(tmp_path, large), replace(SAID, compression=compression), set[bytes]()
+    for cores in (1, 2, 5):
+        target = tmp_path / "image.sif"
+        with (tmp_path / "log").open("wb") as log:
+            sif.write_sif(tree, target, said, Arch.AMD64, cores=cores, log=log, stop=threading.Event())
+        found.add(target.read_bytes())
+    (whole,) = found
+    assert len(NOISE) < len(whole) < len(NOISE) + len(words)
+    place, _ = struct.unpack_from("<qq", whole, 4096 + 2 * 585 + 17)
+    flags = struct.unpack_from("<H", whole, place + 24)[0]
+    header, said_level = struct.unpack_from("<HI", whole, place + 96)
+    has_options = bool(flags & 0x0400)
+    if level is not None:  # squashfs-tools writes these options too, for every level but 9
+        assert (has_options, header, said_level) == (True, 0x8000 | 8, level)
 
 
 RUNS: list[tuple[Configuration, list[str], list[str]]] = [

@@ -6,6 +6,7 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from cc_images.clock import EPOCH
 from cc_images.errors import CCImagesError
 from cc_images.host.containers import image as oci
 from cc_images.host.containers.archive import flatten, read
-from cc_images.host.containers.layer import write_normal
+from cc_images.host.containers.layer import MOST_PARTS, write_normal, write_parts
 from cc_images.host.containers.members import members
 from cc_images.model.catalog import Arch
 from cc_images.model.container import Configuration
@@ -124,3 +125,46 @@ def test_layers_of_other_programs_become_the_same_bytes(tmp_path: Path) -> None:
             ("d", ""),
             ("d/z", ""),
         ]
+
+
+def test_folders_that_match_a_pattern_are_layers_of_their_own(tmp_path: Path) -> None:
+    """The same folder is the same layer, whatever else there is, and all parts together are the whole."""
+    shared: list[tuple[str, str | None] | tarfile.TarInfo] = [
+        ("opt/lib/a-1/", None),
+        ("opt/lib/a-1/x", "1"),
+        link("opt/lib/a-1/y", "opt/lib/a-1/x"),
+    ]
+    one = tar(tmp_path / "1", [("opt/", None), *shared, ("opt/lib/b-2/", None), link("opt/lib/b-2/z", "opt/lib/a-1/x")])
+    other = tar(tmp_path / "2", [*shared, ("opt/lib/README", "text"), ("etc/", None)])
+    found: dict[Path, list[dict[str, str]]] = {one: [], other: []}
+    digests: dict[Path, list[str]] = {one: [], other: []}
+    for file, parts in found.items():
+        for _ in write_parts(file, tmp_path / "to", NEVER, apart="opt/lib/*-*"):
+            with tarfile.open(tmp_path / "to") as made:
+                parts.append({each.name: each.linkname for each in made})
+            digests[file].append(sha256((tmp_path / "to").read_bytes()).hexdigest())
+    a = {"opt/lib/a-1": "", "opt/lib/a-1/x": "", "opt/lib/a-1/y": "opt/lib/a-1/x"}
+    assert found == {
+        one: [{"opt": ""}, a, {"opt/lib/b-2": "", "opt/lib/b-2/z": ""}],
+        other: [{"etc": "", "opt/lib/README": ""}, a],
+    }
+    assert digests[one][1] == digests[other][1]
+    assert [*write_parts(tar(tmp_path / "3", []), tmp_path / "to", NEVER)] == []
+    for _ in write_parts(one, tmp_path / "to", NEVER):
+        assert write_normal(one, tmp_path / "whole", NEVER) == sha256((tmp_path / "to").read_bytes()).hexdigest()
+
+
+def test_there_are_not_more_layers_than_engines_take(tmp_path: Path) -> None:
+    files: list[tuple[str, str | None] | tarfile.TarInfo] = []
+    for number in range(MOST_PARTS + 20):
+        files += [(f"opt/{number:03}/", None), (f"opt/{number:03}/x", "x" * (number + 1))]
+    parts: list[list[str]] = []
+    for _ in write_parts(tar(tmp_path / "1", [("etc/", None), *files]), tmp_path / "to", NEVER, apart="opt/*"):
+        with tarfile.open(tmp_path / "to") as made:
+            parts.append(made.getnames())
+    assert len(parts) == MOST_PARTS + 1
+    assert parts[0] == ["etc", *(name for number in range(20) for name in (f"opt/{number:03}", f"opt/{number:03}/x"))]
+    assert parts[1] == ["opt/020", "opt/020/x"]
+    for most in (0, 5):
+        numbers = write_parts(tmp_path / "1", tmp_path / "to", NEVER, apart="opt/*", most=most)
+        assert len([*numbers]) == most + 1, "a base with many layers leaves fewer"

@@ -37,6 +37,18 @@ def test_all_has_neither_what_is_abstract_nor_what_is_for_anchors(tmp_path: Path
     assert chosen(tmp_path, "all") == ["cc-one", "cc-two", "other"]
 
 
+def test_what_is_not_in_all_is_there_by_name_and_by_pattern(tmp_path: Path) -> None:
+    write_files(tmp_path, images=IMAGES.replace("Other: {", "Other: {in-all: false, "))
+    loaded = loader.load({"HOME": str(tmp_path)}, tmp_path)
+
+    def tags(*said: str) -> list[str]:
+        return [image.tag for image, _ in select(Request(tags=said), loaded, date.max)[0]]
+
+    assert tags("all") == ["cc-one", "cc-two"]
+    assert tags("all", "other") == ["cc-one", "cc-two", "other"]
+    assert tags("oth*") == ["other"]
+
+
 def test_a_pattern_names_what_it_fits(tmp_path: Path) -> None:
     assert chosen(tmp_path, "cc-*", "other") == ["cc-one", "cc-two", "other"]
     with pytest.raises(UserError, match=r"there is no image nope\*"):

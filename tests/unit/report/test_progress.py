@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -154,6 +155,34 @@ def test_a_terminal_that_goes_away_ends_no_build(tmp_path: Path) -> None:
         bars.close()
         with suppress(OSError):
             terminal.close()
+
+
+def test_a_terminal_gets_each_drawing_in_one_piece(tmp_path: Path) -> None:
+    pieces: list[str] = []
+
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    class Still(Bars):
+        EVERY = 60.0
+
+    bars = Still(Terminal(), io.StringIO())
+    bars.on_plan(forecast(tmp_path, a=75.0, b=75.0))
+    bars.on_task_started("fetch a")
+    bars.on_task_started("fetch b")
+    acts: list[Callable[[], None]] = [
+        lambda: bars.on_step("fetch a", "install.d/10-x"),
+        lambda: bars.on_task_ended(Result(task="fetch a", status=Status.DONE)),
+        lambda: bars.on_wait("another run"),
+    ]
+    for does in acts:
+        pieces.clear()
+        does()
+        ours = [piece for piece in pieces if "fetch" in piece or "another run" in piece]
+        assert len(ours) == 1, "a terminal that changes its size in the middle of one would keep parts of it"
+    bars.close()
 
 
 def test_a_terminal_that_can_do_nothing_gets_lines() -> None:

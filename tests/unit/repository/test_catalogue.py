@@ -69,6 +69,31 @@ def test_all_leaves_out_what_is_past_its_end_of_life(config: Config, tmp_path: P
     assert date(2025, 1, 1) < min(image.eol for tag, image in config.images.items() if tag not in ENDED and image.eol)
 
 
+def test_the_builder_is_planned_with_wheels_and_is_no_part_of_all(tmp_path: Path) -> None:
+    def loaded(**environment: str) -> Config:
+        return load({"HOME": str(tmp_path), **environment}, tmp_path)
+
+    with pytest.raises(UserError, match=r"DIB_CC_BUILDER_WHEELS: '' is not a folder of wheels: pip wheel"):
+        planned(loaded(), tmp_path, "cc-builder")
+    _, jobs = planned(loaded(), tmp_path, "all")
+    assert "cc-builder" not in {job.tag for job in jobs if type(job) is BuildJob}
+    (wheels := tmp_path / "wheels").mkdir()
+    with_wheels = loaded(DIB_CC_BUILDER_WHEELS=str(wheels))
+
+    def key() -> str:
+        seen, jobs = planned(with_wheels, tmp_path, "cc-builder")
+        assert not [note for note in seen.notes if "in one go" in note]
+        (spec,) = (job.spec for job in jobs if type(job) is BuildJob and job.tag == "cc-builder")
+        assert isinstance(spec, DibSpec)
+        assert spec.base is not None
+        assert spec.base.tag == "cc-debian12"
+        return spec.recipe_key
+
+    before = key()
+    (wheels / "cc_images-1-py3-none-any.whl").write_text("other wheels\n")
+    assert key() != before, "other wheels make another image"
+
+
 def test_variants_are_for_bare_metal_and_start_from_their_base(config: Config, tmp_path: Path) -> None:
     for tag in WANTED:
         assert config.images[tag].baremetal_only is bool(config.images[tag].depends), tag

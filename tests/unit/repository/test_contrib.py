@@ -57,19 +57,38 @@ def test_the_installer_keeps_what_somebody_has_changed(checkout: Path) -> None:
 
 
 @needs_root
+def test_the_sweep_is_installed_when_it_is_asked_for_and_removed_with_the_rest(checkout: Path) -> None:
+    def installed() -> set[str]:
+        return {path.name for path in (checkout / "host/etc").rglob("cc-images*") if path.is_file()}
+
+    nightly, sweep = {"cc-images.service", "cc-images.timer"}, {"cc-images-sweep.service", "cc-images-sweep.timer"}
+    schedule(checkout, "--systemd")
+    assert installed() == nightly
+    assert "cc-images-sweep.timer" in schedule(checkout, "--sweep", "--dry-run")
+    assert installed() == nightly
+    schedule(checkout, "--sweep", "--systemd")
+    assert installed() == nightly | sweep
+    schedule(checkout, "--remove")
+    assert installed() == set()
+
+
+@needs_root
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_units(checkout: Path) -> None:
-    schedule(checkout, "--systemd")
+    schedule(checkout, "--sweep", "--systemd")
     units = checkout / "host/etc/systemd/system"
-    service = units / "cc-images.service"
-    text = service.read_text()
     command = checkout / "host/usr/local/bin/cc-images"
-    service.write_text(text.replace("/usr/local/bin/cc-images", str(command)))
-    for unit in (service, units / "cc-images.timer"):
-        said = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
-        assert (said.returncode, [line for line in said.stderr.splitlines() if "cc-images" in line]) == (0, [])
-    calendar = (units / "cc-images.timer").read_text().partition("OnCalendar=")[2].splitlines()[0]
-    subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
+    for job in ("cc-images", "cc-images-sweep"):
+        service = units / f"{job}.service"
+        service.write_text(service.read_text().replace("/usr/local/bin/cc-images", str(command)))
+        for unit in (service, units / f"{job}.timer"):
+            said = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+            assert (said.returncode, [line for line in said.stderr.splitlines() if "cc-images" in line]) == (0, [])
+        for line in (units / f"{job}.timer").read_text().splitlines():
+            key, _, value = line.partition("=")
+            kind = {"OnCalendar": "calendar", "OnBootSec": "timespan", "OnUnitInactiveSec": "timespan"}.get(key)
+            if kind:
+                subprocess.run(["systemd-analyze", kind, value], check=True, capture_output=True)
 
 
 def commands() -> dict[str, list[str]]:
@@ -88,6 +107,22 @@ def test_every_job_has_words_that_the_command_line_takes(name: str) -> None:
     assert (options.build, options.push, options.tags) == (True, True, ["all" if name == "ci" else "scheduled"])
     assert options.if_busy in ("leave", "wait")
     assert options.max_size == 100 << 30
+
+
+@pytest.mark.parametrize("file", ["systemd/cc-images-sweep.service", "cron/cc-images-sweep"])
+def test_every_sweep_has_words_that_the_command_line_takes(file: str) -> None:
+    (line,) = (line for line in (CONTRIB / file).read_text().splitlines() if "cc-images builder-node" in line)
+    words = line.partition("cc-images ")[2].partition("|")[0].split()
+    options = parser(words[0]).parse_args(words[1:])
+    assert (options.action, options.nodes, options.json) == ("sweep", [], False)
+
+
+def test_the_service_has_words_that_the_command_line_takes() -> None:
+    text = (CONTRIB / "service/cc-images-serve.service").read_text()
+    words = text.partition("ExecStart=")[2].splitlines()[0].partition("cc-images serve ")[2].split()
+    assert parser("serve").parse_args(words).listen == "127.0.0.1:8080"
+    assert "KillMode=process\n" in text, "runs go on while the service starts again"
+    assert "proxy_pass http://127.0.0.1:8080;" in (CONTRIB / "service/nginx.conf").read_text()
 
 
 def notify(tmp_path: Path, *words: str, **said: str) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,10 @@ from cc_images.model.catalog import Level
 from tests.conftest import REPOSITORY
 from tests.support import house
 
-MODULES = house.modules()
-
 
 def meanings() -> dict[str, str]:
     """Return what stands below each word in the source."""
-    classes = {each.name: each for each in MODULES["errors"].tree.body if isinstance(each, ast.ClassDef)}
+    classes = {each.name: each for each in house.module("errors").tree.body if isinstance(each, ast.ClassDef)}
     words = classes["Reason"]
     body = words.body[1:]
     found: dict[str, str] = {}
@@ -37,16 +35,16 @@ def test_every_word_is_documented() -> None:
 
 
 def test_every_word_is_used() -> None:
-    used = {node.attr for module in MODULES.values() for node in ast.walk(module.tree)
+    used = {node.attr for module in house.modules().values() for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Reason"}  # fmt: skip
     by_default = {"FAILED", "INTERRUPTED", "CONFIGURATION"}
     of_levels = {Reason(f"boot-{level}".replace(" ", "-")).name for level in Level}
     assert used | by_default | of_levels == {reason.name for reason in Reason}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", house.names())
 def test_no_error_is_changed_and_no_text_decides(name: str) -> None:
-    for node in ast.walk(MODULES[name].tree):
+    for node in ast.walk(house.module(name).tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 changed = isinstance(target, ast.Attribute) and target.attr in ("message", "hint", "tail", "temporary")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
@@ -17,9 +18,9 @@ STANDARD = {"os", "sys"}
 """Modules of Python whose public functions begin with an underscore (os._exit)."""
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
-        yield path, ast.parse(path.read_text())
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text())) for path in sorted((REPOSITORY / "tests").rglob("*.py"))]
 
 
 def is_private(name: str) -> bool:

@@ -101,8 +101,14 @@ def test_chunks_that_no_image_has_go_with_the_last_one(tmp_path: Path, folder: P
     assert fetched(f"{folder}/CC-X.caibx", tmp_path / "out") == wanted.sha512
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("at", "after"),
+    [
+        (1, True),
+        (3, False),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in ((1, False), (2, False), (2, True), (3, True))),
+    ],
+)
 def test_a_push_that_was_killed_is_finished_by_the_next(
     tmp_path: Path, folder: Path, site: ImageSite, at: int, after: bool
 ) -> None:

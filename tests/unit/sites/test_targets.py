@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image
@@ -44,6 +46,12 @@ OCI = Image(name="CC-X", formats=(Format.TAR, Format.OCI), disk=())
         (REGISTRY, OCI, (Format.OCI,)),
         (Site(name="s", registry="r/x", formats=(Format.SIF,)), OCI, ()),
         (CHUNKS, DISK, (Format.QCOW2,)),
+        (replace(REGISTRY, takes={"use": "batch"}), replace(OCI, properties={"use": "batch"}), (Format.OCI,)),
+        (replace(REGISTRY, takes={"use": "batch"}), replace(OCI, properties={"use": "interactive"}), ()),
+        (replace(REGISTRY, takes={"use": "*"}), OCI, ()),
+        (replace(REGISTRY, takes={"tag": "cc-*"}), OCI, (Format.OCI,)),
+        (replace(FOLDER, takes={"tag": "ws-*"}), DISK, ()),
+        (replace(CLOUD, takes={"tag": "cc-*", "use": "batch"}), DISK, ()),
     ],
 )
 def test_a_site_takes_an_image_in_these_formats(site: Site, image: Image, expected: tuple[Format, ...]) -> None:

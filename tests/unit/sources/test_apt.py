@@ -25,13 +25,14 @@ from cc_images.planner.freshness import World
 from cc_images.sources.apt import Repositories
 from cc_images.sources.apt_index import changed, is_later, offers, release
 from cc_images.store.records import Store
+from tests.conftest import samples
 from tests.unit.store.test_records import stored
 
 VERSIONS = st.from_regex(r"([0-9]:)?[0-9][0-9a-zA-Z.+~]{0,6}(-[0-9a-zA-Z.+~]{1,4})?", fullmatch=True)
 
 
 @pytest.mark.skipif(shutil.which("dpkg") is None, reason="needs dpkg")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=samples(30, 150))
 @example("0A-1", "0A0")
 @example("0", "0~")
 @given(VERSIONS, VERSIONS)

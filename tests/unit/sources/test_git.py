@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def repository(tmp_path: Path) -> Path:
     return path
 
 
-def source(repository: Path, **more: str) -> ElementSource:
+def source(repository: Path, **more: Any) -> ElementSource:
     return ElementSource(name="third", repo=f"file://{repository}", elements_directory="elements", **more)
 
 

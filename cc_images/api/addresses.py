@@ -1,0 +1,11 @@
+"""Addresses that a server listens on."""
+
+from __future__ import annotations
+
+from cc_images.remote.protocol import host_and_port, is_loopback
+
+
+def listening(address: str) -> tuple[str, int, bool]:
+    """Return host and port of an address, and whether only this host can reach it. Raises UserError."""
+    host, port = host_and_port(address)
+    return host, port, is_loopback(host)

@@ -1,0 +1,71 @@
+"""Stored images: the files of the builds that a store has records of, as downloads have them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cc_images.config.loader import Config
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch, Format
+from cc_images.store.records import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """One file of a stored version. `file_name` is unique among all files of the store."""
+
+    tag: str
+    name: str
+    arch: Arch
+    version: str
+    format: Format
+    file_name: str
+    digest: str
+    sha512: str
+    size: int
+    created: datetime
+    packages: int
+    boot: str
+    path: Path
+
+
+def stored_files(config: Config, versions: Collection[tuple[str, str, str]] | None = None) -> Iterator[StoredFile]:
+    """Yield the files of stored versions, in the catalogue's order and the newest first.
+
+    `versions` names those that are wanted, each by tag, architecture and version; None: all.
+    """
+    store = Store(config.store)
+    wanted = {(tag, arch) for tag, arch, _ in versions} if versions is not None else None
+    for image in config.images.values():
+        for arch in image.arches:
+            if image.abstract or (wanted is not None and (image.tag, arch) not in wanted):
+                continue
+            for build in store.builds(image.tag, arch):
+                if versions is not None and (image.tag, str(arch), build.version) not in versions:
+                    continue
+                for output in build.outputs.values():
+                    yield StoredFile(
+                        tag=image.tag,
+                        name=image.published_name(arch),
+                        arch=arch,
+                        version=build.version,
+                        format=output.format,
+                        file_name=_file_name(image.published_name(arch), build, output.format),
+                        digest=output.digest,
+                        sha512=output.sha512,
+                        size=output.size,
+                        created=build.created,
+                        packages=build.packages,
+                        boot=build.boot,
+                        path=store.blobs.path(output.digest),
+                    )
+
+
+def _file_name(name: str, build: Build, form: Format) -> str:
+    """Return a name by version; two formats of one suffix differ in the name of the format."""
+    alike = [each for each in build.outputs if each.suffix == form.suffix]
+    middle = f"-{form}" if len(alike) > 1 and form != form.suffix else ""
+    return f"{name}-{build.version}{middle}.{form.suffix}"

@@ -1,0 +1,159 @@
+"""Descriptions of steps: from the repository of workflows at a version, or from a folder of the user's own.
+
+Nothing is read outside of the folder: links in it that lead elsewhere are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cc_images.builders.containerfile import context
+from cc_images.config.loader import Config
+from cc_images.config.requests import why_no_folder
+from cc_images.config.steps import require_described, step_of
+from cc_images.errors import CCImagesError, Reason, UserError
+from cc_images.model.element_source import ElementSource
+from cc_images.model.plain_text import brief
+from cc_images.model.request import LATEST, ImageRequest
+from cc_images.model.workflow import Step
+from cc_images.sources import git
+from cc_images.store.records import Store
+
+NAME = "workflows"
+
+LONGEST_PATH = 200
+"""Characters of a path that a message shows."""
+
+BRANCH = "refs/remotes/"
+
+_COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A step's description, its folder, and the commit that changed the folder last; empty: it has none."""
+
+    step: Step
+    folder: Path
+    commit: str = ""
+    of_branch: bool = False
+    """Whether the version is a branch, which moves."""
+
+    @property
+    def entries(self) -> list[context.Entry]:
+        """The files of the folder."""
+        return context.entries(self.folder)
+
+
+NOTHING = Description(step=Step(), folder=Path())
+
+
+def description(
+    request: ImageRequest, config: Config, *, offline: bool = False, stop: threading.Event | None = None
+) -> Description:
+    """Return the description of a request's step: the newest one for `latest`, unless offline.
+
+    Raises UserError for one that is not there or cannot be, and CCImagesError when the repository does not answer.
+    """
+    if request.is_base:
+        return NOTHING
+    if request.path is not None:
+        found = Description(step=Step(), folder=_own(request.path))
+    else:
+        found = _of_repository(request, config, offline, stop)
+    require_described(found.folder)
+    _require_inside(found.folder)
+    return replace(found, step=step_of(found.folder))
+
+
+def _own(path: Path) -> Path:
+    if why := why_no_folder(path):
+        raise UserError(f"path: {brief(str(path), LONGEST_PATH)} {why}", hint="name a folder", reason=Reason.VALUE)
+    return path.resolve()
+
+
+def _of_repository(request: ImageRequest, config: Config, offline: bool, stop: threading.Event | None) -> Description:
+    """Return the folder of a step in the repository of workflows."""
+    said = config.workflows
+    if not said.repo:
+        raise UserError(
+            f"nothing says where the workflow {request.workflow} is described",
+            hint="give the request a path, or say workflows: {repo: ADDRESS} in settings.yaml",
+            reason=Reason.CONFIGURATION,
+        )
+    folder = os.path.normpath(f"{said.folder}/{request.workflow}/{request.step}")
+    source = ElementSource(
+        name=NAME,
+        title="the repository of",
+        file="settings.yaml",
+        repo=said.repo,
+        branch=said.branch,
+        commit=said.commit,
+        elements_directory=folder,
+    )
+    store = Store(config.store)
+    refs = [source]
+    if request.version != LATEST:
+        tag, branch = f"refs/tags/{request.version}", f"{BRANCH}{request.version}"
+        commit = [request.version] if _COMMIT.match(request.version) else []
+        refs = [replace(source, branch="", commit=each) for each in (tag, branch, *commit)]
+    for number, each in enumerate(refs):
+        try:
+            # the first one has brought all branches and tags
+            found = git.update(each, store, offline=offline or number > 0, stop=stop)
+        except CCImagesError as error:
+            if error.reason is Reason.MISSING_ELEMENT:
+                raise _not_there(request, config) from error
+            if request.version == LATEST or error.temporary or error.reason is not Reason.FETCH:
+                raise
+            continue
+        root = store.root / "sources" / NAME / found.commit
+        if not found.folder.resolve().is_relative_to(root.resolve()):
+            raise _not_there(request, config)
+        commit_of_folder = git.last_change(each, store, found.commit)
+        return Description(step=Step(), folder=found.folder.resolve(), commit=commit_of_folder,
+                           of_branch=each.commit.startswith(BRANCH))  # fmt: skip
+    raise UserError(
+        f"version {request.version}: the repository of workflows has no such tag, branch or commit",
+        hint="name one of its own, or leave the version out",
+        reason=Reason.VALUE,
+    )
+
+
+def _not_there(request: ImageRequest, config: Config) -> UserError:
+    place = os.path.normpath(f"{config.workflows.folder}/{request.workflow}/{request.step}")
+    return UserError(
+        f"the repository of workflows has no folder {place} at version {request.version}",
+        hint="name a workflow and a step of its own, or another version",
+        reason=Reason.MISSING_FILE,
+    )
+
+
+def _require_inside(folder: Path) -> None:
+    """Raise UserError for links that lead out of a folder."""
+    for link in _links(folder):
+        target = os.readlink(link)
+        inside = os.path.normpath(link.parent / target)
+        if os.path.isabs(target) or not Path(inside).is_relative_to(folder) or not _ends_inside(link, folder):
+            raise UserError(
+                f"{link.relative_to(folder)} is a link that leads out of its folder",
+                hint="put the file itself there",
+                reason=Reason.ODD_FILE,
+            )
+
+
+def _ends_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # links that lead to each other
+        return False
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *files) if Path(place, name).is_symlink())

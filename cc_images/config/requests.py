@@ -1,0 +1,114 @@
+"""The schema of a request for an image: a file in JSON or YAML, or a mapping of a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from cc_images.config.machines import brief_text, machine_of
+from cc_images.config.strict import refuse, text_of, whole
+from cc_images.config.yaml_file import Section
+from cc_images.config.yaml_text import choice
+from cc_images.errors import Reason, UserError
+from cc_images.model.catalog import Json
+from cc_images.model.machine import Machine
+from cc_images.model.plain_text import brief
+from cc_images.model.request import BASE, LATEST, LONGEST_WORD, VERSION, WORD, ImageRequest
+
+KEYS = "machine, workflow and step_id"
+
+LONGEST_PATH = 1000
+
+
+def read_request(file: Path, machines: Mapping[str, Machine]) -> ImageRequest:
+    """Return the request of a file; a path in it begins at the file's folder.
+
+    Raises UserError with line, column and what was expected.
+    """
+    text = text_of(file, str(file))
+    return _read(text, machines, file.name, file.absolute().parent)
+
+
+def request_of(said: Json, machines: Mapping[str, Machine], folder: Path) -> ImageRequest:
+    """Return the request of a mapping of plain values; a path in it begins at the folder. Raises UserError."""
+    try:
+        text = json.dumps(said, indent=0)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"the request is no mapping of plain values: {error}", reason=Reason.VALUE) from error
+    return _read(text, machines, "request", folder)
+
+
+def _read(text: str, machines: Mapping[str, Machine], title: str, folder: Path) -> ImageRequest:
+    problems: list[str] = []
+    section = whole(text, problems, title, KEYS)
+    machine = _machine(section, machines)
+    workflow, step = (_word(section, key) for key in ("workflow", "step_id"))
+    version = brief_text(section, "version", VERSION, _EXPECTED_VERSION) or LATEST
+    if len(version) > LONGEST_WORD:
+        section.problem("version", f"{brief(version)} has more than {LONGEST_WORD} letters")
+    elif version != LATEST and version.lower().startswith(LATEST):
+        section.problem("version", f"{brief(version)}: only {LATEST} itself may begin so")
+    path = section.text("path")
+    if len(path) > LONGEST_PATH or not path.isprintable():
+        section.problem("path", f"{brief(path)} is not a path of at most {LONGEST_PATH} characters that can be printed")
+    elif path and (why := why_no_folder(folder / path)):
+        section.problem("path", f"{brief(path)} {why}; name a folder with a description")
+    force = section.flag("force")
+    says_push, push = bool(section.kind("push")), section.flag("push")
+    if (workflow == BASE) != (step == BASE):
+        section.problem("step_id", f"{BASE} is the workflow and the step, or neither")
+    section.close()
+    refuse(problems)
+    assert machine is not None
+    return ImageRequest(
+        machine=machine,
+        workflow=workflow,
+        step=step,
+        version=version,
+        path=folder / path if path else None,
+        force=force,
+        push=push if says_push else None,
+        file=title,
+    )
+
+
+_EXPECTED = "letters and digits, with single dots, hyphens and underscores between them"
+_EXPECTED_VERSION = "letters and digits, with single dots, hyphens, underscores and slashes between them"
+
+
+def why_no_folder(path: Path) -> str:
+    """Return why a path is no folder; empty: it is one."""
+    try:
+        return "" if path.is_dir() else "is no folder" if path.exists() else "is not there"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+
+
+def _machine(section: Section, machines: Mapping[str, Machine]) -> Machine | None:
+    """Return the machine that a request names or brings along."""
+    if section.kind("machine") == "mapping":
+        return machine_of(section.child("machine"))
+    if not section.kind("machine"):
+        section.text("machine")
+        section.problem("machine", "is missing: a name of machines.yaml, or a mapping")
+        return None
+    name = section.text("machine")
+    if name and name not in machines:
+        known = choice(name, machines) if len(name) <= LONGEST_WORD and machines else f"{brief(name)} is not known"
+        section.problem(
+            "machine", known if machines else f"{known}: no machines.yaml, here or beside the catalogue, has a machine"
+        )
+    return machines.get(name)
+
+
+def _word(section: Section, key: str) -> str:
+    """Return a workflow's or a step's name."""
+    if not section.kind(key):
+        section.text(key)
+        section.problem(key, "is missing: " + _EXPECTED)
+        return ""
+    said = brief_text(section, key, WORD, _EXPECTED)
+    if len(said) > LONGEST_WORD:
+        section.problem(key, f"{brief(said)} has more than {LONGEST_WORD} letters")
+    return said

@@ -1,0 +1,1 @@
+"""Ways to start a job on another host."""

@@ -1,0 +1,102 @@
+"""Access: who calls, by password, token or session, and what they may do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from cc_images.web.accounts import Accounts, Role
+from cc_images.web.sessions import COOKIE, Sessions, is_csrf_token
+from cc_images.web.tables import Account
+from cc_images.web.tokens import Scope, Tokens
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Problem(Exception):
+    """An answer that is an error: its status, a sentence, and the field at fault, if there is one."""
+
+    def __init__(self, status: int, message: str, field: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.field = field
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls."""
+
+    account: Account
+    scopes: frozenset[Scope]
+    address: str
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether the account sees everything."""
+        return self.account.role == Role.ADMINISTRATOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gatekeeper:
+    """Finds out who calls."""
+
+    accounts: Accounts
+    tokens: Tokens
+    sessions: Sessions
+
+    def caller(self, request: Request) -> Caller | None:
+        """Return who calls; None for nobody that is known. Raises TooMany, and Problem for a form without its token."""
+        address = request.client.host if request.client is not None else ""
+        header = request.headers.get("authorization", "")
+        kind, _, said = header.partition(" ")
+        if kind.lower() == "bearer":
+            return self._by_token(said.strip(), "", address)
+        if kind.lower() == "basic":
+            return self._by_name(said.strip(), address)
+        number = request.cookies.get(COOKIE, "")
+        account = self.sessions.owner(number) if number and not header else None
+        if account is None:
+            return None
+        if request.method not in SAFE and not is_csrf_token(number, request.headers.get("x-csrf-token", "")):
+            raise Problem(403, "the request has no CSRF token of this session")
+        return Caller(account=account, scopes=frozenset(Scope), address=address)
+
+    def _by_token(self, text: str, name: str, address: str) -> Caller | None:
+        found = self.tokens.owner(text)
+        if found is None or (name and found[0].name != name):
+            return None
+        return Caller(account=found[0], scopes=found[1], address=address)
+
+    def _by_name(self, said: str, address: str) -> Caller | None:
+        try:
+            name, colon, password = base64.b64decode(said, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return None
+        if not colon:
+            return None
+        if password.startswith("cci_"):
+            return self._by_token(password, name, address)
+        account = self.accounts.log_in(name, password, address)
+        return Caller(account=account, scopes=frozenset(Scope), address=address) if account is not None else None
+
+
+def needs(scope: Scope) -> Callable[[Request], Caller]:
+    """Return the dependency of routes for callers who may do something."""
+
+    def found(request: Request) -> Caller:
+        gatekeeper: Gatekeeper = request.app.state.gatekeeper
+        caller = gatekeeper.caller(request)
+        if caller is None:
+            challenge = {"www-authenticate": 'Basic realm="cc-images", charset="UTF-8"'}
+            raise Problem(401, "log in with the name and password of an account, or with a token", headers=challenge)
+        if scope not in caller.scopes:
+            raise Problem(403, f"this token may not do that: it lacks the scope {scope}")
+        return caller
+
+    return found

@@ -1,0 +1,148 @@
+"""Routes of accounts: who one is, tokens, the password, the audit log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from cc_images.web import audit
+from cc_images.web.access import Caller, Gatekeeper, Problem, needs
+from cc_images.web.routing import Reader, the
+from cc_images.web.tables import Token
+from cc_images.web.tokens import LONGEST, Scope
+
+router = APIRouter(tags=["account"])
+
+Owner = Annotated[Caller, Depends(needs(Scope.ACCOUNT))]
+
+
+class AccountView(BaseModel):
+    """An account."""
+
+    name: str
+    role: str
+    scopes: list[str]
+    most_running: int
+    most_waiting: int
+
+
+class TokenRequest(BaseModel):
+    """A token to be made."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    label: str = Field(default="", max_length=100)
+    scopes: list[str] = Field(min_length=1, max_length=3, description="read, build, push")
+    days: int = Field(default=90, ge=1, le=LONGEST, description="Days for which it is valid.")
+
+
+class TokenView(BaseModel):
+    """A token, without its secret."""
+
+    id: str
+    label: str
+    scopes: list[str]
+    created: datetime
+    expires: datetime
+    used: datetime | None
+
+
+class NewToken(TokenView):
+    """A token as it is shown once."""
+
+    token: str
+
+
+class PasswordRequest(BaseModel):
+    """A change of the password."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    old: str = Field(max_length=200)
+    new: str = Field(min_length=10, max_length=200)
+
+
+class AuditView(BaseModel):
+    """A row of the audit log."""
+
+    id: int
+    time: datetime
+    account: str
+    action: str
+    object: str
+    address: str
+
+
+@router.get("/account")
+def get_account(request: Request, caller: Reader) -> AccountView:
+    """Show the account of the caller."""
+    limits, mine = the(request).queue.limits, caller.account
+    return AccountView(
+        name=mine.name,
+        role=mine.role,
+        scopes=sorted(caller.scopes),
+        most_running=limits.running if mine.most_running is None else mine.most_running,
+        most_waiting=limits.waiting if mine.most_waiting is None else mine.most_waiting,
+    )
+
+
+@router.post("/account/password")
+def change_password(request: Request, caller: Owner, said: PasswordRequest) -> dict[str, str]:
+    """Change the password; all sessions end. Tokens stay."""
+    accounts = _gatekeeper(request).accounts
+    if accounts.log_in(caller.account.name, said.old, caller.address) is None:
+        raise Problem(400, "that is not the password", "old")
+    accounts.change_password(caller.account.name, said.new, caller.account.name)
+    return {"done": "changed"}
+
+
+@router.get("/tokens")
+def list_tokens(request: Request, caller: Owner) -> list[TokenView]:
+    """List the tokens of the account."""
+    return [TokenView(**_fields(each)) for each in _gatekeeper(request).tokens.of(caller.account)]
+
+
+@router.post("/tokens")
+def create_token(request: Request, caller: Owner, said: TokenRequest) -> NewToken:
+    """Make a token; its text is in this answer alone."""
+    the(request).requests.take(caller.account.id)
+    unknown = next((each for each in said.scopes if each not in ("read", "build", "push")), None)
+    if unknown is not None:
+        raise Problem(400, "scopes are read, build and push", "scopes")
+    scopes = {Scope(each) for each in said.scopes}
+    text, made = _gatekeeper(request).tokens.create(caller.account, said.label, scopes, said.days)
+    return NewToken(token=text, **_fields(made))
+
+
+@router.delete("/tokens/{id}")
+def revoke_token(request: Request, caller: Owner, id: str) -> dict[str, str]:
+    """Revoke a token."""
+    if not _gatekeeper(request).tokens.revoke(caller.account, id):
+        raise Problem(404, "there is no such token")
+    return {"id": id, "done": "revoked"}
+
+
+@router.get("/audit")
+def get_audit(
+    request: Request, caller: Reader, before: Annotated[int | None, Query(ge=1, le=2**62)] = None
+) -> list[AuditView]:
+    """List who did what, the newest first; for administrators."""
+    if not caller.is_administrator:
+        raise Problem(403, "this is for administrators")
+    with the(request).database.reading() as session:
+        return [AuditView.model_validate(each, from_attributes=True) for each in audit.newest(session, 200, before)]
+
+
+def _fields(token: Token) -> dict[str, Any]:
+    return {
+        "id": token.id, "label": token.label, "scopes": token.scopes.split(), "created": token.created,
+        "expires": token.expires, "used": token.used,
+    }  # fmt: skip
+
+
+def _gatekeeper(request: Request) -> Gatekeeper:
+    found: Gatekeeper = request.app.state.gatekeeper
+    return found

@@ -1,0 +1,125 @@
+"""The application: routes below /api/v1 and, as older clients know them, without it; answers to errors."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DatabaseError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from cc_images.errors import CCImagesError, UserError
+from cc_images.web import account_routes, build_routes, image_routes, operations
+from cc_images.web.access import Problem
+from cc_images.web.guard import Guard
+from cc_images.web.service import Service
+from cc_images.web.throttle import TooMany
+
+_log = logging.getLogger(__name__)
+
+PREFIX = "/api/v1"
+
+ERROR = {
+    "type": "object",
+    "required": ["message", "field"],
+    "properties": {
+        "message": {"type": "string"},
+        "field": {"type": "string", "description": "The field at fault; empty: none."},
+    },
+}
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words, "content": {"application/json": {"schema": ERROR}}}
+    for status, words in {
+        400: "The request is wrong.",
+        401: "Nobody is logged in.",
+        403: "The caller may not do that.",
+        404: "There is no such thing, or it is somebody else's.",
+        413: "The body is too large.",
+        429: "Too often, or too many.",
+        503: "The service is about to end, or its store or database does not work.",
+    }.items()
+}
+
+
+class App(FastAPI):
+    """The application. What is wrong with a request is told by 400."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, without the status for wrong requests that is not used."""
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document.get("components", {}).get("schemas", {}).pop(name, None)
+        document["components"]["securitySchemes"] = {
+            "password": {"type": "http", "scheme": "basic", "description": "Name, and password or token."},
+            "token": {"type": "http", "scheme": "bearer"},
+        }
+        document["security"] = [{"password": []}, {"token": []}]
+        return document
+
+
+def made(service: Service) -> App:
+    """Return the application over a service."""
+    app = App(title="cc-images", version="1", docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json")
+    figures: dict[tuple[str, str, int], tuple[int, float]] = {}
+    app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
+    for each in (build_routes, image_routes, account_routes, operations):
+        app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
+        app.include_router(each.router, include_in_schema=False)
+    app.add_middleware(Guard, figures=figures, secure=service.secure)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _wrong)
+    app.add_exception_handler(TooMany, _too_many)
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(CCImagesError, _failed)
+    app.add_exception_handler(DatabaseError, _failed)
+    app.add_exception_handler(Exception, _bug)
+    return app
+
+
+def _answer(status: int, message: str, field: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"message": message, "field": field}, status, headers)
+
+
+def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return _answer(error.status, error.message, error.field, error.headers)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, error.detail, "", dict(error.headers or {}))
+
+
+def _wrong(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(each) for each in first["loc"]]
+    return _answer(400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
+
+
+def _too_many(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TooMany)
+    return _answer(429, str(error), "", {"retry-after": f"{error.wait:.0f}"})
+
+
+def _user_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UserError)
+    return _answer(400, error.message)
+
+
+def _bug(request: Request, error: Exception) -> JSONResponse:
+    """Answer for an error that nobody expected; the server logs its traceback."""
+    return _answer(500, "the service has a fault; the operator's log says more")
+
+
+def _failed(request: Request, error: Exception) -> JSONResponse:
+    _log.error("%s: %s", type(error).__name__, error)
+    return _answer(503, "the store or a builder does not work; the operator's log says more")

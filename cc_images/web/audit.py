@@ -1,0 +1,33 @@
+"""The audit log: who did what, when, from where. Rows are only ever added."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cc_images import clock
+from cc_images.web.tables import Audit
+
+
+def note(session: Session, account: str, action: str, subject: str = "", address: str = "") -> None:
+    """Add a row; characters that a terminal or page could take for something else are written out."""
+    session.add(
+        Audit(
+            time=clock.now(),
+            account=plain(account)[:64],
+            action=action,
+            object=plain(subject)[:200],
+            address=plain(address)[:64],
+        )
+    )
+
+
+def newest(session: Session, most: int = 200, before: int | None = None) -> list[Audit]:
+    """Return the newest rows, or those before a row."""
+    found = select(Audit).order_by(Audit.id.desc()).limit(most)
+    return list(session.scalars(found if before is None else found.where(Audit.id < before)))
+
+
+def plain(text: str) -> str:
+    """Return a text in which every character that cannot be printed is written out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,0 +1,126 @@
+"""The guard: around every request limits of its body, headers for safety, figures, and a line in the log.
+
+An ASGI middleware of its own, so that answers are streamed as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+MOST_BODY = 256 << 10
+"""Bytes of a request's body."""
+
+BODY_SECONDS = 30.0
+"""Seconds in which a request's body must come."""
+
+TOO_LARGE = f"a request has at most {MOST_BODY} bytes"
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Headers of answers that do not set them."""
+
+
+class Guard:
+    """Guards an application. `figures`: requests and their seconds, by method, route and status."""
+
+    def __init__(
+        self, app: ASGIApp, figures: dict[tuple[str, str, int], tuple[int, float]], *, secure: bool = False
+    ) -> None:
+        self._app = app
+        self._figures = figures
+        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+        if secure:
+            self._headers.append((b"strict-transport-security", b"max-age=31536000"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry out a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(receive, send, self._headers)
+        try:
+            if _length(scope) > MOST_BODY:
+                await exchange.refuse(413, TOO_LARGE)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            self._note(scope, exchange.status, time.monotonic() - exchange.began)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route: Any = scope.get("route")
+        path = getattr(route, "path", "") or "other"
+        key = (scope["method"] if scope["method"] in METHODS else "other", path, status)
+        count, spent = self._figures.get(key, (0, 0.0))
+        self._figures[key] = (count + 1, spent + seconds)
+        client = scope["client"][0] if scope.get("client") else ""
+        said = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 3)}
+        _log.info("request", extra={"said": said | {"client": client}})
+
+
+class Exchange:
+    """One request and its answer: counts the bytes of the one, and adds headers to the other."""
+
+    def __init__(self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self.began = time.monotonic()
+        self.status = 0
+        """The status of the answer; 0: it has not begun."""
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._taken = 0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """Return the next part of the request. Raises HTTPException for a body that is too large or too slow."""
+        if self._whole:  # next is the end of the connection, for which there is time
+            return await self._receive()
+        left = self.began + BODY_SECONDS - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.1, left))
+        except TimeoutError:
+            raise HTTPException(408, "the request did not come in time", {"connection": "close"}) from None
+        self._taken += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._taken > MOST_BODY:
+            raise HTTPException(413, TOO_LARGE, {"connection": "close"})
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            known = {name.lower() for name, _ in message["headers"]}
+            extra = [(name, value) for name, value in self._headers if name not in known]
+            message = {**message, "headers": [*message["headers"], *extra]}
+        await self._send(message)
+
+    async def refuse(self, status: int, words: str) -> None:
+        """Answer with an error, and close the connection: the body is not read."""
+        body = json.dumps({"message": words, "field": ""}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                   (b"connection", b"close")]  # fmt: skip
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _length(scope: Scope) -> int:
+    said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(said) if said.isdigit() and len(said) < 19 else 0

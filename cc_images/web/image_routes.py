@@ -1,0 +1,88 @@
+"""Routes of images: what there is, downloads, and publishing a stored version."""
+
+from __future__ import annotations
+
+import base64
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from cc_images.api.stored_images import StoredFile, stored_files
+from cc_images.web.access import Caller, Problem
+from cc_images.web.files import file_response
+from cc_images.web.kinds import push_of
+from cc_images.web.routing import Builder, Reader, Requested, submit, the
+from cc_images.web.service import Service
+from cc_images.web.views import FileView, file_view
+
+router = APIRouter(tags=["images"])
+
+BINARY = "application/binary"
+
+
+class CatalogueEntry(BaseModel):
+    """An image that can be requested."""
+
+    image: str
+    name: str
+    architectures: list[str]
+    builds_on: str | None
+
+
+@router.get("/catalogue")
+def get_catalogue(request: Request, caller: Reader) -> list[CatalogueEntry]:
+    """List the images that can be requested."""
+    return [
+        CatalogueEntry(image=each.tag, name=each.name, architectures=[str(arch) for arch in each.arches],
+                       builds_on=each.depends[0] if each.depends else None)
+        for each in the(request).catalogue.config.images.values()
+        if not each.abstract
+    ]  # fmt: skip
+
+
+@router.get("/images")
+def list_images(request: Request, caller: Reader) -> list[FileView]:
+    """List the files of the images that the caller's builds have made or found; for administrators all of the store."""
+    service = the(request)
+    found = stored_files(service.catalogue.config, service.queue.versions(caller.account))
+    return [file_view(each) for each in found]
+
+
+@router.get("/images/download/{name}", response_class=Response, responses={
+    200: {"content": {BINARY: {}}, "description": "The file."},
+    206: {"content": {BINARY: {}}, "description": "A part of it."},
+    416: {"description": "The range begins behind its end."},
+})  # fmt: skip
+@router.head("/images/download/{name}", include_in_schema=False)
+def download(request: Request, caller: Reader, name: str) -> Response:
+    """Return a file of an image, whole or by range; ETag and Repr-Digest are its sha256."""
+    file = _file(the(request), caller, name)
+    digest = base64.b64encode(bytes.fromhex(file.digest)).decode()
+    headers = {
+        "etag": f'"{file.digest}"',
+        "repr-digest": f"sha-256=:{digest}:",
+        "content-disposition": f'attachment; filename="{file.file_name}"',
+        "cache-control": "private, no-cache",
+    }
+    try:
+        return file_response(file.path, request, headers, BINARY)
+    except OSError:
+        raise Problem(404, "there is no such file") from None
+
+
+@router.post("/images/{name}/push")
+def push_image(request: Request, caller: Builder, name: str) -> Requested:
+    """Publish the version of a file on the sites of the service."""
+    service = the(request)
+    file = _file(service, caller, name)
+    return submit(service, caller, push_of(file.tag, file.arch, file.version))
+
+
+def _file(service: Service, caller: Caller, name: str) -> StoredFile:
+    """Return a file by its name among those that records have and the caller may see."""
+    versions = service.queue.versions(caller.account)
+    found = next((each for each in stored_files(service.catalogue.config, versions) if each.file_name == name), None)
+    if found is None:
+        raise Problem(404, "there is no such file")
+    return found

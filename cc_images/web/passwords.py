@@ -1,0 +1,84 @@
+"""Passwords: hashed by argon2, at most a few at a time, since each hash takes memory."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from cc_images.errors import UserError
+
+LEAST, MOST = 10, 200
+"""Characters of a password."""
+
+AT_ONCE = 2
+"""Hashes that are computed at a time."""
+
+REMEMBERED = 60.0
+"""Seconds for which a right password is not hashed again: clients send it with every request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """The parameters of argon2; memory in KiB."""
+
+    time: int = 3
+    memory: int = 65536
+    lanes: int = 2
+
+
+class Passwords:
+    """Makes and checks hashes."""
+
+    def __init__(self, cost: Cost | None = None) -> None:
+        cost = cost or Cost()
+        self._hasher = PasswordHasher(time_cost=cost.time, memory_cost=cost.memory, parallelism=cost.lanes)
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._nobody = ""
+        """What a password is compared with that belongs to nobody; made when it is first needed."""
+        self._key = secrets.token_bytes(32)
+        self._right: dict[bytes, float] = {}
+
+    def hashed(self, password: str) -> str:
+        """Return the hash of a new password. Raises UserError for one that is too short or too long."""
+        if not LEAST <= len(password) <= MOST:
+            raise UserError(f"a password has {LEAST} to {MOST} characters")
+        with self._places:
+            return self._hasher.hash(password)
+
+    def fits(self, known: str | None, password: str) -> bool:
+        """Say whether a password is the one of a hash; without a hash it takes as long, and is never right."""
+        if len(password) > MOST:
+            password = ""
+        with self._places:
+            self._nobody = self._nobody or self._hasher.hash(secrets.token_hex())
+            right = self._verified(known or self._nobody, password)
+        if right and known is not None:
+            self._remember(self._mark(known, password))
+            return True
+        return False
+
+    def remembers(self, known: str | None, password: str) -> bool:
+        """Say whether a password was right a moment ago."""
+        return known is not None and self._right.get(self._mark(known, password), 0.0) > time.monotonic()
+
+    def _mark(self, known: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{known}\0{password}".encode(errors="replace"), hashlib.sha256)
+
+    def _verified(self, known: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(known, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _remember(self, mark: bytes) -> None:
+        now = time.monotonic()
+        if len(self._right) > 1000:
+            self._right = {each: until for each, until in self._right.items() if until > now}
+        self._right[mark] = now + REMEMBERED

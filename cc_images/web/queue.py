@@ -1,0 +1,180 @@
+"""The queue: builds in the database, who has requested them, and how each stands for whom."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from cc_images import clock
+from cc_images.web import audit
+from cc_images.web.accounts import Role
+from cc_images.web.database import Database
+from cc_images.web.decisions import Status
+from cc_images.web.tables import OVER, WAITING, Account, Attempt, Build, Product, Requester
+from cc_images.web.value import Value
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Builds that run at a time in all, and of one account that run and wait."""
+
+    places: int = 2
+    running: int = 2
+    waiting: int = 20
+
+
+class Full(Exception):
+    """An account has as many builds waiting as it may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A build as one account sees it, with its newest run."""
+
+    build: Build
+    run: Attempt | None
+    mine: Requester | None
+    requesters: tuple[str, ...] = ()
+    products: tuple[Product, ...] = field(default=())
+    position: int = 0
+    """Its place among those that wait, from 1; 0: it does not wait."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether this account has cancelled it; for others it may go on."""
+        return self.mine is not None and self.mine.withdrawn is not None
+
+
+class Queue:
+    """The queue of a database."""
+
+    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+        self._database = database
+        self.limits = limits or Limits()
+
+    def submit(self, account: Account, value: Value, address: str = "") -> tuple[str, bool]:
+        """Add a request; return the id of its build, and whether that was there already. Raises Full."""
+        with self._database.writing() as session:
+            found = session.scalars(
+                select(Build).where(Build.key == value.key, Build.state != OVER, Build.cancelled.is_(False))
+            ).first()
+            joined = found is not None
+            if found is None:
+                self._check_room(session, account)
+                found = Build(id=secrets.token_hex(16), kind=value.kind, value=value.text, key=value.key, state=WAITING,
+                              status=Status.PENDING, message="", cancelled=False, created=clock.now())  # fmt: skip
+                session.add(found)
+                session.flush()
+            mine = session.get(Requester, (found.number, account.id))
+            if mine is None:
+                mine = Requester(build=found.number, account_id=account.id, requested=clock.now())
+                session.add(mine)
+            mine.withdrawn = mine.hidden = None
+            audit.note(session, account.name, "join" if joined else "request", f"{found.id} {value.text}", address)
+            return found.id, joined
+
+    def _check_room(self, session: Session, account: Account) -> None:
+        most = self.limits.waiting if account.most_waiting is None else account.most_waiting
+        waiting = select(func.count()).select_from(Build).join(Requester, Requester.build == Build.number)
+        waiting = waiting.where(Build.state == WAITING, Requester.account_id == account.id)
+        if (session.scalar(waiting.where(Requester.withdrawn.is_(None))) or 0) >= most:
+            raise Full(f"{most} of your builds wait already")
+
+    def withdraw(self, account: Account, id: str, address: str = "") -> str | None:
+        """Cancel a build that is not over, or remove one that is from the account's list; return which it was.
+
+        It goes on if others have requested it. An administrator who has not cancels it for all. None: there is no such
+        build for this account.
+        """
+        with self._database.writing() as session:
+            entry = self._entry(session, account, id)
+            if entry is None:
+                return None
+            chosen = select(Requester).where(Requester.build == entry.build.number)
+            everybody = list(session.scalars(chosen))
+            now = clock.now()
+            targets = [each for each in everybody if entry.mine is None or each.account_id == account.id]
+            done = "removed" if entry.build.state == OVER or entry.withdrawn else "cancelled"
+            for each in targets:
+                if done == "removed":
+                    each.hidden = now
+                else:
+                    each.withdrawn = each.withdrawn or now
+            if done == "cancelled" and all(each.withdrawn is not None for each in everybody):
+                entry.build.cancelled = True
+            audit.note(session, account.name, done, id, address)
+            return done
+
+    def entry(self, account: Account, id: str) -> Entry | None:
+        """Return a build as an account sees it; None if it is somebody else's, or there is none."""
+        with self._database.reading() as session:
+            return self._entry(session, account, id)
+
+    def _entry(self, session: Session, account: Account, id: str) -> Entry | None:
+        found = session.scalars(select(Build).where(Build.id == id)).one_or_none() if _ID.match(id) else None
+        if found is None:
+            return None
+        mine = session.get(Requester, (found.number, account.id))
+        if mine is not None and mine.hidden is not None:
+            mine = None
+        if mine is None and account.role != Role.ADMINISTRATOR:
+            return None
+        return self._filled(session, account, found, mine)
+
+    def _filled(self, session: Session, account: Account, build: Build, mine: Requester | None) -> Entry:
+        run = session.scalars(
+            select(Attempt).where(Attempt.build == build.number).order_by(Attempt.id.desc()).limit(1)
+        ).first()
+        position = 0
+        if build.state == WAITING:
+            before = select(func.count()).select_from(Build)
+            position = 1 + (session.scalar(before.where(Build.state == WAITING, Build.number < build.number)) or 0)
+        names: list[str] = []
+        if account.role == Role.ADMINISTRATOR:
+            chosen = select(Account.name).join(Requester, Requester.account_id == Account.id)
+            names = list(session.scalars(chosen.where(Requester.build == build.number).order_by(Account.name)))
+        products = session.scalars(select(Product).where(Product.build == build.number).order_by(Product.tag))
+        return Entry(build=build, run=run, mine=mine, requesters=tuple(names), products=tuple(products),
+                     position=position)  # fmt: skip
+
+    def entries(self, account: Account, *, everyone: bool = False, most: int = 100, before: int = 0) -> list[Entry]:
+        """Return the builds of an account, newest first; with `everyone` those of all, for administrators alone.
+
+        `before`: only those with a smaller number.
+        """
+        everyone = everyone and account.role == Role.ADMINISTRATOR
+        chosen = select(Build, Requester)
+        wanted: ColumnElement[bool] = (Requester.build == Build.number) & (Requester.account_id == account.id)
+        chosen = chosen.outerjoin(Requester, wanted) if everyone else chosen.join(Requester, wanted)
+        if not everyone:
+            chosen = chosen.where(Requester.hidden.is_(None))
+        if before:
+            chosen = chosen.where(Build.number < before)
+        with self._database.reading() as session:
+            rows = session.execute(chosen.order_by(Build.number.desc()).limit(most)).all()
+            return [self._filled(session, account, build, mine) for build, mine in rows]
+
+    def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
+        """Return the versions that an account's builds have made or found; None: all, for an administrator."""
+        if account.role == Role.ADMINISTRATOR:
+            return None
+        chosen = select(Product).join(Requester, Requester.build == Product.build)
+        with self._database.reading() as session:
+            rows = session.scalars(chosen.where(Requester.account_id == account.id))
+            return {(each.tag, each.arch, each.version) for each in rows}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many builds wait, run, and are over by status."""
+        with self._database.reading() as session:
+            rows = session.execute(select(Build.state, Build.status, func.count()).group_by(Build.state, Build.status))
+            found = {"waiting": 0, "running": 0, "FINISHED": 0, "FAILED": 0, "CANCELLED": 0}
+            for state, status, count in rows:
+                name = status if state == OVER else state
+                found[name] = found.get(name, 0) + count
+            return found

@@ -1,0 +1,115 @@
+"""The server: listens, speaks HTTP and TLS, and ends when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cc_images.api.addresses import listening
+from cc_images.errors import UserError
+
+MOST_CONNECTIONS = 500
+
+GRACE = 30
+"""Seconds that answers get to end when the server ends."""
+
+HEADER_SECONDS = 15.0
+"""Seconds in which the head of a request must come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where a server listens, and with which certificate and key."""
+
+    address: str = "127.0.0.1:8080"
+    tls: tuple[Path, Path] | None = None
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 that closes connections on which the head of a request does not come."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give a new connection some time."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Give it more only for the next request."""
+        super().data_received(data)
+        waits = self.cycle is None or self.cycle.response_complete
+        if self._patience is not None and not waits:
+            self._patience.cancel()
+            self._patience = None
+        elif self._patience is None and waits:
+            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time."""
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+
+def check(listen: Listen) -> None:
+    """Check that a server may listen there, and that its certificate fits its key. Raises UserError."""
+    _, _, loopback = listening(listen.address)
+    if listen.tls is None and not loopback:
+        raise UserError(
+            f"{listen.address} is not loopback, and there is no TLS",
+            hint="give --tls-certificate and --tls-key, or listen on 127.0.0.1 behind a proxy that has TLS",
+        )
+    if listen.tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*listen.tls)
+        except (OSError, ssl.SSLError) as error:
+            raise UserError(
+                f"the certificate cannot be used: {error.strerror or error}",
+                hint="--tls-certificate has the whole chain, --tls-key its key without a password, both as PEM",
+            ) from None
+
+
+@contextmanager
+def serving(app: Any, listen: Listen, ending: threading.Event) -> Iterator[str]:
+    """Serve an application in a thread, and yield its address; then set `ending` and let answers end.
+
+    Raises UserError.
+    """
+    check(listen)
+    host, port, _ = listening(listen.address)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise UserError(
+            f"nothing can listen on {listen.address}: {error.strerror or error}", hint="name another port"
+        ) from None
+    certificate, key = listen.tls or (None, None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, http=Protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
+            server_header=False, proxy_headers=True, forwarded_allow_ips="127.0.0.1,::1",
+            limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=GRACE,
+            ssl_certfile=certificate, ssl_keyfile=key,
+        )
+    )  # fmt: skip
+    thread = threading.Thread(target=server.run, args=([listener],), name="server")
+    thread.start()
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        yield f"{'https' if listen.tls else 'http'}://{shown}:{listener.getsockname()[1]}"
+    finally:
+        ending.set()
+        server.should_exit = True
+        thread.join()

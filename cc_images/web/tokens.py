@@ -1,0 +1,117 @@
+"""Tokens: what programs log in with instead of a password. Each is shown once, and kept as a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
+
+from cc_images import clock
+from cc_images.errors import UserError
+from cc_images.web import audit
+from cc_images.web.database import Database
+from cc_images.web.tables import Account, Token
+
+LONGEST = 366
+"""Days for which a token may be valid."""
+
+MOST = 50
+"""Tokens of one account that are valid at a time."""
+
+NOTED = timedelta(minutes=1)
+"""Time within which a second use of a token is not noted."""
+
+_ID = re.compile(r"[0-9a-f]{12}\Z")
+_FORM = re.compile(r"cci_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
+
+
+class Scope(StrEnum):
+    """What a caller may do; a password may do everything."""
+
+    READ = "read"
+    BUILD = "build"
+    PUSH = "push"
+    ACCOUNT = "account"
+    """Change the password, and make tokens: no token may do that."""
+
+
+OF_TOKENS = frozenset({Scope.READ, Scope.BUILD, Scope.PUSH})
+
+
+class Tokens:
+    """The tokens of a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, account: Account, label: str, scopes: Collection[Scope], days: int) -> tuple[str, Token]:
+        """Return a new token's text, which is nowhere else, and its row. Raises UserError."""
+        if not 1 <= days <= LONGEST:
+            raise UserError(f"a token is valid for 1 to {LONGEST} days")
+        if not scopes or not {*scopes} <= OF_TOKENS:
+            raise UserError(f"scopes of a token are {', '.join(sorted(OF_TOKENS))}")
+        secret = secrets.token_urlsafe(32)
+        with self._database.writing() as session:
+            valid = select(Token).where(Token.account_id == account.id, Token.revoked.is_(None))
+            if sum(each.expires > clock.now() for each in session.scalars(valid)) >= MOST:
+                raise UserError(f"an account has at most {MOST} tokens", hint="revoke some")
+            made = Token(
+                id=secrets.token_hex(6),
+                account_id=account.id,
+                label=audit.plain(label)[:100],
+                digest=_digest(secret),
+                scopes=" ".join(sorted(scopes)),
+                created=clock.now(),
+                expires=clock.now() + timedelta(days=days),
+            )
+            session.add(made)
+            audit.note(session, account.name, "token-create", f"{made.id} {made.scopes}")
+        return f"cci_{made.id}_{secret}", made
+
+    def owner(self, text: str) -> tuple[Account, frozenset[Scope]] | None:
+        """Return whose token it is and what that may do; None for one that is unknown, expired or revoked."""
+        form = _FORM.match(text)
+        if form is None:
+            return None
+        with self._database.reading() as session:
+            found = session.get(Token, form[1])
+            account = session.get(Account, found.account_id) if found is not None else None
+        if found is None or account is None or not hmac.compare_digest(found.digest, _digest(form[2])):
+            return None
+        now = clock.now()
+        if found.revoked is not None or found.expires <= now or account.closed is not None:
+            return None
+        if found.used is None or now - found.used > NOTED:
+            self._note_use(found.id)
+        return account, frozenset(Scope(each) for each in found.scopes.split())
+
+    def _note_use(self, number: str) -> None:
+        with self._database.writing() as session:
+            if (found := session.get(Token, number)) is not None:
+                found.used = clock.now()
+
+    def of(self, account: Account) -> list[Token]:
+        """Return the tokens of an account that are not revoked, the newest first."""
+        chosen = select(Token).where(Token.account_id == account.id, Token.revoked.is_(None))
+        with self._database.reading() as session:
+            return list(session.scalars(chosen.order_by(Token.created.desc(), Token.id)))
+
+    def revoke(self, account: Account, number: str) -> bool:
+        """Revoke a token of an account; False if it has no such token."""
+        with self._database.writing() as session:
+            found = session.get(Token, number) if _ID.match(number) else None
+            if found is None or found.account_id != account.id or found.revoked is not None:
+                return False
+            found.revoked = clock.now()
+            audit.note(session, account.name, "token-revoke", number)
+            return True
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""Requests as values: checked, canonical, with a key by which identical ones are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from cc_images.model.catalog import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A checked request."""
+
+    kind: str
+    content: Json
+
+    @property
+    def text(self) -> str:
+        """The content as canonical JSON."""
+        return json.dumps(self.content, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def key(self) -> str:
+        """Equal for identical requests."""
+        return hashlib.sha256(f"{self.kind}\0{self.text}".encode()).hexdigest()
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it publishes."""
+        return bool(self.content.get("push"))

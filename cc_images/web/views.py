@@ -1,0 +1,159 @@
+"""What callers see of builds and images: the answers of the interface, which pages show, too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from cc_images import clock
+from cc_images.api.launch import last_lines
+from cc_images.api.stored_images import StoredFile, stored_files
+from cc_images.web.catalogue import Catalogue
+from cc_images.web.decisions import Status
+from cc_images.web.progress import Progress, Watcher
+from cc_images.web.queue import Entry
+from cc_images.web.tables import OVER, RUNNING
+
+TAIL = 20
+"""Lines of a log after a failure."""
+
+
+class Made(BaseModel):
+    """A version of an image that a build has made, or found to be up to date."""
+
+    image: str
+    architecture: str
+    version: str
+    files: list[str] = Field(description="Names for /images/download/{name}; empty when they have left the store.")
+
+
+class BuildView(BaseModel):
+    """A build as one account sees it."""
+
+    id: str
+    number: int
+    status: Status
+    message: str
+    kind: str
+    request: dict[str, Any]
+    requested: datetime
+    ended: datetime | None = None
+    image_id: str | None = Field(default=None, description="TAG@VERSION of the first image that was made.")
+    filename: str | None = Field(default=None, description="The first file that was made.")
+    images: list[Made] = []
+    queue_position: int | None = Field(default=None, description="From 1, while it waits.")
+    estimate: float | None = Field(default=None, description="Seconds that it will still take, if that is known.")
+    run: str | None = None
+    tasks: dict[str, str] = Field(default={}, description="What became of each task that has begun, by its id.")
+    log_tail: list[str] = Field(default=[], description="After a failure the last lines of the log.")
+    requesters: list[str] | None = Field(default=None, description="For administrators.")
+
+
+class FileView(BaseModel):
+    """A file of a stored version."""
+
+    file: str
+    image: str
+    name: str
+    architecture: str
+    version: str
+    format: str
+    size: int
+    sha256: str
+    sha512: str
+    created: datetime
+    packages: int
+    boot: str = Field(description="The level that it reached in its newest boot test; empty: it was not tested.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Makes views. The folders of builds are below `folder`."""
+
+    catalogue: Catalogue
+    watcher: Watcher
+    folder: Path
+
+    def log(self, entry: Entry) -> Path:
+        """Return the log of a build: what its run prints."""
+        return self.folder / entry.build.id / "log"
+
+    def build(self, entry: Entry, *, whole: bool) -> BuildView:
+        """Return a build; `whole` with the names of its files, its tasks, and after a failure the end of its log."""
+        build, run = entry.build, entry.run
+        progress = self.watcher.of(build, run) if whole or build.state == RUNNING else None
+        status, message = status_of(entry, progress)
+        made = self._made(entry, whole) if entry.products and not entry.withdrawn else []
+        first = made[0] if made else None
+        failed = whole and status is Status.FAILED
+        return BuildView(
+            id=build.id,
+            number=build.number,
+            status=status,
+            message=message,
+            kind=build.kind,
+            request=json.loads(build.value),
+            requested=entry.mine.requested if entry.mine is not None else build.created,
+            ended=build.ended,
+            image_id=f"{first.image}@{first.version}" if first else None,
+            filename=first.files[0] if first and first.files else None,
+            images=made,
+            queue_position=entry.position if entry.position and not entry.withdrawn else None,
+            estimate=_estimate(entry),
+            run=run.name if run is not None and run.name else None,
+            tasks=progress.logs if progress is not None else {},
+            log_tail=last_lines(self.folder / build.id, TAIL) if failed else [],
+            requesters=list(entry.requesters) if entry.requesters else None,
+        )
+
+    def _made(self, entry: Entry, whole: bool) -> list[Made]:
+        versions = {(each.tag, each.arch, each.version) for each in entry.products}
+        files: dict[tuple[str, str, str], list[str]] = {}
+        for file in stored_files(self.catalogue.config, versions) if whole else ():
+            files.setdefault((file.tag, str(file.arch), file.version), []).append(file.file_name)
+        return [
+            Made(image=tag, architecture=arch, version=version, files=files.get((tag, arch, version), []))
+            for tag, arch, version in sorted(versions)
+        ]
+
+
+def _estimate(entry: Entry) -> float | None:
+    build, run = entry.build, entry.run
+    if build.state != RUNNING or run is None or run.planned is None or run.expected is None:
+        return None
+    return max(0.0, run.expected - (clock.now() - run.planned).total_seconds())
+
+
+def status_of(entry: Entry, progress: Progress | None) -> tuple[Status, str]:
+    """Return the status of a build for the account of an entry, and a sentence."""
+    build = entry.build
+    if entry.withdrawn:
+        return Status.CANCELLED, ""
+    if build.state == OVER:
+        return Status(build.status), build.message
+    if progress is None:
+        return (Status.PENDING, "") if build.state != RUNNING else (Status.STARTED, "")
+    return progress.status, "it is being cancelled" if build.cancelled else progress.message
+
+
+def file_view(file: StoredFile) -> FileView:
+    """Return a file."""
+    return FileView(
+        file=file.file_name,
+        image=file.tag,
+        name=file.name,
+        architecture=file.arch,
+        version=file.version,
+        format=file.format,
+        size=file.size,
+        sha256=file.digest,
+        sha512=file.sha512,
+        created=file.created,
+        packages=file.packages,
+        boot=file.boot,
+    )

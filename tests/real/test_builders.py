@@ -1,0 +1,252 @@
+"""Builds on builder hosts behind a real sshd: what comes back, and what a broken link or a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import Project, Watched
+from tests.support.sshbed import SSHD, SshBed
+
+pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
+
+MOMENTS = int(os.environ.get("CC_IMAGES_TEST_MOMENTS", "6"))
+"""Random moments at which something is killed."""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[SshBed]:
+    with SshBed(tmp_path / "ssh") as made:
+        yield made
+
+
+@pytest.fixture
+def away(project: Project, ssh: SshBed) -> Project:
+    """A project whose builds go to two builder hosts."""
+    (project.folder / "builders.yaml").write_text(ssh.builder("east") + ssh.builder("west"))
+    project.environment |= ssh.environment
+    return project
+
+
+def works(ssh: SshBed) -> dict[int, str]:
+    """Return the processes on builder hosts that do the work of an attempt, and the names of these hosts."""
+    found: dict[int, str] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0") if b"--work" in words else []
+        except OSError:
+            continue
+        homes = [Path(os.fsdecode(each[5:])) for each in variables if each.startswith(b"HOME=")]
+        if homes and homes[0].parent == ssh.folder:
+            found[int(process.name)] = homes[0].name
+    return found
+
+
+class Census(threading.Thread):
+    """Counts the works at a time: of one image there is never more than one."""
+
+    def __init__(self, ssh: SshBed) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self._ssh, self._over = ssh, threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.05):
+            self.most = max(self.most, len(works(self._ssh)))
+
+    def end(self) -> int:
+        self._over.set()
+        self.join()
+        return self.most
+
+
+def test_two_images_over_two_hosts_and_a_link_that_breaks(away: Project, ssh: SshBed) -> None:
+    run = Watched(away.start("-b", "-p", "cc-tiny", "cc-tiny-too", DIB_TINY_LINGER="1"))
+    run.wait_for(r"^\[build cc-tiny amd64\] .*install\.d")
+    ssh.interrupt(5)
+    code = run.process.wait(600)
+    output = "\n".join(run.lines)
+    assert code == 0, output
+    assert away.published("CC-Tiny")
+    assert away.published("CC-Tiny-Too")
+    assert {"on east", "on west"} <= {line.split("s ", 1)[-1] for line in run.lines}, output
+    for tag in ("cc-tiny", "cc-tiny-too"):
+        (log,) = (away.store / "logs").glob(f"*/build-{tag}-amd64.log")
+        (there,) = ssh.folder.glob(f"*/store/logs/a*/build-{tag}-amd64.log")
+        assert log.read_bytes() == there.read_bytes(), "each line came, once and in order"
+    (attempt,) = (path.parent for path in (away.store / "attempts").glob("*/claim.json") if "too" in path.read_text())
+    assert json.loads((attempt / "claim.json").read_text())["tasks"] == [
+        "build cc-tiny-too amd64", "convert cc-tiny-too amd64",
+    ]  # fmt: skip
+    away.assert_no_leftovers()
+    assert not works(ssh)
+
+    code, output = away.run("-b", "-p", "cc-tiny", "--on", "here", DIB_TINY_LINGER="1")
+    assert code == 0, output
+    assert "2 unchanged" in output or "1 unchanged" in output, output
+    code, output = away.run("plan", "-b", "-f", "cc-tiny", "--on", "nowhere")
+    assert code == 2, output
+    assert "there is no such builder" in output
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", ["guard", "work", "link", "head"])
+def test_a_kill_at_any_moment_leaves_one_image_and_nothing_else(away: Project, ssh: SshBed, kind: str) -> None:
+    chosen = random.Random(f"{kind} {os.environ.get('CC_IMAGES_TEST_SEED', '1')}")
+    for number in range(MOMENTS):
+        delay = chosen.uniform(0, 40)
+        census = Census(ssh)
+        census.start()
+        run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
+        run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
+        time.sleep(delay)
+        struck(kind, run, ssh)
+        code = run.process.wait(600)
+        said = f"{kind} {number} after {delay:.1f} s: {code}\n" + "\n".join(run.lines[-15:])
+        print(said.partition("\n")[0], flush=True)
+        if kind == "head" and code == -signal.SIGKILL:
+            code, output = away.run("-b", "-p", "cc-tiny")
+            said += output
+        assert code == 0, said
+        assert away.published("CC-Tiny")
+        assert census.end() <= 1, said
+    deadline = time.monotonic() + 120
+    while works(ssh) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not works(ssh)
+    away.assert_no_leftovers()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("delay", [0.0, 20.0])
+def test_a_link_that_is_down_for_five_minutes_ends_in_one_image(away: Project, ssh: SshBed, delay: float) -> None:
+    census = Census(ssh)
+    census.start()
+    run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
+    run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
+    time.sleep(delay)
+    ssh.interrupt(300)
+    code = run.process.wait(900)
+    said = "\n".join(run.lines)
+    print("\n".join(run.lines[-20:]))
+    if code:
+        assert (code, "cannot be reached" in said or "does not answer" in said) == (3, True), said
+        code, said = away.run("-b", "-p", "cc-tiny")
+    assert code == 0, said
+    assert away.published("CC-Tiny")
+    assert census.end() <= 1, said
+    assert not works(ssh)
+    away.assert_no_leftovers()
+
+
+def struck(kind: str, run: Watched, ssh: SshBed) -> None:
+    """Kill what there is of a kind now."""
+    if kind == "head":
+        run.process.kill()
+    elif kind == "link":
+        ssh.interrupt(5)
+    else:
+        for number in works(ssh):
+            parent = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(parent if kind == "guard" else number, signal.SIGKILL)
+
+
+TWELVE = """\
+CC-Root:
+  elements: [tiny-os, tiny-marks]
+  formats: [oci]
+  artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}
+""" + "".join(
+    f"CC-Kid-{number:02}: {{depends: [CC-Root], elements: [], formats: [oci], labels: {{number: '{number}'}}}}\n"
+    for number in range(12)
+)
+
+
+def digests(store: Path) -> dict[str, str]:
+    """Return the digest of each image in a store."""
+    records = (json.loads(path.read_text()) for path in store.glob("builds/cc-kid-*/amd64/2*.json"))
+    return {each["tag"]: each["outputs"]["oci"]["digest"] for each in records}
+
+
+@pytest.mark.deep
+def test_twelve_images_over_three_hosts_are_those_of_home(away: Project, ssh: SshBed, tiny_root: Path) -> None:
+    (away.folder / "images.yaml").write_text(TWELVE.replace("TINY_ROOT_URL", tiny_root.as_uri()))
+    with (away.folder / "builders.yaml").open("a") as file:
+        file.write(ssh.builder("south"))
+    code, output = away.run("-b", "cc-kid-*")
+    assert code == 0, output
+    code, said = away.run("-b", "-t", "2", "--on", "here", "cc-kid-*", CC_IMAGES_STORE=str(away.folder / "home"))
+    assert code == 0, said
+    assert digests(away.store) == digests(away.folder / "home")
+    assert len(digests(away.store)) == 12
+    built = {name: len([*ssh.store(name).glob("logs/a*/build-*.log")]) for name in ("east", "west", "south")}
+    assert min(built.values()) >= 2, built
+    forecast, wall = seconds(r"about (.*) by earlier runs", said), seconds(r"ok: 12 built.* in (.*)$", output)
+    print(f"built {built}; away {wall} s; at home, with two at a time, forecast {forecast}")
+    layers = [path for name in built for path in ssh.store(name).glob("layers/cc-root/amd64/2*.json")]
+    assert len(layers) == 3, "the layer was made once, and fetched once by each of the others"
+    away.assert_no_leftovers()
+
+
+def seconds(pattern: str, text: str) -> str:
+    """Return a time that was said; empty when it was not."""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+CANARY = "canary-7f3a-in-a-password"
+
+
+@pytest.mark.deep
+def test_secrets_reach_trusted_hosts_alone_and_stay_nowhere(away: Project, ssh: SshBed, tiny_root: Path) -> None:
+    """A hook prints the secret: no log, bundle, record or file of either host has it, and no argument."""
+    (away.folder / "images.yaml").write_text(
+        "CC-Tiny:\n  elements: [tiny-os, tiny-telltale]\n  disk: [block-device-efi, tiny-disk]\n"
+        f"  secrets: [DIB_TINY_SECRET]\n  artifacts: {{DIB_TINY_ROOT: {{url: '{tiny_root.as_uri()}'}}}}\n"
+    )
+    hook = away.folder / "more" / "tiny-telltale" / "install.d" / "50-tell"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/bash\necho the secret is $DIB_TINY_SECRET.\nsleep 3\n")
+    hook.chmod(0o755)
+    environment = {"DIB_TINY_SECRET": CANARY, "ELEMENTS_PATH": str(away.folder / "more")}
+    code, output = away.run("-b", "cc-tiny", **environment)
+    assert code == 2, output
+    assert "is not trusted with DIB_TINY_SECRET" in output
+    entries = (away.folder / "builders.yaml").read_text().replace("{ssh:", "{trusted: yes, ssh:")
+    (away.folder / "builders.yaml").write_text(entries)
+    run = Watched(away.start("-b", "cc-tiny", **environment))
+    seen: set[str] = set()
+    while run.process.poll() is None:
+        seen |= tellers()
+        time.sleep(0.1)
+    assert run.wait() == 0, "\n".join(run.lines)
+    (log,) = away.store.glob("logs/*/build-cc-tiny-amd64.log")
+    assert "the secret is ***." in log.read_text()
+    assert not seen
+    for root in (away.store, ssh.folder):
+        holding = [path for path in root.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+        assert not holding
+    assert CANARY not in "\n".join(run.lines)
+
+
+def tellers() -> set[str]:
+    """Return the commands whose arguments have the secret."""
+    found: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if CANARY.encode() in words:
+            found.add(words.decode(errors="replace"))
+    return found

@@ -1,0 +1,231 @@
+"""People at builder hosts behind a real sshd: one container from one recipe, live, and who does what meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, clean_environment, write_files
+from tests.real.conftest import CATALOGUE, Project, Watched
+from tests.support.sshbed import SSHD, SshBed
+
+TOOLS = ("buildah", "tar2sqfs", "unsquashfs")
+MISSING = [*(["sshd"] if not SSHD else []), *(each for each in TOOLS if shutil.which(each) is None)]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+
+BUSYBOX = shutil.which("busybox") or ""
+
+ROOT = """\
+CC-Root: {elements: [tiny-os], formats: [oci], artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}}
+"""
+
+RECIPE = """\
+# a recipe with the line ends of another system\r
+ARG NAME=tool\r
+FROM scratch AS tool\r
+COPY busybox /bin/busybox\r
+FROM ${NAME}\r
+COPY words.txt /opt/words.txt\r
+RUN ["/bin/busybox", "sh", "-c", "for i in $(/bin/busybox seq 20); do echo tick $i; /bin/busybox sleep 0.2; done"]\r
+CMD ["/bin/busybox", "cat", "/opt/words.txt"]\r
+"""
+
+FAILS = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "echo no such luck; exit 7"]
+"""
+
+BUSY = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "echo begun NAME; while ! [ -e /proc/1/nothing ]; do /bin/busybox sleep 0.2; done"]
+"""
+
+DEFINITION = """\
+Bootstrap: localimage
+From: cc-root
+%files
+    words.txt /opt/
+%post
+    test "$APPTAINER_ENVIRONMENT"
+    echo 'export LATER="set by post"' >> $APPTAINER_ENVIRONMENT
+    cat /opt/words.txt
+%environment
+    export WORDS="a 'b'"
+%runscript
+    echo "$WORDS, $1"
+%test
+    test -x /.singularity.d/of-definition && echo tested
+"""
+
+
+@pytest.fixture
+def based(project: Project) -> Project:
+    """Return a project with a base image for containers."""
+    catalogue = project.folder / "images.yaml"
+    root = catalogue.read_text().partition('{url: "')[2].partition('"')[0]
+    catalogue.write_text((CATALOGUE + ROOT).replace("TINY_ROOT_URL", root))
+    return project
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Iterator[Project]:
+    """Return a project with one builder host, and a context with a program that needs nothing else."""
+    write_files(tmp_path, images="CC-X: {elements: [a]}\n", sites="")
+    (tmp_path / "context").mkdir()
+    shutil.copy(BUSYBOX, tmp_path / "context" / "busybox")
+    with SshBed(tmp_path / "ssh") as ssh:
+        (tmp_path / "builders.yaml").write_text(ssh.builder("east"))
+        environment = clean_environment(tmp_path) | ssh.environment | {"PYTHONPATH": str(REPOSITORY)}
+        yield Project(tmp_path, environment)
+
+
+needs_busybox = pytest.mark.skipif(not BUSYBOX, reason="needs busybox")
+
+
+@needs_busybox
+def test_a_recipe_becomes_a_file_on_a_builder_host_and_ctrl_c_ends_it(away: Project) -> None:
+    context = away.folder / "context"
+    with (away.folder / "builders.yaml").open("a") as hosts:
+        hosts.write("gone: {ssh: root@127.0.0.9, architectures: [arm64]}\n")
+    (context / "words.txt").write_text("words\n")
+    (context / "not-this.txt").write_text("a secret of somebody\n")
+    (context / ".containerignore").write_text("not-this*\n")
+    recipe, target = away.folder / "container.recipe", away.folder / "container.sif"
+    recipe.write_bytes(RECIPE.encode())
+    target.write_text("the old one")
+    words = ("remote", "build", str(target), str(recipe), "--context", str(context), "--on", "east")
+
+    watched = Watched(away.start(*words))
+    watched.wait_for("^tick 3$", 600)
+    assert not any(line == "tick 20" for line in watched.lines), "a line is shown when it was printed"
+    code, said = away.run("builders", "--json")
+    assert code == 3, "one host does not answer"
+    found = json.loads(said)
+    east, gone = (each for each in found["builders"] if each["name"] != "here")
+    (work,) = east["at_work"]
+    assert (east["state"], gone["state"]) == ("active", "silent")
+    assert work["image"].startswith("container-r"), work
+    assert (work["owner"], work["state"], work["there"]) == ("root", "working", True)
+    assert target.read_text() == "the old one"
+    code = watched.wait(600)
+    output = "\n".join(watched.lines)
+    assert code == 0, output
+    assert [line for line in watched.lines if line.startswith("tick ")] == [f"tick {n}" for n in range(1, 21)]
+    assert "on east" in output, output
+    content = target.read_bytes()
+    assert content[32:41] == b"SIF_MAGIC"
+    assert hashlib.sha256(content).hexdigest() in output
+    assert not list(away.folder.glob(".container*"))
+
+    recipe.write_text(BUSY)
+    watched = Watched(away.start(*words))
+    watched.wait_for("^begun NAME$", 600)
+    began = time.monotonic()
+    watched.process.send_signal(signal.SIGINT)
+    assert watched.wait(120) == 130, watched.lines
+    assert time.monotonic() - began < 60, "its host was asked to end, and did"
+    assert target.read_bytes() == content
+
+    recipe.write_text(FAILS)
+    code, output = away.run(*words)
+    assert (code, target.read_bytes() == content) == (3, True), output
+    assert "no such luck" in output
+    away.assert_no_leftovers()
+
+
+def test_a_definition_is_built_here_and_runs_as_it_says(based: Project) -> None:
+    recipe, target = based.folder / "x.def", based.folder / "x.sif"
+    recipe.write_text(DEFINITION)
+    context = based.folder / "context"
+    context.mkdir()
+    (context / "words.txt").write_text("some words\n")
+    code, output = based.run("remote", "build", str(target), str(recipe), "--context", str(context))
+    assert code == 0, output
+    assert "\nsome words\n" in output
+    assert "\n+ echo tested\ntested\n" in output, "what a command prints follows the command"
+    content = target.read_bytes()
+    tree = based.folder / "tree"
+    offset = str(content.index(b"hsqs"))
+    command = ["unsquashfs", "-quiet", "-offset", offset, "-dest", str(tree), str(target)]
+    subprocess.run(command, check=True, capture_output=True)
+    inside = tree / ".singularity.d"
+    assert "export WORDS=" in (inside / "env" / "90-of-definition.sh").read_text()
+    assert (inside / "env" / "91-environment.sh").read_text() == 'export LATER="set by post"\n'
+    assert (inside / "of-definition").read_text() == '#!/bin/sh\n    echo "$WORDS, $1"\n'
+    assert 'exec /.singularity.d/of-definition "$@"' in (inside / "runscript").read_text()
+    based.assert_no_leftovers()
+
+
+def test_an_ordinary_user_without_container_tools_gets_a_container(tmp_path: Path) -> None:
+    folder, own = tmp_path / "project", tmp_path / "own"
+    folder.mkdir()
+    write_files(folder, images="CC-X: {elements: [a]}\n", sites="")
+    (folder / "x.recipe").write_text("FROM scratch\nCOPY <<'END' /words.txt\nwords\nEND\nCMD [\"/words\"]\n")
+    with SshBed(tmp_path / "ssh") as ssh:
+        (folder / "builders.yaml").write_text(ssh.builder("east"))
+        shutil.copytree(ssh.folder, own, ignore=shutil.ignore_patterns("east", "pid"))
+        for name in ("ssh_config", "bin/ssh"):
+            (own / name).write_text((own / name).read_text().replace(str(ssh.folder), str(own)))
+        for name in ("env", "sh"):
+            (own / "bin" / name).symlink_to(str(shutil.which(name)))
+        program = own / "bin" / "cc-images"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cc_images "$@"\n')
+        program.chmod(0o755)
+        environment = clean_environment(folder) | {"PYTHONPATH": str(REPOSITORY), "PATH": str(own / "bin")}
+        environment["CC_BUILDERS_CONFIG"] = str(folder / "builders.yaml")
+        ordinary = REPOSITORY / "tests" / "support" / "ordinary.py"
+        alias = REPOSITORY / "contrib" / "container-builder" / "container-builder"
+        done = subprocess.run(
+            [sys.executable, ordinary, folder, own, "--", alias, "x.img", "x.recipe"],
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "x.img").read_bytes()[32:41] == b"SIF_MAGIC"
+    assert (folder / "x.img").stat().st_uid != 0
+    assert "on east" in done.stdout
+    (owner,) = {json.loads(path.read_text())["owner"] for path in folder.glob("store/attempts/*/claim.json")}
+    assert owner == "ordinary"
+
+
+@needs_busybox
+def test_three_clients_of_one_place_wait_in_one_line(away: Project) -> None:
+    def started(name: str) -> Watched:
+        (away.folder / f"{name}.recipe").write_text(BUSY.replace("NAME", name))
+        return Watched(away.start("remote", "build", f"{name}.sif", f"{name}.recipe", "--context", "context"))
+
+    def queue(count: int, seconds: float) -> list[str]:
+        """Return who waits, by positions, once it is so many; else after these seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = json.loads(away.run("builders", "--json")[1])["queue"]
+            if len(found) == count or time.monotonic() > deadline:
+                assert [each["position"] for each in found] == [*range(1, len(found) + 1)]
+                return [each["chain"].split()[1].partition("-")[0] for each in found]
+
+    first = started("one")
+    first.wait_for("^begun one$", 300)
+    second = started("two")
+    assert queue(1, 120) == ["two"]
+    third = started("three")
+    assert queue(2, 120) == ["two", "three"]
+    second.process.kill()
+    assert queue(1, 5) == ["three"], "a client that is killed leaves the line"
+    assert not any(line.startswith("begun") for line in third.lines), "there is one place"
+    first.process.send_signal(signal.SIGINT)
+    assert first.wait(120) == 130, first.lines
+    third.wait_for("^begun three$", 300)
+    assert queue(0, 60) == []
+    third.process.send_signal(signal.SIGINT)
+    assert third.wait(120) == 130, third.lines
+    away.assert_nothing_leaked()

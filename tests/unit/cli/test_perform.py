@@ -1,0 +1,33 @@
+"""`cc-images perform` with what is no ticket."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from cc_images.cli.main import CARRIED_OUT
+from tests.conftest import Cli
+
+
+@pytest.mark.parametrize("make", [None, Path.mkdir, lambda path: path.write_text('{"token": "canary"}')])
+def test_what_is_no_ticket_gets_one_message_and_is_not_shown(make: object, cli: Cli, tmp_path: Path) -> None:
+    if callable(make):
+        make(tmp_path / "ticket")
+    said = cli("perform", str(tmp_path / "ticket"))
+    assert said.returncode == 2
+    assert "ticket" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert "canary" not in said.stderr
+
+
+def test_what_is_no_attempt_is_not_looked_for(cli: Cli) -> None:
+    said = cli("perform", "--cancel", "../../etc")
+    assert (said.returncode, "no attempt's id" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("verb", sorted(CARRIED_OUT))
+def test_each_verb_has_its_function(verb: str) -> None:
+    module, _, name = CARRIED_OUT[verb].partition(".")
+    assert callable(getattr(importlib.import_module(f"cc_images.cli.{module}"), name))

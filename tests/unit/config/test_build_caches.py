@@ -1,0 +1,93 @@
+"""`build-caches` of sites.yaml: read, placed, and every mistake named with its line and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cc_images.config.loader import Config, load
+from cc_images.errors import ConfigError
+from cc_images.model.build_cache import BuildCache
+from tests.conftest import clean_environment, write_files
+
+
+def loaded(folder: Path, sites: str) -> Config:
+    write_files(folder, images="One: {elements: [vm]}\n", sites=sites)
+    return load(clean_environment(folder), folder)
+
+
+def test_caches_are_read_and_are_no_sites(tmp_path: Path) -> None:
+    (tmp_path / "others.asc").write_text("a key")
+    found = loaded(
+        tmp_path,
+        """local: {directory: site}
+build-caches:
+  nfs: {url: 'file:///mnt/cache/', push: yes, key: /mnt/gnupg}
+  cloud:
+    url: s3://packages/spack
+    endpoint: https://s3.example.org
+    access-key-variable: SPACK_ACCESS
+    secret-key-variable: SPACK_SECRET
+    trust: others.asc
+""",
+    )
+    assert [site.name for site in found.sites] == ["local"]
+    assert found.build_caches == (
+        BuildCache(name="nfs", url="file:///mnt/cache", push=True, key="/mnt/gnupg"),
+        BuildCache(
+            name="cloud",
+            url="s3://packages/spack",
+            endpoint="https://s3.example.org",
+            access=("SPACK_ACCESS", "SPACK_SECRET"),
+            trust=(str(tmp_path / "others.asc"),),
+        ),
+    )
+    assert found.build_caches[0].folder == "/mnt/cache"
+    assert found.build_caches[1].folder == ""
+
+
+def test_without_the_entry_there_are_none(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "local: {directory: site}\n").build_caches == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{}", "build-caches.c: needs|build-caches.c.url: is missing: file:///FOLDER, or s3://BUCKET/PREFIX"),
+        ("{url: /mnt/cache}", "url: '/mnt/cache' is not file:///FOLDER"),
+        ("{url: 'file://cache'}", "must be file:///FOLDER, with a whole path"),
+        ("{url: 'oci://registry.example.org/cache'}", "oci:// is no build cache here: Spack does not sign"),
+        ("{url: 'https://example.org/cache'}", "https:// is no build cache here: nothing can be written there"),
+        ("{url: 'gs://bucket'}", "gs:// is not known"),
+        ("{url: 's3://me:secret@bucket/x'}", "url: has credentials; name variables"),
+        ("{url: 's3://Bucket/x'}", "is not s3://BUCKET/PREFIX"),
+        ("{url: 's3://bucket/../x'}", "is not s3://BUCKET/PREFIX"),
+        ("{url: 's3://bucket', endpoint: 'http://s3.example.org'}", "endpoint: is without TLS"),
+        ("{url: 's3://bucket', endpoint: s3.example.org}", "is not https://HOST"),
+        ("{url: 's3://bucket', endpoint: 'https://a:b@s3.example.org'}", "is not https://HOST"),
+        ("{url: 's3://bucket', endpoint: 'https://s3.example.org:abc'}", "is not https://HOST"),
+        ("{url: 's3://bucket', endpoint: 'https://s3.example.org:99999'}", "is not https://HOST"),
+        ("{url: 's3://bucket', endpoint: 'https://s3 example.org'}", "is not https://HOST"),
+        ("{url: 's3://bucket', endpoint: 'https://s3.example.org/?a=b'}", "is not https://HOST"),
+        ("{url: 's3://bucket', access-key-variable: A}", "needs both access-key-variable and secret-key-variable"),
+        ("{url: 's3://bucket', secret-key-variable: a/b+c}", "the value does not belong here"),
+        ("{url: 'file:///c', key: mine}", "key: 'mine' is not a fingerprint of 40 digits, or a GnuPG home"),
+        ("{url: 'file:///c', trust: gone.asc}", "gone.asc is not there; write it with"),
+        ("{url: 'file:///c', pull: yes}", "unknown key; known are url"),
+        ("{url: 'file:///c', push: sometimes}", "push: 'sometimes' is not true or false"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, entry: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, f"build-caches:\n  c: {entry}\n")
+    (said,) = caught.value.problems
+    assert said.startswith("sites.yaml:2: build-caches.c"), said
+    assert any(each in said for each in problem.split("|")), said
+    assert "a/b+c" not in said
+    assert "me:secret" not in said
+
+
+def test_two_caches_are_not_at_one_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sites.yaml:3: build-caches.b.url: file:///c is also that of a"):
+        loaded(tmp_path, "build-caches:\n  a: {url: 'file:///c'}\n  b: {url: 'file:///c/'}\n")

@@ -1,0 +1,100 @@
+"""Starting: where a service may listen, what is checked, and the verbs of the command line."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from cc_images.api import launch
+from cc_images.api.run_note import read
+from cc_images.cli import web
+from cc_images.errors import UserError
+from cc_images.web import server
+from cc_images.web.server import Listen
+from tests.conftest import Cli, write_files
+from tests.support.servicebed import ServiceBed
+
+LOADED = web
+"""What `cli` forks has the service's modules already: to load them takes longer than to run them."""
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "example.org:80", "192.0.2.1:80"])
+def test_without_tls_only_this_host_is_served(address: str) -> None:
+    with pytest.raises(UserError, match="not loopback"):
+        server.check(Listen(address=address))
+
+
+@pytest.mark.parametrize("address", ["80", "127.0.0.1", "http://127.0.0.1:80", "127.0.0.1:99999"])
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(UserError, match="is no address"):
+        server.check(Listen(address=address))
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "pem").write_text("nothing")
+    for file in ("pem", "missing"):
+        with pytest.raises(UserError, match="certificate cannot be used"):
+            server.check(Listen(address="0.0.0.0:0", tls=(tmp_path / file, tmp_path / file)))
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = Listen(address=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(UserError, match="nothing can listen"), server.serving(None, listen, threading.Event()):
+            pass
+
+
+def test_one_service_works_on_a_store(tmp_path: Path) -> None:
+    with launch.alone(tmp_path / "service"), pytest.raises(UserError, match="another service"), \
+            launch.alone(tmp_path / "service"):  # fmt: skip
+        pass
+
+
+def test_accounts_are_made_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+    (tmp_path / "password").write_text("correct horse battery\n")
+    said = json.loads(cli("serve", "--check", "--json").stdout)
+    assert (said["images"], said["database"], said["accounts"]) == ("1", "would be made", "0")
+    assert not (tmp_path / "store" / "service.sqlite").exists()
+    assert cli("account", "add", "ada", "--administrator", "--password-file", "password").returncode == 0
+    assert "already" in cli("account", "add", "ada", "--password-file", "password").stderr
+    assert json.loads(cli("account", "list", "--json").stdout)[0]["role"] == "administrator"
+    assert cli("account", "password", "ada", "--password-file", "password").returncode == 0
+    assert cli("account", "close", "ada").returncode == 0
+    assert cli("account", "list").stdout == "ada                  administrator (closed)\n"
+    assert cli("account", "add", "bob").returncode == 2, "there is no terminal"
+    assert cli("account", "add").returncode == 2
+    said = json.loads(cli("serve", "--check", "--json").stdout)
+    assert (said["database"], said["accounts"]) == ("ready", "1")
+
+
+def test_a_password_in_the_words_of_a_process_is_refused(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="", sites="")
+    address = "postgresql+psycopg://me:geheim@127.0.0.1/x"
+    answer = cli("serve", "--check", "--database", address)
+    assert (answer.returncode, "which every user of this host could read" in answer.stderr) == (2, True)
+    assert "geheim" not in answer.stderr
+    for variable, said in (("CC_IMAGES_DATABASE", address), ("CC_IMAGES_DATABASE_FILE", str(tmp_path / "address"))):
+        (tmp_path / "address").write_text(address + "\n")
+        answer = cli("serve", "--check", **{variable: said})
+        assert answer.returncode == 2
+        assert "the database" in answer.stderr
+        assert "geheim" not in answer.stderr
+    assert "sqlite" not in cli("serve", "--check", "--listen", "0.0.0.0:80").stdout
+
+
+def test_a_run_tells_the_program_that_started_it(cli: Cli, bed: ServiceBed, tmp_path: Path) -> None:
+    bed.stored(b"disk", "20261122T030000Z")
+    answer = cli("-p", "--no-boot-test", "cc-one", "--run-file", "run.json")
+    note = read(tmp_path / "run.json")
+    assert (answer.returncode, note.exit_code, note.state) == (0, 0, "ok"), answer.stderr
+    assert note.run
+    assert note.pid
+    answer = cli("-b", "nothing", "--run-file", "run.json")
+    note = read(tmp_path / "run.json")
+    assert (note.exit_code, note.run, note.reason) == (2, "", "unknown-image")
+    assert read(tmp_path / "missing.json").state == ""
