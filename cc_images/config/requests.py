@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.config.machines import brief_text, machine_of
@@ -88,7 +89,8 @@ def why_no_folder(path: Path) -> str:
 def _machine(section: Section, machines: Mapping[str, Machine]) -> Machine | None:
     """Return the machine that a request names or brings along."""
     if section.kind("machine") == "mapping":
-        return machine_of(section.child("machine"))
+        brought = machine_of(section.child("machine"))
+        return brought and replace(brought, name="")
     if not section.kind("machine"):
         section.text("machine")
         section.problem("machine", "is missing: a name of machines.yaml, or a mapping")

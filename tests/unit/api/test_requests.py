@@ -125,8 +125,11 @@ def test_the_base_alone_and_other_platforms(config: Config) -> None:
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        ({"base": "cc-disk"}, "base: cc-disk is no container: its formats have neither oci nor sif"),
-        ({"base": "cc-none"}, "base: cc-none is not in the catalogue"),
+        ({"base": "cc-disk"}, "request: machine.base: cc-disk is no container: its formats have neither oci nor sif"),
+        ({"base": "cc-none"}, "request: machine.base: cc-none is not in the catalogue"),
+        ({"base": ""}, "request: machine.base: cc-debian12-container, the default, is not in the catalogue"),
+        ({"spack-builder": "cc-none"}, "request: machine.spack-builder: cc-none is not in the catalogue"),
+        ({"spack-builder": "cc-disk"}, "machine.spack-builder: cc-disk is no container"),
         ({"base": "cc-plain", "platform": "linux/arm64", "architecture": "aarch64"}, "is not made for arm64"),
         ({"mpi": "openmpi@5"}, "mpi: openmpi@5: bookworm has openmpi 4.1.4"),
         ({"mpi": "openmpi@4.1.5"}, "mpi: openmpi@4.1.5: bookworm has openmpi 4.1.4"),
@@ -137,6 +140,22 @@ def test_machines_that_the_catalogue_cannot_serve(config: Config, machine: dict[
     described(config, post_inst__sh="true\n")
     with pytest.raises(UserError, match=said):
         made(config, machine)
+
+
+@pytest.mark.parametrize("key", ["base", "spack-builder"])
+@pytest.mark.parametrize("text", ["apt: [less]\n", "spack: [zip]\n"])
+def test_an_image_that_a_machine_names_is_looked_for_though_the_step_needs_it_not(
+    config: Config, key: str, text: str
+) -> None:
+    described(config, eflows4hpc__yaml=text)
+    folder = config.files["images.yaml"].parent
+    (folder / "machines.yaml").write_text(json.dumps({"cube": {**CUBE, key: "cc-nnoe"}}))
+    machines = load({"HOME": str(folder), "CC_IMAGES_SETTINGS": ""}, folder).machines
+    asked = request_of({"machine": "cube", "workflow": "w", "step_id": "s", "path": "own"}, machines, folder)
+    with pytest.raises(UserError) as caught, prepared(asked, config):
+        pass
+    assert caught.value.message == f"machines.yaml: cube.{key}: cc-nnoe is not in the catalogue"
+    assert "correct it, or leave it out" in caught.value.hint
 
 
 def test_a_name_of_the_catalogue_is_nobody_elses(config: Config) -> None:
@@ -152,7 +171,7 @@ def test_a_name_of_the_catalogue_is_nobody_elses(config: Config) -> None:
 
 def test_a_spack_part_is_the_spack_builders(config: Config) -> None:
     described(config, eflows4hpc__yaml="apt: [less]\nspack: [zip, lz4@1.9]\n", post_inst__sh="#!/bin/bash\n")
-    ready, texts = made(config, {"mpi": "mvapich2@2", "gpu": "cuda@10", "base": "nobody"})
+    ready, texts = made(config, {"mpi": "mvapich2@2", "gpu": "cuda@10", "base": ""})
     image = ready.image
     assert (image.builder, image.depends) == ("spack", ("cc-spack-runtime", "cc-spack-builder"))
     assert image.containerfile["machine"] == {"target": "zen2", "mpi": "mvapich2@2", "gpu": "cuda@10"}
@@ -165,7 +184,7 @@ def test_a_spack_part_is_the_spack_builders(config: Config) -> None:
     described(config, spack__yaml="spack: {specs: [zip]}\n")
     ready, texts = made(config, {"spack-builder": "Own-Builder"})
     assert ready.image.depends == ("cc-spack-runtime", "own-builder")
-    with pytest.raises(UserError, match="a Spack part needs nobody for amd64"):
+    with pytest.raises(UserError, match=r"machine\.spack-builder: nobody is not in the catalogue"):
         made(config, {"spack-builder": "nobody"})
     with pytest.raises(UserError, match="a Spack part needs cc-spack-runtime for arm64"):
         made(config, {"platform": "linux/arm64", "architecture": "grace"})
