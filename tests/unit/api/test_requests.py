@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from cc_images.api.outcome import Outcome
 from cc_images.api.plan import plan
-from cc_images.api.requests import Prepared, prepared, request_of
+from cc_images.api.requests import Made, Prepared, prepared, request_of
 from cc_images.builders.containerfile import steps
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Format, Image
 from cc_images.model.machine import Machine, Runtime
+from cc_images.model.plan import Plan
 from cc_images.model.workflow import Step
 from tests.conftest import write_files
 
@@ -156,6 +158,17 @@ def test_an_image_that_a_machine_names_is_looked_for_though_the_step_needs_it_no
         pass
     assert caught.value.message == f"machines.yaml: cube.{key}: cc-nnoe is not in the catalogue"
     assert "correct it, or leave it out" in caught.value.hint
+
+
+@pytest.mark.parametrize(("engine", "takes"), [("apptainer", True), ("sarus", True), ("docker", False)])
+def test_a_sif_file_is_named_where_the_engine_takes_one(config: Config, engine: str, takes: bool) -> None:
+    expected = "base--f_base--f_rome_nompi_nogpu_latest.sif" if takes else None
+    ready, _ = made(config, {"container_engine": engine}, workflow="BASE", step_id="BASE")
+    outcome = Outcome(plan=Plan(version="1", tasks=()), results={}, journal=Path("journal"), seconds=0, stopped=False)
+    done = Made(ready=ready, outcome=outcome, files={})
+    assert done.sif_name == expected
+    said = done.as_json({})
+    assert (said["image"], said["sif"]) == ("base--f_base--f_rome_nompi_nogpu:latest", expected)
 
 
 def test_a_name_of_the_catalogue_is_nobody_elses(config: Config) -> None:
