@@ -262,6 +262,6 @@ def test_the_command_line_says_it_with_the_code_of_input(cli: Cli, tmp_path: Pat
     (tmp_path / "machines.yaml").write_text("")
     (tmp_path / "r.yaml").write_text(json.dumps({**GOOD, "machine": "m", "version": "a b"}))
     said = cli("build-request", "r.yaml").stderr
-    assert "machine: 'm' is not known: no machines.yaml, here or beside the catalogue, has a machine" in said
+    assert "machine: no machine is called 'm': no machines.yaml, here or beside the catalogue, has a machine" in said
     assert "version: 'a b' is not letters and digits, with single dots, hyphens, underscores and slashes" in said
     assert not (tmp_path / "store").exists()

@@ -53,3 +53,25 @@ def test_tabs_and_escapes_of_json_are_read_and_yaml_under_its_name(tmp_path: Pat
     assert read_request(file, MACHINES).version == "v/1"
     file.write_text("machine: a\nworkflow: w\nstep_id: s\n")
     assert read_request(file, MACHINES).step == "s"
+
+
+@pytest.mark.parametrize(
+    ("said", "names", "expected"),
+    [
+        ("3", ("nord3",), "no machine is called '3'; known are nord3"),
+        ("true", ("nord3", "cube"), "no machine is called 'true'; known are nord3, cube"),
+        ("norrd3", ("cube", "nord3"), "no machine is called 'norrd3'; known are cube, nord3 (did you mean nord3?)"),
+        ("x" * 50, ("nord3",), f"no machine is called '{'x' * 50}'; known are nord3"),
+        ("q", tuple(f"m{number}" for number in range(25)), "m18, m19 and 5 more"),
+        ("3", (), "no machine is called '3': no machines.yaml, here or beside the catalogue, has a machine"),
+    ],
+)
+def test_an_unknown_machine_is_said_with_the_known_ones(
+    tmp_path: Path, said: str, names: tuple[str, ...], expected: str
+) -> None:
+    file = tmp_path / "request.yaml"
+    file.write_text(f"machine: {said}\nworkflow: w\nstep_id: s\n")
+    with pytest.raises(UserError) as caught:
+        read_request(file, dict.fromkeys(names, MACHINES["a"]))
+    assert caught.value.message.startswith("request.yaml:1:10: machine: no machine is called ")
+    assert caught.value.message.endswith(expected)
