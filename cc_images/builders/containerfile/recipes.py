@@ -105,12 +105,19 @@ class Recipes:
                     hint=f"add {parent.tag} to its depends",
                     reason=Reason.VALUE,
                 )
-            layer = self.parent_layer(parent, arch)
+            layer = self._parent_layer(parent, arch)
             self.made[layer.spec.recipe_key] = layer
             own = parent.builder != "dib"
             told = {} if own else configured(parent, parent.published_name(arch)).as_json()
             bases[name] = From(layer=layer.spec.recipe_key, said=told)
         return bases
+
+    def _parent_layer(self, parent: Image, arch: Arch) -> Resolved:
+        try:
+            return self.parent_layer(parent, arch)
+        except UserError as error:
+            message = f"its parent {parent.name}: {error.message}"
+            raise UserError(message, hint=error.hint, reason=error.reason) from error
 
     def _resolved(self, image: Image, arch: Arch) -> Resolved:
         folder = self._folder(image, arch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,6 +230,33 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: str, message: str) -> Non
     with pytest.raises(ConfigError) as failed:
         config(project(tmp_path, IMAGES.replace("Zip: {builder: spack}", entry)))
     assert message in str(failed.value)
+
+
+def test_a_catalogue_without_the_images_for_spack_says_what_to_copy(tmp_path: Path) -> None:
+    images = "Zip: {builder: spack}\nBzip2: {builder: spack, depends: [My-Builder, CC-Spack-Runtime]}\n"
+    with pytest.raises(ConfigError) as failed:
+        config(project(tmp_path, images))
+    assert failed.value.problems == [
+        "images.yaml:1: Zip: builder: spack needs cc-spack-builder and cc-spack-runtime, which are not in the "
+        "catalogue: copy their entries, those of their parents, and containers/cc-spack-builder and "
+        "containers/cc-spack-runtime from cc-images, or name other images in depends",
+        "images.yaml:2: Bzip2.depends: 'my-builder' is not in the catalogue",
+        "images.yaml:2: Bzip2: builder: spack needs cc-spack-runtime, which is not in the catalogue: copy its entry, "
+        "those of its parents, and containers/cc-spack-runtime from cc-images, or name other images in depends",
+    ]
+
+
+def test_an_image_for_spack_without_its_folder_is_the_one_that_is_named(tmp_path: Path) -> None:
+    found = config(project(tmp_path))
+    shutil.rmtree(tmp_path / "containers" / "cc-spack-builder")
+    with pytest.raises(UserError) as failed:
+        resolved(found)
+    assert failed.value.message == (
+        f"its parent CC-Spack-Builder: its context {tmp_path}/containers/cc-spack-builder is not there"
+    )
+    assert failed.value.hint == (
+        "write it there, copy it from where the entry is from, or say `context:` with the folder that has it"
+    )
 
 
 def keep(found: Config, lock: Resolved, run: str, text: str) -> None:
