@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile import context, definition_file, named
-from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed
+from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed, require_kept
 from cc_images.builders.containerfile.generated import generated
 from cc_images.builders.containerfile.remote import require_pinned
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
@@ -127,8 +127,9 @@ class Recipes:
         file = parsed(found.text, arguments, arch)
         target = file.target(said.get("target", ""))
         generated(file, target, dict.fromkeys(images(file.stages), "image"))  # which says what buildah cannot
-        require_pinned((each for stage in file.needed(target) for each in stage.remotes), self.builder)
         needed = file.needed(target)
+        require_kept(needed)
+        require_pinned((each for stage in needed for each in stage.remotes), self.builder)
         contexts = named.found(image, named.taken(image, file, needed, self.config.images))
         bases = self.bases(image, arch, [name for name in images(needed) if name not in contexts])
         downloads = {each.download: name for name, each in bases.items() if each.download}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile import context
-from cc_images.builders.containerfile.containerfile import images, parsed
+from cc_images.builders.containerfile.containerfile import images, parsed, require_kept
 from cc_images.builders.containerfile.recipes import IMAGE, WRITER, download, placed, readme_said
 from cc_images.builders.containerfile.recipes import Recipes as ContainerfileRecipes
 from cc_images.builders.containerfile.remote import require_pinned
@@ -83,6 +83,7 @@ class Recipes:
         text = generated.image_file(tool, runtime, folder.epilogue)
         file = parsed(text, {}, arch)
         stages = file.needed(file.target(""))
+        require_kept(stages)
         require_pinned((each for stage in stages for each in stage.remotes), self.containerfiles.builder)
         bases = self.containerfiles.bases(image, arch, images(stages))
         bases = {tool: bases[tool]} | {name: bases[name] for name in images(stages)}  # the one with Spack comes first

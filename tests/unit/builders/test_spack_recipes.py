@@ -259,6 +259,12 @@ def test_an_image_for_spack_without_its_folder_is_the_one_that_is_named(tmp_path
     )
 
 
+def test_an_epilogue_has_no_instructions_for_children(tmp_path: Path) -> None:
+    found = config(project(tmp_path, **{"spack/zip/Containerfile.epilogue": "RUN true\nONBUILD RUN false\n"}))
+    with pytest.raises(UserError, match="ONBUILD: images are of OCI's format, which does not keep it"):
+        resolved(found)
+
+
 def keep(found: Config, lock: Resolved, run: str, text: str) -> None:
     """Record a lock as the engine does: a layer, an image of one file."""
     store = Store(found.store)
