@@ -53,9 +53,11 @@ class SpackSpec(LayeredSpec):
 
     @property
     def host_programs(self) -> tuple[str, ...]:
-        """What builds, and what fetches images of registries."""
+        """What builds, what fetches images of registries, and what signs the packages of an image."""
+        if self.own:
+            return ()
         fetches = any(each.download for each in self.images.values())
-        return ("buildah", *(("skopeo",) if fetches else ())) if not self.own else ()
+        return ("buildah", *(("skopeo",) if fetches else ()), *(("gpg",) if self.runtime else ()))
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""

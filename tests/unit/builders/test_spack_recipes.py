@@ -77,6 +77,13 @@ def test_an_image_relies_on_its_lock_and_on_two_images(tmp_path: Path) -> None:
     assert "version" not in spec.said["labels"], "it is the lock's"
 
 
+def test_gpg_is_needed_where_packages_are_signed(tmp_path: Path) -> None:
+    image, layers = resolved(config(project(tmp_path)))
+    assert layers["zip"].spec.host_programs == ("buildah", "gpg")
+    assert layers["zip-lock"].spec.host_programs == ("buildah",), "it reads no cache"
+    assert image.spec.host_programs == (), "it takes its own layer"
+
+
 def test_it_is_like_the_image_that_it_starts_from_but_for_the_version(tmp_path: Path) -> None:
     found = config(project(tmp_path))
     assert found.images["zip"].version == ""
