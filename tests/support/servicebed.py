@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -52,8 +53,10 @@ class PlayedRuns(Launcher):
         self.launches: list[str] = []
         self._locks: dict[str, int] = {}
 
-    def launch(self, folder: Path, words: Sequence[str]) -> bool:
+    def launch(self, folder: Path, words: Sequence[str], files: Mapping[str, str] = MappingProxyType({})) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._locks[folder.name], self.words[folder.name] = lock, words
