@@ -22,7 +22,8 @@ from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model import request as naming
 from cc_images.model import targets
 from cc_images.model.catalog import Json, published_name
-from cc_images.model.machine import ENGINES
+from cc_images.model.machine import ENGINES, USUAL_BASE, USUAL_BUILDER, Machine
+from cc_images.model.plain_text import brief
 from cc_images.web.value import BadRequest
 
 AT_ONCE = 4
@@ -113,10 +114,11 @@ def check(said: MachineRequest, config: Config) -> Json:
         asked = request_of(plain, config.machines, Path("/"))
     except WrongFile as wrong:
         raise BadRequest(wrong.field.replace("container-engine", "container_engine"), wrong.words) from None
-    if not asked.is_base and asked.path is None and not config.workflows.repo:
-        raise BadRequest(
-            "path" if config.workflows.served else "workflow", "this service has no repository of workflows"
-        )
+    if isinstance(said.machine, MachineDescription):
+        _require_images(asked.machine, config)
+    if not (asked.is_base or asked.path or config.workflows.repo):
+        field = "path" if config.workflows.served else "workflow"
+        raise BadRequest(field, "this service has no repository of workflows")
     try:
         name = image_name(asked, config.workflows.prefix, config.images)
     except UserError as error:
@@ -124,6 +126,14 @@ def check(said: MachineRequest, config: Config) -> Json:
     content = mapping_of(asked) | {"push": bool(asked.push)}
     content["image_id"] = naming.identifier(published_name(name, asked.machine.arch), asked)
     return content | _standing(asked, config)
+
+
+def _require_images(machine: Machine, config: Config) -> None:
+    """Raise BadRequest where a machine names an image of its own that the catalogue does not have."""
+    named = {"base": (machine.base, USUAL_BASE), "spack-builder": (machine.builder, USUAL_BUILDER)}
+    for key, (tag, usual) in named.items():
+        if tag not in config.images and tag != usual:
+            raise BadRequest(f"machine.{key}", f"the catalogue has no image {brief(tag)}")
 
 
 def _served(path: str, config: Config) -> str:
