@@ -15,7 +15,6 @@ from cc_images.web.queue import Entry
 from cc_images.web.routing import Builder, Reader, Requested, submit, the
 from cc_images.web.service import Service
 from cc_images.web.tables import OVER
-from cc_images.web.value import BadRequest
 from cc_images.web.views import BuildView
 
 router = APIRouter(tags=["builds"])
@@ -35,7 +34,7 @@ def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()
     service = the(request)
     try:
         value = kinds.checked(body, service.catalogue.config)
-    except BadRequest as bad:
+    except kinds.BadRequest as bad:
         raise Problem(bad.status, bad.message, bad.field) from None
     return submit(service, caller, value)
 

@@ -17,6 +17,8 @@ from cc_images.model.catalog import Arch, Json
 from cc_images.web import machine_requests
 from cc_images.web.value import BadRequest, Value
 
+__all__ = ["KINDS", "BadRequest", "Kind", "checked", "push_of", "schema"]
+
 
 class ImagesRequest(BaseModel):
     """Build images of the catalogue, and push them if that is said."""

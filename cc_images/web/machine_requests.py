@@ -146,7 +146,8 @@ def _served(path: str, config: Config) -> str:
 
 def _standing(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     """Return by what the step's description is known now. Raises BadRequest."""
-    if not _asking.acquire(timeout=PATIENCE):
+    asks = not (asked.is_base or asked.path)
+    if asks and not _asking.acquire(timeout=PATIENCE):
         raise BadRequest("", "too many ask the repository of workflows; try again soon", status=503)
     try:
         return workflows.standing(asked, config, ANSWER)
@@ -155,4 +156,5 @@ def _standing(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     except CCImagesError:
         raise BadRequest("", "the repository of workflows does not answer; try again later", status=503) from None
     finally:
-        _asking.release()
+        if asks:
+            _asking.release()
