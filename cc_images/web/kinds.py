@@ -20,6 +20,10 @@ from cc_images.web.value import BadRequest, Value
 __all__ = ["KINDS", "BadRequest", "Kind", "checked", "push_of", "schema"]
 
 
+LONGEST_FIELD = 200
+"""Characters of a field's name that are said: it is the caller's own word where no request has it."""
+
+
 class ImagesRequest(BaseModel):
     """Build images of the catalogue, and push them if that is said."""
 
@@ -57,7 +61,7 @@ def checked(body: object, config: Config) -> Value:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = [str(each) for number, each in enumerate(first["loc"]) if not (number == 1 and each in kind.tags)]
-        raise BadRequest(".".join(place), first["msg"]) from None
+        raise BadRequest(".".join(place)[:LONGEST_FIELD], first["msg"]) from None
     return Value(kind=name, content=kind.check(said, config))
 
 

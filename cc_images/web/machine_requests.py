@@ -108,6 +108,7 @@ def normal(body: Json) -> Json:
 def check(said: MachineRequest, config: Config) -> Json:
     """Return the canonical content of a request. Raises BadRequest."""
     plain = said.model_dump(by_alias=True, exclude_none=True)
+    _require_letters(plain)
     if path := plain.get("path"):
         plain["path"] = _served(path, config)
     try:
@@ -126,6 +127,15 @@ def check(said: MachineRequest, config: Config) -> Json:
     content = mapping_of(asked) | {"push": bool(asked.push)}
     content["image_id"] = naming.identifier(published_name(name, asked.machine.arch), asked)
     return content | _standing(asked, config)
+
+
+def _require_letters(said: Json, place: str = "") -> None:
+    """Raise BadRequest for a text with half a character, of which JSON has some."""
+    for key, value in said.items():
+        if isinstance(value, dict):
+            _require_letters(value, f"{place}{key}.")
+        elif isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+            raise BadRequest(f"{place}{key}", f"{brief(value)} has half a character")
 
 
 def _require_images(machine: Machine, config: Config) -> None:

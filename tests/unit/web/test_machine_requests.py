@@ -160,6 +160,20 @@ def test_hostile_words_in_each_place_run_nothing(bed: ServiceBed) -> None:
     assert bed.runs.words == {}
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_half_characters_and_long_keys_are_answered(bed: ServiceBed, place: str) -> None:
+    whole, _, key = place.partition(".")
+    odd = body(**{whole: {**CUBE, key: "a\ud800"} if key else "a\ud800"})
+    long = changed(**{"x" * 100_000: 1}) if key else body(**{"x" * 100_000: 1})
+    half = changed(**{"\ud800": 1}) if key else body(**{"\ud800": 1})
+    for said in (odd, long, half):
+        answer = bed.ask("ada", "POST", "/build/", content=json.dumps(said).encode(),
+                         headers={"content-type": "application/json"})  # fmt: skip
+        assert answer.status_code == 400
+        assert len(answer.content) < 1000
+        assert said is not odd or answer.json()["field"] == place
+
+
 @pytest.mark.parametrize("text", ['{"machine": "cube",\n "workflow": }', '{"machine": "cube"\n "workflow": "flow"}'])
 def test_what_is_no_json_is_told_by_line_and_column(bed: ServiceBed, text: str) -> None:
     answer = bed.ask("ada", "POST", "/build/", content=text, headers={"content-type": "application/json"})
