@@ -9,34 +9,78 @@ import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project
-from tests.real.test_requests import workflows as workflows
 from tests.real.test_service import OVER, PASSWORDS, Service, Start
 from tests.real.test_service import start as start
 from tests.support.apptainer import Apptainer
+from tests.support.containers import BUSYBOX
 from tests.support.workflows import Workflows
 
-TOOLS = ("buildah", "tar2sqfs", "sqfs2tar")
+TOOLS = ("buildah", "tar2sqfs", "sqfs2tar", "busybox")
 MISSING = [each for each in TOOLS if shutil.which(each) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 
+MACHINES = "other: {platform: linux/amd64, architecture: rome, container-engine: docker, base: cc-root}\n"
+
 SCRIPT = """\
-#!/bin/bash
+#!/bin/sh
 set -eu
 sleep 3
 echo "for $MACHINE_ARCHITECTURE, {}" > /opt/machine
 """
 
+ENV = """\
+#!/bin/sh
+case $1 in --chdir=*) cd "${1#--chdir=}"; shift ;; esac
+exec /bin/busybox env "$@"
+"""
+"""That of busybox does not change folders."""
+
 ORDER = ("PENDING", "STARTED", "BUILDING", "CONVERTING", "FINISHED")
 
 MACHINE = {"platform": "linux/amd64", "architecture": "x86_64_v3", "container_engine": "apptainer", "base": "cc-root"}
 NAME = "flow_plain_x86__64__v3_nompi_nogpu"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Return a project with one small image to start from, with busybox, and two machines."""
+    write_files(
+        tmp_path, images="CC-Root: {builder: containerfile, formats: [oci]}\n", sites="local: {directory: site}"
+    )
+    root = tmp_path / "containers" / "cc-root" / "root"
+    for name in ("bin", "opt", "tmp", "usr"):
+        (root / name).mkdir(parents=True)
+    assert BUSYBOX is not None
+    shutil.copy(BUSYBOX, root / "bin" / "busybox")
+    for name in ("sh", "rm", "sleep", "cat", "mkdir", "true"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "usr" / "bin").symlink_to("../bin")
+    (root / "bin" / "env").write_text(ENV)
+    (root / "bin" / "env").chmod(0o755)
+    (root.parent / "Containerfile").write_text("FROM scratch\nCOPY root/ /\n")
+    (tmp_path / "machines.yaml").write_text(MACHINES)
+    made = Project(tmp_path, clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)})
+    yield made
+    made.assert_nothing_leaked()
+
+
+@pytest.fixture
+def workflows(project: Project) -> Workflows:
+    """Return a repository of workflows that the project's settings name."""
+    made = Workflows(project.folder / "workflows")
+    settings = project.folder / "settings.yaml"
+    settings.write_text(f"workflows: {{repo: '{made.address}'}}\n")
+    project.environment["CC_IMAGES_SETTINGS"] = str(settings)
+    return made
 
 
 class Requests:
@@ -114,8 +158,8 @@ def test_two_accounts_request_an_image_for_a_machine(
     assert log.status_code == 200
     assert requests.post("bob") == {"id": build, "joined": True}, "it is bob's, too, as it was his request"
     seen = requests.states("ada", build)
+    assert seen[-1] == "FINISHED", service.ask("ada", "GET", f"/build/{build}").text
     assert seen == sorted(seen, key=ORDER.index)
-    assert seen[-1] == "FINISHED"
     said = service.ask("ada", "GET", f"/build/{build}").json()
     assert (said["image_id"], said["request"]["commit"]) == (f"{NAME}:latest", first)
     assert said["filename"] == f"{NAME}-{said['images'][0]['version']}.sif"
