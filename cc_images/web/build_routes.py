@@ -24,16 +24,7 @@ TEXT = "text/plain; charset=utf-8"
 UNKNOWN = "there is no such build"
 
 
-REQUEST_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [kind.model.model_json_schema() for kind in kinds.KINDS.values() if kind.model]}
-            }
-        },
-    }
-}
+REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": kinds.schema()}}}}
 
 
 @router.post("/build", openapi_extra=REQUEST_BODY)
@@ -44,7 +35,7 @@ def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()
     try:
         value = kinds.checked(body, service.catalogue.config)
     except kinds.BadRequest as bad:
-        raise Problem(400, bad.message, bad.field) from None
+        raise Problem(bad.status, bad.message, bad.field) from None
     return submit(service, caller, value)
 
 
