@@ -153,8 +153,10 @@ class Supervisor:
                 attempts[-1].ended = clock.now()
             if attempts and attempts[-1].name:
                 told = run_files.outcome(self._store, attempts[-1].name)
+                made = run_files.made(told)
                 for tag, arch, version in run_files.versions(told):
-                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version))
+                    row_made = (tag, arch, version) in made
+                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version, made=row_made))
         _log.info("build %s is over: %s %s", build.id, status, message)
 
 
