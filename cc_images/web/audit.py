@@ -1,4 +1,4 @@
-"""The audit log: who did what, when, from where. Rows are only ever added."""
+"""The audit log: who did what, when, from where. Rows are only added; the sweeper removes those of a year ago."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def get_log(
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 17 else offset
 
     def over() -> str | None:
-        now = service.queue.entry(caller.account, id)
+        still = service.gatekeeper.accounts.by_id(caller.account.id)
+        now = service.queue.entry(still, id) if still is not None else None
         if service.draining.is_set():
             return "the service ends; connect again"
         if now is None or now.build.state == OVER:
@@ -125,6 +126,9 @@ def _entry(request: Request, caller: Caller, id: str) -> Entry:
 
 def _log_path(service: Service, entry: Entry, task: str) -> Path:
     """Return the file of a log. A task's name is looked up among those of the run, and is no path."""
+    if entry.build.removed is not None:
+        when, days = entry.build.removed.date(), service.queue.limits.days
+        raise Problem(404, f"the log was removed on {when}: logs are kept for {days} days after the end of a build")
     if not task:
         return service.viewer.log(entry)
     progress = service.viewer.watcher.of(entry.build, entry.run)
