@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from cc_images.errors import CCImagesError, UserError
-from cc_images.web import account_routes, build_routes, image_routes, operations
+from cc_images.web import account_routes, administration_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
 from cc_images.web.guard import Guard
 from cc_images.web.service import Service
@@ -72,6 +72,7 @@ def made(service: Service) -> App:
     for each in (build_routes, image_routes, account_routes, operations):
         app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
         app.include_router(each.router, include_in_schema=False)
+    app.include_router(administration_routes.router, prefix=PREFIX, responses=ERRORS)  # older clients know none of it
     app.add_middleware(Guard, figures=figures, secure=service.secure)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -112,7 +113,7 @@ def _too_many(request: Request, error: Exception) -> JSONResponse:
 
 def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
-    return _answer(400, error.message)
+    return _answer(400, error.message, getattr(error, "field", ""))
 
 
 def _bug(request: Request, error: Exception) -> JSONResponse:

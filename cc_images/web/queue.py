@@ -14,7 +14,7 @@ from cc_images.web import audit
 from cc_images.web.accounts import Role
 from cc_images.web.database import Database
 from cc_images.web.decisions import Status
-from cc_images.web.tables import OVER, WAITING, Account, Attempt, Build, Product, Requester
+from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -22,15 +22,23 @@ _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Builds that run at a time in all, and of one account that run and wait."""
+    """Builds that run at a time in all; of one account those that run and wait, and the bytes that it keeps."""
 
     places: int = 2
     running: int = 2
     waiting: int = 20
+    bytes: int | None = None
+    """None: as many as there is room for."""
+    days: int = 90
+    """Days for which the log of a build is kept after its end."""
 
 
 class Full(Exception):
-    """An account has as many builds waiting as it may."""
+    """An account has as much as it may; `lasts`: that stays so until somebody does something."""
+
+    def __init__(self, message: str, *, lasts: bool = False) -> None:
+        super().__init__(message)
+        self.lasts = lasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +69,8 @@ class Queue:
     def submit(self, account: Account, value: Value, address: str = "") -> tuple[str, bool]:
         """Add a request; return the id of its build, and whether that was there already. Raises Full."""
         with self._database.writing() as session:
+            if session.get_one(Account, account.id).closed is not None:
+                raise Full("the account was closed", lasts=True)
             found = session.scalars(
                 select(Build).where(Build.key == value.key, Build.state != OVER, Build.cancelled.is_(False))
             ).first()
@@ -161,12 +171,27 @@ class Queue:
             return [self._filled(session, account, build, mine) for build, mine in rows]
 
     def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
-        """Return the versions that an account's builds have made or found; None: all, for an administrator."""
+        """Return the versions that builds in an account's list have made or found; None: all, for an administrator."""
         if account.role == Role.ADMINISTRATOR:
             return None
         chosen = select(Product).join(Requester, Requester.build == Product.build)
         with self._database.reading() as session:
-            rows = session.scalars(chosen.where(Requester.account_id == account.id))
+            rows = session.scalars(chosen.where(*_in_list(account)))
+            return {(each.tag, each.arch, each.version) for each in rows}
+
+    def use(self, account: Account) -> tuple[int, int]:
+        """Return how many builds of an account run and wait."""
+        chosen = select(Build.state, func.count()).join(Requester, Requester.build == Build.number)
+        chosen = chosen.where(Requester.account_id == account.id, Requester.withdrawn.is_(None), Build.state != OVER)
+        with self._database.reading() as session:
+            found = {row[0]: row[1] for row in session.execute(chosen.group_by(Build.state))}
+            return found.get(RUNNING, 0), found.get(WAITING, 0)
+
+    def made(self, account: Account) -> set[tuple[str, str, str]]:
+        """Return the versions that builds in an account's list have made."""
+        chosen = select(Product).join(Requester, Requester.build == Product.build).where(Product.made)
+        with self._database.reading() as session:
+            rows = session.scalars(chosen.where(*_in_list(account)))
             return {(each.tag, each.arch, each.version) for each in rows}
 
     def counts(self) -> dict[str, int]:
@@ -178,3 +203,8 @@ class Queue:
                 name = status if state == OVER else state
                 found[name] = found.get(name, 0) + count
             return found
+
+
+def _in_list(account: Account) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for requests that an account has neither cancelled nor removed from its list."""
+    return Requester.account_id == account.id, Requester.withdrawn.is_(None), Requester.hidden.is_(None)

@@ -29,6 +29,7 @@ from cc_images.web.database import Database, default
 from cc_images.web.passwords import Cost, Passwords
 from cc_images.web.queue import Limits
 from cc_images.web.sessions import Sessions
+from cc_images.web.sign_up import SignUp
 from cc_images.web.throttle import Throttle
 from cc_images.web.tokens import Tokens
 from tests.conftest import clean_environment, write_files
@@ -106,6 +107,7 @@ class ServiceBed:
     store_folder: Path | None = None
     address: str = ""
     """Of a database elsewhere, which is empty or has the accounts."""
+    sign_up: SignUp = SignUp.OFF
 
     def __post_init__(self) -> None:
         environment = clean_environment(self.folder)
@@ -123,7 +125,9 @@ class ServiceBed:
             add_everyone(known)
         self.gatekeeper = Gatekeeper(accounts=known, tokens=Tokens(self.database), sessions=Sessions(self.database))
         catalogue = Catalogue(lambda: load(environment, self.folder))
-        self.service = service.made(self.database, catalogue, self.gatekeeper, self.runs, self.limits)
+        self.service = service.made(
+            self.database, catalogue, self.gatekeeper, self.runs, self.limits, sign_up=self.sign_up
+        )
         self.app = app.made(self.service)
 
     def ask(self, who: str, method: str, path: str, **what: Any) -> httpx.Response:
@@ -138,9 +142,10 @@ class ServiceBed:
 
         return asyncio.run(sent())
 
-    def again(self, limits: Limits | None = None, tries: int = 10) -> ServiceBed:
+    def again(self, limits: Limits | None = None, tries: int = 10, sign_up: SignUp = SignUp.OFF) -> ServiceBed:
         """Return another service over the same store, database and runs."""
-        return ServiceBed(self.folder, limits or self.limits, self.runs, tries, self.store_folder, self.address)
+        limits = limits or self.limits
+        return ServiceBed(self.folder, limits, self.runs, tries, self.store_folder, self.address, sign_up)
 
     def request(self, who: str, *images: str, **more: Any) -> str:
         """Request images; return the id of the build."""
