@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
@@ -11,9 +12,11 @@ from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from cc_images.api import builders
 from cc_images.errors import CCImagesError, UserError
-from cc_images.web import account_routes, build_routes, image_routes, operations, pages
+from cc_images.web import account_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
+from cc_images.web.fleet import Fleet
 from cc_images.web.guard import Guard
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
@@ -21,6 +24,9 @@ from cc_images.web.throttle import TooMany
 _log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+
+PAGES = "cc_images.web.pages"
+"""Package of the pages, loaded when an application is made: the interface needs nothing of it."""
 
 ERROR = {
     "type": "object",
@@ -68,11 +74,13 @@ def made(service: Service) -> App:
     """Return the application over a service."""
     app = App(title="cc-images", version="1", docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json")
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
+    app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
     for each in (build_routes, image_routes, account_routes, operations):
         app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
         app.include_router(each.router, include_in_schema=False)
-    for router in pages.ROUTERS:
+    app.state.pages = importlib.import_module(PAGES)
+    for router in app.state.pages.ROUTERS:
         app.include_router(router, include_in_schema=False)
     app.add_middleware(Guard, figures=figures, secure=service.secure)
     app.add_exception_handler(Problem, _problem)
@@ -90,8 +98,10 @@ def _answer(
     request: Request, status: int, message: str, field: str = "", headers: dict[str, str] | None = None
 ) -> Response:
     """Return an error: a page for those who look at pages, else JSON."""
+    pages = request.app.state.pages
     if pages.wanted(request, status):
-        return pages.error(request, status, message, headers)
+        page: Response = pages.error(request, status, message, headers)
+        return page
     return JSONResponse({"message": message, "field": field}, status, headers)
 
 

@@ -18,8 +18,11 @@ from cc_images.web.pages.static_files import address
 from cc_images.web.pages.visitors import FORMS, Visitor, is_secure
 
 NOTICES: dict[str, str] = {
-    "welcome": "You are logged in.",
     "left": "You are logged out.",
+    "requested": "It is requested.",
+    "joined": "The same was requested already: both are one build.",
+    "cancelled": "It is cancelled.",
+    "removed": "It is removed from the list.",
 }
 """Sentences that a page shows after a form; addresses name them, so nobody can put another one there."""
 
