@@ -65,7 +65,7 @@ def list_builds(
 @router.get("/build/{id}")
 def get_build(request: Request, caller: Reader, id: str) -> BuildView:
     """Show how a build stands."""
-    return the(request).viewer.build(_entry(request, caller, id), whole=True)
+    return the(request).viewer.build(entry_of(request, caller, id), whole=True)
 
 
 @router.delete("/build/{id}")
@@ -94,8 +94,8 @@ def get_log(
     offset: Annotated[int, Query(ge=0, le=2**53, description="With follow: where to begin.")] = 0,
 ) -> Response:
     """Return a log: whole, by range, or live as events whose ids are offsets in bytes."""
-    service, entry = the(request), _entry(request, caller, id)
-    path = _log_path(service, entry, task)
+    service, entry = the(request), entry_of(request, caller, id)
+    path = log_path(service, entry, task)
     if not (follow or "text/event-stream" in request.headers.get("accept", "")):
         try:
             return file_response(path, request, {}, TEXT, cleaned)
@@ -117,14 +117,15 @@ def get_log(
                              headers={"x-accel-buffering": "no"})  # fmt: skip
 
 
-def _entry(request: Request, caller: Caller, id: str) -> Entry:
+def entry_of(request: Request, caller: Caller, id: str) -> Entry:
+    """Return a build of a caller. Raises Problem, also for somebody else's."""
     found = the(request).queue.entry(caller.account, id)
     if found is None:
         raise Problem(404, UNKNOWN)
     return found
 
 
-def _log_path(service: Service, entry: Entry, task: str) -> Path:
+def log_path(service: Service, entry: Entry, task: str) -> Path:
     """Return the file of a log. A task's name is looked up among those of the run, and is no path."""
     if entry.build.removed is not None:
         when, days = entry.build.removed.date(), service.queue.limits.days
