@@ -8,11 +8,10 @@ from pathlib import Path
 
 from cc_images.config.loader import load
 from cc_images.errors import UserError
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web import start
 from cc_images.web.database import holds_password
-from cc_images.web.queue import Limits
 from cc_images.web.server import Listen
-from cc_images.web.sign_up import SignUp
 
 OWN = ("CC_IMAGES_DATABASE", "CC_IMAGES_DATABASE_FILE")
 """Variables of the service alone: its runs do not get them."""

@@ -45,6 +45,11 @@ class Invitations:
         with self._database.reading() as session:
             return list(session.scalars(select(Invitation).order_by(Invitation.created.desc(), Invitation.id)))
 
+    def can_be_used(self, text: str) -> bool:
+        """Say whether a text is that of an invitation that can still be used."""
+        with self._database.reading() as session:
+            return _found(session, text) is not None
+
     def revoke(self, number: str, by: str = "operator", address: str = "") -> bool:
         """Revoke an invitation; False if there is none that could be used."""
         with self._database.writing() as session:
@@ -56,24 +61,28 @@ class Invitations:
             return True
 
 
-def redeemable(session: Session, text: str) -> Invitation | None:
+def redeem(session: Session, text: str, account: Account) -> bool:
+    """Use an invitation for an account; False for one that cannot be used. It serves nobody else."""
+    found = _found(session, text)
+    if found is None:
+        return False
+    found.used, found.account_id = clock.now(), account.id
+    audit.note(session, account.name, "invitation-use", found.id)
+    return True
+
+
+def is_open(invitation: Invitation) -> bool:
+    """Say whether an invitation can still be used."""
+    return invitation.revoked is None and invitation.used is None and invitation.expires > clock.now()
+
+
+def _found(session: Session, text: str) -> Invitation | None:
     """Return the invitation of a text; None for one that is unknown, used, revoked or expired."""
     form = _FORM.match(text.strip())
     found = session.get(Invitation, form[1]) if form is not None else None
     if form is None or found is None or not hmac.compare_digest(found.digest, _digest(form[2])):
         return None
     return found if is_open(found) else None
-
-
-def redeem(session: Session, invitation: Invitation, account: Account) -> None:
-    """Use an invitation for an account. It serves nobody else."""
-    invitation.used, invitation.account_id = clock.now(), account.id
-    audit.note(session, account.name, "invitation-use", invitation.id)
-
-
-def is_open(invitation: Invitation) -> bool:
-    """Say whether an invitation can still be used."""
-    return invitation.revoked is None and invitation.used is None and invitation.expires > clock.now()
 
 
 def _digest(secret: str) -> str:

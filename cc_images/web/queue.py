@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from cc_images import clock
+from cc_images.model.service_terms import Limits
 from cc_images.web import audit
 from cc_images.web.accounts import Role
 from cc_images.web.database import Database
@@ -18,19 +19,6 @@ from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build
 from cc_images.web.value import Value
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Builds that run at a time in all; of one account those that run and wait, and the bytes that it keeps."""
-
-    places: int = 2
-    running: int = 2
-    waiting: int = 20
-    bytes: int | None = None
-    """None: as many as there is room for."""
-    days: int = 90
-    """Days for which the log of a build is kept after its end."""
 
 
 class Full(Exception):

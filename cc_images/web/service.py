@@ -7,13 +7,15 @@ import time
 from dataclasses import dataclass, field
 
 from cc_images.api.launch import Launcher
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.access import Gatekeeper
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import Database
+from cc_images.web.invitations import Invitations
 from cc_images.web.progress import Watcher
-from cc_images.web.queue import Limits, Queue
+from cc_images.web.queue import Queue
 from cc_images.web.quotas import Quotas
-from cc_images.web.sign_up import Entrance, SignUp
+from cc_images.web.sign_up import Entrance
 from cc_images.web.supervisor import Supervisor
 from cc_images.web.sweeper import Sweeper
 from cc_images.web.throttle import Throttle
@@ -65,7 +67,7 @@ def made(
         gatekeeper=gatekeeper,
         queue=queue,
         quotas=Quotas(queue=queue, catalogue=catalogue),
-        entrance=Entrance(database, gatekeeper.accounts, sign_up),
+        entrance=Entrance(gatekeeper.accounts, Invitations(database), sign_up),
         supervisor=supervisor,
         sweeper=Sweeper(database, folder, queue.limits.days),
         viewer=Viewer(catalogue=catalogue, watcher=Watcher(catalogue.config.store), folder=folder),

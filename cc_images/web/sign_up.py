@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy.orm import Session
 
-from cc_images.web import invitations
+from cc_images.model.service_terms import SignUp
 from cc_images.web.accounts import Accounts
-from cc_images.web.database import Database
-from cc_images.web.invitations import Invitations
+from cc_images.web.invitations import Invitations, redeem
 from cc_images.web.passwords import Unfit
 from cc_images.web.tables import Account
 from cc_images.web.throttle import Throttle
@@ -17,27 +14,19 @@ from cc_images.web.throttle import Throttle
 TRIES, SPAN = 10, 3600.0
 """Attempts of one address within a time in seconds: whether a name is taken cannot be asked often."""
 
-
 NO_INVITATION = "this invitation is unknown, was used, or has expired; ask for another one"
-
-
-class SignUp(StrEnum):
-    """Who may make an account."""
-
-    OFF = "off"
-    OPEN = "open"
-    INVITATION = "invitation"
 
 
 class Entrance:
     """Where people make accounts. `mode` says who may."""
 
-    def __init__(self, database: Database, accounts: Accounts, mode: SignUp, tries: Throttle | None = None) -> None:
-        self._database = database
+    def __init__(
+        self, accounts: Accounts, invitations: Invitations, mode: SignUp, tries: Throttle | None = None
+    ) -> None:
         self._accounts = accounts
         self._tries = tries or Throttle(TRIES, SPAN)
+        self.invitations = invitations
         self.mode = mode
-        self.invitations = Invitations(database)
 
     def sign_up(self, name: str, password: str, invitation: str, address: str) -> Account:
         """Make an account. Raises Unfit, and TooMany.
@@ -50,14 +39,11 @@ class Entrance:
         self._tries.take(address)
         if self.mode is SignUp.OPEN:
             return self._accounts.add(name, password, by=name, address=address)
-        with self._database.reading() as session:
-            if invitations.redeemable(session, invitation) is None:
-                raise Unfit("invitation", NO_INVITATION)
+        if not self.invitations.can_be_used(invitation):
+            raise Unfit("invitation", NO_INVITATION)
 
         def use(session: Session, account: Account) -> None:
-            found = invitations.redeemable(session, invitation)
-            if found is None:  # somebody else was quicker
+            if not redeem(session, invitation, account):  # somebody else was quicker
                 raise Unfit("invitation", NO_INVITATION)
-            invitations.redeem(session, found, account)
 
         return self._accounts.add(name, password, by=name, address=address, then=use)

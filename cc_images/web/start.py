@@ -10,6 +10,7 @@ from typing import Any
 
 from cc_images.api.launch import Launcher, alone
 from cc_images.config.loader import Config
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web import server, service
 from cc_images.web.access import Gatekeeper
 from cc_images.web.accounts import Accounts
@@ -17,11 +18,9 @@ from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import NEWEST, Database, default
 from cc_images.web.invitations import Invitations
 from cc_images.web.passwords import Cost, Passwords
-from cc_images.web.queue import Limits
 from cc_images.web.server import Listen
 from cc_images.web.service import Service
 from cc_images.web.sessions import Sessions
-from cc_images.web.sign_up import SignUp
 from cc_images.web.tokens import Tokens
 
 

@@ -20,10 +20,10 @@ from cc_images import clock
 from cc_images.api import launch, run_files
 from cc_images.api.launch import Launcher
 from cc_images.errors import CCImagesError
+from cc_images.model.service_terms import Limits
 from cc_images.web import kinds
 from cc_images.web.database import Database
 from cc_images.web.decisions import Close, Launch, Observed, Room, Status, Step, Stop, decide
-from cc_images.web.queue import Limits
 from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 

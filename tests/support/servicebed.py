@@ -19,6 +19,7 @@ from cc_images.api.launch import Launcher
 from cc_images.config.loader import load
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format, Json
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.store.journal import Journal, events_path
 from cc_images.store.records import Store
 from cc_images.web import app, service
@@ -27,9 +28,7 @@ from cc_images.web.accounts import Accounts, Role
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import Database, default
 from cc_images.web.passwords import Cost, Passwords
-from cc_images.web.queue import Limits
 from cc_images.web.sessions import Sessions
-from cc_images.web.sign_up import SignUp
 from cc_images.web.throttle import Throttle
 from cc_images.web.tokens import Tokens
 from tests.conftest import clean_environment, write_files

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cc_images.cli import accounts
+from cc_images.model.service_terms import Limits
 from cc_images.web.access import Caller, Problem
 from cc_images.web.kinds import checked
-from cc_images.web.queue import Limits
 from cc_images.web.routing import submit
 from cc_images.web.tokens import Scope
 from tests.conftest import Cli, write_files

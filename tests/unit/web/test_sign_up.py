@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from cc_images import clock
-from cc_images.web.sign_up import TRIES, SignUp
+from cc_images.model.service_terms import SignUp
+from cc_images.web.sign_up import TRIES
 from cc_images.web.tables import Invitation
 from tests.support.servicebed import PASSWORDS, ServiceBed
 
