@@ -12,7 +12,8 @@ from cc_images.web import audit
 from cc_images.web.access import Gatekeeper, Problem
 from cc_images.web.routing import Owner, Reader, the
 from cc_images.web.tables import Token
-from cc_images.web.tokens import LONGEST, Scope
+from cc_images.web.tokens import LONGEST as LONGEST
+from cc_images.web.tokens import Scope
 
 router = APIRouter(tags=["account"])
 
@@ -134,13 +135,18 @@ def revoke_token(request: Request, caller: Owner, id: str) -> dict[str, str]:
 
 @router.get("/audit")
 def get_audit(
-    request: Request, caller: Reader, before: Annotated[int | None, Query(ge=1, le=2**62)] = None
+    request: Request,
+    caller: Reader,
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    account: Annotated[str, Query(max_length=64)] = "",
+    action: Annotated[str, Query(max_length=32)] = "",
 ) -> list[AuditView]:
-    """List who did what, the newest first; for administrators."""
+    """List who did what, the newest first, or what one account did; for administrators."""
     if not caller.is_administrator:
         raise Problem(403, "this is for administrators")
     with the(request).database.reading() as session:
-        return [AuditView.model_validate(each, from_attributes=True) for each in audit.newest(session, 200, before)]
+        rows = audit.newest(session, 200, before, account, action)
+        return [AuditView.model_validate(each, from_attributes=True) for each in rows]
 
 
 def _fields(token: Token) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_images.web.access import Problem
 from cc_images.web.accounts import LIMITS, Role
+from cc_images.web.invitations import is_open
 from cc_images.web.routing import Administrator, the
 from cc_images.web.tables import Account, Invitation
 
@@ -81,6 +82,7 @@ class InvitationView(BaseModel):
     expires: datetime
     revoked: datetime | None
     used: datetime | None
+    open: bool = Field(description="Whether it can be used.")
 
 
 class NewInvitation(InvitationView):
@@ -114,19 +116,19 @@ def add_account(request: Request, caller: Administrator, said: NewAccount) -> Ac
 @router.patch("/accounts/{name}")
 def change_account(request: Request, caller: Administrator, name: Name, said: AccountChange) -> AccountRow:
     """Change the role or limits of an account; for administrators."""
-    found = _present(request, name)
+    found = present(request, name)
     known, by = the(request).gatekeeper.accounts, (caller.account.name, caller.address)
     if said.administrator is not None:
         known.give_role(found.name, Role.ADMINISTRATOR if said.administrator else Role.USER, *by)
     if changes := {each: getattr(said, each) for each in LIMITS if each in said.model_fields_set}:
         known.limit(found.name, changes, *by)
-    return _row(_present(request, name))
+    return _row(present(request, name))
 
 
 @router.delete("/accounts/{name}")
 def close_account(request: Request, caller: Administrator, name: Name) -> dict[str, str]:
     """Close an account, for administrators: its sessions and tokens end, its waiting builds are withdrawn."""
-    found = _present(request, name)
+    found = present(request, name)
     the(request).gatekeeper.accounts.close(found.name, caller.account.name, caller.address)
     the(request).supervisor.wake()
     return {"name": found.name, "done": "closed"}
@@ -153,9 +155,10 @@ def revoke_invitation(request: Request, caller: Administrator, id: str) -> dict[
     return {"id": id, "done": "revoked"}
 
 
-def _present(request: Request, name: str) -> Account:
+def present(request: Request, name: str, *, closed: bool = False) -> Account:
+    """Return an account; `closed`: also one that is closed. Raises Problem."""
     found = the(request).gatekeeper.accounts.by_name(name)
-    if found is None or found.closed is not None:
+    if found is None or (found.closed is not None and not closed):
         raise Problem(404, "there is no such account")
     return found
 
@@ -166,4 +169,5 @@ def _row(account: Account) -> AccountRow:
 
 
 def _fields(invitation: Invitation) -> dict[str, Any]:
-    return {each: getattr(invitation, each) for each in InvitationView.model_fields}
+    own = {each: getattr(invitation, each) for each in InvitationView.model_fields if each != "open"}
+    return own | {"open": is_open(invitation)}

@@ -23,6 +23,13 @@ NOTICES: dict[str, str] = {
     "joined": "The same was requested already: both are one build.",
     "cancelled": "It is cancelled.",
     "removed": "It is removed from the list.",
+    "welcome": "The account is made, and you are logged in.",
+    "password": "The password is changed. All other sessions have ended.",
+    "revoked": "It is revoked.",
+    "added": "The account is made.",
+    "limited": "The limits are changed.",
+    "role": "The role is changed.",
+    "closed": "The account is closed.",
 }
 """Sentences that a page shows after a form; addresses name them, so nobody can put another one there."""
 

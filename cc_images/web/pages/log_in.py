@@ -17,7 +17,7 @@ def get_log_in(request: Request, visitor: Anyone, next: str = "/") -> Response:
     """Show the form."""
     if visitor.caller is not None:
         return redirect(local(next))
-    return page(request, "log_in.html", next=local(next), name="", wrong=False)
+    return page(request, "log_in.html", next=local(next), name="", wrong=False, signs_up=_signs_up(request))
 
 
 @router.post("/login")
@@ -27,10 +27,16 @@ def log_in(request: Request, form: Posted) -> Response:
     address = request.client.host if request.client is not None else ""
     account = request.app.state.gatekeeper.accounts.log_in(name, form.secret("password"), address)
     if account is None:
-        return page(request, "log_in.html", status=400, next=target, name=name[:100], wrong=True)
+        return page(
+            request, "log_in.html", status=400, next=target, name=name[:100], wrong=True, signs_up=_signs_up(request)
+        )
     answer = redirect(target)
     enter(request, answer, account)
     return answer
+
+
+def _signs_up(request: Request) -> bool:
+    return bool(request.app.state.service.entrance.mode != "off")
 
 
 @router.post("/logout")
