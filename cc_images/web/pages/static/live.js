@@ -4,16 +4,20 @@
 // A part that the server sends again when it has changed: <div data-live="address">.
 function follow(part) {
   const source = new EventSource(part.dataset.live);
-  source.onmessage = (event) => {
-    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  let newest = null;
+  const show = () => {
+    if (newest === null || part.contains(document.activeElement)) return; // in use: once that is over
     const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
-    part.innerHTML = event.data;
+    part.innerHTML = newest;
+    newest = null;
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
-    if (focused) document.getElementById(focused)?.focus();
-    part.querySelectorAll("[data-copy]").forEach(copies);
   };
+  source.onmessage = (event) => {
+    newest = event.data;
+    show();
+  };
+  part.addEventListener("focusout", () => setTimeout(show));
   source.addEventListener("end", () => source.close());
-  addEventListener("pagehide", () => source.close());
 }
 
 // A button that copies the text of another element: <button data-copy="id" hidden>.
@@ -23,13 +27,83 @@ function copies(button) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
-    button.textContent = "copied";
+    button.textContent = "Copied";
     setTimeout(() => { button.textContent = label; }, 1500);
   });
 }
 
+// A log that grows: <pre id="log" data-follow="address">. Ids of events are offsets, so a cut costs nothing.
+const MOST = 2_000_000; // characters that are kept on the page; the file has all
+function grows(log) {
+  const state = document.getElementById("log-state");
+  const pause = document.getElementById("pause");
+  const bottom = document.getElementById("bottom");
+  const held = [];
+  let paused = false;
+  let kept = log.textContent.length;
+  const atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
+  const toEnd = () => { log.scrollTop = log.scrollHeight; };
+  const add = (text) => {
+    const was = atEnd();
+    log.append(text);
+    kept += text.length;
+    while (kept > MOST && log.childNodes.length > 1) {
+      kept -= log.firstChild.textContent.length;
+      log.firstChild.remove();
+    }
+    if (was) toEnd();
+    mark();
+  };
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    if (!paused) add(held.splice(0).join(""));
+    pause.textContent = paused ? "Go on" : "Pause";
+  });
+  bottom.addEventListener("click", toEnd);
+  log.addEventListener("scroll", () => { bottom.hidden = atEnd(); });
+  toEnd();
+  const source = new EventSource(log.dataset.follow);
+  source.onmessage = (event) => {
+    if (paused) {
+      held.push(event.data + "\n");
+      pause.textContent = `Go on (${held.length} new)`;
+    } else add(event.data + "\n");
+  };
+  source.addEventListener("end", (event) => {
+    if (!/^[A-Z]+$|^removed$/.test(event.data)) return; // the service starts again: so does this
+    source.close();
+    if (paused) pause.click();
+    pause.hidden = true;
+    state.textContent = event.data.toLowerCase();
+    state.className = `badge ${state.textContent}`;
+  });
+}
+
+// Marks the words of the search field in the log that is shown; Enter searches all of it on the server.
+const log = document.getElementById("log");
+const words = document.getElementById("q");
+function mark() {
+  if (!log || !words || !window.Highlight) return;
+  const wanted = words.value.toLowerCase();
+  const ranges = [];
+  for (const node of wanted.length > 1 ? log.childNodes : []) {
+    const text = node.textContent.toLowerCase();
+    if (text.length !== node.length) continue;
+    for (let at = text.indexOf(wanted); at >= 0 && ranges.length < 5000; at = text.indexOf(wanted, at + wanted.length)) {
+      const range = new Range();
+      range.setStart(node, at);
+      range.setEnd(node, at + wanted.length);
+      ranges.push(range);
+    }
+  }
+  CSS.highlights.set("found", new Highlight(...ranges));
+}
+words?.addEventListener("input", mark);
+
 document.querySelectorAll("[data-live]").forEach(follow);
 document.querySelectorAll("[data-copy]").forEach(copies);
+document.querySelectorAll("[data-follow]").forEach(grows);
 document.querySelectorAll("[data-needs-no-script]").forEach((each) => each.remove());
 
 // A notice is for one look: a reload does not show it again.
