@@ -150,9 +150,13 @@ def test_each_form_makes_a_request_of_its_kind(bed: ServiceBed) -> None:
         assert name in REQUESTS, "it can be planned"
     form = Form((("workflow", " a "), ("machine.platform", "linux/amd64"), ("machine.mpi", ""), ("push", "on")))
     made = request_forms.body("machine", form)
-    assert made == {"workflow": "a", "machine": {"platform": "linux/amd64"}, "push": True, "force": False}
+    machine = {"platform": "linux/amd64", "architecture": "", "container_engine": ""}
+    assert made == {"workflow": "a", "step_id": "", "machine": machine, "push": True, "force": False}
+    named = Form((*form.fields, ("machine", "big")))
+    assert request_forms.body("machine", named)["machine"] == "big", "described or named, not both"
     assert request_forms.beside("machine", "machine.mpi.version") == "machine.mpi"
-    assert request_forms.beside("machine", "machine") == ""
+    assert request_forms.beside("machine", "machine") == "machine"
+    assert request_forms.beside("machine", "nothing.at.all") == ""
     assert request_forms.beside("images", "images.3") == "images"
 
 

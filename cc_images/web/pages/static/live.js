@@ -1,9 +1,29 @@
 // Live parts of pages. Every page is complete without this file.
 "use strict";
 
+// A connection for events, open while the tab is seen: browsers have few for all tabs together. Returns its end.
+function connect(address, acts) {
+  let source = null;
+  let over = false;
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const open = () => {
+    if (source || over) return;
+    source = new EventSource(address());
+    Object.entries(acts).forEach(([kind, act]) => source.addEventListener(kind, act));
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  open();
+  return () => {
+    over = true;
+    close();
+  };
+}
+
 // A part that the server sends again when it has changed: <div data-live="address">.
 function follow(part) {
-  const source = new EventSource(part.dataset.live);
   let newest = null;
   const show = () => {
     if (newest === null || part.contains(document.activeElement)) return; // in use: once that is over
@@ -12,12 +32,14 @@ function follow(part) {
     newest = null;
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
   };
-  source.onmessage = (event) => {
-    newest = event.data;
-    show();
-  };
   part.addEventListener("focusout", () => setTimeout(show));
-  source.addEventListener("end", () => source.close());
+  const end = connect(() => part.dataset.live, {
+    message: (event) => {
+      newest = event.data;
+      show();
+    },
+    end: () => end(),
+  });
 }
 
 // A button that copies the text of another element: <button data-copy="id" hidden>.
@@ -63,20 +85,28 @@ function grows(log) {
   bottom.addEventListener("click", toEnd);
   log.addEventListener("scroll", () => { bottom.hidden = atEnd(); });
   toEnd();
-  const source = new EventSource(log.dataset.follow);
-  source.onmessage = (event) => {
-    if (paused) {
-      held.push(event.data + "\n");
-      pause.textContent = `Go on (${held.length} new)`;
-    } else add(event.data + "\n");
+  let offset = "";
+  const address = () => {
+    const from = new URL(log.dataset.follow, location);
+    if (offset) from.searchParams.set("offset", offset);
+    return from;
   };
-  source.addEventListener("end", (event) => {
-    if (!/^[A-Z]+$|^removed$/.test(event.data)) return; // the service starts again: so does this
-    source.close();
-    if (paused) pause.click();
-    pause.hidden = true;
-    state.textContent = event.data.toLowerCase();
-    state.className = `badge ${state.textContent}`;
+  const end = connect(address, {
+    message: (event) => {
+      offset = event.lastEventId;
+      if (paused) {
+        held.push(event.data + "\n");
+        pause.textContent = `Go on (${held.length} new)`;
+      } else add(event.data + "\n");
+    },
+    end: (event) => {
+      if (!/^[A-Z]+$|^removed$/.test(event.data)) return; // the service starts again: so does this
+      end();
+      if (paused) pause.click();
+      pause.hidden = true;
+      state.textContent = event.data.toLowerCase();
+      state.className = `badge ${state.textContent}`;
+    },
   });
 }
 
