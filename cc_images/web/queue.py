@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, func, select
@@ -123,23 +124,32 @@ class Queue:
             mine = None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
-        return self._filled(session, account, found, mine)
+        return self._filled(session, account, [(found, mine)])[0]
 
-    def _filled(self, session: Session, account: Account, build: Build, mine: Requester | None) -> Entry:
-        run = session.scalars(
-            select(Attempt).where(Attempt.build == build.number).order_by(Attempt.id.desc()).limit(1)
-        ).first()
-        position = 0
-        if build.state == WAITING:
-            before = select(func.count()).select_from(Build)
-            position = 1 + (session.scalar(before.where(Build.state == WAITING, Build.number < build.number)) or 0)
-        names: list[str] = []
+    def _filled(
+        self, session: Session, account: Account, found: Sequence[tuple[Build, Requester | None]]
+    ) -> list[Entry]:
+        """Return builds as an account sees them: a few questions, however many builds there are."""
+        numbers = [build.number for build, _ in found]
+        newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
+        runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
+        places: dict[int, int] = {}
+        if any(build.state == WAITING for build, _ in found):
+            waiting = select(Build.number).where(Build.state == WAITING).order_by(Build.number)
+            places = {number: place for place, number in enumerate(session.scalars(waiting), 1)}
+        names: dict[int, list[str]] = {}
         if account.role == Role.ADMINISTRATOR:
-            chosen = select(Account.name).join(Requester, Requester.account_id == Account.id)
-            names = list(session.scalars(chosen.where(Requester.build == build.number).order_by(Account.name)))
-        products = session.scalars(select(Product).where(Product.build == build.number).order_by(Product.tag))
-        return Entry(build=build, run=run, mine=mine, requesters=tuple(names), products=tuple(products),
-                     position=position)  # fmt: skip
+            chosen = select(Requester.build, Account.name).join(Account, Requester.account_id == Account.id)
+            for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
+                names.setdefault(number, []).append(name)
+        products: dict[int, list[Product]] = {}
+        for each in session.scalars(select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)):
+            products.setdefault(each.build, []).append(each)
+        return [
+            Entry(build=build, run=runs.get(build.number), mine=mine, requesters=tuple(names.get(build.number, ())),
+                  products=tuple(products.get(build.number, ())), position=places.get(build.number, 0))
+            for build, mine in found
+        ]  # fmt: skip
 
     def entries(self, account: Account, *, everyone: bool = False, most: int = 100, before: int = 0) -> list[Entry]:
         """Return the builds of an account, newest first; with `everyone` those of all, for administrators alone.
@@ -156,7 +166,7 @@ class Queue:
             chosen = chosen.where(Build.number < before)
         with self._database.reading() as session:
             rows = session.execute(chosen.order_by(Build.number.desc()).limit(most)).all()
-            return [self._filled(session, account, build, mine) for build, mine in rows]
+            return self._filled(session, account, [(build, mine) for build, mine in rows])
 
     def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
         """Return the versions that builds in an account's list have made or found; None: all, for an administrator."""

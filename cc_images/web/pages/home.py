@@ -20,6 +20,9 @@ router = APIRouter()
 ANSWER = 1.5
 """Seconds for which the page waits for builder hosts when nothing is known of them."""
 
+MOST = 50
+"""Requests that are looked at."""
+
 LATEST = 5
 """Requests that are over and shown here, too."""
 
@@ -38,7 +41,7 @@ def follow_home(request: Request, caller: Member) -> Response:
 
 def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:
     service = the(request)
-    entries = service.queue.entries(caller.account, everyone=caller.is_administrator, most=100)
+    entries = service.queue.entries(caller.account, everyone=caller.is_administrator, most=MOST)
     found = [service.viewer.build(entry, whole=False) for entry in entries]
     under_way = [each for each in found if not is_over(each)]
     fleet: FleetStatus | None = request.app.state.fleet.status(patience)

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from cc_images import clock
 from cc_images.report import units
 from cc_images.web.pages.static_files import address
-from cc_images.web.pages.visitors import FORMS, Visitor, is_secure
+from cc_images.web.pages.visitors import FORMS, Visitor, is_secure, log_in_address
 
 NOTICES: dict[str, str] = {
     "left": "You are logged out.",
@@ -34,9 +34,15 @@ NOTICES: dict[str, str] = {
 """Sentences that a page shows after a form; addresses name them, so nobody can put another one there."""
 
 TITLES: Mapping[int, str] = {
-    400: "That cannot be done", 403: "That is not allowed", 404: "There is no such page", 405: "That is not allowed",
-    429: "Too often", 500: "The service has a fault", 503: "Not now",
-}  # fmt: skip
+    400: "That cannot be done",
+    401: "Log in first",
+    403: "That is not allowed",
+    404: "There is no such page",
+    405: "That is not allowed",
+    429: "Too often",
+    500: "The service has a fault",
+    503: "Not now",
+}
 
 
 def page(request: Request, template: str, /, *, status: int = 200, **values: Any) -> HTMLResponse:
@@ -63,13 +69,15 @@ def rendered(request: Request, template: str, /, **values: Any) -> str:
 def wanted(request: Request, status: int) -> bool:
     """Say whether an error is to be a page: programs, and what they use, get JSON."""
     is_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
-    return (is_page and status != 401) or status == 303
+    return is_page or status == 303
 
 
 def error(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return the page of an error, or lead to where an error can be mended."""
     if status == 303 and headers:
         return RedirectResponse(headers["location"], 303)
+    if status == 401 and request.method == "GET":  # a link to the interface, and the session is over
+        return RedirectResponse(log_in_address(request), 303)
     title = TITLES.get(status, "Something is wrong")
     answer = page(request, "error.html", status=status, title=title, message=message, number=status)
     answer.headers.update(dict(headers or {}))

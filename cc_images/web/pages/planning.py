@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -34,26 +35,20 @@ class Planner:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan")
 
     def planned(self, value: Value, config: Config) -> Planned:
-        """Return what a request would do."""
-        if not self._places.acquire(timeout=self._seconds / 4):
-            return Planned(trouble="others are looking at plans; try again soon")
-        stop, found = threading.Event(), list[Planned]()
-
-        def work() -> None:
-            try:
-                found.append(_plan(value, config, stop))
-            finally:
-                self._places.release()
-
-        thread = threading.Thread(target=work, name="plan", daemon=True)
-        thread.start()
-        thread.join(self._seconds)
-        stop.set()
-        late = f"it takes more than {self._seconds:.0f} s to look at all sources; the request can be made all the same"
-        return found[0] if found else Planned(trouble=late)
+        """Return what a request would do. What nobody expected is raised here."""
+        stop = threading.Event()
+        future = self._threads.submit(_plan, value, config, stop)
+        try:
+            return future.result(self._seconds)
+        except TimeoutError:
+            stop.set()
+            if future.cancel():
+                return Planned(trouble="others are looking at plans; try again soon")
+            late = f"it takes more than {self._seconds:.0f} s to look at all sources"
+            return Planned(trouble=f"{late}; the request can be made all the same")
 
 
 def _plan(value: Value, config: Config, stop: threading.Event) -> Planned:

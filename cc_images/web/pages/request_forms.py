@@ -1,6 +1,7 @@
 """Forms for requests: their fields, the request that they make, and the field that an error stands beside. Pure.
 
-The name of a field is its place in the request, with dots: `machine.mpi`. A field that is empty is not in the request.
+The name of a field is its place in the request, with dots: `machine.mpi`. A field that is empty is not in the request,
+unless it is required.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Field:
     proposals: tuple[str, ...] = ()
     """Texts that are proposed; others can be typed."""
     required: bool = False
+    """Whether it is in the request even when it is empty, so that its lack is told there."""
 
 
 def _images(config: Config) -> list[tuple[str, str]]:
@@ -51,6 +53,10 @@ def _architectures(config: Config) -> list[tuple[str, str]]:
     return [(each, each) for each in known]
 
 
+def _machines(config: Config) -> list[tuple[str, str]]:
+    return [("", "described below"), *((each, each) for each in config.machines)] if config.machines else []
+
+
 def _same(*names: str) -> Options:
     return lambda config: [("", "choose"), *((each, each) for each in names)]
 
@@ -60,7 +66,7 @@ FORCE = Field(name="force", label="Build again", sort=Sort.BOX, hint="even if no
 
 FORMS: Mapping[str, tuple[Field, ...]] = {
     "images": (
-        Field(name="images", label="Images", sort=Sort.BOXES, options=_images),
+        Field(name="images", label="Images", sort=Sort.BOXES, options=_images, required=True),
         Field(
             name="architectures",
             label="Architectures",
@@ -75,11 +81,13 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
         Field(name="workflow", label="Workflow", required=True),
         Field(name="step_id", label="Step", required=True),
         Field(name="version", label="Version", hint="a tag, branch or commit; empty: latest"),
+        Field(name="machine", label="Machine", sort=Sort.CHOICE, options=_machines),
         Field(
             name="machine.platform",
             label="Platform",
             sort=Sort.CHOICE,
             options=_same(*targets.FAMILIES),
+            required=True,
         ),
         Field(
             name="machine.architecture",
@@ -93,6 +101,7 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
             label="Container engine",
             sort=Sort.CHOICE,
             options=_same(*machine.ENGINES),
+            required=True,
         ),
         Field(name="machine.mpi", label="MPI", hint="such as openmpi@4; empty: none"),
         Field(name="machine.gpu", label="GPU", hint="such as cuda@12; empty: none"),
@@ -104,21 +113,29 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
 
 
 def body(kind: str, form: Form) -> Json:
-    """Return the request that a form makes."""
+    """Return the request that a form makes. A thing that is chosen by its name is not described as well."""
     made: Json = {}
     for field in FORMS[kind]:
-        value: object = form.one(field.name)
-        if field.sort is Sort.BOXES:
-            value = form.every(field.name)
-        elif field.sort is Sort.BOX:
-            value = form.has(field.name)
-        if value or field.sort is Sort.BOX or (field.sort is Sort.BOXES and field is FORMS[kind][0]):
-            inner = made
-            *places, last = field.name.split(".")
-            for place in places:
-                inner = inner.setdefault(place, {})
+        value = _value(field, form)
+        if not value and value is not False and not field.required:
+            continue
+        inner: object = made
+        *places, last = field.name.split(".")
+        for place in places:
+            inner = inner.setdefault(place, {}) if isinstance(inner, dict) else inner
+        if isinstance(inner, dict):
             inner[last] = value
     return made
+
+
+def _value(field: Field, form: Form) -> str | bool | list[str]:
+    match field.sort:
+        case Sort.BOXES:
+            return form.every(field.name)
+        case Sort.BOX:
+            return form.has(field.name)
+        case _:
+            return form.one(field.name)
 
 
 def beside(kind: str, place: str) -> str:

@@ -50,10 +50,14 @@ def visitor(request: Request) -> Visitor:
 def member(request: Request, found: Annotated[Visitor, Depends(visitor)]) -> Caller:
     """Return the account that looks. Raises Problem, which leads to the form to log in."""
     if found.caller is None:
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        target = "/login" + (f"?{urlencode({'next': asked})}" if request.method == "GET" and asked != "/" else "")
-        raise Problem(303, "log in first", headers={"location": target})
+        raise Problem(303, "log in first", headers={"location": log_in_address(request)})
     return found.caller
+
+
+def log_in_address(request: Request) -> str:
+    """Return the address of the form to log in, which leads back to what was asked for."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return "/login" + (f"?{urlencode({'next': asked})}" if request.method == "GET" and asked != "/" else "")
 
 
 def administrator(caller: Annotated[Caller, Depends(member)]) -> Caller:

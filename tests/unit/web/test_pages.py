@@ -116,6 +116,10 @@ def test_browsers_get_pages_for_errors_and_programs_json(bed: ServiceBed) -> Non
     assert "There is no such page" in page.text
     assert bed.ask("ada", "GET", "/nothing").json()["message"]
     assert browser.get("/api/v1/nothing").json()["message"]
+    stranger = Browser(bed)
+    assert stranger.get("/images/download/x").headers["location"] == "/login?next=%2Fimages%2Fdownload%2Fx"
+    assert stranger.get("/api/v1/builds").status_code == 401
+    assert stranger.post("/build", csrf="x").status_code in (400, 401)
 
 
 def test_pages_load_nothing_from_elsewhere_and_nothing_stands_in_them(bed: ServiceBed) -> None:
