@@ -80,7 +80,7 @@ class Sweeper:
     def _removed(self, id: str) -> bool:
         try:
             return launch.remove(self._folder / id)
-        except CCImagesError as error:  # the others are removed nevertheless
+        except (CCImagesError, OSError) as error:  # the others are removed nevertheless
             _log.error("the folder of build %s is not removed: %s", id, error)
             return False
 

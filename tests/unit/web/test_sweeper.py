@@ -12,6 +12,7 @@ from cc_images import clock
 from cc_images.web.sweeper import AUDITED
 from cc_images.web.tables import Audit, Base, Build, Invitation, LogIn, Token
 from cc_images.web.tokens import Scope
+from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.unit.web.test_interface import FILE, finished
 
@@ -40,6 +41,9 @@ def test_the_log_of_an_old_build_is_removed_and_that_is_said(bed: ServiceBed, mo
         assert (answer.status_code, answer.json()["message"]) == (
             404, f"the log was removed on {moment.date()}: logs are kept for 90 days after the end of a build"
         )  # fmt: skip
+    browser = Browser(bed)
+    browser.log_in("ada")
+    assert f"The log was removed on {moment.date()}" in browser.get(f"/requests/{build}/log").text
     assert bed.ask("bob", "GET", f"/build/{build}/log").json()["message"] == "there is no such build"
     said = bed.ask("ada", "GET", f"/build/{build}").json()
     assert (said["status"], said["filename"], bool(said["log_removed"])) == ("FINISHED", FILE, True)
