@@ -15,9 +15,7 @@ from cc_images.api.stored_images import StoredFile, stored_files
 from cc_images.report import release_notes
 from cc_images.web import image_routes
 from cc_images.web.access import Caller, Problem
-from cc_images.web.pages.forms import Posted, redirect
-from cc_images.web.pages.layout import page
-from cc_images.web.pages.visitors import Member
+from cc_images.web.pages.frame import Member, Posted, page, redirect
 from cc_images.web.routing import the
 
 router = APIRouter()
