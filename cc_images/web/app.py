@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,6 +82,7 @@ def made(service: Service) -> App:
         app.include_router(each.router, include_in_schema=False)
     app.include_router(administration_routes.router, prefix=PREFIX, responses=ERRORS)  # older clients know none of it
     app.state.pages = importlib.import_module(PAGES)
+    app.state.planner = app.state.pages.Planner()
     for router in app.state.pages.ROUTERS:
         app.include_router(router, include_in_schema=False)
     app.add_middleware(Guard, figures=figures, secure=service.secure)
@@ -119,8 +121,20 @@ def _http(request: Request, error: Exception) -> Response:
 def _wrong(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _answer(
+            request, 400, f"the request is no JSON: {_place(error.body, first['loc'])}{first['ctx']['error']}"
+        )
     place = [str(each) for each in first["loc"]]
     return _answer(request, 400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
+
+
+def _place(body: object, place: Sequence[int | str]) -> str:
+    """Return line and column of a mistake in a JSON text, whose place is an offset."""
+    if not isinstance(body, str) or not isinstance(place[-1], int):
+        return ""
+    before = body[: place[-1]]
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: "
 
 
 def _too_many(request: Request, error: Exception) -> Response:

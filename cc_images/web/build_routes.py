@@ -15,6 +15,7 @@ from cc_images.web.queue import Entry
 from cc_images.web.routing import Builder, Reader, Requested, submit, the
 from cc_images.web.service import Service
 from cc_images.web.tables import OVER
+from cc_images.web.value import BadRequest
 from cc_images.web.views import BuildView
 
 router = APIRouter(tags=["builds"])
@@ -24,16 +25,7 @@ TEXT = "text/plain; charset=utf-8"
 UNKNOWN = "there is no such build"
 
 
-REQUEST_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [kind.model.model_json_schema() for kind in kinds.KINDS.values() if kind.model]}
-            }
-        },
-    }
-}
+REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": kinds.schema()}}}}
 
 
 @router.post("/build", openapi_extra=REQUEST_BODY)
@@ -43,8 +35,8 @@ def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()
     service = the(request)
     try:
         value = kinds.checked(body, service.catalogue.config)
-    except kinds.BadRequest as bad:
-        raise Problem(400, bad.message, bad.field) from None
+    except BadRequest as bad:
+        raise Problem(bad.status, bad.message, bad.field) from None
     return submit(service, caller, value)
 
 

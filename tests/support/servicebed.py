@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -52,8 +53,10 @@ class PlayedRuns(Launcher):
         self.launches: list[str] = []
         self._locks: dict[str, int] = {}
 
-    def launch(self, folder: Path, words: Sequence[str]) -> bool:
+    def launch(self, folder: Path, words: Sequence[str], files: Mapping[str, str] = MappingProxyType({})) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._locks[folder.name], self.words[folder.name] = lock, words
@@ -112,6 +115,8 @@ class ServiceBed:
         environment = clean_environment(self.folder)
         if self.store_folder is not None:
             environment["CC_IMAGES_STORE"] = str(self.store_folder)
+        if (self.folder / "settings.yaml").exists():
+            environment["CC_IMAGES_SETTINGS"] = str(self.folder / "settings.yaml")
         write_files(self.folder, images=IMAGES, sites="local: {directory: site}")
         self.store = Store(Path(environment["CC_IMAGES_STORE"]))
         self.store.root.mkdir(parents=True, exist_ok=True)
@@ -184,16 +189,20 @@ class ServiceBed:
         self.runs.die(self.of(build))
         self.look()
 
-    def stored(self, content: bytes, version: str, tag: str = "cc-one", name: str = "CC-One") -> Output:
-        """Put a version of an image into the store."""
-        staged = self.store.root / "staged"
-        staged.write_bytes(content)
-        blob = self.store.blobs.add(staged)
-        output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-        build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k",
-                      outputs={Format.QCOW2: output})  # fmt: skip
+    def stored(
+        self, content: bytes, version: str, tag: str = "cc-one", name: str = "CC-One", *formats: Format
+    ) -> Output:
+        """Put a version of an image into the store, in these formats with the same bytes (default: qcow2)."""
+        formats = formats or (Format.QCOW2,)
+        outputs: dict[Format, Output] = {}
+        for each in formats:
+            staged = self.store.root / "staged"
+            staged.write_bytes(content)
+            blob = self.store.blobs.add(staged)
+            outputs[each] = Output(format=each, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+        build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs=outputs)
         self.store.record(build, {}, name)
-        return output
+        return outputs[formats[0]]
 
     def close(self) -> None:
         self.runs.close()

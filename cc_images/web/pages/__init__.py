@@ -14,6 +14,7 @@ from cc_images.web.pages import (
     static_files,
 )
 from cc_images.web.pages.layout import error, wanted
+from cc_images.web.pages.planning import Planner
 
 PEOPLE = (sign_up, me, administration, audit_log)
 """Pages of accounts."""
@@ -21,4 +22,4 @@ PEOPLE = (sign_up, me, administration, audit_log)
 ROUTERS = tuple(each.router for each in (static_files, log_in, home, new, requests, logs, images, *PEOPLE))
 """The routes of the pages."""
 
-__all__ = ["ROUTERS", "error", "wanted"]
+__all__ = ["ROUTERS", "Planner", "error", "wanted"]

@@ -9,10 +9,8 @@ from starlette.responses import Response
 
 from cc_images.model.fleet import FleetStatus
 from cc_images.web.access import Caller
-from cc_images.web.pages import live
-from cc_images.web.pages.layout import page, rendered
+from cc_images.web.pages.frame import Member, page, rendered, stream
 from cc_images.web.pages.request_words import is_over, title
-from cc_images.web.pages.visitors import Member
 from cc_images.web.routing import the
 
 router = APIRouter()
@@ -36,7 +34,7 @@ def get_home(request: Request, caller: Member) -> Response:
 @router.get("/live")
 def follow_home(request: Request, caller: Member) -> Response:
     """Send what goes on whenever it has changed."""
-    return live.stream(request, lambda: (rendered(request, "home_part.html", **_now(request, caller, 0.1)), False))
+    return stream(request, lambda: (rendered(request, "home_part.html", **_now(request, caller, 0.1)), False))
 
 
 def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from cc_images.api import editions
 from cc_images.api.stored_images import StoredFile, stored_files
+from cc_images.model.catalog import Format
 from cc_images.report import release_notes
 from cc_images.web import image_routes
 from cc_images.web.access import Caller, Problem
-from cc_images.web.pages.forms import Posted, redirect
-from cc_images.web.pages.layout import page
-from cc_images.web.pages.visitors import Member
+from cc_images.web.pages.frame import Member, Posted, page, redirect
 from cc_images.web.routing import the
 
 router = APIRouter()
+
+USED: Mapping[Format, tuple[str, ...]] = {
+    Format.OCI: ("podman load -i {}",),
+    Format.SIF: ("apptainer run {}",),
+}
+"""What a container is used with once it is there."""
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+\Z")
 
@@ -89,11 +96,12 @@ def _packages(known: Any) -> list[tuple[str, str]]:
     return sorted((str(name), str(version)) for name, version in known.items()) if isinstance(known, dict) else []
 
 
-def _lines(request: Request, caller: Caller, files: Sequence[StoredFile]) -> list[tuple[str, str]]:
-    """Return lines for a shell, each with its file: the download, which goes on where it was cut off."""
+def _lines(request: Request, caller: Caller, files: Sequence[StoredFile]) -> list[str]:
+    """Return lines for a shell: of each file the download, which goes on where it was cut off, and its use."""
     said = f"{request.url.scheme}://{request.url.netloc}"
     origin = said if _ORIGIN.match(said) else "https://SERVICE"
-    return [
-        (each.file_name, f"curl -f -u {caller.account.name} -C - -O {origin}/images/download/{each.file_name}")
-        for each in files
-    ]
+    found: list[str] = []
+    for each in files:
+        found.append(f"curl -f -u {caller.account.name} -C - -O {origin}/images/download/{quote(each.file_name)}")
+        found += [line.format(shlex.quote(each.file_name)) for line in USED.get(each.format, ())]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 
 from anyio.to_thread import run_sync
@@ -11,7 +12,6 @@ from starlette.responses import StreamingResponse
 
 from cc_images.web.access import Problem
 from cc_images.web.pages.visitors import visitor
-from cc_images.web.routing import the
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -30,7 +30,8 @@ def stream(request: Request, look: Look) -> StreamingResponse:
 
 
 async def _events(request: Request, look: Look) -> AsyncIterator[bytes]:
-    draining, owner = the(request).draining, request.state.visitor.caller.account.id
+    draining: threading.Event = request.app.state.service.draining
+    owner = request.state.visitor.caller.account.id
     sent, silent = "", 0
     yield b"retry: 2000\n\n"
     while not draining.is_set():

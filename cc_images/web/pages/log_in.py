@@ -5,9 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cc_images.web.pages.forms import Posted, local, redirect
-from cc_images.web.pages.layout import page
-from cc_images.web.pages.visitors import Anyone, enter, leave
+from cc_images.web.pages.frame import Anyone, Posted, enter, leave, local, page, redirect
 
 router = APIRouter()
 

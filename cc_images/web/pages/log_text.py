@@ -15,7 +15,7 @@ SHOWN = 256 << 10
 FOUND = 500
 """Lines that a search shows."""
 
-LOOKED = 256 << 20
+LOOKED = 64 << 20
 """Bytes of a log that are searched."""
 
 

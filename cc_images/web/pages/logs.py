@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from cc_images.web import build_routes
 from cc_images.web.pages import log_text
-from cc_images.web.pages.layout import page
+from cc_images.web.pages.frame import Member, page
 from cc_images.web.pages.request_words import is_over, title
-from cc_images.web.pages.visitors import Member
 from cc_images.web.routing import the
 
 router = APIRouter()

@@ -5,20 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from cc_images.model.plan import Plan
 from cc_images.model.redaction import without_secrets
 from cc_images.web import kinds
 from cc_images.web.access import Caller, Problem
 from cc_images.web.pages import request_forms
-from cc_images.web.pages.forms import Form, Posted, redirect
-from cc_images.web.pages.layout import page
-from cc_images.web.pages.planning import Planned, Planner
-from cc_images.web.pages.visitors import Member
+from cc_images.web.pages.frame import Form, Member, Posted, page, redirect
 from cc_images.web.routing import submit, the
-from cc_images.web.value import Value
+from cc_images.web.value import BadRequest, Value
 
 router = APIRouter()
-
-_planner = Planner()
 
 
 @router.get("/new")
@@ -36,10 +32,11 @@ def make(request: Request, caller: Member, form: Posted) -> Response:
         value = kinds.checked(request_forms.body(kind, form), service.catalogue.config)
         if form.has("plan"):
             service.requests.take(caller.account.id)
-            return _show(request, form, planned=_planner.planned(value, service.catalogue.config))
+            planned = request.app.state.planner.planned(value, service.catalogue.config)
+            return _show(request, form, planned=planned)
         return _submitted(request, caller, value)
-    except kinds.BadRequest as bad:
-        return _show(request, form, bad.field, bad.message, 400)
+    except BadRequest as bad:
+        return _show(request, form, bad.field, bad.message, bad.status)
     except Problem as problem:
         return _show(request, form, problem.field, problem.message, problem.status)
 
@@ -56,7 +53,12 @@ def _kind(form: Form) -> str:
 
 
 def _show(
-    request: Request, form: Form, field: str = "", message: str = "", status: int = 200, planned: Planned | None = None
+    request: Request,
+    form: Form,
+    field: str = "",
+    message: str = "",
+    status: int = 200,
+    planned: Plan | str = "",
 ) -> Response:
     kind = _kind(form)
     place = request_forms.beside(kind, field)
@@ -71,13 +73,13 @@ def _show(
         form=form,
         errors={place: message} if place else {},
         problem=message if not place else "",
-        planned=planned,
+        plan=planned if isinstance(planned, Plan) else None,
+        no_plan="" if isinstance(planned, Plan) else planned,
         tasks=_tasks(planned),
     )
 
 
-def _tasks(planned: Planned | None) -> list[tuple[str, bool, str]]:
+def _tasks(planned: Plan | str) -> list[tuple[str, bool, str]]:
     """Return the tasks of a plan: the name, whether there is nothing to do, and why."""
-    if planned is None or planned.plan is None:
-        return []
-    return [(task.id, task.cached, without_secrets(task.reason)) for task in planned.plan.tasks]
+    tasks = planned.tasks if isinstance(planned, Plan) else ()
+    return [(task.id, task.cached, without_secrets(task.reason)) for task in tasks]

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
+from cc_images.api import requests
 from cc_images.api.plan import plan
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Plan, Request
+from cc_images.web.commands import OWN
 from cc_images.web.value import Value
 
 SECONDS = 20.0
@@ -22,14 +24,6 @@ AT_ONCE = 2
 """Plans that are made at a time: each may ask repositories."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A plan, or why there is none."""
-
-    plan: Plan | None = None
-    trouble: str = ""
-
-
 class Planner:
     """Makes plans, a few at a time."""
 
@@ -37,8 +31,8 @@ class Planner:
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan")
 
-    def planned(self, value: Value, config: Config) -> Planned:
-        """Return what a request would do. What nobody expected is raised here."""
+    def planned(self, value: Value, config: Config) -> Plan | str:
+        """Return what a request would do, or why nobody can say that. What nobody expected is raised here."""
         stop = threading.Event()
         future = self._threads.submit(_plan, value, config, stop)
         try:
@@ -46,25 +40,38 @@ class Planner:
         except TimeoutError:
             stop.set()
             if future.cancel():
-                return Planned(trouble="others are looking at plans; try again soon")
+                return "others are looking at plans; try again soon"
             late = f"it takes more than {self._seconds:.0f} s to look at all sources"
-            return Planned(trouble=f"{late}; the request can be made all the same")
+            return f"{late}; the request can be made all the same"
 
 
-def _plan(value: Value, config: Config, stop: threading.Event) -> Planned:
+def _plan(value: Value, config: Config, stop: threading.Event) -> Plan | str:
     try:
-        with REQUESTS[value.kind](value.content, config) as (request, own):
-            return Planned(plan=plan(request, own, stop=stop).plan)
+        with REQUESTS[value.kind](value.content, config, stop) as (request, own):
+            return plan(request, own, stop=stop).plan
     except CCImagesError as error:
-        return Planned(trouble=error.message)
+        return error.message
+
+
+Prepared = Iterator[tuple[Request, Config]]
 
 
 @contextmanager
-def _images(content: Json, config: Config) -> Iterator[tuple[Request, Config]]:
+def _images(content: Json, config: Config, stop: threading.Event) -> Prepared:
     arches = tuple(Arch(each) for each in content["architectures"])
     tags = tuple(content["images"])
     yield Request(tags=tags, arches=arches, build=True, push=content["push"], force=content["force"]), config
 
 
-REQUESTS: Mapping[str, Callable[[Json, Config], AbstractContextManager[tuple[Request, Config]]]] = {"images": _images}
+@contextmanager
+def _machine(content: Json, config: Config, stop: threading.Event) -> Prepared:
+    said = {key: each for key, each in content.items() if key not in OWN}
+    asked = requests.request_of(said, config.machines, Path("/"))
+    with requests.prepared(asked, config, stop=stop) as ready:
+        yield ready.request, ready.config
+
+
+Prepare = Callable[[Json, Config, threading.Event], AbstractContextManager[tuple[Request, Config]]]
+
+REQUESTS: Mapping[str, Prepare] = {"images": _images, "machine": _machine}
 """By the kind of a request: what a run of it would be asked, and the configuration that it would have."""

@@ -9,11 +9,8 @@ from starlette.responses import Response
 
 from cc_images.web import build_routes
 from cc_images.web.access import Caller
-from cc_images.web.pages import live
-from cc_images.web.pages.forms import Posted, local, redirect
-from cc_images.web.pages.layout import page, rendered
+from cc_images.web.pages.frame import Member, Posted, local, page, redirect, rendered, stream
 from cc_images.web.pages.request_words import again, facts, is_over, title
-from cc_images.web.pages.visitors import Member
 from cc_images.web.routing import the
 
 router = APIRouter()
@@ -33,7 +30,7 @@ def get_requests(request: Request, caller: Member, everyone: bool = False, befor
 @router.get("/requests/live")
 def follow_requests(request: Request, caller: Member, everyone: bool = False, before: Before = 0) -> Response:
     """Send the list whenever it has changed."""
-    return live.stream(
+    return stream(
         request, lambda: (rendered(request, "requests_part.html", **_list(request, caller, everyone, before)), False)
     )
 
@@ -62,7 +59,7 @@ def follow_request(request: Request, caller: Member, id: str) -> Response:
         found = _one(request, caller, id)
         return rendered(request, "request_part.html", **found), is_over(found["build"])
 
-    return live.stream(request, look)
+    return stream(request, look)
 
 
 def _one(request: Request, caller: Caller, id: str) -> dict[str, Any]:

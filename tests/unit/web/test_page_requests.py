@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from cc_images.config.loader import Config
+from cc_images.model.catalog import Format
 from cc_images.web.kinds import KINDS, checked
 from cc_images.web.pages import request_forms
 from cc_images.web.pages.forms import Form
@@ -137,10 +138,10 @@ def test_a_plan_that_takes_too_long_is_given_up(bed: ServiceBed) -> None:
     slow = type(value)(kind=value.kind, content=Slow())
     planner = Planner(seconds=0.2)
     began = time.monotonic()
-    assert "takes more than" in planner.planned(slow, config).trouble
+    assert "takes more than" in str(planner.planned(slow, config))
     assert time.monotonic() - began < 5
-    assert "takes more than" in planner.planned(slow, config).trouble
-    assert "others are looking" in planner.planned(slow, config).trouble
+    assert "takes more than" in str(planner.planned(slow, config))
+    assert "others are looking" in str(planner.planned(slow, config))
     let.set()
 
 
@@ -319,6 +320,14 @@ def test_an_image_says_what_changed_what_is_in_it_and_where_it_is(bed: ServiceBe
     assert f"podman pull registry.example/team/cc-one:{RUN}" in page
     assert f"apptainer pull docker://registry.example/team/cc-one:{RUN}" in page
     assert "hub as cc-one" in page
+
+
+def test_a_container_says_how_it_is_used_once_it_is_there(bed: ServiceBed) -> None:
+    bed.stored(b"layers", RUN, "cc-two", "CC-Two", Format.OCI, Format.SIF)
+    page = logged_in(bed, "root").get(f"/available/cc-two/amd64/{RUN}").text
+    assert f"podman load -i CC-Two-{RUN}.oci.tar" in page
+    assert f"apptainer run CC-Two-{RUN}.sif" in page
+    assert page.count("/images/download/") == 4, "each file as a link and as a line"
 
 
 def test_a_host_name_of_a_caller_is_no_part_of_a_line_for_a_shell(bed: ServiceBed, ada: Browser) -> None:

@@ -12,6 +12,11 @@ function connect(address, acts) {
   const open = () => {
     if (source || over) return;
     source = new EventSource(address());
+    source.onerror = () => {
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again itself
+      close();
+      setTimeout(open, 5000);
+    };
     Object.entries(acts).forEach(([kind, act]) => source.addEventListener(kind, act));
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
@@ -26,13 +31,13 @@ function connect(address, acts) {
 function follow(part) {
   let newest = null;
   const show = () => {
-    if (newest === null || part.contains(document.activeElement)) return; // in use: once that is over
+    if (newest === null || part.querySelector("button:hover, :focus-visible")) return; // in use: once that is over
     const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
     part.innerHTML = newest;
     newest = null;
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
   };
-  part.addEventListener("focusout", () => setTimeout(show));
+  setInterval(show, 500);
   const end = connect(() => part.dataset.live, {
     message: (event) => {
       newest = event.data;
