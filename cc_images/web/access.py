@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -74,6 +74,19 @@ class Gatekeeper:
             return None
         address = request.client.host if request.client is not None else ""
         return Caller(account=account, scopes=frozenset(Scope), address=address)
+
+    def again(self, request: Request, caller: Caller) -> Caller | None:
+        """Return who calls as it is now, for long answers; None when the account, session or token has ended since.
+
+        A password is not asked for again: that takes time, and others who guess it would cut the answer.
+        """
+        kind, _, said = request.headers.get("authorization", "").partition(" ")
+        if not kind:
+            return self.by_session(request)
+        if kind.lower() == "bearer":
+            return self._by_token(said.strip(), "", caller.address)
+        account = self.accounts.by_id(caller.account.id)
+        return replace(caller, account=account) if account is not None else None
 
     def _by_token(self, text: str, name: str, address: str) -> Caller | None:
         found = self.tokens.owner(text)

@@ -97,8 +97,8 @@ def get_log(
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 17 else offset
 
     def over() -> str | None:
-        still = service.gatekeeper.accounts.by_id(caller.account.id)
-        now = service.queue.entry(still, id) if still is not None else None
+        still = service.gatekeeper.again(request, caller)
+        now = service.queue.entry(still.account, id) if still is not None else None
         if service.draining.is_set():
             return "the service ends; connect again"
         if now is None or now.build.state == OVER:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,10 @@ class PlayedRuns(Launcher):
             os.close(self._locks.popitem()[1])
 
 
+def _basic(who: str) -> str:
+    return base64.b64encode(f"{who}:{PASSWORDS[who]}".encode()).decode()
+
+
 def add_everyone(known: Accounts) -> None:
     """Add the accounts of PASSWORDS."""
     for name, password in PASSWORDS.items():
@@ -145,6 +150,31 @@ class ServiceBed:
                 return await client.request(method, path, headers=headers | what.pop("headers", {}), **what)
 
         return asyncio.run(sent())
+
+    def follow(self, who: str, path: str, headers: dict[str, str], then: Callable[[], None]) -> str:
+        """Return a live answer; `then` is called when its first event has come."""
+        if who:
+            said = f"Bearer {who}" if who.startswith("cci_") else f"Basic {_basic(who)}"
+            headers = headers | {"authorization": said}
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "client": ("127.0.0.1", 1),
+                 "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}  # fmt: skip
+        found: list[bytes] = []
+        asked: list[bool] = []
+
+        async def send(message: Any) -> None:
+            found.append(message.get("body", b""))
+            if b"data: " in found[-1] and sum(b"data: " in each for each in found) == 1:
+                then()
+
+        async def receive() -> Any:
+            if not asked:
+                asked.append(True)
+                return {"type": "http.request"}
+            await asyncio.sleep(60)  # the client stays
+            return {"type": "http.disconnect"}
+
+        asyncio.run(asyncio.wait_for(self.app(scope, receive, send), 30))
+        return b"".join(found).decode()
 
     def again(self, limits: Limits | None = None, tries: int = 10, sign_up: SignUp = SignUp.OFF) -> ServiceBed:
         """Return another service over the same store, database and runs."""

@@ -12,6 +12,7 @@ from cc_images.model.service_terms import Limits
 from cc_images.web.access import Caller, Problem
 from cc_images.web.kinds import checked
 from cc_images.web.routing import submit
+from cc_images.web.sessions import COOKIE
 from cc_images.web.tokens import Scope
 from tests.conftest import Cli, write_files
 from tests.support.servicebed import ServiceBed
@@ -78,6 +79,33 @@ def test_an_account_that_is_closed_leaves_nothing_that_goes_on(bed: ServiceBed) 
     bed.look()
     assert bed.runs.launches == [both], "what bob has requested, too, goes on"
     assert bed.status("root", mine) == "CANCELLED"
+
+
+@pytest.mark.parametrize("how", ["password", "token", "session"])
+def test_a_log_that_is_followed_ends_with_what_has_let_its_reader_in(bed: ServiceBed, how: str) -> None:
+    build = bed.request("ada", "cc-one")
+    bed.look()
+    (bed.of(build) / "log").write_text("first\n")
+    ada = bed.gatekeeper.accounts.by_name("ada")
+    assert ada is not None
+    token, row = bed.gatekeeper.tokens.create(ada, "", [Scope.READ], 9)
+    number = bed.gatekeeper.sessions.open(ada)
+    who = {"password": "ada", "token": token}.get(how, "")
+    headers = {"accept": "text/event-stream"} | ({} if who else {"cookie": f"{COOKIE}={number}"})
+
+    def end() -> None:
+        """End what has let the reader in, when it has got the first line."""
+        if how == "password":
+            bed.gatekeeper.accounts.close("ada")
+        elif how == "token":
+            bed.gatekeeper.tokens.revoke(ada, row.id)
+        else:
+            bed.gatekeeper.sessions.close(number)
+
+    answer = bed.follow(who, f"/build/{build}/log", headers, end)
+    assert "data: first" in answer
+    assert answer.endswith("data: removed\n\n")
+    assert bed.status("root", build) == "STARTED"
 
 
 def test_an_account_that_is_closed_meanwhile_requests_nothing(bed: ServiceBed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from cc_images import clock
 from cc_images.model.service_terms import SignUp
+from cc_images.web.passwords import Unfit
 from cc_images.web.sign_up import TRIES
 from cc_images.web.tables import Invitation
 from tests.support.servicebed import PASSWORDS, ServiceBed
@@ -92,6 +94,26 @@ def test_an_invitation_makes_one_account(bed: ServiceBed) -> None:
     assert not any(secret in each.read_bytes() for each in bed.store.root.glob("service.sqlite*"))
     with bed.database.reading() as session:
         assert session.get_one(Invitation, row["id"]).account_id == bed.gatekeeper.accounts.everyone()[2].id
+    bed.close()
+
+
+def test_an_invitation_makes_one_account_also_for_many_at_once(bed: ServiceBed) -> None:
+    bed = bed.again(sign_up=SignUp.INVITATION)
+    text, found, refused = invite(bed), list[str](), list[str]()
+
+    def attempt(number: int) -> None:
+        try:
+            found.append(bed.service.entrance.sign_up(f"eve{number}", PASSWORD, text, f"192.0.2.{number}").name)
+        except Unfit as unfit:
+            refused.append(unfit.field)
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert (len(found), refused) == (1, ["invitation"] * 7)
+    assert {each.name for each in bed.gatekeeper.accounts.everyone()} == {*PASSWORDS, *found}
     bed.close()
 
 
