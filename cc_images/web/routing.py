@@ -52,6 +52,8 @@ def submit(service: Service, caller: Caller, value: Value) -> Requested:
             service.quotas.check(caller.account)
         number, joined = service.queue.submit(caller.account, value, caller.address)
     except Full as full:
-        raise Problem(429, str(full), headers={} if full.lasts else {"retry-after": "60"}) from None
+        if full.lasts:  # it does not help to ask again
+            raise Problem(400, str(full)) from None
+        raise Problem(429, str(full), headers={"retry-after": "60"}) from None
     service.supervisor.wake()
     return Requested(id=number, joined=joined)
