@@ -7,6 +7,7 @@ Each has a folder with the file `lock`, which the process holds from its first m
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,24 @@ def stop(folder: Path) -> bool:
         os.kill(note.pid, signal.SIGTERM)
         return True
     return False
+
+
+def remove(folder: Path) -> bool:
+    """Remove the folder of a launched run that is over; False when its process lives.
+
+    Raises CCImagesError when that is not possible.
+    """
+    with clear_errors(folder):
+        if not folder.exists():
+            return True
+        lock = try_lock(folder / "lock")
+        if lock is None:
+            return False
+        try:
+            shutil.rmtree(folder)
+        finally:
+            os.close(lock)
+    return True
 
 
 def last_lines(folder: Path, most: int = 1) -> list[str]:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -34,6 +35,22 @@ HEADERS = {
 }
 """Headers of answers that do not set them."""
 
+PAGES = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "same-origin",
+}
+"""Those of pages instead: everything that they load is the service's own, and nothing stands in them."""
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+
+ELSEWHERE = (b"cross-site", b"same-site")
+"""What browsers say in Sec-Fetch-Site of a request that another site's page has made."""
+
+
+Headers = list[tuple[bytes, bytes]]
+
 
 class Guard:
     """Guards an application. `figures`: requests and their seconds, by method, route and status."""
@@ -43,19 +60,21 @@ class Guard:
     ) -> None:
         self._app = app
         self._figures = figures
-        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        if secure:
-            self._headers.append((b"strict-transport-security", b"max-age=31536000"))
+        always = {"strict-transport-security": "max-age=31536000"} if secure else {}
+        self._headers = _encoded(HEADERS | always)
+        self._of_pages = _encoded(HEADERS | PAGES | always)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry out a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(receive, send, self._headers)
+        exchange = Exchange(receive, send, self._headers, self._of_pages)
         try:
             if _length(scope) > MOST_BODY:
                 await exchange.refuse(413, TOO_LARGE)
+            elif scope["method"] in UNSAFE and _header(scope, b"sec-fetch-site") in ELSEWHERE:
+                await exchange.refuse(403, "a page of another site may not do that")
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         finally:
@@ -75,13 +94,14 @@ class Guard:
 class Exchange:
     """One request and its answer: counts the bytes of the one, and adds headers to the other."""
 
-    def __init__(self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, receive: Receive, send: Send, headers: Headers, of_pages: Headers) -> None:
         self.began = time.monotonic()
         self.status = 0
         """The status of the answer; 0: it has not begun."""
         self._receive = receive
         self._send = send
         self._headers = headers
+        self._of_pages = of_pages
         self._taken = 0
         self._whole = False
 
@@ -105,7 +125,10 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             known = {name.lower() for name, _ in message["headers"]}
-            extra = [(name, value) for name, value in self._headers if name not in known]
+            is_page = any(name.lower() == b"content-type" and value.startswith(b"text/html")
+                          for name, value in message["headers"])  # fmt: skip
+            headers = self._of_pages if is_page else self._headers
+            extra = [(name, value) for name, value in headers if name not in known]
             message = {**message, "headers": [*message["headers"], *extra]}
         await self._send(message)
 
@@ -121,6 +144,14 @@ class Exchange:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
+
+
 def _length(scope: Scope) -> int:
-    said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    said = _header(scope, b"content-length")
     return int(said) if said.isdigit() and len(said) < 19 else 0

@@ -20,10 +20,10 @@ from cc_images import clock
 from cc_images.api import launch, run_files
 from cc_images.api.launch import Launcher
 from cc_images.errors import CCImagesError
+from cc_images.model.service_terms import Limits
 from cc_images.web import commands
 from cc_images.web.database import Database
 from cc_images.web.decisions import Close, Launch, Observed, Room, Status, Step, Stop, decide
-from cc_images.web.queue import Limits
 from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 
@@ -154,8 +154,10 @@ class Supervisor:
                 attempts[-1].ended = clock.now()
             if attempts and attempts[-1].name:
                 told = run_files.outcome(self._store, attempts[-1].name)
+                made = run_files.made(told)
                 for tag, arch, version in run_files.versions(told):
-                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version))
+                    row_made = (tag, arch, version) in made
+                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version, made=row_made))
         _log.info("build %s is over: %s %s", build.id, status, message)
 
 

@@ -56,6 +56,7 @@ class BuildView(BaseModel):
     images: list[Made] = []
     queue_position: int | None = Field(default=None, description="From 1, while it waits.")
     estimate: float | None = Field(default=None, description="Seconds that it will still take, if that is known.")
+    log_removed: datetime | None = Field(default=None, description="When its log was removed; see /build/{id}/log.")
     run: str | None = None
     tasks: dict[str, str] = Field(default={}, description="What became of each task that has begun, by its id.")
     log_tail: list[str] = Field(default=[], description="After a failure the last lines of the log.")
@@ -111,6 +112,7 @@ class Viewer:
             images=made,
             queue_position=entry.position if entry.position and not entry.withdrawn else None,
             estimate=_estimate(entry),
+            log_removed=build.removed,
             run=run.name if run is not None and run.name else None,
             tasks=progress.logs if progress is not None else {},
             log_tail=last_lines(self.folder / build.id, TAIL) if failed else [],

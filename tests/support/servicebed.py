@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from cc_images.api.launch import Launcher
 from cc_images.config.loader import load
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format, Json
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.store.journal import Journal, events_path
 from cc_images.store.records import Store
 from cc_images.web import app, service
@@ -28,7 +30,6 @@ from cc_images.web.accounts import Accounts, Role
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import Database, default
 from cc_images.web.passwords import Cost, Passwords
-from cc_images.web.queue import Limits
 from cc_images.web.sessions import Sessions
 from cc_images.web.throttle import Throttle
 from cc_images.web.tokens import Tokens
@@ -79,6 +80,10 @@ class PlayedRuns(Launcher):
             os.close(self._locks.popitem()[1])
 
 
+def _basic(who: str) -> str:
+    return base64.b64encode(f"{who}:{PASSWORDS[who]}".encode()).decode()
+
+
 def add_everyone(known: Accounts) -> None:
     """Add the accounts of PASSWORDS."""
     for name, password in PASSWORDS.items():
@@ -109,6 +114,7 @@ class ServiceBed:
     store_folder: Path | None = None
     address: str = ""
     """Of a database elsewhere, which is empty or has the accounts."""
+    sign_up: SignUp = SignUp.OFF
 
     def __post_init__(self) -> None:
         environment = clean_environment(self.folder)
@@ -128,7 +134,9 @@ class ServiceBed:
             add_everyone(known)
         self.gatekeeper = Gatekeeper(accounts=known, tokens=Tokens(self.database), sessions=Sessions(self.database))
         catalogue = Catalogue(lambda: load(environment, self.folder))
-        self.service = service.made(self.database, catalogue, self.gatekeeper, self.runs, self.limits)
+        self.service = service.made(
+            self.database, catalogue, self.gatekeeper, self.runs, self.limits, sign_up=self.sign_up
+        )
         self.app = app.made(self.service)
 
     def ask(self, who: str, method: str, path: str, **what: Any) -> httpx.Response:
@@ -143,9 +151,35 @@ class ServiceBed:
 
         return asyncio.run(sent())
 
-    def again(self, limits: Limits | None = None, tries: int = 10) -> ServiceBed:
+    def follow(self, who: str, path: str, headers: dict[str, str], then: Callable[[], None]) -> str:
+        """Return a live answer; `then` is called when its first event has come."""
+        if who:
+            said = f"Bearer {who}" if who.startswith("cci_") else f"Basic {_basic(who)}"
+            headers = headers | {"authorization": said}
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "client": ("127.0.0.1", 1),
+                 "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}  # fmt: skip
+        found: list[bytes] = []
+        asked: list[bool] = []
+
+        async def send(message: Any) -> None:
+            found.append(message.get("body", b""))
+            if b"data: " in found[-1] and sum(b"data: " in each for each in found) == 1:
+                then()
+
+        async def receive() -> Any:
+            if not asked:
+                asked.append(True)
+                return {"type": "http.request"}
+            await asyncio.sleep(60)  # the client stays
+            return {"type": "http.disconnect"}
+
+        asyncio.run(asyncio.wait_for(self.app(scope, receive, send), 30))
+        return b"".join(found).decode()
+
+    def again(self, limits: Limits | None = None, tries: int = 10, sign_up: SignUp = SignUp.OFF) -> ServiceBed:
         """Return another service over the same store, database and runs."""
-        return ServiceBed(self.folder, limits or self.limits, self.runs, tries, self.store_folder, self.address)
+        limits = limits or self.limits
+        return ServiceBed(self.folder, limits, self.runs, tries, self.store_folder, self.address, sign_up)
 
     def request(self, who: str, *images: str, **more: Any) -> str:
         """Request images; return the id of the build."""
