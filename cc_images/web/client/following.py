@@ -1,0 +1,49 @@
+"""A build, followed until it is over: its log as it grows, across cuts and restarts of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cc_images.web.client.answers import Build
+from cc_images.web.client.connection import Cut
+from cc_images.web.client.decisions import OVER
+from cc_images.web.client.events import events
+from cc_images.web.client.service import Service, log_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Lines that the log got, and the offset behind them."""
+
+    lines: tuple[str, ...]
+    offset: int
+
+
+def followed(service: Service, id: str, task: str = "") -> Iterator[Lines | Build]:
+    """Yield what the log of a build gets, each line once, and at last the build as it ended. Raises CCImagesError."""
+    offset = 0
+    while True:
+        ended = False
+        try:
+            headers = {"accept": "text/event-stream", "last-event-id": str(offset)}
+            with service.link.open("GET", log_path(id, task, follow="true"), headers=headers) as answer:
+                service.attempts.answered()
+                for event in events(answer.lines()):
+                    service.attempts.moved()
+                    if event.kind == "end":
+                        ended = True
+                        break
+                    if not event.kind and event.number is not None and event.number > offset:
+                        offset = event.number
+                        yield Lines(lines=event.lines, offset=offset)
+            if not ended:
+                raise Cut(f"the connection to {service.link.address} was cut")
+            build = service.build(id)
+            if build.status not in OVER:
+                raise Cut("the service ends the log before the build is over; it starts again")
+        except Cut as error:
+            service.attempts.failed(error)
+        else:
+            yield build
+            return
