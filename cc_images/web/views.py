@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from cc_images import clock
-from cc_images.api.launch import last_lines
+from cc_images.api.launch import last_lines, observe
 from cc_images.api.stored_images import StoredFile, stored_files
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.decisions import Status
@@ -50,6 +50,7 @@ class BuildView(BaseModel):
     estimate: float | None = Field(default=None, description="Seconds that it will still take, if that is known.")
     run: str | None = None
     tasks: dict[str, str] = Field(default={}, description="What became of each task that has begun, by its id.")
+    exit_code: int | None = Field(default=None, description="When it is over, that of its run, if it has said one.")
     log_tail: list[str] = Field(default=[], description="After a failure the last lines of the log.")
     requesters: list[str] | None = Field(default=None, description="For administrators.")
 
@@ -107,6 +108,7 @@ class Viewer:
             estimate=_estimate(entry),
             run=run.name if run is not None and run.name else None,
             tasks=progress.logs if progress is not None else {},
+            exit_code=observe(self.folder / build.id).note.exit_code if whole and build.state == OVER else None,
             log_tail=last_lines(self.folder / build.id, TAIL) if failed else [],
             requesters=list(entry.requesters) if entry.requesters else None,
         )
