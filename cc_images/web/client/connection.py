@@ -26,6 +26,9 @@ TIMEOUT = 45.0
 MOST = 32 << 20
 """Bytes of an answer that is no file and no log."""
 
+NAMELESS = {404: "the service has no such thing, or it is somebody else's"}
+"""Words for answers that have none: those to HEAD."""
+
 LINE = 1 << 20
 """Bytes of a line of events."""
 
@@ -105,7 +108,7 @@ class Answer:
             field, message = (str(said.get(each) or "") for each in ("field", "message"))
         except (CCImagesError, AttributeError):  # a proxy has answered
             pass
-        message = message or f"it answers with HTTP status {status}"
+        message = message or NAMELESS.get(status, f"it answers with HTTP status {status}")
         if status in TEMPORARY:
             wanted = self.header("retry-after")
             after = float(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 6 else None

@@ -13,6 +13,9 @@ FINISHED, FAILED, CANCELLED = "FINISHED", "FAILED", "CANCELLED"
 OVER = (FINISHED, FAILED, CANCELLED)
 """Statuses of builds that are over."""
 
+REMOVED = "removed"
+"""The end of a log of a build that is no longer in one's list."""
+
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
 TEMPORARY = (408, 429, 502, 503, 504)

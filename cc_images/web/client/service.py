@@ -85,6 +85,8 @@ class Service:
                     return described_by(answer, name)
             except Cut as error:
                 self.attempts.failed(error)
+            except UserError as error:
+                raise UserError(f"{name}: {error.message}", hint=error.hint, reason=error.reason) from None
 
     def log(self, id: str, task: str = "") -> Iterator[str]:
         """Yield what the log of a build has by now, in pieces without control characters."""

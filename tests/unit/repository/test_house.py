@@ -42,7 +42,8 @@ PURE = (
     "planner.pushes", "planner.waves", "planner.image_state", "planner.partial",
     "store.retention", "boottest.console", "boottest.hygiene", "boottest.contents",
     "remote.attempts", "remote.observed", "remote.placement", "remote.machines", "remote.machine_steps",
-    "remote.slurm_nodes", "remote.node_names", "web.decisions", "web.ranges", "web.client.decisions", "web.client.events",
+    "remote.slurm_nodes", "remote.node_names", "web.decisions", "web.ranges",
+    "web.client.decisions", "web.client.events",
 )  # fmt: skip
 """Modules that decide, and import values and other pure modules alone."""
 
