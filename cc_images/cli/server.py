@@ -19,7 +19,7 @@ from cc_images.web.client.address import address_of, authorization_of
 from cc_images.web.client.attempts import Attempts
 from cc_images.web.client.connection import Link
 from cc_images.web.client.download import download as fetch
-from cc_images.web.client.service import Service, builds_path, is_id
+from cc_images.web.client.service import Service, builds_path, checked, is_id
 
 EVERY = 0.5
 """Seconds between two looks at the progress of a download."""
@@ -83,11 +83,9 @@ def status(options: argparse.Namespace) -> int:
         found = answers.read(said, list[answers.Build])
         text.say(text.as_json(said) if options.json else shown.builds(found, clock.now()))
         return 0
-    builds = [service.build(each) for each in options.tags]
-    if options.json:
-        text.say(text.as_json([service.told(f"/build/{each.id}") for each in builds]))
-    else:
-        text.say("\n".join(map(shown.build, builds)))
+    said = [service.told(f"/build/{checked(each)}") for each in options.tags]
+    builds = [answers.read(each, answers.Build) for each in said]
+    text.say(text.as_json(said) if options.json else "\n".join(map(shown.build, builds)))
     return 0
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from cc_images.cli.server_arguments import THERE
 from tests.conftest import REPOSITORY, clean_environment
-from tests.support.servedbed import Canned, Served, stranger, written
+from tests.support.servedbed import Canned, Served, certificate, stranger, written
 from tests.support.servicebed import ServiceBed
 
 RUN = "20261122T030000Z"
@@ -250,6 +250,25 @@ def test_variables_name_the_service_and_here_means_this_host(
     assert run("prune", "--help")[0] == 0
     assert "never built" in run("--server", "here", "list", "cc-one")[1]
     assert "CC_IMAGES_SERVER" not in os.environ, "what this process starts is for this host, too"
+
+
+def test_authorities_come_from_a_file_or_a_variable(
+    bed: ServiceBed, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = certificate(tmp_path, "right")
+    served = Served(bed, tls=right)
+    served.start()
+    try:
+        words = ["--server", served.url, "--token-file", str(served.token_file(tmp_path)), "list"]
+        code, _, complaints = run(*words)
+        assert code == 3
+        assert "does not count: self-signed certificate" in complaints
+        assert "--ca-file FILE or SSL_CERT_FILE" in complaints
+        assert run(*words, "--ca-file", str(right[0]))[0] == 0
+        monkeypatch.setenv("SSL_CERT_FILE", str(right[0]))
+        assert run(*words)[0] == 0
+    finally:
+        served.stop()
 
 
 @pytest.mark.parametrize(
