@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -50,9 +51,8 @@ def run(options: argparse.Namespace) -> int:
         return decisions.worst(
             [_requested(service, service.push(file), options) for file in _stored(service, tags, options)]
         )
-    content = {
-        "images": tags, "architectures": list(options.architecture), "push": options.push, "force": options.force
-    }  # fmt: skip
+    arches = list(options.architecture) or os.environ.get("ARCH", "").replace(",", " ").split()
+    content = {"images": tags, "architectures": arches, "push": options.push, "force": options.force}
     return _requested(service, service.request(content), options)
 
 

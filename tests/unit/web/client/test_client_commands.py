@@ -179,10 +179,18 @@ def test_a_stored_version_is_published(served: Served, run: Run, words: list[str
     assert run(*words, "-p", "--version", RUN, "-a", "arm64", "cc-one")[0] == 2
 
 
-def test_patterns_mean_images_of_the_service(served: Served, run: Run, words: list[str]) -> None:
-    build = run(*words, "--detach", "-b", "cc-*")[1].strip()
-    said = json.loads(run(*words, "status", "--json", build)[1])[0]
-    assert said["request"]["images"] == ["cc-one", "cc-two"]
+def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
+    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def requested(*more: str) -> dict[str, list[str]]:
+        build = run(*words, "--detach", *more)[1].strip()
+        said: dict[str, list[str]] = json.loads(run(*words, "status", "--json", build)[1])[0]["request"]
+        return said
+
+    assert requested("-b", "cc-*")["images"] == ["cc-one", "cc-two"]
+    monkeypatch.setenv("ARCH", "arm64")
+    assert requested("-b", "cc-two")["architectures"] == ["arm64"]
+    assert requested("-b", "-a", "amd64", "cc-two")["architectures"] == ["amd64"]
 
 
 @pytest.mark.parametrize(
