@@ -102,7 +102,8 @@ def test_a_build_that_somebody_cancels_ends_as_an_interrupted_run(served: Served
         served.bed.look()
 
     with served.playing(play):
-        assert run(*words, "-b", "cc-one")[0] == 130
+        code, output, _ = run(*words, "-b", "cc-one")
+    assert (code, output) == (130, f"{served.bed.runs.launches[-1]} CANCELLED\n")
 
 
 def test_a_run_in_json(served: Served, run: Run, words: list[str]) -> None:
@@ -128,7 +129,7 @@ def test_a_request_is_left_alone_and_taken_up_again(served: Served, run: Run, wo
     assert json.loads(other[1]) == {"event": "requested", "build": build, "joined": True}
     assert run(*words, "-q", "cancel", build)[0] == 2, "an option that `cancel` has not"
     assert run(*words, "cancel", build)[:2] == (0, f"{build} is cancelled\n")
-    assert run(*words, "log", "-f", build)[0] == 130
+    assert run(*words, "log", "-f", build)[:2] == (130, f"{build} CANCELLED\n"), "without a wait for the queue"
     assert run(*words, "cancel", build)[:2] == (0, f"{build} is over already: CANCELLED\n")
     assert build in run(*words, "status")[1], "it was not removed from the list"
 
