@@ -55,7 +55,8 @@ def _read(path: Path, offset: int, all_of_it: bool) -> bytes:
         offset = min(offset, log.seek(0, os.SEEK_END))
         log.seek(offset)
         found = log.read(MOST)
-        return found if all_of_it or len(found) == MOST else found[: found.rfind(b"\n") + 1]
+        whole = found[: found.rfind(b"\n") + 1]
+        return found if (all_of_it and len(found) < MOST) or (len(found) == MOST and not whole) else whole
     return b""
 
 

@@ -34,9 +34,9 @@ def accounts(project: Project) -> None:
 class Service:
     """A service at work, as its clients see it."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, listen: str = "127.0.0.1:0") -> None:
         self.project = project
-        self.process = Watched(project.start("serve", "--listen", "127.0.0.1:0", "-t", "1"))
+        self.process = Watched(project.start("serve", "--listen", listen, "-t", "1"))
         self.process.wait_for("^the service is at ")
         line = next(each for each in self.process.lines if each.startswith("the service is at "))
         self.address = line.split()[-1]
@@ -66,7 +66,7 @@ class Service:
         assert self.process.end(signal.SIGTERM) == 0
 
 
-Start = Callable[[], Service]
+Start = Callable[..., Service]
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def start(project: Project) -> Iterator[Start]:
     """Return a function that starts a service over the project; none is left at the end."""
     made: list[Service] = []
 
-    def started() -> Service:
-        made.append(Service(project))
+    def started(*listen: str) -> Service:
+        made.append(Service(project, *listen))
         return made[-1]
 
     accounts(project)
@@ -209,6 +209,49 @@ def test_a_run_that_dies_with_the_service_has_failed(project: Project, start: St
     assert said["message"] == "the run was killed; request it again"
     project.environment["DIB_TINY_LINGER"] = "0"
     service.end()
+
+
+def test_the_command_line_is_carried_out_there(project: Project, start: Start) -> None:
+    project.environment["DIB_TINY_LINGER"] = "1"
+    service = start()
+    token = service.ask("ada", "POST", "/tokens", json={"scopes": ["read", "build"], "days": 1}).json()["token"]
+    (project.folder / "token").touch(mode=0o600)
+    (project.folder / "token").write_text(token + "\n")
+    there = {"CC_IMAGES_SERVER": service.address, "CC_IMAGES_TOKEN_FILE": "token"}
+
+    client = Watched(project.start("-b", "cc-tiny", **there))
+    client.wait_for(r"\[build cc-tiny amd64\]")
+    service.kill()
+    service = start(service.address.removeprefix("http://"))
+    assert client.wait(300) == 0, client.lines
+    assert [line for line in client.lines if "it is tried again for 30 min" in line]
+    build = next(line.split()[0] for line in client.lines if line.endswith(" FINISHED"))
+    code, log = project.run("log", build, **there)
+    assert code == 0
+    shown, whole = (
+        [line.rstrip() for line in lines if not line.startswith("cc-images: ")]
+        for lines in (client.lines, log.splitlines())
+    )
+    assert shown[: len(whole)] == whole, "each line came once, across the kill"
+
+    (project.folder / "got").mkdir()
+    code, output = project.run("download", build, "-o", "got", **there)
+    assert code == 0, output
+    (file,) = (project.folder / "got").iterdir()
+    record = json.loads(next((project.store / "builds/cc-tiny/amd64").glob("*.json")).read_text())
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == record["outputs"]["qcow2"]["digest"]
+
+    client = Watched(project.start("-b", "-f", "--on-interrupt", "cancel", "cc-tiny", **there))
+    client.wait_for(r"\[build cc-tiny amd64\]")
+    assert client.end(signal.SIGINT) == 130
+    assert any(line.endswith(" is cancelled") for line in client.lines)
+    wait_until_no_run_lives(project)
+    code, output = project.run("--push", "--version", record["version"], "cc-tiny", **there)
+    assert code == 2, output
+    assert "lacks the scope push" in output
+    service.end()
+    project.assert_no_leftovers()
+    assert not any(token in line for line in (*service.process.lines, *client.lines))
 
 
 @contextmanager
