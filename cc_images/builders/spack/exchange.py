@@ -11,7 +11,7 @@ from pathlib import Path
 from cc_images.builders.spack import cache_layout as layout
 from cc_images.builders.spack.cache_layout import Blob, Manifest, Odd, Package
 from cc_images.builders.spack.drop import Drop
-from cc_images.builders.spack.places import Folder, Part, Place, copied
+from cc_images.builders.spack.places import Files, Folder, Part, Place, copied
 from cc_images.builders.spack.signing import Keyring, Signer, fingerprint_of
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ def push(package: Package, folder: Folder, place: Place, signer: Signer) -> None
     for blob in manifest.blobs:
         if place.size(blob.path) != blob.size:
             place.put(blob.path, folder.root / blob.path)
-    place.write(layout.manifest_path(package), signer.signed(layout.manifest_text(manifest)).encode())
+    signed = signer.signed(layout.manifest_text(manifest)).encode()
+    place.finish(layout.manifest_path(package), signed, folder.root)
 
 
 def signed_manifests(
@@ -128,7 +129,7 @@ def sound(package: Package, manifest: Manifest, folder: Folder) -> bool:
     return True
 
 
-def prepare(place: Place, public_key: str) -> None:
+def prepare(place: Files, public_key: str) -> None:
     """Write what a cache has besides packages: the word on its layout, and the public key for those who trust it."""
     if place.read(layout.LAYOUT, 4096) is None:
         place.write(layout.LAYOUT, layout.LAYOUT_TEXT)
@@ -143,7 +144,7 @@ def prepare(place: Place, public_key: str) -> None:
         place.write(layout.KEY_INDEX, layout.blobs_text((layout.KEYS, "none", blob)).encode())
 
 
-def _keys(place: Place) -> Sequence[str]:
+def _keys(place: Files) -> Sequence[str]:
     """Return the fingerprints that the index of a cache's public keys names."""
     try:
         content = place.read(layout.KEY_INDEX, layout.MOST_OF_A_MANIFEST)
@@ -153,7 +154,7 @@ def _keys(place: Place) -> Sequence[str]:
         return []
 
 
-def _written(place: Place, content: bytes) -> Blob:
+def _written(place: Files, content: bytes) -> Blob:
     blob = layout.blob_of(content)
     place.write(blob.path, content)
     return blob

@@ -28,7 +28,7 @@ PASSES = ("408", "429", "500", "502", "503", "504", "InternalError", "SlowDown",
 
 
 class Bucket:
-    """A cache below a prefix of a bucket; see `places.Place`."""
+    """A cache below a prefix of a bucket; see `places.Files`."""
 
     def __init__(self, cache: BuildCache) -> None:
         self._cache = cache
@@ -58,6 +58,9 @@ class Bucket:
     def put(self, path: str, file: Path) -> None:
         with self._errors():
             self._client.upload_file(str(file), self._bucket, self._prefix + path)
+
+    def finish(self, path: str, content: bytes, folder: Path) -> None:
+        self.write(path, content)
 
     def write(self, path: str, content: bytes) -> None:
         with self._errors():
