@@ -104,7 +104,8 @@ class FakeRegistry:
             self.manifests[name] = body
             return 201, b"", {}
         found = {"blobs": self.blobs, "manifests": self.manifests}.get(kind, {"v2": b""}).get(name or "v2")
-        return (404, b"", {}) if found is None else (200, found, {})
+        media = {"Content-Type": json.loads(found)["mediaType"]} if kind == "manifests" and found else {}
+        return (404, b"", {}) if found is None else (200, found, media)
 
 
 def basic(user: str = USER, password: str = PASSWORD) -> str:
