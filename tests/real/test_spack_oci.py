@@ -211,7 +211,7 @@ def documented(cache: BuildCache) -> list[list[str]]:
 def test_a_real_spack_fills_it_and_others_install_from_it(home: Path, tmp_path: Path) -> None:
     """By one prefix into the registry, by another host's store into a second one, and by a plain Spack.
 
-    Without a password: over HTTP, Spack sends a blob only once, without the login, and an empty one with it.
+    Without a password, which Spack keeps for calls by HTTPS alone.
     """
     kit = spack_bed()
     with RegistryBed(tmp_path / "registry") as registry:

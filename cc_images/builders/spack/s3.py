@@ -78,7 +78,7 @@ class Bucket:
                 reason=Reason.MISSING_TOOL,
             ) from error
         access, secret = map(self._variable, self._cache.access)
-        return boto3.client(
+        return boto3.Session().client(  # the default one is not for several threads
             "s3",
             endpoint_url=self._cache.endpoint or None,
             aws_access_key_id=access,
