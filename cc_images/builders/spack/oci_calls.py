@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from cc_images.builders.spack.cache_layout import Blob, Odd
 from cc_images.builders.spack.oci_login import Login
@@ -74,7 +74,8 @@ class Calls:
         host, _, repository = cache.repository.partition("/")
         self._top = f"{'http' if cache.insecure else 'https'}://{host}"
         self._base = f"{self._top}/v2/{repository}/"
-        self._opener = build_opener(_Redirects)
+        near = [ProxyHandler({})] if cache.insecure else []  # HTTP on loopback has no business with a proxy
+        self._opener = build_opener(_Redirects, *near)
         self._login = Login(cache, self._told)
         self._authorization: dict[str, str] = {}
         self._is_reached = False

@@ -476,6 +476,15 @@ def test_a_registry_with_tls_is_not_asked_without(registry: FakeRegistry) -> Non
     assert registry.calls == []
 
 
+def test_loopback_is_not_asked_by_a_proxy(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.blobs[f"sha256:{BLOB.digest}"] = CONTENT
+    with FakeRegistry() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert fetched(cache_in(registry)) == CONTENT
+        assert proxy.calls == []
+
+
 def test_no_secret_goes_along_a_redirect(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
