@@ -1,0 +1,58 @@
+"""Attacks on the queue and on who sees what: what a run says, roles that change, removal by others, and limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from tests.support.browser import Browser
+from tests.support.servicebed import ServiceBed
+from tests.unit.web.test_interface import RUN
+
+ODD = "the file b\udcff\0 is odd\x1b[2J"
+"""As Python reads the name of a file that is no UTF-8: half a character, which no database and no answer takes."""
+
+
+def logged_in(bed: ServiceBed, who: str) -> Browser:
+    browser = Browser(bed)
+    browser.log_in(who)
+    return browser
+
+
+def test_what_a_run_says_stops_neither_the_queue_nor_a_page(bed: ServiceBed) -> None:
+    ada = logged_in(bed, "ada")
+    build, other = bed.request("ada", "cc-one"), bed.request("ada", "cc-two")
+    bed.look()
+    task = f"build {ODD}"
+    bed.plan(build, RUN, {"event": "started", "task": task}, {"event": "step", "task": task, "doing": ODD})
+    bed.look()
+    said = bed.ask("ada", "GET", f"/build/{build}").json()
+    assert said["message"] == "build the file b?? is odd?[2J: the file b?? is odd?[2J"
+    assert [ada.get(path).status_code for path in ("/", "/requests", f"/requests/{build}")] == [200, 200, 200]
+    bed.runs.note(bed.of(build), state="failed", message=ODD, exit_code=3)
+    bed.runs.die(bed.of(build))
+    bed.finish(other, "20261122T030001Z", tag="cc-two")
+    assert (bed.status("ada", build), bed.status("ada", other)) == ("FAILED", "FINISHED")
+    assert bed.ask("ada", "GET", f"/build/{build}").json()["message"] == "the file b?? is odd?[2J"
+
+
+def test_the_supervisor_outlives_what_nobody_expected(bed: ServiceBed) -> None:
+    failed, launch = threading.Event(), bed.runs.launch
+
+    def odd(*what: Any, **more: Any) -> bool:
+        failed.set()
+        raise KeyError("odd")
+
+    build = bed.request("ada", "cc-one")
+    bed.runs.launch = odd  # type: ignore[method-assign]
+    bed.service.supervisor.start()
+    assert failed.wait(5)
+    bed.runs.launch = launch  # type: ignore[method-assign]
+    for _ in range(50):
+        if bed.runs.launches:
+            break
+        bed.service.supervisor.wake()
+        time.sleep(0.1)
+    bed.service.supervisor.close()
+    assert bed.runs.launches == [build]
