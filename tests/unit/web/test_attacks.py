@@ -6,6 +6,9 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
+from cc_images.web.accounts import Role
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.unit.web.test_interface import RUN
@@ -56,3 +59,22 @@ def test_the_supervisor_outlives_what_nobody_expected(bed: ServiceBed) -> None:
         time.sleep(0.1)
     bed.service.supervisor.close()
     assert bed.runs.launches == [build]
+
+
+@pytest.mark.parametrize("path", ["/live", "/requests/live?everyone=true"])
+def test_a_live_page_is_that_of_the_role_that_its_reader_has_now(bed: ServiceBed, path: str) -> None:
+    bed.gatekeeper.accounts.give_role("bob", Role.ADMINISTRATOR)
+    bob = logged_in(bed, "bob")
+
+    def demoted() -> None:
+        bed.gatekeeper.accounts.give_role("bob", Role.USER)
+        bed.request("ada", "cc-two")
+
+    threads = [threading.Timer(0.4, demoted), threading.Timer(2.8, bed.service.draining.set)]
+    for each in threads:
+        each.start()
+    text = bob.get(path).text
+    for each in threads:
+        each.join()
+    assert "data: " in text
+    assert "cc-two" not in text
