@@ -71,6 +71,6 @@ def _one(request: Request, caller: Caller, id: str) -> dict[str, Any]:
 
 @router.post("/requests/{id}/withdraw")
 def withdraw(request: Request, caller: Member, id: str, form: Posted) -> Response:
-    """Cancel a request that is not over; remove one that is from the list."""
-    done = build_routes.delete_build(request, caller, id)["done"]
+    """Cancel a request that is not over; remove one that is from the list, unless the button was to cancel it."""
+    done = build_routes.withdrawn(request, caller, id, remove=form.one("only") != "cancel")
     return redirect(local(form.one("next") or "/requests"), done)

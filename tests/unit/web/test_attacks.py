@@ -11,7 +11,7 @@ import pytest
 from cc_images.web.accounts import Role
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
-from tests.unit.web.test_interface import RUN
+from tests.unit.web.test_interface import FILE, RUN, finished
 
 ODD = "the file b\udcff\0 is odd\x1b[2J"
 """As Python reads the name of a file that is no UTF-8: half a character, which no database and no answer takes."""
@@ -78,3 +78,35 @@ def test_a_live_page_is_that_of_the_role_that_its_reader_has_now(bed: ServiceBed
         each.join()
     assert "data: " in text
     assert "cc-two" not in text
+
+
+def test_an_administrator_takes_nothing_from_the_lists_of_others(bed: ServiceBed) -> None:
+    build = finished(bed)
+    root = logged_in(bed, "root")
+    root.get("/new")
+    answer = root.post(f"/requests/{build}/withdraw", next=f"/requests/{build}")
+    assert answer.headers["location"] == f"/requests/{build}?notice=over"
+    assert "nothing was changed" in root.follow().text
+    assert bed.ask("root", "DELETE", f"/build/{build}").json()["done"] == "over"
+    assert bed.status("ada", build) == "FINISHED"
+    assert bed.ask("ada", "HEAD", f"/images/download/{FILE}").status_code == 200
+
+
+def test_a_button_that_cancels_removes_nothing_when_the_build_is_over_meanwhile(bed: ServiceBed) -> None:
+    build = bed.request("ada", "cc-one")
+    bed.look()
+    bed.plan(build, RUN)
+    bed.look()
+    ada = logged_in(bed, "ada")
+    for path in ("/requests", f"/requests/{build}"):
+        form = ada.get(path).text.partition(f'action="/requests/{build}/withdraw"')[2].partition("</form>")[0]
+        assert 'name="only" value="cancel"' in form, path
+    bed.finish(build, RUN)
+    answer = ada.post(f"/requests/{build}/withdraw", only="cancel")
+    assert answer.headers["location"] == "/requests?notice=over"
+    assert bed.status("ada", build) == "FINISHED"
+    assert ada.post(f"/requests/{build}/withdraw").headers["location"] == "/requests?notice=removed"
+    other = bed.request("ada", "cc-two")
+    said = [ada.post(f"/requests/{other}/withdraw", only="cancel").headers["location"] for _ in range(2)]
+    assert said == ["/requests?notice=cancelled", "/requests?notice=over"], "somebody has pressed twice"
+    assert bed.status("ada", other) == "CANCELLED"
