@@ -32,6 +32,7 @@ REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json"
 def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()]) -> Requested:
     """Request a build. An identical request that waits or runs is joined."""
     service = the(request)
+    service.requests.take(caller.account.id)  # first: to check it may take some time, and others' servers
     try:
         value = kinds.checked(body, service.catalogue.config)
     except kinds.BadRequest as bad:

@@ -28,11 +28,11 @@ def make(request: Request, caller: Member, form: Posted) -> Response:
     """Take the request that a form makes; with the button `plan` show what it would do."""
     service = the(request)
     kind = _kind(form)
+    service.requests.take(caller.account.id)
     try:
         value = kinds.checked(request_forms.body(kind, form), service.catalogue.config)
         if form.has("plan"):
-            service.requests.take(caller.account.id)
-            planned = request.app.state.planner.planned(value, service.catalogue.config)
+            planned = request.app.state.planner.planned(value, service.catalogue.config, caller.account.id)
             return _show(request, form, planned=planned)
         return _submitted(request, caller, value)
     except BadRequest as bad:

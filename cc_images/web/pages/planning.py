@@ -23,16 +23,35 @@ SECONDS = 20.0
 AT_ONCE = 2
 """Plans that are made at a time: each may ask repositories."""
 
+WAITING = 6
+"""Callers that wait for their turn: each has one of the service's threads."""
+
 
 class Planner:
-    """Makes plans, a few at a time."""
+    """Makes plans, a few at a time, and one of an account."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan")
+        self._owners: set[int] = set()
+        """The accounts that wait for a plan."""
+        self._lock = threading.Lock()
 
-    def planned(self, value: Value, config: Config) -> Plan | str:
+    def planned(self, value: Value, config: Config, owner: int) -> Plan | str:
         """Return what a request would do, or why nobody can say that. What nobody expected is raised here."""
+        with self._lock:
+            if owner in self._owners:
+                return "another plan of yours is being made; try again soon"
+            if len(self._owners) >= AT_ONCE + WAITING:
+                return "others are looking at plans; try again soon"
+            self._owners.add(owner)
+        try:
+            return self._in_time(value, config)
+        finally:
+            with self._lock:
+                self._owners.discard(owner)
+
+    def _in_time(self, value: Value, config: Config) -> Plan | str:
         stop = threading.Event()
         future = self._threads.submit(_plan, value, config, stop)
         try:
