@@ -64,13 +64,15 @@ class Queue:
                 select(Build).where(Build.key == value.key, Build.state != OVER, Build.cancelled.is_(False))
             ).first()
             joined = found is not None
-            if found is None:
+            mine = session.get(Requester, (found.number, account.id)) if found is not None else None
+            has = mine is not None and mine.withdrawn is None
+            if found is None or (found.state == WAITING and not has):  # also to join is to have one more that waits
                 self._check_room(session, account)
+            if found is None:
                 found = Build(id=secrets.token_hex(16), kind=value.kind, value=value.text, key=value.key, state=WAITING,
                               status=Status.PENDING, message="", cancelled=False, created=clock.now())  # fmt: skip
                 session.add(found)
                 session.flush()
-            mine = session.get(Requester, (found.number, account.id))
             if mine is None:
                 mine = Requester(build=found.number, account_id=account.id, requested=clock.now())
                 session.add(mine)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cc_images.model.service_terms import Limits
 from cc_images.web.accounts import Role
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
@@ -110,3 +111,19 @@ def test_a_button_that_cancels_removes_nothing_when_the_build_is_over_meanwhile(
     said = [ada.post(f"/requests/{other}/withdraw", only="cancel").headers["location"] for _ in range(2)]
     assert said == ["/requests?notice=cancelled", "/requests?notice=over"], "somebody has pressed twice"
     assert bed.status("ada", other) == "CANCELLED"
+
+
+def test_two_who_join_and_leave_do_not_get_around_the_limit_of_what_waits(bed: ServiceBed) -> None:
+    bed = bed.again(Limits(places=1, running=1, waiting=1))
+    running = bed.request("root", "cc-one", "cc-two")
+    bed.look()
+    first = bed.request("ada", "cc-one")
+    assert bed.request("bob", "cc-one") == first
+    bed.ask("ada", "DELETE", f"/build/{first}")
+    second = bed.request("ada", "cc-two")
+    answer = bed.ask("bob", "POST", "/build", json={"images": ["cc-two"]})
+    assert answer.status_code == 429, "bob has one that waits"
+    assert bed.ask("bob", "GET", f"/build/{second}").status_code == 404
+    assert bed.request("bob", "cc-one") == first, "which may be requested again"
+    assert bed.request("bob", "cc-one", "cc-two") == running, "what runs does not wait"
+    bed.close()
