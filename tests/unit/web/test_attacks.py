@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from cc_images.model.attempt import Waiting
+from cc_images.model.fleet import AtWork, FleetStatus, HostStatus, MachineState, MachineStatus
 from cc_images.model.service_terms import Limits
 from cc_images.web.accounts import Role
+from cc_images.web.fleet import Fleet
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.unit.web.test_interface import FILE, RUN, finished
@@ -127,3 +130,22 @@ def test_two_who_join_and_leave_do_not_get_around_the_limit_of_what_waits(bed: S
     assert bed.request("bob", "cc-one") == first, "which may be requested again"
     assert bed.request("bob", "cc-one", "cc-two") == running, "what runs does not wait"
     bed.close()
+
+
+def test_builders_tell_only_administrators_what_others_do(bed: ServiceBed) -> None:
+    work = AtWork(task="build cc-secret amd64", run="r-secret", began=5.0, owner="secret", doing="secret",
+                  attempt="secret", tasks=("build cc-secret amd64",))  # fmt: skip
+    machine = MachineStatus(name="m1", since=1.0, state=MachineState.ACTIVE, id="i-secret", address="secret:22",
+                            user="secret", task="build cc-secret amd64", owner="secret")  # fmt: skip
+    host = HostStatus(name="far", reached="ssh", cores=8, limit=2, at_work=(work, work), strangers=("secret",),
+                      machines=(machine,))  # fmt: skip
+    waiting = Waiting(chain="build cc-secret amd64", run="r-secret", since=3.0, why="far is busy", owner="secret")
+    bed.app.state.fleet = Fleet(lambda: FleetStatus(now=9.0, hosts=(host,), queue=(waiting,)))
+    assert "cc-secret" in bed.ask("root", "GET", "/builders").text
+    found = bed.ask("ada", "GET", "/builders")
+    assert "secret" not in found.text
+    (said,) = found.json()["hosts"]
+    assert (said["name"], said["cores"], said["limit"], len(said["at_work"]), len(found.json()["queue"])) == (
+        "far", 8, 2, 2, 1
+    )  # fmt: skip
+    assert (len(said["strangers"]), [each["name"] for each in said["machines"]]) == (1, ["m1"])
