@@ -14,7 +14,7 @@ from cc_images.model.service_terms import Limits
 from cc_images.web.accounts import Role
 from cc_images.web.fleet import Fleet
 from tests.support.browser import Browser
-from tests.support.servicebed import ServiceBed
+from tests.support.servicebed import PASSWORDS, ServiceBed
 from tests.unit.web.test_interface import FILE, RUN, finished
 
 ODD = "the file b\udcff\0 is odd\x1b[2J"
@@ -149,3 +149,30 @@ def test_builders_tell_only_administrators_what_others_do(bed: ServiceBed) -> No
         "far", 8, 2, 2, 1
     )  # fmt: skip
     assert (len(said["strangers"]), [each["name"] for each in said["machines"]]) == (1, ["m1"])
+
+
+def test_a_log_in_that_was_on_its_way_does_not_outlive_the_password(bed: ServiceBed) -> None:
+    thief, ada = Browser(bed), logged_in(bed, "ada")
+    thief.get("/login")
+    known, let = threading.Event(), threading.Event()
+    accounts = bed.gatekeeper.accounts
+    log_in = accounts.log_in
+
+    def slow(name: str, password: str, address: str) -> Any:
+        found = log_in(name, password, address)
+        if threading.current_thread() is not threading.main_thread() and not known.is_set():
+            known.set()
+            let.wait(5)
+        return found
+
+    accounts.log_in = slow  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: thief.post("/login", name="ada", password=PASSWORDS["ada"]))
+    thread.start()
+    assert known.wait(5)
+    ada.get("/me")
+    new = "a password that is new"
+    assert ada.post("/me/password", old=PASSWORDS["ada"], new=new, again=new).status_code == 303
+    let.set()
+    thread.join()
+    assert thief.get("/me").status_code == 303
+    assert ada.get("/me").status_code == 200
