@@ -10,7 +10,7 @@ import pytest
 
 from cc_images.model.attempt import Waiting
 from cc_images.model.fleet import AtWork, FleetStatus, HostStatus, MachineState, MachineStatus
-from cc_images.model.service_terms import Limits
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.accounts import Role
 from cc_images.web.fleet import Fleet
 from tests.support.browser import Browser
@@ -176,3 +176,20 @@ def test_a_log_in_that_was_on_its_way_does_not_outlive_the_password(bed: Service
     thread.join()
     assert thief.get("/me").status_code == 303
     assert ada.get("/me").status_code == 200
+
+
+def test_the_audit_log_has_where_tokens_and_invitations_were_made_and_finds_odd_names(bed: ServiceBed) -> None:
+    bed = bed.again(sign_up=SignUp.INVITATION)
+    token = bed.ask("ada", "POST", "/tokens", json={"scopes": ["read"]}).json()["id"]
+    bed.ask("ada", "DELETE", f"/tokens/{token}")
+    text = bed.ask("root", "POST", "/api/v1/invitations", json={}).json()["invitation"]
+    said = {"name": "eve", "password": "a long enough one", "invitation": text}
+    assert bed.ask("", "POST", "/api/v1/sign-up", json=said).status_code == 200
+    rows = [(row["action"], row["address"]) for row in bed.ask("root", "GET", "/audit").json()]
+    for each in ("token-create", "token-revoke", "invitation-create", "invitation-use", "account-add"):
+        assert (each, "127.0.0.1") in rows
+    odd = "odd\0\r\nname"
+    bed.ask("", "GET", "/account", auth=(odd, "wrong password"))
+    (row,) = bed.ask("root", "GET", "/audit", params={"account": odd}).json()
+    assert row["action"] == "log-in-failed"
+    bed.close()
