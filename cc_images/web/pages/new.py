@@ -74,9 +74,17 @@ def _show(
         errors={place: message} if place else {},
         problem=message if not place else "",
         plan=planned if isinstance(planned, Plan) else None,
+        notes=_notes(planned),
         no_plan="" if isinstance(planned, Plan) else planned,
         tasks=_tasks(planned),
     )
+
+
+def _notes(planned: Plan | str) -> list[str]:
+    """Return what is to be said of a plan, and what is left out of it."""
+    if not isinstance(planned, Plan):
+        return []
+    return [without_secrets(each) for each in (*planned.notes, *(f"left out: {each}" for each in planned.left_out))]
 
 
 def _tasks(planned: Plan | str) -> list[tuple[str, bool, str]]:

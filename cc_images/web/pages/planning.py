@@ -14,6 +14,7 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Plan, Request
+from cc_images.model.redaction import without_secrets
 from cc_images.web.commands import OWN
 from cc_images.web.value import Value
 
@@ -69,7 +70,7 @@ def _plan(value: Value, config: Config, stop: threading.Event) -> Plan | str:
         with REQUESTS[value.kind](value.content, config, stop) as (request, own):
             return plan(request, own, stop=stop).plan
     except CCImagesError as error:
-        return error.message
+        return without_secrets(error.message)
 
 
 Prepared = Iterator[tuple[Request, Config]]

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from cc_images.errors import CCImagesError
 from cc_images.model.attempt import Waiting
 from cc_images.model.fleet import AtWork, FleetStatus, HostStatus, MachineState, MachineStatus
 from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.accounts import Role
 from cc_images.web.fleet import Fleet
+from cc_images.web.pages.planning import Planner
+from cc_images.web.value import Value
 from tests.support.browser import Browser
 from tests.support.servicebed import PASSWORDS, ServiceBed
 from tests.unit.web.test_interface import FILE, RUN, finished
@@ -193,3 +196,13 @@ def test_the_audit_log_has_where_tokens_and_invitations_were_made_and_finds_odd_
     (row,) = bed.ask("root", "GET", "/audit", params={"account": odd}).json()
     assert row["action"] == "log-in-failed"
     bed.close()
+
+
+def test_no_plan_tells_a_secret_of_an_address(bed: ServiceBed) -> None:
+    class Odd(dict[str, object]):
+        def __getitem__(self, name: str) -> object:
+            raise CCImagesError("https://me:secret@git.example.org/x?token=secret does not answer")
+
+    said = str(Planner().planned(Value(kind="images", content=Odd()), bed.service.catalogue.config, 1))
+    assert "git.example.org" in said
+    assert "secret" not in said
