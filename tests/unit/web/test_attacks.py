@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -206,3 +207,14 @@ def test_no_plan_tells_a_secret_of_an_address(bed: ServiceBed) -> None:
     said = str(Planner().planned(Value(kind="images", content=Odd()), bed.service.catalogue.config, 1))
     assert "git.example.org" in said
     assert "secret" not in said
+
+
+def test_guesses_of_endless_names_do_not_fill_the_memory(bed: ServiceBed) -> None:
+    tracemalloc.start()
+    for number in range(40):
+        assert (
+            bed.gatekeeper.accounts.log_in(f"{number}{'x' * 250_000}", "a wrong password", f"192.0.2.{number}") is None
+        )
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 4 << 20
