@@ -13,9 +13,11 @@ import pytest
 
 from cc_images.errors import CCImagesError
 from cc_images.web.kinds import checked
+from cc_images.web.pages import log_text
 from cc_images.web.pages.planning import Planner
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import BadRequest, Value
+from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.support.workflows import Workflows
 
@@ -104,3 +106,33 @@ def test_few_wait_for_plans_and_an_account_for_one(bed: ServiceBed) -> None:
     assert {*at_once} == {"others are looking at plans; try again soon"}
     assert len(at_once) >= 25
     assert str(planner.planned(value, config, 1)) == "the end"
+
+
+def test_few_search_logs_at_a_time(bed: ServiceBed, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, let = bed.request("ada", "cc-one"), threading.Event()
+    ada = Browser(bed)
+    ada.log_in("ada")
+    cookies = dict(ada.cookies)
+
+    def slow(*what: Any) -> log_text.Found:
+        let.wait(20)
+        return log_text.Found(lines=[], more=False)
+
+    monkeypatch.setattr(log_text, "search", slow)
+
+    def search(number: int) -> int:
+        browser = Browser(bed)
+        browser.cookies = dict(cookies)
+        return browser.get(f"/requests/{build}/log?q=x").status_code
+
+    with ThreadPoolExecutor(10) as threads:
+        asked = [threads.submit(search, number) for number in range(10)]
+        time.sleep(1)
+        at_once = [each.result() for each in asked if each.done()]
+        ada.get(f"/requests/{build}/log")
+        let.set()
+        others = [each.result() for each in asked]
+    assert ada.last.status_code == 200
+    assert {*at_once} == {429}
+    assert others.count(200) == 3
+    assert search(0) == 200
