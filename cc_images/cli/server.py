@@ -13,6 +13,7 @@ from pathlib import Path
 from cc_images import clock
 from cc_images.cli.server_follow import How, cancelled, follow, tell, way
 from cc_images.errors import Reason, UserError
+from cc_images.model.catalog import Format
 from cc_images.report import text
 from cc_images.report.units import size
 from cc_images.web.client import answers, decisions, shown
@@ -21,6 +22,9 @@ from cc_images.web.client.attempts import Attempts
 from cc_images.web.client.connection import Link
 from cc_images.web.client.download import download as fetch
 from cc_images.web.client.service import Service, builds_path, checked, is_id
+
+ENDS = tuple(f".{each.suffix}" for each in Format)
+"""How the names of files of images end."""
 
 EVERY = 0.5
 """Seconds between two looks at the progress of a download."""
@@ -180,9 +184,12 @@ def _stored(service: Service, tags: Sequence[str], options: argparse.Namespace) 
 
 
 def _names(service: Service, id: str) -> list[str]:
-    """Return the names of the files that a build has made."""
+    """Return the names of the files that a build has made: of images alone, since the service chooses them."""
     found = service.build(id)
     names = [file for each in found.images for file in each.files]
+    odd = next((each for each in names if not each.endswith(ENDS)), None)
+    if odd is not None:
+        raise UserError(f"build {id} has a file {odd[:200]!r}, which is no image by its name", reason=Reason.FORBIDDEN)
     if not names:
         why = "has made no files" if found.status in decisions.OVER else "is not over"
         raise UserError(f"build {id} {why}: {shown.state(found)}", reason=Reason.GONE)

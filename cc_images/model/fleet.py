@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from cc_images.model.attempt import Waiting
@@ -145,6 +145,23 @@ class FleetStatus:
             for number, each in enumerate(self.queue, 1)
         ]
         return {"builders": hosts, "queue_length": len(queue), "queue": queue}
+
+    @property
+    def outline(self) -> FleetStatus:
+        """It for those who may know how much is at work and waits, and not whose, or what."""
+        hosts = [
+            replace(
+                host,
+                at_work=tuple(AtWork(task="", run="", began=each.began, state=each.state) for each in host.at_work),
+                strangers=("",) * len(host.strangers),
+                machines=tuple(
+                    MachineStatus(name=each.name, since=each.since, state=each.state) for each in host.machines
+                ),
+            )
+            for host in self.hosts
+        ]
+        queue = tuple(replace(each, chain="", run="", owner="") for each in self.queue)
+        return replace(self, hosts=tuple(hosts), queue=queue)
 
     def _work(self, each: AtWork) -> Json:
         return asdict(each) | {"image": each.image, "age": self.age(each.began)}

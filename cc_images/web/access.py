@@ -16,6 +16,9 @@ from cc_images.web.tokens import Scope, Tokens
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
+TOKEN = "cci_"
+"""How a token begins, which may stand in the place of the password."""
+
 
 class Problem(Exception):
     """An answer that is an error: its status, a sentence, and the field at fault, if there is one."""
@@ -85,6 +88,9 @@ class Gatekeeper:
             return self.by_session(request)
         if kind.lower() == "bearer":
             return self._by_token(said.strip(), "", caller.address)
+        name, password = _name_and_password(said.strip()) or ("", "")
+        if password.startswith(TOKEN):
+            return self._by_token(password, name, caller.address)
         account = self.accounts.by_id(caller.account.id)
         return replace(caller, account=account) if account is not None else None
 
@@ -95,16 +101,23 @@ class Gatekeeper:
         return Caller(account=found[0], scopes=found[1], address=address)
 
     def _by_name(self, said: str, address: str) -> Caller | None:
-        try:
-            name, colon, password = base64.b64decode(said, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError, ValueError):
+        found = _name_and_password(said)
+        if found is None:
             return None
-        if not colon:
-            return None
-        if password.startswith("cci_"):
+        name, password = found
+        if password.startswith(TOKEN):
             return self._by_token(password, name, address)
         account = self.accounts.log_in(name, password, address)
         return Caller(account=account, scopes=frozenset(Scope), address=address) if account is not None else None
+
+
+def _name_and_password(said: str) -> tuple[str, str] | None:
+    """Return what a Basic header has; None for one that has no such thing."""
+    try:
+        name, colon, password = base64.b64decode(said, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return (name, password) if colon else None
 
 
 def needs(scope: Scope) -> Callable[[Request], Caller]:

@@ -121,14 +121,14 @@ def create_token(request: Request, caller: Owner, said: TokenRequest) -> NewToke
     if unknown is not None:
         raise Problem(400, "scopes are read, build and push", "scopes")
     scopes = {Scope(each) for each in said.scopes}
-    text, made = _gatekeeper(request).tokens.create(caller.account, said.label, scopes, said.days)
+    text, made = _gatekeeper(request).tokens.create(caller.account, said.label, scopes, said.days, caller.address)
     return NewToken(token=text, **_fields(made))
 
 
 @router.delete("/tokens/{id}")
 def revoke_token(request: Request, caller: Owner, id: str) -> dict[str, str]:
     """Revoke a token."""
-    if not _gatekeeper(request).tokens.revoke(caller.account, id):
+    if not _gatekeeper(request).tokens.revoke(caller.account, id, caller.address):
         raise Problem(404, "there is no such token")
     return {"id": id, "done": "revoked"}
 

@@ -19,6 +19,9 @@ from cc_images.web.throttle import Throttle
 
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}\Z")
 
+LONGEST = 64
+"""Characters of a name that are counted by: what somebody types may be as long as a request."""
+
 OPERATOR = "operator"
 """Who has done what was done on the command line, in the audit log."""
 
@@ -154,10 +157,10 @@ class Accounts:
         if self._passwords.remembers(known, password):
             return found  # also while somebody else guesses
         self._by_address.take(address)
-        self._by_name.take(name)
+        self._by_name.take(name[:LONGEST])
         if self._passwords.fits(known, password):
             self._by_address.forgive(address)
-            self._by_name.forgive(name)
+            self._by_name.forgive(name[:LONGEST])
             return found
         with self._database.writing() as session:
             audit.note(session, name, "log-in-failed", "", address)

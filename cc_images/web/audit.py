@@ -30,9 +30,9 @@ def newest(
     if before is not None:
         found = found.where(Audit.id < before)
     if account:
-        found = found.where(Audit.account == account)
+        found = found.where(Audit.account == plain(account))
     if action:
-        found = found.where(Audit.action == action)
+        found = found.where(Audit.action == plain(action))
     return list(session.scalars(found))
 
 

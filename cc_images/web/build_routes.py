@@ -32,6 +32,7 @@ REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json"
 def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()]) -> Requested:
     """Request a build. An identical request that waits or runs is joined."""
     service = the(request)
+    service.requests.take(caller.account.id)  # first: to check it may take some time, and others' servers
     try:
         value = kinds.checked(body, service.catalogue.config)
     except kinds.BadRequest as bad:
@@ -62,13 +63,18 @@ def get_build(request: Request, caller: Reader, id: str) -> BuildView:
 @router.delete("/build/{id}")
 def delete_build(request: Request, caller: Builder, id: str) -> dict[str, str]:
     """Cancel a build that is not over; remove one that is from the list. It goes on for others who requested it."""
+    return {"id": id, "done": withdrawn(request, caller, id)}
+
+
+def withdrawn(request: Request, caller: Caller, id: str, *, remove: bool = True) -> str:
+    """Cancel or remove a build, or without `remove` only cancel it; return what was done. Raises Problem."""
     service = the(request)
     service.requests.take(caller.account.id)
-    done = service.queue.withdraw(caller.account, id, caller.address)
+    done = service.queue.withdraw(caller.account, id, caller.address, remove=remove)
     if done is None:
         raise Problem(404, UNKNOWN)
     service.supervisor.wake()
-    return {"id": id, "done": done}
+    return done
 
 
 @router.get("/build/{id}/log", response_class=Response, responses={

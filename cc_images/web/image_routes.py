@@ -96,6 +96,7 @@ def download(request: Request, caller: Reader, name: str) -> Response:
 def push_image(request: Request, caller: Builder, name: str) -> Requested:
     """Publish the version of a file on the sites of the service."""
     service = the(request)
+    service.requests.take(caller.account.id)
     file = _file(service, caller, name)
     if file.tag not in service.catalogue.config.images:
         raise Problem(400, "the image was made by request and is not in the catalogue: request it with push: true")

@@ -61,13 +61,13 @@ class Invitations:
             return True
 
 
-def redeem(session: Session, text: str, account: Account) -> bool:
+def redeem(session: Session, text: str, account: Account, address: str = "") -> bool:
     """Use an invitation for an account; False for one that cannot be used. It serves nobody else."""
     found = _found(session, text)
     if found is None:
         return False
     found.used, found.account_id = clock.now(), account.id
-    audit.note(session, account.name, "invitation-use", found.id)
+    audit.note(session, account.name, "invitation-use", found.id, address)
     return True
 
 

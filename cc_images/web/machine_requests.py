@@ -32,10 +32,14 @@ AT_ONCE = 4
 PATIENCE = 10.0
 """Seconds for which a request waits for its turn to ask."""
 
+WAITING = 6
+"""Requests that wait for it at a time: each has one of the service's threads."""
+
 ANSWER = 20.0
 """Seconds in which a repository must answer."""
 
 _asking = threading.BoundedSemaphore(AT_ONCE)
+_places = threading.BoundedSemaphore(AT_ONCE + WAITING)
 
 
 def _pattern(pattern: re.Pattern[str]) -> str:
@@ -156,15 +160,24 @@ def _served(path: str, config: Config) -> str:
 
 def _standing(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     """Return by what the step's description is known now. Raises BadRequest."""
-    asks = not (asked.is_base or asked.path)
-    if asks and not _asking.acquire(timeout=PATIENCE):
-        raise BadRequest("", "too many ask the repository of workflows; try again soon", status=503)
+    if asked.is_base or asked.path:
+        return _stands(asked, config)
+    if _places.acquire(blocking=False):
+        try:
+            if _asking.acquire(timeout=PATIENCE):
+                try:
+                    return _stands(asked, config)
+                finally:
+                    _asking.release()
+        finally:
+            _places.release()
+    raise BadRequest("", "too many ask the repository of workflows; try again soon", status=503)
+
+
+def _stands(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     try:
         return workflows.standing(asked, config, ANSWER)
     except UserError as error:
         raise BadRequest("version" if error.reason is Reason.VALUE else "path", error.message) from None
     except CCImagesError:
         raise BadRequest("", "the repository of workflows does not answer; try again later", status=503) from None
-    finally:
-        if asks:
-            _asking.release()

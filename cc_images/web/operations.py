@@ -68,8 +68,8 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
 @router.get("/builders", response_model=None, responses={200: {"content": {"application/json": {"schema": {
     "type": "object"}}}}})  # fmt: skip
 def get_builders(request: Request, caller: Reader) -> dict[str, Any]:
-    """Show the builder hosts, what is at work on each, and the queue."""
+    """Show the builder hosts, how much is at work on each, and the queue; to administrators also what and whose."""
     found = request.app.state.fleet.status(ANSWER)
     if found is None:
         raise Problem(503, "the builder hosts have not answered yet; try again soon", headers={"retry-after": "10"})
-    return asdict(found)
+    return asdict(found if caller.is_administrator else found.outline)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cc_images.api import run_files
 from cc_images.model.catalog import Json
+from cc_images.model.plain_text import printable
 from cc_images.web.decisions import Status
 from cc_images.web.tables import RUNNING, Attempt, Build
 
@@ -41,12 +42,12 @@ class Progress:
     """What became of each task that has begun or ended; `running` while it is at work."""
 
     def take(self, event: Json, offset: int) -> None:
-        """Take the next event, which ends at this offset."""
+        """Take the next event, which ends at this offset. What cannot be printed is no part of any answer."""
         self.offset = offset
-        task = str(event.get("task", ""))
+        task = printable(str(event.get("task", "")))
         match event.get("event"):
             case "waiting":
-                self.message = f"waits for {event.get('blocker', 'another run')}"
+                self.message = printable(f"waits for {event.get('blocker', 'another run')}")
             case "planned":
                 self.tasks, self.message = int(event.get("tasks", 0)), ""
             case "started":
@@ -55,7 +56,7 @@ class Progress:
                 self.logs[task] = "running"
                 self.message = task
             case "step":
-                self.message = f"{task}: {event.get('doing', '')}"
+                self.message = printable(f"{task}: {event.get('doing', '')}")
             case "ended":
                 self.logs[task] = str(event.get("status", ""))
                 self.over += 1

@@ -64,13 +64,15 @@ class Queue:
                 select(Build).where(Build.key == value.key, Build.state != OVER, Build.cancelled.is_(False))
             ).first()
             joined = found is not None
-            if found is None:
+            mine = session.get(Requester, (found.number, account.id)) if found is not None else None
+            has = mine is not None and mine.withdrawn is None
+            if found is None or (found.state == WAITING and not has):  # also to join is to have one more that waits
                 self._check_room(session, account)
+            if found is None:
                 found = Build(id=secrets.token_hex(16), kind=value.kind, value=value.text, key=value.key, state=WAITING,
                               status=Status.PENDING, message="", cancelled=False, created=clock.now())  # fmt: skip
                 session.add(found)
                 session.flush()
-            mine = session.get(Requester, (found.number, account.id))
             if mine is None:
                 mine = Requester(build=found.number, account_id=account.id, requested=clock.now())
                 session.add(mine)
@@ -85,11 +87,12 @@ class Queue:
         if (session.scalar(waiting.where(Requester.withdrawn.is_(None))) or 0) >= most:
             raise Full(f"{most} of your builds wait already")
 
-    def withdraw(self, account: Account, id: str, address: str = "") -> str | None:
+    def withdraw(self, account: Account, id: str, address: str = "", *, remove: bool = True) -> str | None:
         """Cancel a build that is not over, or remove one that is from the account's list; return which it was.
 
-        It goes on if others have requested it. An administrator who has not cancels it for all. None: there is no such
-        build for this account.
+        It goes on if others have requested it. An administrator who has not cancels it for all, and removes it from
+        nobody's list. `over`: nothing was done, because of that or without `remove`. None: there is no such build for
+        this account.
         """
         with self._database.writing() as session:
             entry = self._entry(session, account, id)
@@ -100,6 +103,8 @@ class Queue:
             now = clock.now()
             targets = [each for each in everybody if entry.mine is None or each.account_id == account.id]
             done = "removed" if entry.build.state == OVER or entry.withdrawn else "cancelled"
+            if done == "removed" and (entry.mine is None or not remove):
+                return "over"
             for each in targets:
                 if done == "removed":
                     each.hidden = now

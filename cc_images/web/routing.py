@@ -41,12 +41,11 @@ def the(request: Request) -> Service:
 
 
 def submit(service: Service, caller: Caller, value: Value) -> Requested:
-    """Take a checked request. Raises Problem, and TooMany."""
+    """Take a checked request, which was counted before it was looked at. Raises Problem."""
     if service.draining.is_set():
         raise Problem(503, "the service is about to end; try again soon", headers={"retry-after": "30"})
     if value.pushes and Scope.PUSH not in caller.scopes:
         raise Problem(403, "this token may not do that: it lacks the scope push", "push")
-    service.requests.take(caller.account.id)
     try:
         if value.kind != "push":  # which makes nothing that is kept
             service.quotas.check(caller.account)

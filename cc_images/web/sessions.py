@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, or_
 
 from cc_images import clock
+from cc_images.errors import UserError
 from cc_images.web.database import Database
 from cc_images.web.tables import Account, LogIn
 
@@ -28,9 +29,15 @@ class Sessions:
         self._database = database
 
     def open(self, account: Account) -> str:
-        """Return the id of a new session: the value of the cookie."""
+        """Return the id of a new session: the value of the cookie.
+
+        Raises UserError when the account has another password by now, or is closed: who knew the old one is too late.
+        """
         number, now = secrets.token_urlsafe(32), clock.now()
         with self._database.writing() as session:
+            present = session.get_one(Account, account.id)
+            if present.password != account.password or present.closed is not None:
+                raise UserError("the account has changed meanwhile; log in again")
             session.execute(delete(LogIn).where(ended(now)))
             session.add(LogIn(digest=_digest(number), account_id=account.id, created=now, used=now))
         return number

@@ -43,7 +43,7 @@ class Entrance:
             raise Unfit("invitation", NO_INVITATION)
 
         def use(session: Session, account: Account) -> None:
-            if not redeem(session, invitation, account):  # somebody else was quicker
+            if not redeem(session, invitation, account, address):  # somebody else was quicker
                 raise Unfit("invitation", NO_INVITATION)
 
         return self._accounts.add(name, password, by=name, address=address, then=use)

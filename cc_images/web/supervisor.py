@@ -20,6 +20,7 @@ from cc_images import clock
 from cc_images.api import launch, run_files
 from cc_images.api.launch import Launcher
 from cc_images.errors import CCImagesError
+from cc_images.model.plain_text import printable
 from cc_images.model.service_terms import Limits
 from cc_images.web import commands
 from cc_images.web.database import Database
@@ -72,6 +73,12 @@ class Supervisor:
                 self.look()
             except (DatabaseError, CCImagesError, OSError) as error:
                 _log.error("the queue stands still: %s", error)
+            except (
+                LookupError,
+                TypeError,
+                ValueError,
+            ):  # a fault of ours; the thread goes on
+                _log.exception("the queue stands still")
             self._woken.wait(EVERY)
 
     def look(self) -> None:
@@ -106,7 +113,8 @@ class Supervisor:
         stopped = attempts[-1].stopped
         return Observed(
             number=build.number, accounts=accounts, running=True, cancelled=build.cancelled, alive=seen.alive,
-            planned=bool(seen.note.run), ended=ended if ended in ENDS else "", message=message, launches=len(attempts),
+            planned=bool(seen.note.run), ended=ended if ended in ENDS else "", launches=len(attempts),
+            message=printable(message, "\n\t"),  # half characters are in no database, and no answer
             stopping=(clock.now() - stopped).total_seconds() if stopped is not None else None,
         )  # fmt: skip
 

@@ -50,7 +50,9 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, account: Account, label: str, scopes: Collection[Scope], days: int) -> tuple[str, Token]:
+    def create(
+        self, account: Account, label: str, scopes: Collection[Scope], days: int, address: str = ""
+    ) -> tuple[str, Token]:
         """Return a new token's text, which is nowhere else, and its row. Raises UserError."""
         if not 1 <= days <= LONGEST:
             raise UserError(f"a token is valid for 1 to {LONGEST} days")
@@ -71,7 +73,7 @@ class Tokens:
                 expires=clock.now() + timedelta(days=days),
             )
             session.add(made)
-            audit.note(session, account.name, "token-create", f"{made.id} {made.scopes}")
+            audit.note(session, account.name, "token-create", f"{made.id} {made.scopes}", address)
         return f"cci_{made.id}_{secret}", made
 
     def owner(self, text: str) -> tuple[Account, frozenset[Scope]] | None:
@@ -102,14 +104,14 @@ class Tokens:
         with self._database.reading() as session:
             return list(session.scalars(chosen.order_by(Token.created.desc(), Token.id)))
 
-    def revoke(self, account: Account, number: str) -> bool:
+    def revoke(self, account: Account, number: str, address: str = "") -> bool:
         """Revoke a token of an account; False if it has no such token."""
         with self._database.writing() as session:
             found = session.get(Token, number) if _ID.match(number) else None
             if found is None or found.account_id != account.id or found.revoked is not None:
                 return False
             found.revoked = clock.now()
-            audit.note(session, account.name, "token-revoke", number)
+            audit.note(session, account.name, "token-revoke", number, address)
             return True
 
 

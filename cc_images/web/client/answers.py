@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from cc_images.errors import CCImagesError, Reason
 
 T = TypeVar("T")
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""A length of time: JSON as Python reads it also has numbers that are none."""
 
 
 class Requested(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class Build(msgspec.Struct, frozen=True):
     ended: str | None = None
     images: list[Made] = []
     queue_position: int | None = None
-    estimate: float | None = None
+    estimate: Seconds | None = None
     exit_code: int | None = None
     tasks: dict[str, str] = {}
     log_tail: list[str] = []

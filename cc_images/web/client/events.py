@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from cc_images.errors import CCImagesError, Reason
 from cc_images.model.plain_text import printable
+
+MOST = 4 << 20
+"""Characters of an event, with a few for each of its lines; a service sends 64 KiB."""
+
+OF_LINE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +24,14 @@ class Event:
 
 
 def events(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Yield the events of a stream. One that is not complete does not count."""
-    kind, number, data = "", None, list[str]()
+    """Yield the events of a stream. One that is not complete does not count; raises CCImagesError for endless ones."""
+    kind, number, data, size = "", None, list[str](), 0
     for raw in lines:
         line = raw.rstrip(b"\r\n").decode(errors="replace")
         if not line:
             if data:
                 yield Event(kind=kind, number=number, lines=tuple(data))
-            kind, number, data = "", None, []
+            kind, number, data, size = "", None, [], 0
             continue
         name, _, said = line.partition(":")
         said = said.removeprefix(" ")
@@ -36,5 +42,8 @@ def events(lines: Iterable[bytes]) -> Iterator[Event]:
                 number = int(said) if said.isascii() and said.isdecimal() and len(said) < 17 else None
             case "data":
                 data.append(printable(said, "\t"))
+                size += len(said) + OF_LINE
+                if size > MOST:
+                    raise CCImagesError("the service sends an event without an end", reason=Reason.UNREACHABLE)
             case _:
                 pass  # a comment, or a wish about the time between attempts

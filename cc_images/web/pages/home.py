@@ -34,7 +34,7 @@ def get_home(request: Request, caller: Member) -> Response:
 @router.get("/live")
 def follow_home(request: Request, caller: Member) -> Response:
     """Send what goes on whenever it has changed."""
-    return stream(request, lambda: (rendered(request, "home_part.html", **_now(request, caller, 0.1)), False))
+    return stream(request, lambda now: (rendered(request, "home_part.html", **_now(request, now, 0.1)), False))
 
 
 def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:

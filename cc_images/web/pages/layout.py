@@ -23,6 +23,7 @@ NOTICES: dict[str, str] = {
     "joined": "The same was requested already: both are one build.",
     "cancelled": "It is cancelled.",
     "removed": "It is removed from the list.",
+    "over": "It is over already: nothing was changed.",
     "welcome": "The account is made, and you are logged in.",
     "password": "The password is changed. All other sessions have ended.",
     "revoked": "It is revoked.",

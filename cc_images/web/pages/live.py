@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
-from cc_images.web.access import Problem
+from cc_images.web.access import Caller, Problem
 from cc_images.web.pages.visitors import visitor
 
 EVERY = 1.0
@@ -19,8 +19,8 @@ EVERY = 1.0
 SILENCE = 15
 """Looks without a change after which a comment says that the connection is alive."""
 
-Look = Callable[[], tuple[str, bool]]
-"""Returns a part as it is now, and whether it will not change any more."""
+Look = Callable[[Caller], tuple[str, bool]]
+"""Returns a part as it is now for who looks, with the role of now, and whether it will not change any more."""
 
 
 def stream(request: Request, look: Look) -> StreamingResponse:
@@ -39,7 +39,7 @@ async def _events(request: Request, look: Look) -> AsyncIterator[bytes]:
         if caller is None or caller.account.id != owner:
             return
         try:
-            text, final = await run_sync(look)
+            text, final = await run_sync(look, caller)
         except Problem:  # somebody has removed it
             return
         silent += 1

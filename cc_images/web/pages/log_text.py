@@ -18,6 +18,9 @@ FOUND = 500
 LOOKED = 64 << 20
 """Bytes of a log that are searched."""
 
+LONGEST = 16 << 10
+"""Bytes of a line that are looked at together: a log may have no ends of lines."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -61,11 +64,13 @@ def search(path: Path, words: str) -> Found:
     """Return the lines of a log that have a text, whether in capitals or not."""
     wanted, lines = words.lower(), list[tuple[int, str]]()
     with suppress(OSError), path.open("rb") as log:
-        for number, raw in enumerate(log, 1):
+        number = 1
+        while raw := log.readline(LONGEST):
             if wanted in (line := _text(raw).rstrip("\n")).lower():
                 if len(lines) == FOUND:
                     return Found(lines=lines, more=True)
                 lines.append((number, line))
+            number += raw.endswith(b"\n")
             if log.tell() > LOOKED:
                 return Found(lines=lines, more=True)
     return Found(lines=lines, more=False)

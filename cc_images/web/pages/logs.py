@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -13,8 +15,14 @@ from cc_images.web.pages import log_text
 from cc_images.web.pages.frame import Member, page
 from cc_images.web.pages.request_words import is_over, title
 from cc_images.web.routing import the
+from cc_images.web.throttle import TooMany
 
 router = APIRouter()
+
+AT_ONCE = 3
+"""Searches at a time: a long one takes seconds, and others want to look at pages meanwhile."""
+
+_searching = threading.BoundedSemaphore(AT_ONCE)
 
 Task = Annotated[str, Query(max_length=300)]
 Words = Annotated[str, Query(max_length=200)]
@@ -40,9 +48,19 @@ def get_log(
         task=task,
         part=part,
         query=q,
-        found=log_text.search(path, q) if q else None,
+        found=_found(path, q) if q else None,
         live="" if is_over(build) or end or q else f"/build/{id}/log?{follow}",
         file=f"/build/{id}/log" + (f"?{urlencode(chosen)}" if chosen else ""),
         older=f"/requests/{id}/log?{urlencode({'end': part.start, **chosen})}" if part.start else "",
         newest=f"/requests/{id}/log" + (f"?{urlencode(chosen)}" if chosen else ""),
     )
+
+
+def _found(path: Path, words: str) -> log_text.Found:
+    """Search a log. Raises TooMany."""
+    if not _searching.acquire(blocking=False):
+        raise TooMany(5.0)
+    try:
+        return log_text.search(path, words)
+    finally:
+        _searching.release()

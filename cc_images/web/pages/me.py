@@ -33,7 +33,9 @@ def change_password(request: Request, caller: Member, form: Posted) -> Response:
     if errors:
         return _page(request, caller, status=400, errors=errors)
     answer = redirect("/me", "password")
-    enter(request, answer, caller.account)
+    mine = request.app.state.gatekeeper.accounts.by_id(caller.account.id)
+    if mine is not None:
+        enter(request, answer, mine)
     return answer
 
 

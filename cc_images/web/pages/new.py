@@ -28,11 +28,11 @@ def make(request: Request, caller: Member, form: Posted) -> Response:
     """Take the request that a form makes; with the button `plan` show what it would do."""
     service = the(request)
     kind = _kind(form)
+    service.requests.take(caller.account.id)
     try:
         value = kinds.checked(request_forms.body(kind, form), service.catalogue.config)
         if form.has("plan"):
-            service.requests.take(caller.account.id)
-            planned = request.app.state.planner.planned(value, service.catalogue.config)
+            planned = request.app.state.planner.planned(value, service.catalogue.config, caller.account.id)
             return _show(request, form, planned=planned)
         return _submitted(request, caller, value)
     except BadRequest as bad:
@@ -74,9 +74,17 @@ def _show(
         errors={place: message} if place else {},
         problem=message if not place else "",
         plan=planned if isinstance(planned, Plan) else None,
+        notes=_notes(planned),
         no_plan="" if isinstance(planned, Plan) else planned,
         tasks=_tasks(planned),
     )
+
+
+def _notes(planned: Plan | str) -> list[str]:
+    """Return what is to be said of a plan, and what is left out of it."""
+    if not isinstance(planned, Plan):
+        return []
+    return [without_secrets(each) for each in (*planned.notes, *(f"left out: {each}" for each in planned.left_out))]
 
 
 def _tasks(planned: Plan | str) -> list[tuple[str, bool, str]]:

@@ -14,6 +14,7 @@ from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
 from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import Plan, Request
+from cc_images.model.redaction import without_secrets
 from cc_images.web.commands import OWN
 from cc_images.web.value import Value
 
@@ -23,16 +24,35 @@ SECONDS = 20.0
 AT_ONCE = 2
 """Plans that are made at a time: each may ask repositories."""
 
+WAITING = 6
+"""Callers that wait for their turn: each has one of the service's threads."""
+
 
 class Planner:
-    """Makes plans, a few at a time."""
+    """Makes plans, a few at a time, and one of an account."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan")
+        self._owners: set[int] = set()
+        """The accounts that wait for a plan."""
+        self._lock = threading.Lock()
 
-    def planned(self, value: Value, config: Config) -> Plan | str:
+    def planned(self, value: Value, config: Config, owner: int) -> Plan | str:
         """Return what a request would do, or why nobody can say that. What nobody expected is raised here."""
+        with self._lock:
+            if owner in self._owners:
+                return "another plan of yours is being made; try again soon"
+            if len(self._owners) >= AT_ONCE + WAITING:
+                return "others are looking at plans; try again soon"
+            self._owners.add(owner)
+        try:
+            return self._in_time(value, config)
+        finally:
+            with self._lock:
+                self._owners.discard(owner)
+
+    def _in_time(self, value: Value, config: Config) -> Plan | str:
         stop = threading.Event()
         future = self._threads.submit(_plan, value, config, stop)
         try:
@@ -50,7 +70,7 @@ def _plan(value: Value, config: Config, stop: threading.Event) -> Plan | str:
         with REQUESTS[value.kind](value.content, config, stop) as (request, own):
             return plan(request, own, stop=stop).plan
     except CCImagesError as error:
-        return error.message
+        return without_secrets(error.message)
 
 
 Prepared = Iterator[tuple[Request, Config]]

@@ -31,7 +31,7 @@ def get_requests(request: Request, caller: Member, everyone: bool = False, befor
 def follow_requests(request: Request, caller: Member, everyone: bool = False, before: Before = 0) -> Response:
     """Send the list whenever it has changed."""
     return stream(
-        request, lambda: (rendered(request, "requests_part.html", **_list(request, caller, everyone, before)), False)
+        request, lambda now: (rendered(request, "requests_part.html", **_list(request, now, everyone, before)), False)
     )
 
 
@@ -55,8 +55,8 @@ def follow_request(request: Request, caller: Member, id: str) -> Response:
     """Send how a request stands whenever that has changed."""
     build_routes.entry_of(request, caller, id)
 
-    def look() -> tuple[str, bool]:
-        found = _one(request, caller, id)
+    def look(now: Caller) -> tuple[str, bool]:
+        found = _one(request, now, id)
         return rendered(request, "request_part.html", **found), is_over(found["build"])
 
     return stream(request, look)
@@ -71,6 +71,6 @@ def _one(request: Request, caller: Caller, id: str) -> dict[str, Any]:
 
 @router.post("/requests/{id}/withdraw")
 def withdraw(request: Request, caller: Member, id: str, form: Posted) -> Response:
-    """Cancel a request that is not over; remove one that is from the list."""
-    done = build_routes.delete_build(request, caller, id)["done"]
+    """Cancel a request that is not over; remove one that is from the list, unless the button was to cancel it."""
+    done = build_routes.withdrawn(request, caller, id, remove=form.one("only") != "cancel")
     return redirect(local(form.one("next") or "/requests"), done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_an_account_that_is_closed_leaves_nothing_that_goes_on(bed: ServiceBed) 
     assert bed.status("root", mine) == "CANCELLED"
 
 
-@pytest.mark.parametrize("how", ["password", "token", "session"])
+@pytest.mark.parametrize("how", ["password", "token", "token as password", "session"])
 def test_a_log_that_is_followed_ends_with_what_has_let_its_reader_in(bed: ServiceBed, how: str) -> None:
     build = bed.request("ada", "cc-one")
     bed.look()
@@ -91,13 +92,15 @@ def test_a_log_that_is_followed_ends_with_what_has_let_its_reader_in(bed: Servic
     token, row = bed.gatekeeper.tokens.create(ada, "", [Scope.READ], 9)
     number = bed.gatekeeper.sessions.open(ada)
     who = {"password": "ada", "token": token}.get(how, "")
-    headers = {"accept": "text/event-stream"} | ({} if who else {"cookie": f"{COOKIE}={number}"})
+    headers = {"accept": "text/event-stream"} | ({"cookie": f"{COOKIE}={number}"} if how == "session" else {})
+    if how == "token as password":
+        headers |= {"authorization": f"Basic {base64.b64encode(f'ada:{token}'.encode()).decode()}"}
 
     def end() -> None:
         """End what has let the reader in, when it has got the first line."""
         if how == "password":
             bed.gatekeeper.accounts.close("ada")
-        elif how == "token":
+        elif how.startswith("token"):
             bed.gatekeeper.tokens.revoke(ada, row.id)
         else:
             bed.gatekeeper.sessions.close(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,3 +95,22 @@ def test_a_line_longer_than_a_page_is_shown_as_far_as_it_goes(tmp_path: Path) ->
     assert log_text.part(tmp_path / "nothing") == log_text.Part()
     path.write_bytes(b"no end yet")
     assert log_text.part(path, whole=False).text == ""
+
+
+def test_a_search_in_a_log_without_lines_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        log.write(b"first\n")
+        log.truncate(2 << 30)
+        log.seek(0, 2)
+        log.write(b"wanted\n")
+    tracemalloc.start()
+    found = log_text.search(path, "\0")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.lines, found.more) == ([], True)
+    assert peak < 4 << 20
+    path.write_bytes(b"first\n" + b"x" * (3 * log_text.LONGEST) + b" wanted\nlast wanted\n")
+    (long, line), last = log_text.search(path, "wanted").lines
+    assert (long, last) == (2, (3, "last wanted"))
+    assert len(line) <= log_text.LONGEST

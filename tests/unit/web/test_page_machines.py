@@ -12,6 +12,7 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.support.workflows import Workflows
+from tests.unit.web.test_machine_requests import post
 
 MACHINES = "cube: {platform: linux/amd64, architecture: x86_64_v3, container-engine: singularity, mpi: openmpi@4}\n"
 
@@ -31,7 +32,9 @@ def ada(tmp_path: Path, bed: ServiceBed) -> Iterator[Browser]:
     made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
     made.commit(tag="v1")
     (tmp_path / "machines.yaml").write_text(MACHINES)
-    (tmp_path / "settings.yaml").write_text(f"workflows: {{repo: '{made.address}'}}\n")
+    (tmp_path / "settings.yaml").write_text(
+        f"workflows: {{repo: '{made.address}', served: ['{tmp_path / 'steps'}']}}\n"
+    )
     again = bed.again()
     browser = Browser(again)
     browser.log_in("ada")
@@ -60,6 +63,27 @@ def test_a_machine_can_be_chosen_by_its_name(bed: ServiceBed, ada: Browser) -> N
     ada.post("/new", kind="machine", workflow="flow", step_id="one", machine="cube")
     assert ada.last.status_code == 303, ada.last.text
     assert bed.ask("ada", "GET", "/builds").json()[0]["request"]["machine"]["architecture"] == "x86_64_v3"
+
+
+def test_what_the_form_cannot_say_is_not_requested_again_as_something_else(
+    bed: ServiceBed, ada: Browser, tmp_path: Path
+) -> None:
+    bed = bed.again()  # with the settings of this file
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "post_inst.sh").write_text("true\n")
+    machine = {"platform": "linux/amd64", "architecture": "haswell", "container_engine": "podman"}
+    step = {"machine": machine, "workflow": "flow", "step_id": "one"}
+    bases = {"base": "cc-debian12-container", "spack-builder": "cc-spack-builder"}
+    for said, offered in (
+        (step, True),
+        (step | {"machine": machine | bases, "force": True}, True),
+        (step | {"machine": machine | {"base": "cc-one"}}, False),
+        (step | {"machine": machine | {"spack-builder": "cc-one"}}, False),
+        (step | {"path": str(tmp_path / "steps")}, False),
+    ):
+        build = post(bed, said)
+        assert ("Request again" in ada.get(f"/requests/{build}").text) is offered, said
+    bed.database.close()
 
 
 WRONG = [

@@ -334,6 +334,13 @@ def test_answers_that_mean_no_good(answered: Answers, why: str, my_token: Path) 
     assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", error.value.message) is None
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999", b"-1", b"1" + b"0" * 300])
+def test_a_time_that_is_none_is_no_answer(number: bytes, my_token: Path) -> None:
+    said = b'{"id": "x", "status": "BUILDING", "estimate": ' + number + b"}"
+    with stranger(lambda *_: Canned(200, said)) as url, pytest.raises(CCImagesError, match="not understood"):
+        linked(url, my_token)[0].build("a" * 32)
+
+
 def test_no_token_follows_a_redirection(my_token: Path) -> None:
     asked: list[str] = []
 

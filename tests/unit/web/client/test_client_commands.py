@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import pty
@@ -166,6 +168,29 @@ def test_what_builds_have_made_is_downloaded(served: Served, run: Run, words: li
     assert run(*words, "download", FILE, "-o", "there", "--json")[0] == 0
     assert (tmp_path / FILE).read_bytes() == (tmp_path / "there" / FILE).read_bytes() == b"image"
     assert run(*words, "download", FILE, "-o", "nowhere")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["Makefile", "notes.txt", "authorized_keys", "x.sh", "sif", "../x.sif", ".x.sif", "-x.sif"]
+)
+def test_a_service_does_not_choose_which_files_of_ones_own_are_replaced(run: Run, tmp_path: Path, name: str) -> None:
+    digest = base64.b64encode(hashlib.sha256(b"bad").digest()).decode()
+    made = {"image": "x", "architecture": "amd64", "version": "1", "files": [name]}
+    build = {"id": "a" * 32, "status": "FINISHED", "images": [made]}
+
+    def evil(method: str, path: str, given: dict[str, str]) -> Canned:
+        if "/build/" in path:
+            return Canned(200, json.dumps(build).encode())
+        return Canned(200, b"bad", {"repr-digest": f"sha-256=:{digest}:"})
+
+    token = written(tmp_path / "token", "cci_abc_def")
+    (tmp_path / "here").mkdir()
+    mine = tmp_path / "here" / name
+    mine.write_text("mine")
+    with stranger(evil) as url:
+        code, _, complaints = run("--server", url, "--token-file", str(token), "download", "a" * 32, "-o", "here")
+    assert code == 2, complaints
+    assert mine.read_text() == "mine"
 
 
 def test_a_stored_version_is_published(served: Served, run: Run, words: list[str]) -> None:

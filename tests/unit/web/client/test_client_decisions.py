@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cc_images.errors import CCImagesError
 from cc_images.web.client import decisions
 from cc_images.web.client.decisions import BRIEF, LONG, Interruption, Patience
 from cc_images.web.client.events import Event, events
@@ -127,3 +130,19 @@ def test_odd_events() -> None:
     assert found == Event(kind="", number=12, lines=("?]0;title??2J\ufffd?", ""))
     (found,) = events([b"id: 99999999999999999999\n", b"data: x\n", b"\n"])
     assert found.number is None
+
+
+def test_an_event_without_an_end_does_not_fill_the_memory() -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b"data: " + b"x" * 1000 + b"\n"
+
+    with pytest.raises(CCImagesError, match="an event without an end"):
+        list(events(endless()))
+    assert taken < 10_000
+    with pytest.raises(CCImagesError, match="an event without an end"):
+        list(events(itertools.repeat(b"data:\n", 9_000_000)))
