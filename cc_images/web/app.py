@@ -14,13 +14,16 @@ from starlette.responses import JSONResponse
 from cc_images.errors import CCImagesError, UserError
 from cc_images.web import account_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
-from cc_images.web.guard import Guard
+from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
 
 _log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+
+MOST_FIELD = 100
+"""Characters of a field's name that an answer repeats."""
 
 ERROR = {
     "type": "object",
@@ -64,15 +67,22 @@ class App(FastAPI):
         return document
 
 
-def made(service: Service) -> App:
-    """Return the application over a service."""
-    app = App(title="cc-images", version="1", docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json")
+def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
+    """Return the application over a service; `body_seconds`: in which the body of a request must come."""
+    app = App(
+        title="cc-images",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=f"{PREFIX}/openapi.json",
+    )
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
     for each in (build_routes, image_routes, account_routes, operations):
         app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
         app.include_router(each.router, include_in_schema=False)
-    app.add_middleware(Guard, figures=figures, secure=service.secure)
+    app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _wrong)
@@ -101,7 +111,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _wrong(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place = [str(each) for each in first["loc"]]
+    place = [str(each)[:MOST_FIELD] for each in first["loc"]]
     return _answer(400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
 
 
