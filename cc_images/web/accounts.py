@@ -14,7 +14,7 @@ from cc_images.web import audit
 from cc_images.web.database import Database
 from cc_images.web.passwords import Passwords
 from cc_images.web.tables import Account, LogIn
-from cc_images.web.throttle import Throttle
+from cc_images.web.throttle import Throttle, network
 
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}\Z")
 
@@ -95,10 +95,10 @@ class Accounts:
         known = found.password if found is not None and found.closed is None else None
         if self._passwords.remembers(known, password):
             return found  # also while somebody else guesses
-        self._by_address.take(address)
+        self._by_address.take(network(address))
         self._by_name.take(name)
         if self._passwords.fits(known, password):
-            self._by_address.forgive(address)
+            self._by_address.forgive(network(address))
             self._by_name.forgive(name)
             return found
         with self._database.writing() as session:
