@@ -62,7 +62,7 @@ def checked(body: object, config: Config) -> Value:
         said = kind.model.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(".".join(map(str, first["loc"])), first["msg"]) from None
+        raise BadRequest(".".join(str(each)[:100] for each in first["loc"]), first["msg"]) from None
     return Value(kind=name, content=kind.check(said, config))
 
 
