@@ -59,11 +59,12 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
     lines += ["# TYPE cc_images_service_places gauge", f"cc_images_service_places {service.queue.limits.places}"]
     uptime = time.monotonic() - service.began
     lines += ["# TYPE cc_images_service_up_seconds gauge", f"cc_images_service_up_seconds {uptime:.0f}"]
+    figures = sorted(request.app.state.figures.copy().items())  # requests go on meanwhile
     lines.append("# TYPE cc_images_service_requests_total counter")
-    for (method, route, status), (count, _) in sorted(request.app.state.figures.items()):
+    for (method, route, status), (count, _) in figures:
         lines.append(f'cc_images_service_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
     lines.append("# TYPE cc_images_service_request_seconds_total counter")
-    for (method, route, status), (_, spent) in sorted(request.app.state.figures.items()):
+    for (method, route, status), (_, spent) in figures:
         labels = f'method="{method}",route="{route}",status="{status}"'
         lines.append(f"cc_images_service_request_seconds_total{{{labels}}} {spent:.3f}")
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
@@ -74,10 +75,16 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
 def get_builders(request: Request, caller: Reader) -> dict[str, Any]:
     """Show the builder hosts, what is at work on each, and the queue."""
     state = request.app.state
-    with _fleet:
-        asked, found = getattr(state, "fleet", (0.0, {}))
-        if not found or time.monotonic() - asked > FLEET_AGE:
-            found = asdict(builders.status(the(request).catalogue.config))
-            state.fleet = (time.monotonic(), found)
+    asked, found = getattr(state, "fleet", (0.0, {}))
+    if time.monotonic() - asked > FLEET_AGE or not found:
+        if not _fleet.acquire(blocking=False):  # one asks at a time, and nobody waits for it: hosts can be silent
+            if not found:
+                raise Problem(503, "the builders are being asked; try again soon", headers={"retry-after": "2"})
+        else:
+            try:
+                found = asdict(builders.status(the(request).catalogue.config))
+                state.fleet = (time.monotonic(), found)
+            finally:
+                _fleet.release()
     said: dict[str, Any] = found
     return said
