@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -28,7 +29,16 @@ STUCK = 60.0
 """Seconds without a look of the supervisor after which the service is not well."""
 
 
-@router.get("/health", response_model=dict[str, str])
+class Health(BaseModel):
+    """How the service is: each is `ok`, or says what is wrong."""
+
+    database: str
+    queue: str
+    state: str
+
+
+@router.get("/health", response_model=Health, openapi_extra={"security": []},
+            responses={503: {"model": Health, "description": "It is not well, or about to end."}})  # fmt: skip
 def get_health(request: Request) -> JSONResponse:
     """Say whether the service is well. Needs no account."""
     service = the(request)
