@@ -62,6 +62,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection some time; none to an address that has many."""
         super().connection_made(transport)
+        self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a body waits for its head's receipt
         self._head = self.loop.call_later(self._patience.head, transport.close)
         peer = self.client[0] if self.client is not None else ""
         if peer not in PROXIES and sum(_peer(each) == peer for each in self.connections) > MOST_OF_PEER:

@@ -184,13 +184,18 @@ class ServiceBed:
         """Put a version of an image into the store."""
         staged = self.store.root / "staged"
         staged.write_bytes(content)
-        blob = self.store.blobs.add(staged)
-        output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-        build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k",
-                      outputs={Format.QCOW2: output})  # fmt: skip
-        self.store.record(build, {}, name)
-        return output
+        return kept(self.store, staged, version, tag, name)
 
     def close(self) -> None:
         self.runs.close()
         self.database.close()
+
+
+def kept(store: Store, staged: Path, version: str, tag: str = "cc-one", name: str = "CC-One") -> Output:
+    """Put a file into a store as a version of an image; it moves."""
+    blob = store.blobs.add(staged)
+    output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+    build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k",
+                  outputs={Format.QCOW2: output})  # fmt: skip
+    store.record(build, {}, name)
+    return output

@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,27 @@ def test_where_a_client_is_only_a_proxy_on_this_host_may_say(bed: ServiceBed) ->
                 assert status(answer) == 401
     rows = [each["address"] for each in bed.ask("root", "GET", "/audit").json() if each["action"] == "log-in-failed"]
     assert rows == ["127.0.0.2", "2001:db8::1", "unknown", "192.0.2.9", "192.0.2.7"]
+
+
+def test_small_answers_do_not_wait_for_receipts(bed: ServiceBed) -> None:
+    """A head and a body are two packets; the second one waits 40 ms when the kernel saves packets."""
+    with served(bed) as wire, wire.connect() as one:
+        one.sendall(request("GET", "/health", close=False))
+        assert status(one.recv(2000)) == 200
+        options = [other.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for other in other_ends(one)]
+    assert options == [1]
+
+
+def other_ends(connection: socket.socket) -> Iterator[socket.socket]:
+    """Yield the other end of a connection, which this process has, too."""
+    for each in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        try:
+            other = socket.socket(fileno=os.dup(each))
+        except OSError:
+            continue
+        with other, suppress(OSError):
+            if other.getpeername() == connection.getsockname():
+                yield other
 
 
 def test_one_address_has_some_connections_and_a_proxy_all(bed: ServiceBed) -> None:
