@@ -27,6 +27,7 @@ from pathlib import Path
 
 import httpx
 
+from cc_images.model.catalog import Format
 from cc_images.store.records import Store
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.support.servicebed import kept
@@ -192,7 +193,7 @@ def main(smaller: int = 1) -> None:
                 for _ in range(size >> 20 if size == SIZE // smaller else 0):
                     file.write(os.urandom(1 << 20))
                 file.truncate(size)
-            kept(store, store.root / "staged", version)
+            kept(store, {Format.QCOW2: store.root / "staged"}, version)
         (folder / "password").write_text(PASSWORD + "\n")
         with service(folder, environment) as (_, cpu, wall):
             print(f"start, a new database      {cpu:.2f} CPU s, {wall:.2f} s")

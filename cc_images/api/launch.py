@@ -7,6 +7,7 @@ Each has a folder with the file `lock`, which the process holds from its first m
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cc_images.api.run_note import RunNote, read, ticks
 from cc_images.errors import UserError
@@ -39,10 +41,11 @@ class Launcher:
         self._environ = dict(environ)
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def launch(self, folder: Path, words: Sequence[str]) -> bool:
-        """Start `cc-images` with these words; False when a run in this folder still lives.
+    def launch(self, folder: Path, words: Sequence[str], files: Mapping[str, str] = MappingProxyType({})) -> bool:
+        """Start `cc-images` with these words, of which the first is a verb or an option that takes no other word.
 
-        Raises CCImagesError when the folder cannot be written to.
+        `files` are texts that it reads, by their names in the folder; nobody else may read them. False when a run in
+        this folder still lives. Raises CCImagesError when the folder cannot be written to.
         """
         with clear_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -51,9 +54,11 @@ class Launcher:
                 return False
             try:
                 (folder / "run.json").unlink(missing_ok=True)
+                for name, text in files.items():
+                    _write_private(folder / name, text)
                 log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
                 try:
-                    self._start(["--run-file", str(folder / "run.json"), *words], lock, log)
+                    self._start([words[0], "--run-file", str(folder / "run.json"), *words[1:]], lock, log)
                 finally:
                     os.close(log)
             finally:
@@ -108,12 +113,37 @@ def stop(folder: Path) -> bool:
     return False
 
 
+def remove(folder: Path) -> bool:
+    """Remove the folder of a launched run that is over; False when its process lives.
+
+    Raises CCImagesError when that is not possible.
+    """
+    with clear_errors(folder):
+        if not folder.exists():
+            return True
+        lock = try_lock(folder / "lock")
+        if lock is None:
+            return False
+        try:
+            shutil.rmtree(folder)
+        finally:
+            os.close(lock)
+    return True
+
+
 def last_lines(folder: Path, most: int = 1) -> list[str]:
     """Return the last lines that a launched run has printed."""
     with suppress(OSError), (folder / "log").open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - LAST))
         return log.read().decode(errors="replace").strip().splitlines()[-most:]
     return []
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that was not there before, so that it is nobody else's."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(text)
 
 
 def _is_held(lock: Path) -> bool:

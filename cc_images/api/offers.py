@@ -8,13 +8,13 @@ from itertools import pairwise
 from types import MappingProxyType
 from urllib.parse import quote
 
+from cc_images.api.editions import edition
 from cc_images.config.loader import Config
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Format, Image, Json
 from cc_images.model.offer import Offer, Place, Release
 from cc_images.model.status import Hold, Put
 from cc_images.report import release_notes
-from cc_images.report.release_notes import Edition
 from cc_images.store import updates
 from cc_images.store.holds import Holds
 from cc_images.store.published import Published
@@ -85,7 +85,7 @@ def _system(image: Image) -> str:
 
 def _releases(builds: list[Build], store: Store, holds: Mapping[str, Hold]) -> list[Release]:
     """Return versions with what changed from each to the next; of the oldest nothing is known."""
-    editions = [_edition(build, store) for build in builds]
+    editions = [edition(build, store) for build in builds]
     changes = {
         new.version: (old.version, release_notes.sections(release_notes.compare(old, new)))
         for new, old in pairwise(editions)
@@ -107,10 +107,3 @@ def _releases(builds: list[Build], store: Store, holds: Mapping[str, Hold]) -> l
             )
         )
     return found
-
-
-def _edition(build: Build, store: Store) -> Edition:
-    details = store.details(build)
-    known = details.get("contents") or {"packages": details.get("packages", {})}
-    size = min(output.size for output in build.outputs.values())
-    return Edition(name=build.name, arch=build.arch, version=build.version, size=size, contents=known)

@@ -15,12 +15,11 @@ from cc_images.api.request_entries import entries
 from cc_images.api.run import run
 from cc_images.api.workflows import description
 from cc_images.config.loader import Config
-from cc_images.config.requests import read_request, request_of
+from cc_images.config.requests import image_name, read_request, request_of
 from cc_images.engine.events import Observer
-from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Format, Image
 from cc_images.model.plan import BuildJob, Request, Status
-from cc_images.model.request import LONGEST_NAME, ImageRequest, identifier, name_of, sif_name
+from cc_images.model.request import ImageRequest, identifier, sif_name
 from cc_images.store.records import Store
 
 __all__ = ["Made", "Prepared", "build_request", "prepared", "put", "read_request", "request_of"]
@@ -118,7 +117,7 @@ def prepared(
 
     Raises UserError for a request that cannot be, and CCImagesError when the repository does not answer.
     """
-    name = _name(asked, config)
+    name = image_name(asked, config.workflows.prefix, config.images)
     found = description(asked, config, offline=offline, stop=stop)
     with tempfile.TemporaryDirectory(prefix="cc-images-request-") as made:
         images = entries(asked, found, config, Path(made))
@@ -134,24 +133,6 @@ def prepared(
             sites=tuple(sites),
         )
         yield Prepared(asked=asked, request=request, config=own, image=images[-1], commit=found.commit)
-
-
-def _name(asked: ImageRequest, config: Config) -> str:
-    """Return the name of a request's image. Raises UserError."""
-    name = name_of(asked, config.workflows.prefix)
-    if len(name) > LONGEST_NAME:
-        raise UserError(
-            f"the image's name would have {len(name)} letters, of {LONGEST_NAME}: {name}",
-            hint="give workflow and step shorter names",
-            reason=Reason.VALUE,
-        )
-    if name in config.images:
-        raise UserError(
-            f"{name} is an image of the catalogue, too",
-            hint="say workflows: {prefix: …} in settings.yaml",
-            reason=Reason.VALUE,
-        )
-    return name
 
 
 def _files(ready: Prepared) -> Mapping[Format, Path]:

@@ -15,11 +15,11 @@ FORMAT = 1
 
 
 class RunFile(Observer):
-    """Writes a run file, and hands all events on to another observer."""
+    """Writes a run file, and hands all events on to another observer, which may come later."""
 
-    def __init__(self, path: Path, shown: Observer) -> None:
+    def __init__(self, path: Path, shown: Observer | None = None) -> None:
         self._path = path
-        self._shown = shown
+        self.shown = shown
         self._said: Json = {"format": FORMAT}
         self.note(pid=os.getpid(), ticks=ticks(os.getpid()))
 
@@ -28,7 +28,8 @@ class RunFile(Observer):
         if isinstance(event, Planned):
             remaining = event.forecast.remaining() if not event.forecast.unknown else None
             self.note(run=event.forecast.plan.version, remaining=remaining)
-        self._shown.on_event(event)
+        if self.shown is not None:
+            self.shown.on_event(event)
 
     def note(self, **said: Any) -> None:
         """Add to the file. Raises CCImagesError when it cannot be written."""

@@ -46,6 +46,11 @@ def versions(told: Json) -> list[tuple[str, str, str]]:
     return [each for each in found if each[2]]
 
 
+def made(told: Json) -> set[tuple[str, str, str]]:
+    """Return those of these versions that the run has made."""
+    return {(image["image"], image["arch"], image["version"]) for image in told.get("images", []) if image.get("built")}
+
+
 def task_log(store: Path, run: str, task: str) -> Path:
     """Return the log of a task of a run; the caller knows that the run has such a task."""
     return log_path(store / "logs" / run, task)

@@ -33,35 +33,46 @@ class StoredFile:
 
 
 def stored_files(config: Config, versions: Collection[tuple[str, str, str]] | None = None) -> Iterator[StoredFile]:
-    """Yield the files of stored versions, in the catalogue's order and the newest first.
+    """Yield the files of stored versions: of the catalogue in its order, then of other images; the newest first.
 
-    `versions` names those that are wanted, each by tag, architecture and version; None: all.
+    Other images are those that were made by request. `versions` names those that are wanted, each by tag, architecture
+    and version; None: all.
     """
     store = Store(config.store)
-    wanted = {(tag, arch) for tag, arch, _ in versions} if versions is not None else None
-    for image in config.images.values():
-        for arch in image.arches:
-            if image.abstract or (wanted is not None and (image.tag, arch) not in wanted):
+    for tag, arch in _images(config, store, versions):
+        for build in store.builds(tag, arch):
+            if versions is not None and (tag, str(arch), build.version) not in versions:
                 continue
-            for build in store.builds(image.tag, arch):
-                if versions is not None and (image.tag, str(arch), build.version) not in versions:
-                    continue
-                for output in build.outputs.values():
-                    yield StoredFile(
-                        tag=image.tag,
-                        name=image.published_name(arch),
-                        arch=arch,
-                        version=build.version,
-                        format=output.format,
-                        file_name=_file_name(image.published_name(arch), build, output.format),
-                        digest=output.digest,
-                        sha512=output.sha512,
-                        size=output.size,
-                        created=build.created,
-                        packages=build.packages,
-                        boot=build.boot,
-                        path=store.blobs.path(output.digest),
-                    )
+            for output in build.outputs.values():
+                yield StoredFile(
+                    tag=tag,
+                    name=build.published_name,
+                    arch=arch,
+                    version=build.version,
+                    format=output.format,
+                    file_name=_file_name(build.published_name, build, output.format),
+                    digest=output.digest,
+                    sha512=output.sha512,
+                    size=output.size,
+                    created=build.created,
+                    packages=build.packages,
+                    boot=build.boot,
+                    path=store.blobs.path(output.digest),
+                )
+
+
+def _images(
+    config: Config, store: Store, versions: Collection[tuple[str, str, str]] | None
+) -> Iterator[tuple[str, Arch]]:
+    """Yield the images of which files are wanted, by tag and architecture."""
+    catalogue = [(image.tag, arch) for image in config.images.values() if not image.abstract for arch in image.arches]
+    if versions is not None:
+        wanted = {(tag, arch) for tag, arch, _ in versions}
+    else:
+        wanted = {(folder.parent.name, folder.name) for folder in (store.root / "builds").glob("*/*")}
+    yield from (each for each in catalogue if each in wanted)
+    others = sorted(wanted - {(tag, str(arch)) for tag, arch in catalogue})
+    yield from ((tag, Arch(arch)) for tag, arch in others if arch in {each.value for each in Arch})
 
 
 def _file_name(name: str, build: Build, form: Format) -> str:

@@ -5,10 +5,12 @@ Nothing is read outside of the folder: links in it that lead elsewhere are refus
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +22,15 @@ from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model.element_source import ElementSource
 from cc_images.model.plain_text import brief
 from cc_images.model.request import LATEST, ImageRequest
-from cc_images.model.workflow import Step
+from cc_images.model.workflow import Step, Workflows
 from cc_images.sources import git
+from cc_images.sources.git_command import references
 from cc_images.store.records import Store
 
 NAME = "workflows"
+
+MOST_LISTED = 20_000
+"""Files of a folder that is looked at for a request over HTTP."""
 
 LONGEST_PATH = 200
 """Characters of a path that a message shows."""
@@ -71,6 +77,66 @@ def description(
     return replace(found, step=step_of(found.folder))
 
 
+def served(path: str, workflows: Workflows) -> Path | None:
+    """Return the folder that a path means below those that are served; None: there is none.
+
+    Links are followed first, and nothing outside of those folders is looked at unless a link there leads to it.
+    """
+    if not path or "\0" in path or ".." in Path(path).parts:
+        return None
+    for each in workflows.served:
+        folder = Path(each)
+        with suppress(OSError, RuntimeError):
+            if (folder / path).is_relative_to(folder):
+                found = (folder / path).resolve()
+                if found.is_relative_to(folder.resolve()) and found.is_dir():
+                    return found
+    return None
+
+
+def standing(request: ImageRequest, config: Config, timeout: float) -> dict[str, str]:
+    """Return by what the description of a step is known now: `commit`, or `listing` of a folder; nothing is fetched.
+
+    With another one the same request may give another image. Empty: it cannot change. Raises UserError for a version
+    that is not there, and CCImagesError when the repository does not answer in time.
+    """
+    if request.is_base:
+        return {}
+    if request.path is not None:
+        return {"listing": _listing(request.path)}
+    source = _source(request, config)
+    if request.version == LATEST:
+        if source.commit:
+            return {"commit": source.commit}
+        names = [f"refs/heads/{source.branch}", f"refs/tags/{source.branch}"] if source.branch else ["HEAD"]
+    else:
+        names = [f"refs/tags/{request.version}", f"refs/heads/{request.version}"]
+    found = references(source, names, timeout)
+    commit = next((found[each] for each in names if each in found), "")
+    if not commit and not _COMMIT.match(request.version):
+        raise _no_version(request)
+    return {"commit": commit} if commit else {}
+
+
+def _listing(folder: Path) -> str:
+    """Return a digest of names, sizes and times of the files of a folder. Raises UserError for too many."""
+    found = hashlib.sha256()
+    for number, path in enumerate(_below(folder)):
+        if number == MOST_LISTED:
+            raise UserError(f"path: the folder has more than {MOST_LISTED} files", hint="name a smaller one")
+        with suppress(OSError):
+            status = path.lstat()
+            stamp = f"{status.st_mode} {status.st_size} {status.st_mtime_ns}"
+            found.update(f"{path.relative_to(folder)}\0{stamp}\0".encode(errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (Path(place, name) for name in sorted((*folders, *files)))
+
+
 def _own(path: Path) -> Path:
     if why := why_no_folder(path):
         raise UserError(f"path: {brief(str(path), LONGEST_PATH)} {why}", hint="name a folder", reason=Reason.VALUE)
@@ -79,23 +145,7 @@ def _own(path: Path) -> Path:
 
 def _of_repository(request: ImageRequest, config: Config, offline: bool, stop: threading.Event | None) -> Description:
     """Return the folder of a step in the repository of workflows."""
-    said = config.workflows
-    if not said.repo:
-        raise UserError(
-            f"nothing says where the workflow {request.workflow} is described",
-            hint="give the request a path, or say workflows: {repo: ADDRESS} in settings.yaml",
-            reason=Reason.CONFIGURATION,
-        )
-    folder = os.path.normpath(f"{said.folder}/{request.workflow}/{request.step}")
-    source = ElementSource(
-        name=NAME,
-        title="the repository of",
-        file="settings.yaml",
-        repo=said.repo,
-        branch=said.branch,
-        commit=said.commit,
-        elements_directory=folder,
-    )
+    source = _source(request, config)
     store = Store(config.store)
     refs = [source]
     if request.version != LATEST:
@@ -118,7 +168,31 @@ def _of_repository(request: ImageRequest, config: Config, offline: bool, stop: t
         commit_of_folder = git.last_change(each, store, found.commit)
         return Description(step=Step(), folder=found.folder.resolve(), commit=commit_of_folder,
                            of_branch=each.commit.startswith(BRANCH))  # fmt: skip
-    raise UserError(
+    raise _no_version(request)
+
+
+def _source(request: ImageRequest, config: Config) -> ElementSource:
+    """Return the repository of workflows, with the folder of a step. Raises UserError where nothing names it."""
+    said = config.workflows
+    if not said.repo:
+        raise UserError(
+            f"nothing says where the workflow {request.workflow} is described",
+            hint="give the request a path, or say workflows: {repo: ADDRESS} in settings.yaml",
+            reason=Reason.CONFIGURATION,
+        )
+    return ElementSource(
+        name=NAME,
+        title="the repository of",
+        file="settings.yaml",
+        repo=said.repo,
+        branch=said.branch,
+        commit=said.commit,
+        elements_directory=os.path.normpath(f"{said.folder}/{request.workflow}/{request.step}"),
+    )
+
+
+def _no_version(request: ImageRequest) -> UserError:
+    return UserError(
         f"version {request.version}: the repository of workflows has no such tag, branch or commit",
         hint="name one of its own, or leave the version out",
         reason=Reason.VALUE,

@@ -80,7 +80,7 @@ DESCRIPTIONS = {
     "build-request": "Build the image that a request describes: a step of a workflow, for a machine.",
     "store": "Serve the store to builder hosts: each reads the inputs of its attempt and brings what it made.",
     "serve": "Serve requests for images over HTTP, for people who have no root here; docs/service.md.",
-    "account": "Add, change, close and list the accounts of the service.",
+    "account": "Add, change, limit, close, invite and list the accounts of the service.",
     "builder-node": "Create or destroy the machines of nodes in a cloud, or sweep those that nobody owns.",
     "cluster": "Make this host the head of a cluster from nothing, let others join it, and show its nodes.",
     "perform": "Do an attempt of a build for another host, whose ticket comes on standard input.",

@@ -167,7 +167,7 @@ CARRIED_OUT: Mapping[str, str] = {
     "store": "service.store",
     "builder-node": "machines.builder_node",
     "serve": "web.serve",
-    "account": "web.account",
+    "account": "accounts.account",
 }
 """The function for each verb, in the modules of this wing: each is loaded for its own verbs alone."""
 

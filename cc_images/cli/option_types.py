@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 
 class SitesAction(argparse.Action):
@@ -69,6 +70,15 @@ def size(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50G")
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
+def or_default(read: Callable[[str], int]) -> Callable[[str], int | str]:
+    """Return a reader that also takes the word `default`."""
+
+    def found(text: str) -> int | str:
+        return text if text == "default" else read(text)
+
+    return found
 
 
 def arches(text: str) -> tuple[str, ...]:

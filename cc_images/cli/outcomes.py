@@ -1,4 +1,4 @@
-"""The end of a run for one image: its failures and complaints as text, and its exit code."""
+"""The end of a run: its failures and complaints as text, its exit code, and what its run file says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 
 from cc_images.api.outcome import Outcome
 from cc_images.cli.exit_codes import exit_code
+from cc_images.errors import CCImagesError
+from cc_images.model.catalog import Json
 from cc_images.model.plan import Status
 from cc_images.report import text
 
@@ -20,3 +22,15 @@ def settled(outcome: Outcome) -> int:
     for complaint in outcome.complaints:
         text.say(f"cc-images: {complaint}", to=sys.stderr)
     return exit_code(outcome)
+
+
+def ending(told: Json, outcome: Outcome | None, refused: CCImagesError | None) -> Json:
+    """Return how a run ended: its state, and the first failure in words."""
+    said: Json = {"state": told["state"], "run": told.get("run", "")}
+    if refused is not None:
+        return said | {"message": refused.message, "hint": refused.hint, "reason": refused.reason}
+    failures = (each for each in (outcome.results.values() if outcome else ()) if each.status is Status.FAILED)
+    first = next(failures, None)
+    return said | (
+        {"message": f"{first.task}: {first.error}", "hint": first.hint, "reason": first.reason} if first else {}
+    )

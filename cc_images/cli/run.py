@@ -17,6 +17,7 @@ from cc_images.api.page import page_path
 from cc_images.api.run import run as carry_out
 from cc_images.api.run_file import RunFile
 from cc_images.cli.exit_codes import exit_code
+from cc_images.cli.outcomes import ending
 from cc_images.cli.signals import stopped_by_signals
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, request: Request) -> int:
             complaints = [*(outcome.complaints if outcome else ()), *_follow_up(options, config, told, outcome, stop)]
     code = refused.exit_code if refused else exit_code(outcome)
     if kept is not None:
-        kept.note(**_ending(told, outcome, refused), exit_code=code)
+        kept.note(**ending(told, outcome, refused), exit_code=code)
     with suppress(OSError, ValueError):  # nobody may be reading any more
         if outcome and not refused and not options.json:
             _show(outcome, gap="" if options.quiet else "\n")
@@ -72,18 +73,6 @@ def run(options: argparse.Namespace, request: Request) -> int:
     if refused:
         raise refused
     return code
-
-
-def _ending(told: Json, outcome: Outcome | None, refused: CCImagesError | None) -> Json:
-    """Return how a run ended: its state, and the first failure in words."""
-    said: Json = {"state": told["state"], "run": told.get("run", "")}
-    if refused is not None:
-        return said | {"message": refused.message, "hint": refused.hint, "reason": refused.reason}
-    failures = (each for each in (outcome.results.values() if outcome else ()) if each.status is Status.FAILED)
-    first = next(failures, None)
-    return said | (
-        {"message": f"{first.task}: {first.error}", "hint": first.hint, "reason": first.reason} if first else {}
-    )
 
 
 def _shown(words: list[str]) -> list[str]:

@@ -95,6 +95,11 @@ def unwatched_options(made: Parser) -> None:
         "--notify", metavar="COMMAND", default=os.environ.get("CC_IMAGES_NOTIFY", ""),
         help="run this command afterwards, with the summary as its input (default: CC_IMAGES_NOTIFY)",
     )  # fmt: skip
+    run_file_options(made)
+
+
+def run_file_options(made: Parser) -> None:
+    """Add where programs that start a run read how it stands."""
     made.add_argument(
         "--run-file", metavar="FILE", default="",
         help="keep in this file, as JSON, the run's process, its name, and at the end how it ended",

@@ -19,8 +19,8 @@ from cc_images.config.build_caches import BUILD_CACHES, build_caches_of
 from cc_images.config.builders import builder_hosts, builders_file
 from cc_images.config.image_parts import NAME
 from cc_images.config.images import OURS, content, images
-from cc_images.config.machines import machines, machines_file
-from cc_images.config.settings import NETWORK, Settings, read
+from cc_images.config.machines import machines, machines_file, machines_places
+from cc_images.config.settings import NETWORK, Settings, places, read
 from cc_images.config.site_places import at_one_place, placed, with_families
 from cc_images.config.sites import SITE_NAME, idle, site_of
 from cc_images.config.sources import source_of
@@ -55,6 +55,8 @@ class Config:
     files: Mapping[str, Path]
     elements: tuple[Path, ...]
     store: Path
+    beside: tuple[Path, ...] = ()
+    """Files besides `files` that were read, or would be if they were there."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The user's `DIB_*` variables; they win over the catalogue's."""
     network: Mapping[str, str] = field(default_factory=dict)
@@ -134,14 +136,14 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     arches = _arches(environ.get("ARCH", ""), problems)
     builders = builder_hosts(builders_file(environ, files["images.yaml"], cwd), problems)
     known = machines(machines_file(environ, files["images.yaml"], cwd), problems)
-    if problems:
-        raise ConfigError(problems)
+    _refuse(problems)
     chosen = contexts.variables(environ, settings.contexts)
     return Config(
         images=contexts.placed(found, chosen, files["images.yaml"].parent, home, cwd),
         sites=tuple(placed(with_families(site, found.values()), home, files["sites.yaml"]) for site in sites),
         sources=sources,
         files=files,
+        beside=(*machines_places(environ, files["images.yaml"], cwd), *places(environ)),
         elements=tuple(dict.fromkeys((*_elements_path(environ), *_beside(files["images.yaml"]), packaged("elements")))),
         store=_store(environ, settings, home),
         environment={
@@ -167,6 +169,11 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         workflows=settings.workflows,
         build_caches=build_caches,
     )
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError(problems)
 
 
 def _store(environ: Mapping[str, str], settings: Settings, home: Path) -> Path:

@@ -28,12 +28,17 @@ LONGEST_WORD, SHORT = 24, 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
-def machines_file(environ: Mapping[str, str], images_file: Path, cwd: Path) -> Path | None:
-    """Return the file of machines: that of CC_MACHINES_CONFIG, or the one beside the catalogue, or in the folder."""
+def machines_places(environ: Mapping[str, str], images_file: Path, cwd: Path) -> list[Path]:
+    """Return where the file of machines may be: as a variable says, or beside the catalogue, or in the folder."""
     if environ.get(MACHINES):
-        return (cwd / environ[MACHINES]).absolute()
-    places = [images_file.parent / "machines.yaml", cwd.absolute() / "machines.yaml"]
-    return next((each for each in places if each.exists()), None)
+        return [(cwd / environ[MACHINES]).absolute()]
+    return [images_file.parent / "machines.yaml", cwd.absolute() / "machines.yaml"]
+
+
+def machines_file(environ: Mapping[str, str], images_file: Path, cwd: Path) -> Path | None:
+    """Return the file of machines: the one that a variable names, or the first that is there."""
+    places = machines_places(environ, images_file, cwd)
+    return places[0] if environ.get(MACHINES) else next((each for each in places if each.exists()), None)
 
 
 def machines(file: Path | None, problems: list[str]) -> dict[str, Machine]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from cc_images.config.machines import brief_text, machine_of
@@ -14,7 +14,7 @@ from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Json
 from cc_images.model.machine import Machine
 from cc_images.model.plain_text import brief
-from cc_images.model.request import BASE, LATEST, LONGEST_WORD, VERSION, WORD, ImageRequest
+from cc_images.model.request import BASE, LATEST, LONGEST_NAME, LONGEST_WORD, VERSION, WORD, ImageRequest, name_of
 
 KEYS = "machine, workflow and step_id"
 
@@ -37,6 +37,46 @@ def request_of(said: Json, machines: Mapping[str, Machine], folder: Path) -> Ima
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"the request is no mapping of plain values: {error}", reason=Reason.VALUE) from error
     return _read(text, machines, "request", folder)
+
+
+def mapping_of(asked: ImageRequest) -> Json:
+    """Return a request as the mapping that `request_of` reads as it; all that it leaves to defaults is said."""
+    machine = asked.machine
+    runtimes = {"mpi": machine.mpi, "gpu": machine.gpu}
+    return {
+        "machine": {
+            "platform": machine.platform,
+            "architecture": machine.architecture,
+            "container_engine": machine.engine,
+            **{key: str(runtime) for key, runtime in runtimes.items() if runtime is not None},
+            "base": machine.base,
+            "spack-builder": machine.builder,
+        },
+        "workflow": asked.workflow,
+        "step_id": asked.step,
+        "version": asked.version,
+        **({"path": str(asked.path)} if asked.path is not None else {}),
+        "force": asked.force,
+        **({"push": asked.push} if asked.push is not None else {}),
+    }
+
+
+def image_name(asked: ImageRequest, prefix: str, catalogue: Container[str]) -> str:
+    """Return the name of a request's image. Raises UserError for one that is too long, or of the catalogue."""
+    name = name_of(asked, prefix)
+    if len(name) > LONGEST_NAME:
+        raise UserError(
+            f"the image's name would have {len(name)} letters, of {LONGEST_NAME}: {name}",
+            hint="give workflow and step shorter names",
+            reason=Reason.VALUE,
+        )
+    if name in catalogue:
+        raise UserError(
+            f"{name} is an image of the catalogue, too",
+            hint="say workflows: {prefix: …} in settings.yaml",
+            reason=Reason.VALUE,
+        )
+    return name
 
 
 def _read(text: str, machines: Mapping[str, Machine], title: str, folder: Path) -> ImageRequest:

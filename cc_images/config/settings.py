@@ -60,7 +60,9 @@ class Settings:
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Return the settings that are in force. Raises ConfigError with every mistake."""
-    files = [file for file in _files(environ) if os.path.lexists(file)]
+    if environ.get(VARIABLE) and not Path(environ[VARIABLE]).is_file():
+        raise ConfigError([f"environment: {VARIABLE}: {environ[VARIABLE]} is not a file; correct it, or unset it"])
+    files = [file for file in places(environ) if os.path.lexists(file)]
     if odd := next((file for file in files if not file.is_file()), None):
         raise ConfigError([f"{odd}: is not a file, or a link that leads nowhere"])
     if not files:
@@ -83,10 +85,9 @@ def read(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _files(environ: Mapping[str, str]) -> list[Path]:
+def places(environ: Mapping[str, str]) -> list[Path]:
+    """Return where settings may be; the first file wins."""
     if VARIABLE in environ:
-        if environ[VARIABLE] and not Path(environ[VARIABLE]).is_file():
-            raise ConfigError([f"environment: {VARIABLE}: {environ[VARIABLE]} is not a file; correct it, or unset it"])
         return [Path(environ[VARIABLE])] if environ[VARIABLE] else []
     home = Path(environ.get("HOME", "/root"))
     return [Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "cc-images/settings.yaml", OF_THE_HOST]

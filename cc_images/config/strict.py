@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cc_images.config.yaml_file import Document, Section
-from cc_images.config.yaml_text import LARGEST, beyond_json
+from cc_images.config.yaml_text import LARGEST, Node, beyond_json
 from cc_images.errors import ConfigError, Reason, UserError
 
 KIB = 1 << 10
@@ -24,6 +24,28 @@ _PAIR = re.compile(r"(\\\\)|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a
 """A character that JSON writes as two halves, which YAML does not; a backslash that is written twice begins none."""
 
 
+class Mistake(str):
+    """A mistake as it is shown, with the key at which it is, and in words without its place."""
+
+    field: str
+    words: str
+
+    def __new__(cls, shown: str, field: str, words: str) -> Mistake:
+        """Return a mistake."""
+        made = super().__new__(cls, shown)
+        made.field, made.words = field, words
+        return made
+
+
+class WrongFile(ConfigError):
+    """What is wrong with a file of a stranger; `field` is the first key at fault (empty: it is no mapping)."""
+
+    def __init__(self, problems: list[str], first: str) -> None:
+        super().__init__(problems)
+        self.field = _one_line(first.field) if isinstance(first, Mistake) else ""
+        self.words = _one_line(first.words if isinstance(first, Mistake) else first)
+
+
 class StrictDocument(Document):
     """A text of a stranger, read as YAML, of which JSON is a part."""
 
@@ -36,6 +58,11 @@ class StrictDocument(Document):
         super().__init__(Path(title), problems, title, "" if odd else text)
         if odd:
             problems.append(f"{title}:{odd[0]}:{odd[1]}: has {odd[2]}, which is not read here; write it out")
+
+    def problem(self, node: Node, path: str, text: str) -> None:
+        """Note a mistake at a node."""
+        super().problem(node, path, text)
+        self._problems.append(Mistake(self._problems.pop(), path.lstrip("."), text))
 
 
 def text_of(file: Path, title: str, most: int = MOST) -> str:
@@ -59,7 +86,7 @@ def text_of(file: Path, title: str, most: int = MOST) -> str:
 
 
 def whole(text: str, problems: list[str], title: str, known: str) -> Section:
-    """Return the mapping that a text has. Raises ConfigError for what is none, with what was expected."""
+    """Return the mapping that a text has. Raises WrongFile for what is none, with what was expected."""
     document = StrictDocument(text, problems, title)
     found = None if problems else document.whole()
     if found is None and not problems:
@@ -70,11 +97,11 @@ def whole(text: str, problems: list[str], title: str, known: str) -> Section:
 
 
 def refuse(problems: list[str]) -> None:
-    """Raise ConfigError if there are mistakes: the first of them, each on one line that a terminal can take."""
+    """Raise WrongFile if there are mistakes: the first of them, each on one line that a terminal can take."""
     if problems:
         said = [_one_line(each) for each in dict.fromkeys(problems)]
         more = [f"and {len(said) - SHOWN} more mistakes"] if len(said) > SHOWN else []
-        raise ConfigError([*said[:SHOWN], *more])
+        raise WrongFile([*said[:SHOWN], *more], problems[0])
 
 
 def _letter(high: str, low: str) -> str:

@@ -24,6 +24,7 @@ def workflows_of(section: Section) -> Workflows:
         commit=section.text("commit", _COMMIT, "7 to 40 hexadecimal digits"),
         folder=section.text("folder") or ".",
         prefix=section.text("prefix", PREFIX, "small letters and digits, with single dots and hyphens"),
+        served=section.words("served"),
     )
     if found.branch and found.commit:
         section.problem("commit", "is given besides branch; remove one")
@@ -31,5 +32,7 @@ def workflows_of(section: Section) -> Workflows:
         section.problem("folder", f"{found.folder} leads out of the repository")
     if len(found.prefix) > LONGEST_PREFIX:
         section.problem("prefix", f"has more than {LONGEST_PREFIX} letters")
+    if odd := next((each for each in found.served if not Path(each).is_absolute() or len(Path(each).parts) < 2), ""):
+        section.problem("served", f"{odd} must be a folder below /, by its whole path")
     section.close()
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from cc_images.model.catalog import RAMDISK, Arch, Format
+from cc_images.model.catalog import RAMDISK, Arch, Format, published_name
 
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 
@@ -62,6 +62,11 @@ class Build:
     """The level that it reached in its newest boot test; empty when it was never tested."""
     again: str = ""
     """The newest run that made the same bytes again, and kept this version; empty if none has."""
+
+    @property
+    def published_name(self) -> str:
+        """The name on sites."""
+        return published_name(self.name, self.arch)
 
     def can_become(self, wanted: Format) -> bool:
         """Say whether an output in another format can be made from its stored ones: a disk holds a tree, too.

@@ -261,4 +261,9 @@ class Image:
 
     def published_name(self, arch: Arch) -> str:
         """Return the name on sites: `<Name>` for amd64, `<Name>-ARM64` for arm64."""
-        return self.name if arch is Arch.AMD64 else f"{self.name}-{arch.value.upper()}"
+        return published_name(self.name, arch)
+
+
+def published_name(name: str, arch: Arch) -> str:
+    """Return the name on sites of an image: its own for amd64, with the architecture behind it for others."""
+    return name if arch is Arch.AMD64 else f"{name}-{arch.value.upper()}"

@@ -17,6 +17,8 @@ class Workflows:
     folder: str = "."
     prefix: str = ""
     """How the names of images begin."""
+    served: tuple[str, ...] = ()
+    """Folders below which requests over HTTP may name a path."""
 
 
 NO_WORKFLOWS = Workflows()

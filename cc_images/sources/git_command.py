@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment, process
 from cc_images.model.element_source import ElementSource
+from cc_images.model.redaction import without_secrets
 
 _HANDED_DOWN = ("GIT_SSL", "SSH_AUTH", "SSL_CERT", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
 """Beginnings of the variables that git gets from the user's environment."""
@@ -23,11 +25,16 @@ TIMEOUT = 300.0
 CORRUPT = re.compile(r"corrupt|inflate:|bad object|loose object|unable to read|missing blob|not a git repository")
 
 
+_REFERENCE = re.compile(r"(?P<object>[0-9a-f]{40}|[0-9a-f]{64})\t(?P<name>\S+)\Z")
+
+
 SILENT = "30"
 """Seconds for which a server may be silent."""
 
 
-def git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None) -> str:
+def git(
+    mirror: Path, *arguments: str, url: str = "", stop: threading.Event | None = None, timeout: float = TIMEOUT
+) -> str:
     """Run git. An address goes by environment, its password as a header: git shows addresses in its helpers' argv."""
     env = environment.inherited(*_HANDED_DOWN, "HOME") | {"PATH": environment.plain()["PATH"]}
     env.setdefault("HOME", "/")
@@ -45,7 +52,26 @@ def git(mirror: Path, *arguments: str, url: str = "", stop: threading.Event | No
     env["GIT_CONFIG_COUNT"] = str(len(settings))
     for number, (key, value) in enumerate(settings.items()):
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return process.run(["git", *arguments], env=env, timeout=TIMEOUT, stop=stop)
+    return process.run(["git", *arguments], env=env, timeout=timeout, stop=stop)
+
+
+def references(source: ElementSource, names: Sequence[str], timeout: float = TIMEOUT) -> dict[str, str]:
+    """Return the objects to which references of a repository point now, for those that it has; nothing is fetched.
+
+    Raises CCImagesError when the repository does not answer within `timeout` seconds.
+    """
+    nowhere = Path("/nonexistent")
+    try:
+        said = git(nowhere, "ls-remote", "--quiet", "origin", *names, url=source.repo, timeout=timeout)
+    except process.CommandFailed as error:
+        raise CCImagesError(
+            f"{source.title} {source.name} does not answer: {without_secrets(error.message)}",
+            hint=f"check its address in {source.file}, and that the server is up",
+            reason=Reason.FETCH,
+            temporary=True,
+        ) from error
+    found = (_REFERENCE.match(line) for line in said.splitlines())
+    return {each["name"]: each["object"] for each in found if each and each["name"] in names}
 
 
 def torn_source(source: ElementSource, why: str) -> CCImagesError:

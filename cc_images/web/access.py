@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -61,13 +61,34 @@ class Gatekeeper:
             raise Problem(403, "the request comes from a page of another site")
         if kind.lower() == "basic":
             return self._by_name(said.strip(), address)
+        found = self.by_session(request) if not header else None
+        if found is None or request.method in SAFE:
+            return found
+        if not is_csrf_token(request.cookies[COOKIE], request.headers.get("x-csrf-token", "")):
+            raise Problem(403, "the request has no CSRF token of this session")
+        return found
+
+    def by_session(self, request: Request) -> Caller | None:
+        """Return whose session a request has, as pages know callers; that a form is of it is looked at elsewhere."""
         number = request.cookies.get(COOKIE, "")
-        account = self.sessions.owner(number) if number and not header else None
+        account = self.sessions.owner(number) if number else None
         if account is None:
             return None
-        if request.method not in SAFE and not is_csrf_token(number, request.headers.get("x-csrf-token", "")):
-            raise Problem(403, "the request has no CSRF token of this session")
+        address = request.client.host if request.client is not None else ""
         return Caller(account=account, scopes=frozenset(Scope), address=address)
+
+    def again(self, request: Request, caller: Caller) -> Caller | None:
+        """Return who calls as it is now, for long answers; None when the account, session or token has ended since.
+
+        A password is not asked for again: that takes time, and others who guess it would cut the answer.
+        """
+        kind, _, said = request.headers.get("authorization", "").partition(" ")
+        if not kind:
+            return self.by_session(request)
+        if kind.lower() == "bearer":
+            return self._by_token(said.strip(), "", caller.address)
+        account = self.accounts.by_id(caller.account.id)
+        return replace(caller, account=account) if account is not None else None
 
     def _by_token(self, text: str, name: str, address: str) -> Caller | None:
         found = self.tokens.owner(text)

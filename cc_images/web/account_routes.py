@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from cc_images.web import audit
-from cc_images.web.access import Caller, Gatekeeper, Problem, needs
-from cc_images.web.routing import Reader, the
+from cc_images.web.access import Gatekeeper, Problem
+from cc_images.web.routing import Owner, Reader, the
 from cc_images.web.tables import Token
-from cc_images.web.tokens import LONGEST, Scope
+from cc_images.web.tokens import LONGEST as LONGEST
+from cc_images.web.tokens import Scope
 
 router = APIRouter(tags=["account"])
-
-Owner = Annotated[Caller, Depends(needs(Scope.ACCOUNT))]
 
 
 class AccountView(BaseModel):
@@ -25,8 +24,12 @@ class AccountView(BaseModel):
     name: str
     role: str
     scopes: list[str]
+    running: int = Field(description="Builds of the account that run.")
+    waiting: int
+    bytes: int = Field(description="Bytes of stored versions that builds in the account's list have made.")
     most_running: int
     most_waiting: int
+    most_bytes: int | None = Field(description="None: no limit.")
 
 
 class TokenRequest(BaseModel):
@@ -79,13 +82,18 @@ class AuditView(BaseModel):
 @router.get("/account")
 def get_account(request: Request, caller: Reader) -> AccountView:
     """Show the account of the caller."""
-    limits, mine = the(request).queue.limits, caller.account
+    quotas, mine = the(request).quotas, caller.account
+    used, most = quotas.used(mine), quotas.most(mine)
     return AccountView(
         name=mine.name,
         role=mine.role,
         scopes=sorted(caller.scopes),
-        most_running=limits.running if mine.most_running is None else mine.most_running,
-        most_waiting=limits.waiting if mine.most_waiting is None else mine.most_waiting,
+        running=used.running,
+        waiting=used.waiting,
+        bytes=used.bytes or 0,
+        most_running=most.running,
+        most_waiting=most.waiting,
+        most_bytes=most.bytes,
     )
 
 
@@ -95,7 +103,7 @@ def change_password(request: Request, caller: Owner, said: PasswordRequest) -> d
     accounts = _gatekeeper(request).accounts
     if accounts.log_in(caller.account.name, said.old, caller.address) is None:
         raise Problem(400, "that is not the password", "old")
-    accounts.change_password(caller.account.name, said.new, caller.account.name)
+    accounts.change_password(caller.account.name, said.new, caller.account.name, caller.address)
     return {"done": "changed"}
 
 
@@ -127,13 +135,18 @@ def revoke_token(request: Request, caller: Owner, id: str) -> dict[str, str]:
 
 @router.get("/audit")
 def get_audit(
-    request: Request, caller: Reader, before: Annotated[int | None, Query(ge=1, le=2**62)] = None
+    request: Request,
+    caller: Reader,
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    account: Annotated[str, Query(max_length=64)] = "",
+    action: Annotated[str, Query(max_length=32)] = "",
 ) -> list[AuditView]:
-    """List who did what, the newest first; for administrators."""
+    """List who did what, the newest first, or what one account did; for administrators."""
     if not caller.is_administrator:
         raise Problem(403, "this is for administrators")
     with the(request).database.reading() as session:
-        return [AuditView.model_validate(each, from_attributes=True) for each in audit.newest(session, 200, before)]
+        rows = audit.newest(session, 200, before, account, action)
+        return [AuditView.model_validate(each, from_attributes=True) for each in rows]
 
 
 def _fields(token: Token) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from cc_images.api import builders
 from cc_images.errors import CCImagesError, UserError
-from cc_images.web import account_routes, build_routes, image_routes, operations
+from cc_images.web import account_routes, administration_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
+from cc_images.web.fleet import Fleet
 from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
@@ -24,6 +28,9 @@ PREFIX = "/api/v1"
 
 MOST_FIELD = 100
 """Characters of a field's name that an answer repeats."""
+
+PAGES = "cc_images.web.pages"
+"""Package of the pages, loaded when an application is made: the interface needs nothing of it."""
 
 ERROR = {
     "type": "object",
@@ -78,10 +85,16 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
+    app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
     for each in (build_routes, image_routes, account_routes, operations):
         app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
         app.include_router(each.router, include_in_schema=False)
+    app.include_router(administration_routes.router, prefix=PREFIX, responses=ERRORS)  # older clients know none of it
+    app.state.pages = importlib.import_module(PAGES)
+    app.state.planner = app.state.pages.Planner()
+    for router in app.state.pages.ROUTERS:
+        app.include_router(router, include_in_schema=False)
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -94,42 +107,61 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     return app
 
 
-def _answer(status: int, message: str, field: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+def _answer(
+    request: Request, status: int, message: str, field: str = "", headers: dict[str, str] | None = None
+) -> Response:
+    """Return an error: a page for those who look at pages, else JSON."""
+    pages = request.app.state.pages
+    if pages.wanted(request, status):
+        page: Response = pages.error(request, status, message, headers)
+        return page
     return JSONResponse({"message": message, "field": field}, status, headers)
 
 
-def _problem(request: Request, error: Exception) -> JSONResponse:
+def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _answer(error.status, error.message, error.field, error.headers)
+    return _answer(request, error.status, error.message, error.field, error.headers)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _answer(error.status_code, error.detail, "", dict(error.headers or {}))
+    return _answer(request, error.status_code, error.detail, "", dict(error.headers or {}))
 
 
-def _wrong(request: Request, error: Exception) -> JSONResponse:
+def _wrong(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _answer(
+            request, 400, f"the request is no JSON: {_place(error.body, first['loc'])}{first['ctx']['error']}"
+        )
     place = [str(each)[:MOST_FIELD] for each in first["loc"]]
-    return _answer(400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
+    return _answer(request, 400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
 
 
-def _too_many(request: Request, error: Exception) -> JSONResponse:
+def _place(body: object, place: Sequence[int | str]) -> str:
+    """Return line and column of a mistake in a JSON text, whose place is an offset."""
+    if not isinstance(body, str) or not isinstance(place[-1], int):
+        return ""
+    before = body[: place[-1]]
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: "
+
+
+def _too_many(request: Request, error: Exception) -> Response:
     assert isinstance(error, TooMany)
-    return _answer(429, str(error), "", {"retry-after": f"{error.wait:.0f}"})
+    return _answer(request, 429, str(error), "", {"retry-after": f"{error.wait:.0f}"})
 
 
-def _user_error(request: Request, error: Exception) -> JSONResponse:
+def _user_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
-    return _answer(400, error.message)
+    return _answer(request, 400, error.message, getattr(error, "field", ""))
 
 
-def _bug(request: Request, error: Exception) -> JSONResponse:
+def _bug(request: Request, error: Exception) -> Response:
     """Answer for an error that nobody expected; the server logs its traceback."""
-    return _answer(500, "the service has a fault; the operator's log says more")
+    return _answer(request, 500, "the service has a fault; the operator's log says more")
 
 
-def _failed(request: Request, error: Exception) -> JSONResponse:
+def _failed(request: Request, error: Exception) -> Response:
     _log.error("%s: %s", type(error).__name__, error)
-    return _answer(503, "the store or a builder does not work; the operator's log says more")
+    return _answer(request, 503, "the store or a builder does not work; the operator's log says more")

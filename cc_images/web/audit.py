@@ -1,4 +1,4 @@
-"""The audit log: who did what, when, from where. Rows are only ever added."""
+"""The audit log: who did what, when, from where. Rows are only added; the sweeper removes those of a year ago."""
 
 from __future__ import annotations
 
@@ -22,10 +22,23 @@ def note(session: Session, account: str, action: str, subject: str = "", address
     )
 
 
-def newest(session: Session, most: int = 200, before: int | None = None) -> list[Audit]:
-    """Return the newest rows, or those before a row."""
+def newest(
+    session: Session, most: int = 200, before: int | None = None, account: str = "", action: str = ""
+) -> list[Audit]:
+    """Return the newest rows, or those before a row; of one account or action, if it is named."""
     found = select(Audit).order_by(Audit.id.desc()).limit(most)
-    return list(session.scalars(found if before is None else found.where(Audit.id < before)))
+    if before is not None:
+        found = found.where(Audit.id < before)
+    if account:
+        found = found.where(Audit.account == account)
+    if action:
+        found = found.where(Audit.action == action)
+    return list(session.scalars(found))
+
+
+def actions(session: Session) -> list[str]:
+    """Return the names of all actions that were noted."""
+    return list(session.scalars(select(Audit.action).distinct().order_by(Audit.action)))
 
 
 def plain(text: str) -> str:

@@ -15,6 +15,7 @@ from cc_images.web.queue import Entry
 from cc_images.web.routing import Builder, Reader, Requested, submit, the
 from cc_images.web.service import Service
 from cc_images.web.tables import OVER
+from cc_images.web.value import BadRequest
 from cc_images.web.views import BuildView
 
 router = APIRouter(tags=["builds"])
@@ -24,16 +25,7 @@ TEXT = "text/plain; charset=utf-8"
 UNKNOWN = "there is no such build"
 
 
-REQUEST_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [kind.model.model_json_schema() for kind in kinds.KINDS.values() if kind.model]}
-            }
-        },
-    }
-}
+REQUEST_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": kinds.schema()}}}}
 
 
 @router.post("/build", openapi_extra=REQUEST_BODY)
@@ -43,8 +35,8 @@ def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()
     service = the(request)
     try:
         value = kinds.checked(body, service.catalogue.config)
-    except kinds.BadRequest as bad:
-        raise Problem(400, bad.message, bad.field) from None
+    except BadRequest as bad:
+        raise Problem(bad.status, bad.message, bad.field) from None
     return submit(service, caller, value)
 
 
@@ -65,7 +57,7 @@ def list_builds(
 @router.get("/build/{id}")
 def get_build(request: Request, caller: Reader, id: str) -> BuildView:
     """Show how a build stands."""
-    return the(request).viewer.build(_entry(request, caller, id), whole=True)
+    return the(request).viewer.build(entry_of(request, caller, id), whole=True)
 
 
 @router.delete("/build/{id}")
@@ -94,8 +86,8 @@ def get_log(
     offset: Annotated[int, Query(ge=0, le=2**53, description="With follow: where to begin.")] = 0,
 ) -> Response:
     """Return a log: whole, by range, or live as events whose ids are offsets in bytes."""
-    service, entry = the(request), _entry(request, caller, id)
-    path = _log_path(service, entry, task)
+    service, entry = the(request), entry_of(request, caller, id)
+    path = log_path(service, entry, task)
     if not (follow or "text/event-stream" in request.headers.get("accept", "")):
         try:
             return file_response(path, request, {}, TEXT, cleaned)
@@ -105,7 +97,8 @@ def get_log(
     start = int(last) if last.isascii() and last.isdigit() and len(last) < 17 else offset
 
     def over() -> str | None:
-        now = service.queue.entry(caller.account, id)
+        still = service.gatekeeper.again(request, caller)
+        now = service.queue.entry(still.account, id) if still is not None else None
         if service.draining.is_set():
             return "the service ends; connect again"
         if now is None or now.build.state == OVER:
@@ -115,15 +108,19 @@ def get_log(
     return live_log.Live(live_log.events(path, start, over), service.streams.take(caller.account.id))
 
 
-def _entry(request: Request, caller: Caller, id: str) -> Entry:
+def entry_of(request: Request, caller: Caller, id: str) -> Entry:
+    """Return a build of a caller. Raises Problem, also for somebody else's."""
     found = the(request).queue.entry(caller.account, id)
     if found is None:
         raise Problem(404, UNKNOWN)
     return found
 
 
-def _log_path(service: Service, entry: Entry, task: str) -> Path:
+def log_path(service: Service, entry: Entry, task: str) -> Path:
     """Return the file of a log. A task's name is looked up among those of the run, and is no path."""
+    if entry.build.removed is not None:
+        when, days = entry.build.removed.date(), service.queue.limits.days
+        raise Problem(404, f"the log was removed on {when}: logs are kept for {days} days after the end of a build")
     if not task:
         return service.viewer.log(entry)
     progress = service.viewer.watcher.of(entry.build, entry.run)

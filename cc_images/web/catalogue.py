@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from cc_images.config.loader import Config
 from cc_images.errors import CCImagesError
@@ -37,10 +38,10 @@ class Catalogue:
             return self._config
 
 
-def _stamp(config: Config) -> tuple[tuple[int, int, int], ...]:
-    found: list[tuple[int, int, int]] = []
-    for path in config.files.values():
+def _stamp(config: Config) -> dict[Path, tuple[int, int, int]]:
+    found: dict[Path, tuple[int, int, int]] = {}
+    for path in (*config.files.values(), *config.beside):
         with suppress(OSError):
             status = path.stat()
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from cc_images.errors import UserError
 
-NEWEST = "0001"
+NEWEST = "0002"
 """The revision that this version of cc-images works with."""
 
 BUSY = 15.0

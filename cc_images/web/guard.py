@@ -10,6 +10,7 @@ import ipaddress
 import json
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -38,6 +39,22 @@ HEADERS = {
 }
 """Headers of answers that do not set them."""
 
+PAGES = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "same-origin",
+}
+"""Those of pages instead: everything that they load is the service's own, and nothing stands in them."""
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+
+ELSEWHERE = (b"cross-site", b"same-site")
+"""What browsers say in Sec-Fetch-Site of a request that another site's page has made."""
+
+
+Headers = list[tuple[bytes, bytes]]
+
 
 class Guard:
     """Guards an application. `figures`: requests and their seconds, by method, route and status."""
@@ -53,16 +70,16 @@ class Guard:
         self._app = app
         self._seconds = seconds
         self._figures = figures
-        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        if secure:
-            self._headers.append((b"strict-transport-security", b"max-age=31536000"))
+        always = {"strict-transport-security": "max-age=31536000"} if secure else {}
+        self._headers = _encoded(HEADERS | always)
+        self._of_pages = _encoded(HEADERS | PAGES | always)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry out a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(receive, send, self._headers, self._seconds)
+        exchange = Exchange(receive, send, self._headers, self._of_pages, self._seconds)
         scope["client"] = _client(scope)
         try:
             lengths = [value for name, value in scope["headers"] if name == b"content-length"]
@@ -70,6 +87,8 @@ class Guard:
                 await exchange.refuse(400, "a request has one length")  # a proxy may have counted by the other one
             elif any(_number(each) > MOST_BODY for each in lengths):
                 await exchange.refuse(413, TOO_LARGE)
+            elif scope["method"] in UNSAFE and _header(scope, b"sec-fetch-site") in ELSEWHERE:
+                await exchange.refuse(403, "a page of another site may not do that")
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         finally:
@@ -89,7 +108,9 @@ class Guard:
 class Exchange:
     """One request and its answer: counts the bytes of the one, and adds headers to the other."""
 
-    def __init__(self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]], seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, headers: Headers, of_pages: Headers, seconds: float = BODY_SECONDS
+    ) -> None:
         self._seconds = seconds
         self.began = time.monotonic()
         self.status = 0
@@ -97,6 +118,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._headers = headers
+        self._of_pages = of_pages
         self._taken = 0
         self._whole = False
 
@@ -120,7 +142,10 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             known = {name.lower() for name, _ in message["headers"]}
-            extra = [(name, value) for name, value in self._headers if name not in known]
+            is_page = any(name.lower() == b"content-type" and value.startswith(b"text/html")
+                          for name, value in message["headers"])  # fmt: skip
+            headers = self._of_pages if is_page else self._headers
+            extra = [(name, value) for name, value in headers if name not in known]
             message = {**message, "headers": [*message["headers"], *extra]}
         await self._send(message)
 
@@ -134,6 +159,14 @@ class Exchange:
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
 def _number(said: bytes) -> int:

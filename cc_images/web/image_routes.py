@@ -30,6 +30,17 @@ class CatalogueEntry(BaseModel):
     builds_on: str | None
 
 
+class MachineView(BaseModel):
+    """A machine that a request may name."""
+
+    name: str
+    platform: str
+    architecture: str
+    container_engine: str
+    mpi: str | None
+    gpu: str | None
+
+
 @router.get("/catalogue")
 def get_catalogue(request: Request, caller: Reader) -> list[CatalogueEntry]:
     """List the images that can be requested."""
@@ -38,6 +49,16 @@ def get_catalogue(request: Request, caller: Reader) -> list[CatalogueEntry]:
                        builds_on=each.depends[0] if each.depends else None)
         for each in the(request).catalogue.config.images.values()
         if not each.abstract
+    ]  # fmt: skip
+
+
+@router.get("/machines")
+def get_machines(request: Request, caller: Reader) -> list[MachineView]:
+    """List the machines that a request may name."""
+    return [
+        MachineView(name=name, platform=each.platform, architecture=each.architecture, container_engine=each.engine,
+                    mpi=str(each.mpi or "") or None, gpu=str(each.gpu or "") or None)
+        for name, each in the(request).catalogue.config.machines.items()
     ]  # fmt: skip
 
 
@@ -77,6 +98,8 @@ def push_image(request: Request, caller: Builder, name: str) -> Requested:
     """Publish the version of a file on the sites of the service."""
     service = the(request)
     file = _file(service, caller, name)
+    if file.tag not in service.catalogue.config.images:
+        raise Problem(400, "the image was made by request and is not in the catalogue: request it with push: true")
     return submit(service, caller, push_of(file.tag, file.arch, file.version))
 
 

@@ -1,6 +1,6 @@
-"""Kinds of requests: how each is checked, and the words of the command line that carry it out.
+"""Kinds of requests, and how each is checked; `commands` has how it is carried out.
 
-A request is a JSON object. The kind to which it belongs is told by one field that no other kind has. A checked request
+A request is a JSON object. The kind to which it belongs is told by fields that no other kind has. A checked request
 is a `Value`: canonical, so that identical requests are equal.
 """
 
@@ -14,16 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cc_images.config.loader import Config
 from cc_images.model.catalog import Arch, Json
-from cc_images.web.value import Value
-
-
-class BadRequest(Exception):
-    """A request that cannot be done; `field` names what is wrong."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}" if field else message)
-        self.field = field
-        self.message = message
+from cc_images.web import machine_requests
+from cc_images.web.value import BadRequest, Value
 
 
 class ImagesRequest(BaseModel):
@@ -41,34 +33,52 @@ class ImagesRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of requests. `field` tells it from the others; without one nobody can send it from outside."""
+    """A kind of requests. `fields` tell it from the others; without any nobody can send it from outside."""
 
-    field: str
+    fields: tuple[str, ...]
     model: type[BaseModel] | None
     check: Callable[[Any, Config], Json]
     """Returns the canonical content of a request, or raises BadRequest."""
-    words: Callable[[Json], list[str]]
-    """Returns the words of the command line."""
+    tags: tuple[str, ...] = ()
+    """Words in the places of mistakes that are no fields: the kinds of values that a field may have."""
 
 
 def checked(body: object, config: Config) -> Value:
     """Return a request as a value. Raises BadRequest."""
     if not isinstance(body, dict):
         raise BadRequest("", "the request is no JSON object")
-    name = next((each for each, kind in KINDS.items() if kind.field and kind.field in body), "images")
+    name = next((each for each, kind in KINDS.items() if not body.keys().isdisjoint(kind.fields)), "images")
     kind = KINDS[name]
     assert kind.model is not None
     try:
-        said = kind.model.model_validate(body)
+        said = kind.model.model_validate(machine_requests.normal(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(".".join(str(each)[:100] for each in first["loc"]), first["msg"]) from None
+        place = [str(each)[:100] for number, each in enumerate(first["loc"]) if not (number == 1 and each in kind.tags)]
+        raise BadRequest(".".join(place), first["msg"]) from None
     return Value(kind=name, content=kind.check(said, config))
 
 
-def words(value: Value) -> list[str]:
-    """Return the words of the command line that carry out a request."""
-    return KINDS[value.kind].words(value.content)
+def schema() -> Json:
+    """Return the schema of all requests that can be sent."""
+    return {"anyOf": [_whole(kind.model.model_json_schema()) for kind in KINDS.values() if kind.model]}
+
+
+def _whole(model: Json) -> Json:
+    """Return a schema with the definitions that it refers to in their places."""
+    definitions = model.pop("$defs", {})
+
+    def put(said: Any) -> Any:
+        if isinstance(said, list):
+            return [put(each) for each in said]
+        if not isinstance(said, dict):
+            return said
+        if "$ref" in said:
+            return put(definitions[said["$ref"].rpartition("/")[2]])
+        return {key: put(value) for key, value in said.items()}
+
+    whole: Json = put(model)
+    return whole
 
 
 def push_of(tag: str, arch: str, version: str) -> Value:
@@ -99,18 +109,14 @@ def _images(said: ImagesRequest, config: Config) -> Json:
     }
 
 
-def _words_of_images(content: Json) -> list[str]:
-    arches = ["-a", ",".join(content["architectures"])] if content["architectures"] else []
-    flags = [*(["-p"] if content["push"] else []), *(["-f"] if content["force"] else [])]
-    return ["-b", "-v", *flags, *arches, *content["images"]]
-
-
-def _words_of_push(content: Json) -> list[str]:
-    return ["-p", "-v", "--version", content["version"], "-a", *content["architectures"], *content["images"]]
-
-
 KINDS: Mapping[str, Kind] = {
-    "images": Kind(field="images", model=ImagesRequest, check=_images, words=_words_of_images),
-    "push": Kind(field="", model=None, check=lambda said, config: {}, words=_words_of_push),
+    "images": Kind(fields=("images",), model=ImagesRequest, check=_images),
+    "machine": Kind(
+        fields=("machine", "workflow", "step_id"),
+        model=machine_requests.MachineRequest,
+        check=machine_requests.check,
+        tags=machine_requests.TAGS,
+    ),
+    "push": Kind(fields=(), model=None, check=lambda said, config: {}),
 }
-"""All kinds by name. A new one, such as that of machines, is a row here."""
+"""All kinds by name. A new one is a row here, and one of `commands`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import asdict
 from typing import Any
@@ -13,17 +12,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from cc_images.api import builders
 from cc_images.web.access import Problem
 from cc_images.web.routing import Reader, the
 from cc_images.web.supervisor import waiting_since
 
 router = APIRouter(tags=["operations"])
 
-FLEET_AGE = 10.0
-"""Seconds for which an answer about builders is given again: to ask them takes connections."""
-
-_fleet = threading.Lock()
+ANSWER = 60.0
+"""Seconds in which the builder hosts must have said how they stand, the first time."""
 
 STUCK = 60.0
 """Seconds without a look of the supervisor after which the service is not well."""
@@ -84,17 +80,7 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
     "type": "object"}}}}})  # fmt: skip
 def get_builders(request: Request, caller: Reader) -> dict[str, Any]:
     """Show the builder hosts, what is at work on each, and the queue."""
-    state = request.app.state
-    asked, found = getattr(state, "fleet", (0.0, {}))
-    if time.monotonic() - asked > FLEET_AGE or not found:
-        if not _fleet.acquire(blocking=False):  # one asks at a time, and nobody waits for it: hosts can be silent
-            if not found:
-                raise Problem(503, "the builders are being asked; try again soon", headers={"retry-after": "2"})
-        else:
-            try:
-                found = asdict(builders.status(the(request).catalogue.config))
-                state.fleet = (time.monotonic(), found)
-            finally:
-                _fleet.release()
-    said: dict[str, Any] = found
-    return said
+    found = request.app.state.fleet.status(ANSWER)
+    if found is None:
+        raise Problem(503, "the builder hosts have not answered yet; try again soon", headers={"retry-after": "10"})
+    return asdict(found)

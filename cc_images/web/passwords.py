@@ -33,6 +33,14 @@ class Cost:
     lanes: int = 2
 
 
+class Unfit(UserError):
+    """A name, password or invitation cannot be taken; `field` says which of them."""
+
+    def __init__(self, field: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
 class Passwords:
     """Makes and checks hashes."""
 
@@ -46,9 +54,9 @@ class Passwords:
         self._right: dict[bytes, float] = {}
 
     def hashed(self, password: str) -> str:
-        """Return the hash of a new password. Raises UserError for one that is too short or too long."""
+        """Return the hash of a new password. Raises Unfit for one that is too short or too long."""
         if not LEAST <= len(password) <= MOST:
-            raise UserError(f"a password has {LEAST} to {MOST} characters")
+            raise Unfit("password", f"a password has {LEAST} to {MOST} characters")
         with self._places:
             return self._hasher.hash(password)
 

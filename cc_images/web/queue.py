@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from cc_images import clock
+from cc_images.model.service_terms import Limits
 from cc_images.web import audit
 from cc_images.web.accounts import Role
 from cc_images.web.database import Database
 from cc_images.web.decisions import Status
-from cc_images.web.tables import OVER, WAITING, Account, Attempt, Build, Product, Requester
+from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Builds that run at a time in all, and of one account that run and wait."""
-
-    places: int = 2
-    running: int = 2
-    waiting: int = 20
-
-
 class Full(Exception):
-    """An account has as many builds waiting as it may."""
+    """An account has as much as it may; `lasts`: that stays so until somebody does something."""
+
+    def __init__(self, message: str, *, lasts: bool = False) -> None:
+        super().__init__(message)
+        self.lasts = lasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +58,8 @@ class Queue:
     def submit(self, account: Account, value: Value, address: str = "") -> tuple[str, bool]:
         """Add a request; return the id of its build, and whether that was there already. Raises Full."""
         with self._database.writing() as session:
+            if session.get_one(Account, account.id).closed is not None:
+                raise Full("the account was closed", lasts=True)
             found = session.scalars(
                 select(Build).where(Build.key == value.key, Build.state != OVER, Build.cancelled.is_(False))
             ).first()
@@ -125,23 +124,32 @@ class Queue:
             mine = None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
-        return self._filled(session, account, found, mine)
+        return self._filled(session, account, [(found, mine)])[0]
 
-    def _filled(self, session: Session, account: Account, build: Build, mine: Requester | None) -> Entry:
-        run = session.scalars(
-            select(Attempt).where(Attempt.build == build.number).order_by(Attempt.id.desc()).limit(1)
-        ).first()
-        position = 0
-        if build.state == WAITING:
-            before = select(func.count()).select_from(Build)
-            position = 1 + (session.scalar(before.where(Build.state == WAITING, Build.number < build.number)) or 0)
-        names: list[str] = []
+    def _filled(
+        self, session: Session, account: Account, found: Sequence[tuple[Build, Requester | None]]
+    ) -> list[Entry]:
+        """Return builds as an account sees them: a few questions, however many builds there are."""
+        numbers = [build.number for build, _ in found]
+        newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
+        runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
+        places: dict[int, int] = {}
+        if any(build.state == WAITING for build, _ in found):
+            waiting = select(Build.number).where(Build.state == WAITING).order_by(Build.number)
+            places = {number: place for place, number in enumerate(session.scalars(waiting), 1)}
+        names: dict[int, list[str]] = {}
         if account.role == Role.ADMINISTRATOR:
-            chosen = select(Account.name).join(Requester, Requester.account_id == Account.id)
-            names = list(session.scalars(chosen.where(Requester.build == build.number).order_by(Account.name)))
-        products = session.scalars(select(Product).where(Product.build == build.number).order_by(Product.tag))
-        return Entry(build=build, run=run, mine=mine, requesters=tuple(names), products=tuple(products),
-                     position=position)  # fmt: skip
+            chosen = select(Requester.build, Account.name).join(Account, Requester.account_id == Account.id)
+            for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
+                names.setdefault(number, []).append(name)
+        products: dict[int, list[Product]] = {}
+        for each in session.scalars(select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)):
+            products.setdefault(each.build, []).append(each)
+        return [
+            Entry(build=build, run=runs.get(build.number), mine=mine, requesters=tuple(names.get(build.number, ())),
+                  products=tuple(products.get(build.number, ())), position=places.get(build.number, 0))
+            for build, mine in found
+        ]  # fmt: skip
 
     def entries(self, account: Account, *, everyone: bool = False, most: int = 100, before: int = 0) -> list[Entry]:
         """Return the builds of an account, newest first; with `everyone` those of all, for administrators alone.
@@ -158,15 +166,30 @@ class Queue:
             chosen = chosen.where(Build.number < before)
         with self._database.reading() as session:
             rows = session.execute(chosen.order_by(Build.number.desc()).limit(most)).all()
-            return [self._filled(session, account, build, mine) for build, mine in rows]
+            return self._filled(session, account, [(build, mine) for build, mine in rows])
 
     def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
-        """Return the versions that an account's builds have made or found; None: all, for an administrator."""
+        """Return the versions that builds in an account's list have made or found; None: all, for an administrator."""
         if account.role == Role.ADMINISTRATOR:
             return None
         chosen = select(Product).join(Requester, Requester.build == Product.build)
         with self._database.reading() as session:
-            rows = session.scalars(chosen.where(Requester.account_id == account.id))
+            rows = session.scalars(chosen.where(*_in_list(account)))
+            return {(each.tag, each.arch, each.version) for each in rows}
+
+    def use(self, account: Account) -> tuple[int, int]:
+        """Return how many builds of an account run and wait."""
+        chosen = select(Build.state, func.count()).join(Requester, Requester.build == Build.number)
+        chosen = chosen.where(Requester.account_id == account.id, Requester.withdrawn.is_(None), Build.state != OVER)
+        with self._database.reading() as session:
+            found = {row[0]: row[1] for row in session.execute(chosen.group_by(Build.state))}
+            return found.get(RUNNING, 0), found.get(WAITING, 0)
+
+    def made(self, account: Account) -> set[tuple[str, str, str]]:
+        """Return the versions that builds in an account's list have made."""
+        chosen = select(Product).join(Requester, Requester.build == Product.build).where(Product.made)
+        with self._database.reading() as session:
+            rows = session.scalars(chosen.where(*_in_list(account)))
             return {(each.tag, each.arch, each.version) for each in rows}
 
     def counts(self) -> dict[str, int]:
@@ -178,3 +201,8 @@ class Queue:
                 name = status if state == OVER else state
                 found[name] = found.get(name, 0) + count
             return found
+
+
+def _in_list(account: Account) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for requests that an account has neither cancelled nor removed from its list."""
+    return Requester.account_id == account.id, Requester.withdrawn.is_(None), Requester.hidden.is_(None)

@@ -15,6 +15,16 @@ from cc_images.web.value import Value
 
 Reader = Annotated[Caller, Depends(needs(Scope.READ))]
 Builder = Annotated[Caller, Depends(needs(Scope.BUILD))]
+Owner = Annotated[Caller, Depends(needs(Scope.ACCOUNT))]
+
+
+def _administrator(caller: Owner) -> Caller:
+    if not caller.is_administrator:
+        raise Problem(403, "this is for administrators")
+    return caller
+
+
+Administrator = Annotated[Caller, Depends(_administrator)]
 
 
 class Requested(BaseModel):
@@ -38,8 +48,12 @@ def submit(service: Service, caller: Caller, value: Value) -> Requested:
         raise Problem(403, "this token may not do that: it lacks the scope push", "push")
     service.requests.take(caller.account.id)
     try:
+        if value.kind != "push":  # which makes nothing that is kept
+            service.quotas.check(caller.account)
         number, joined = service.queue.submit(caller.account, value, caller.address)
     except Full as full:
+        if full.lasts:  # it does not help to ask again
+            raise Problem(400, str(full)) from None
         raise Problem(429, str(full), headers={"retry-after": "60"}) from None
     service.supervisor.wake()
     return Requested(id=number, joined=joined)

@@ -7,12 +7,17 @@ import time
 from dataclasses import dataclass, field
 
 from cc_images.api.launch import Launcher
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.access import Gatekeeper
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import Database
+from cc_images.web.invitations import Invitations
 from cc_images.web.progress import Watcher
-from cc_images.web.queue import Limits, Queue
+from cc_images.web.queue import Queue
+from cc_images.web.quotas import Quotas
+from cc_images.web.sign_up import Entrance
 from cc_images.web.supervisor import Supervisor
+from cc_images.web.sweeper import Sweeper
 from cc_images.web.throttle import Places, Throttle
 from cc_images.web.views import Viewer
 
@@ -31,7 +36,10 @@ class Service:
     catalogue: Catalogue
     gatekeeper: Gatekeeper
     queue: Queue
+    quotas: Quotas
+    entrance: Entrance
     supervisor: Supervisor
+    sweeper: Sweeper
     viewer: Viewer
     requests: Throttle
     """How often an account may request or cancel something."""
@@ -52,6 +60,7 @@ def made(
     limits: Limits | None = None,
     *,
     secure: bool = False,
+    sign_up: SignUp = SignUp.OFF,
 ) -> Service:
     """Return a service whose supervisor has not begun."""
     queue = Queue(database, limits)
@@ -62,7 +71,10 @@ def made(
         catalogue=catalogue,
         gatekeeper=gatekeeper,
         queue=queue,
+        quotas=Quotas(queue=queue, catalogue=catalogue),
+        entrance=Entrance(gatekeeper.accounts, Invitations(database), sign_up),
         supervisor=supervisor,
+        sweeper=Sweeper(database, folder, queue.limits.days),
         viewer=Viewer(catalogue=catalogue, watcher=Watcher(catalogue.config.store), folder=folder),
         requests=Throttle(120, 60.0),
         streams=Places(STREAMS),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, or_
+from sqlalchemy import ColumnElement, delete, or_
 
 from cc_images import clock
 from cc_images.web.database import Database
@@ -31,7 +31,7 @@ class Sessions:
         """Return the id of a new session: the value of the cookie."""
         number, now = secrets.token_urlsafe(32), clock.now()
         with self._database.writing() as session:
-            session.execute(delete(LogIn).where(or_(LogIn.used < now - IDLE, LogIn.created < now - LONGEST)))
+            session.execute(delete(LogIn).where(ended(now)))
             session.add(LogIn(digest=_digest(number), account_id=account.id, created=now, used=now))
         return number
 
@@ -53,6 +53,11 @@ class Sessions:
         """End a session."""
         with self._database.writing() as session:
             session.execute(delete(LogIn).where(LogIn.digest == _digest(number)))
+
+
+def ended(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for sessions that are over."""
+    return or_(LogIn.used < now - IDLE, LogIn.created < now - LONGEST)
 
 
 def csrf_token(number: str) -> str:

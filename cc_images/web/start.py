@@ -10,13 +10,14 @@ from typing import Any
 
 from cc_images.api.launch import Launcher, alone
 from cc_images.config.loader import Config
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web import server, service
 from cc_images.web.access import Gatekeeper
 from cc_images.web.accounts import Accounts
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import NEWEST, Database, default
+from cc_images.web.invitations import Invitations
 from cc_images.web.passwords import Cost, Passwords
-from cc_images.web.queue import Limits
 from cc_images.web.server import Listen
 from cc_images.web.service import Service
 from cc_images.web.sessions import Sessions
@@ -34,14 +35,24 @@ class Settings:
     """The database's address; empty: SQLite in the store."""
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
+    sign_up: SignUp = SignUp.OFF
     cost: Cost = field(default_factory=Cost)
 
 
 def accounts(settings: Settings) -> Accounts:
     """Return the accounts of a service, which need not run. Raises UserError."""
+    return Accounts(_opened(settings), Passwords(settings.cost))
+
+
+def invitations(settings: Settings) -> Invitations:
+    """Return the invitations of a service, which need not run. Raises UserError."""
+    return Invitations(_opened(settings))
+
+
+def _opened(settings: Settings) -> Database:
     database = Database(settings.database or default(settings.load().store))
     database.migrate()
-    return Accounts(database, Passwords(settings.cost))
+    return database
 
 
 @contextmanager
@@ -60,13 +71,15 @@ def running(settings: Settings, app: Callable[[Service], Any]) -> Iterator[str]:
             accounts=Accounts(database, Passwords(settings.cost)), tokens=Tokens(database), sessions=Sessions(database)
         )
         launcher = Launcher(settings.folder, settings.environ)
-        secure = settings.listen.tls is not None
-        made = service.made(database, catalogue, gatekeeper, launcher, settings.limits, secure=secure)
+        made = service.made(database, catalogue, gatekeeper, launcher, settings.limits,
+                            secure=settings.listen.tls is not None, sign_up=settings.sign_up)  # fmt: skip
         made.supervisor.start()
+        made.sweeper.start()
         try:
             with server.serving(app(made), settings.listen, made.draining) as address:
                 yield address
         finally:
+            made.sweeper.close()
             made.supervisor.close()
             database.close()
 
@@ -86,6 +99,7 @@ def check(settings: Settings) -> dict[str, str]:
         "images": str(sum(not each.abstract for each in config.images.values())),
         "database": "would be made" if not found else "ready" if found == NEWEST else f"revision {found}",
         "accounts": str(known),
+        "sign_up": settings.sign_up,
         "address": settings.listen.address,
         "tls": "yes" if settings.listen.tls is not None else "no",
     }

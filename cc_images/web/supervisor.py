@@ -20,10 +20,10 @@ from cc_images import clock
 from cc_images.api import launch, run_files
 from cc_images.api.launch import Launcher
 from cc_images.errors import CCImagesError
-from cc_images.web import kinds
+from cc_images.model.service_terms import Limits
+from cc_images.web import commands
 from cc_images.web.database import Database
 from cc_images.web.decisions import Close, Launch, Observed, Room, Status, Step, Stop, decide
-from cc_images.web.queue import Limits
 from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 
@@ -140,8 +140,9 @@ class Supervisor:
                 return
             row.state = RUNNING
             session.add(Attempt(build=build.number, began=clock.now(), name=""))
-        words = kinds.words(Value(kind=build.kind, content=json.loads(build.value)))
-        if self._launcher.launch(self._folder / build.id, words):
+        value, folder = Value(kind=build.kind, content=json.loads(build.value)), self._folder / build.id
+        words = commands.words(value, folder)
+        if self._launcher.launch(folder, words, commands.files(value)):
             _log.info("build %s begins: cc-images %s", build.id, " ".join(words))
 
     def _close(self, build: Build, status: Status, message: str) -> None:
@@ -153,8 +154,10 @@ class Supervisor:
                 attempts[-1].ended = clock.now()
             if attempts and attempts[-1].name:
                 told = run_files.outcome(self._store, attempts[-1].name)
+                made = run_files.made(told)
                 for tag, arch, version in run_files.versions(told):
-                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version))
+                    row_made = (tag, arch, version) in made
+                    session.merge(Product(build=build.number, tag=tag, arch=arch, version=version, made=row_made))
         _log.info("build %s is over: %s %s", build.id, status, message)
 
 

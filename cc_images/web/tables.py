@@ -5,7 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 WAITING, RUNNING, OVER = "waiting", "running", "over"
@@ -46,6 +58,7 @@ class Account(Base):
     most_running: Mapped[int | None] = mapped_column(Integer)
     """Builds of the account that run at a time; None: the service's own limit."""
     most_waiting: Mapped[int | None] = mapped_column(Integer)
+    most_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Token(Base):
@@ -62,6 +75,24 @@ class Token(Base):
     expires: Mapped[datetime] = mapped_column(Moment)
     revoked: Mapped[datetime | None] = mapped_column(Moment)
     used: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class Invitation(Base):
+    """An invitation to make an account; the secret itself is nowhere."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    label: Mapped[str] = mapped_column(String(100))
+    """Whom it is for, in the words of who has made it."""
+    digest: Mapped[str] = mapped_column(String(64))
+    maker: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(Moment)
+    expires: Mapped[datetime] = mapped_column(Moment)
+    revoked: Mapped[datetime | None] = mapped_column(Moment)
+    used: Mapped[datetime | None] = mapped_column(Moment)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    """The account that was made with it."""
 
 
 class LogIn(Base):
@@ -95,6 +126,8 @@ class Build(Base):
     cancelled: Mapped[bool] = mapped_column()
     created: Mapped[datetime] = mapped_column(Moment)
     ended: Mapped[datetime | None] = mapped_column(Moment)
+    removed: Mapped[datetime | None] = mapped_column(Moment)
+    """When its folder, with the log, was removed."""
 
     __table_args__ = (Index("builds_by_state", "state", "number"), Index("builds_by_key", "key"))
 
@@ -139,6 +172,8 @@ class Product(Base):
     tag: Mapped[str] = mapped_column(String(128), primary_key=True)
     arch: Mapped[str] = mapped_column(String(16), primary_key=True)
     version: Mapped[str] = mapped_column(String(40))
+    made: Mapped[bool] = mapped_column(server_default=true())
+    """Whether the build has made it; else it has found or pushed it."""
 
 
 class Audit(Base):

@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from cc_images.model.catalog import Json
 
 
+class BadRequest(Exception):
+    """A request that cannot be done; `field` names what is wrong, `status` says it in HTTP."""
+
+    def __init__(self, field: str, message: str, *, status: int = 400) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
     """A checked request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +14,14 @@ from pydantic import BaseModel, Field
 from cc_images import clock
 from cc_images.api.launch import last_lines
 from cc_images.api.stored_images import StoredFile, stored_files
+from cc_images.model.catalog import Json
+from cc_images.web import commands
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.decisions import Status
 from cc_images.web.progress import Progress, Watcher
 from cc_images.web.queue import Entry
 from cc_images.web.tables import OVER, RUNNING
+from cc_images.web.value import Value
 
 TAIL = 20
 """Lines of a log after a failure."""
@@ -43,11 +47,16 @@ class BuildView(BaseModel):
     request: dict[str, Any]
     requested: datetime
     ended: datetime | None = None
-    image_id: str | None = Field(default=None, description="TAG@VERSION of the first image that was made.")
-    filename: str | None = Field(default=None, description="The first file that was made.")
+    image_id: str | None = Field(
+        default=None, description="The first image that was made: TAG@VERSION, or NAME:VERSION of one for a machine."
+    )
+    filename: str | None = Field(
+        default=None, description="The first file that was made; for a machine the SIF file, if its engine takes one."
+    )
     images: list[Made] = []
     queue_position: int | None = Field(default=None, description="From 1, while it waits.")
     estimate: float | None = Field(default=None, description="Seconds that it will still take, if that is known.")
+    log_removed: datetime | None = Field(default=None, description="When its log was removed; see /build/{id}/log.")
     run: str | None = None
     tasks: dict[str, str] = Field(default={}, description="What became of each task that has begun, by its id.")
     log_tail: list[str] = Field(default=[], description="After a failure the last lines of the log.")
@@ -89,7 +98,6 @@ class Viewer:
         progress = self.watcher.of(build, run) if whole or build.state == RUNNING else None
         status, message = status_of(entry, progress)
         made = self._made(entry, whole) if entry.products and not entry.withdrawn else []
-        first = made[0] if made else None
         failed = whole and status is Status.FAILED
         return BuildView(
             id=build.id,
@@ -100,11 +108,11 @@ class Viewer:
             request=json.loads(build.value),
             requested=entry.mine.requested if entry.mine is not None else build.created,
             ended=build.ended,
-            image_id=f"{first.image}@{first.version}" if first else None,
-            filename=first.files[0] if first and first.files else None,
+            **_names(build.kind, json.loads(build.value), made),
             images=made,
             queue_position=entry.position if entry.position and not entry.withdrawn else None,
             estimate=_estimate(entry),
+            log_removed=build.removed,
             run=run.name if run is not None and run.name else None,
             tasks=progress.logs if progress is not None else {},
             log_tail=last_lines(self.folder / build.id, TAIL) if failed else [],
@@ -120,6 +128,15 @@ class Viewer:
             Made(image=tag, architecture=arch, version=version, files=files.get((tag, arch, version), []))
             for tag, arch, version in sorted(versions)
         ]
+
+
+def _names(kind: str, content: Json, made: Sequence[Made]) -> dict[str, str | None]:
+    """Return what the first image that was made is called."""
+    if not made:
+        return {}
+    first = made[0]
+    names = commands.names(Value(kind=kind, content=content), first.image, first.version, first.files)
+    return {"image_id": names.image_id, "filename": names.filename}
 
 
 def _estimate(entry: Entry) -> float | None:

@@ -30,4 +30,6 @@ def test_the_wheel_carries_catalogue_elements_and_toolbox(tmp_path: Path) -> Non
     static = data / "data/elements/cc-openstack/static"
     assert (static / "usr/bin/cc-openrc").stat().st_mode & 0o111
     assert (data / "data/elements/cc-ssh/checks.yaml").is_file()
+    for name in ("templates/base.html", "static/style.css", "static/live.js", "static/icon.svg"):
+        assert (data / "web/pages" / name).is_file(), name
     assert list(empty.iterdir()) == []

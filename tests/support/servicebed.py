@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from cc_images.api.launch import Launcher
 from cc_images.config.loader import load
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format, Json
+from cc_images.model.service_terms import Limits, SignUp
 from cc_images.store.journal import Journal, events_path
 from cc_images.store.records import Store
 from cc_images.web import app, service
@@ -27,7 +30,6 @@ from cc_images.web.accounts import Accounts, Role
 from cc_images.web.catalogue import Catalogue
 from cc_images.web.database import Database, default
 from cc_images.web.passwords import Cost, Passwords
-from cc_images.web.queue import Limits
 from cc_images.web.sessions import Sessions
 from cc_images.web.throttle import Throttle
 from cc_images.web.tokens import Tokens
@@ -52,8 +54,10 @@ class PlayedRuns(Launcher):
         self.launches: list[str] = []
         self._locks: dict[str, int] = {}
 
-    def launch(self, folder: Path, words: Sequence[str]) -> bool:
+    def launch(self, folder: Path, words: Sequence[str], files: Mapping[str, str] = MappingProxyType({})) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._locks[folder.name], self.words[folder.name] = lock, words
@@ -74,6 +78,10 @@ class PlayedRuns(Launcher):
     def close(self) -> None:
         while self._locks:
             os.close(self._locks.popitem()[1])
+
+
+def _basic(who: str) -> str:
+    return base64.b64encode(f"{who}:{PASSWORDS[who]}".encode()).decode()
 
 
 def add_everyone(known: Accounts) -> None:
@@ -106,11 +114,14 @@ class ServiceBed:
     store_folder: Path | None = None
     address: str = ""
     """Of a database elsewhere, which is empty or has the accounts."""
+    sign_up: SignUp = SignUp.OFF
 
     def __post_init__(self) -> None:
         environment = clean_environment(self.folder)
         if self.store_folder is not None:
             environment["CC_IMAGES_STORE"] = str(self.store_folder)
+        if (self.folder / "settings.yaml").exists():
+            environment["CC_IMAGES_SETTINGS"] = str(self.folder / "settings.yaml")
         write_files(self.folder, images=IMAGES, sites="local: {directory: site}")
         self.store = Store(Path(environment["CC_IMAGES_STORE"]))
         self.store.root.mkdir(parents=True, exist_ok=True)
@@ -123,7 +134,9 @@ class ServiceBed:
             add_everyone(known)
         self.gatekeeper = Gatekeeper(accounts=known, tokens=Tokens(self.database), sessions=Sessions(self.database))
         catalogue = Catalogue(lambda: load(environment, self.folder))
-        self.service = service.made(self.database, catalogue, self.gatekeeper, self.runs, self.limits)
+        self.service = service.made(
+            self.database, catalogue, self.gatekeeper, self.runs, self.limits, sign_up=self.sign_up
+        )
         self.app = app.made(self.service)
 
     def ask(self, who: str, method: str, path: str, **what: Any) -> httpx.Response:
@@ -138,9 +151,35 @@ class ServiceBed:
 
         return asyncio.run(sent())
 
-    def again(self, limits: Limits | None = None, tries: int = 10) -> ServiceBed:
+    def follow(self, who: str, path: str, headers: dict[str, str], then: Callable[[], None]) -> str:
+        """Return a live answer; `then` is called when its first event has come."""
+        if who:
+            said = f"Bearer {who}" if who.startswith("cci_") else f"Basic {_basic(who)}"
+            headers = headers | {"authorization": said}
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "client": ("127.0.0.1", 1),
+                 "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}  # fmt: skip
+        found: list[bytes] = []
+        asked: list[bool] = []
+
+        async def send(message: Any) -> None:
+            found.append(message.get("body", b""))
+            if b"data: " in found[-1] and sum(b"data: " in each for each in found) == 1:
+                then()
+
+        async def receive() -> Any:
+            if not asked:
+                asked.append(True)
+                return {"type": "http.request"}
+            await asyncio.sleep(60)  # the client stays
+            return {"type": "http.disconnect"}
+
+        asyncio.run(asyncio.wait_for(self.app(scope, receive, send), 30))
+        return b"".join(found).decode()
+
+    def again(self, limits: Limits | None = None, tries: int = 10, sign_up: SignUp = SignUp.OFF) -> ServiceBed:
         """Return another service over the same store, database and runs."""
-        return ServiceBed(self.folder, limits or self.limits, self.runs, tries, self.store_folder, self.address)
+        limits = limits or self.limits
+        return ServiceBed(self.folder, limits, self.runs, tries, self.store_folder, self.address, sign_up)
 
     def request(self, who: str, *images: str, **more: Any) -> str:
         """Request images; return the id of the build."""
@@ -180,22 +219,29 @@ class ServiceBed:
         self.runs.die(self.of(build))
         self.look()
 
-    def stored(self, content: bytes, version: str, tag: str = "cc-one", name: str = "CC-One") -> Output:
-        """Put a version of an image into the store."""
-        staged = self.store.root / "staged"
-        staged.write_bytes(content)
-        return kept(self.store, staged, version, tag, name)
+    def stored(
+        self, content: bytes, version: str, tag: str = "cc-one", name: str = "CC-One", *formats: Format
+    ) -> Output:
+        """Put a version of an image into the store, in these formats with the same bytes (default: qcow2)."""
+        formats = formats or (Format.QCOW2,)
+        staged = {each: self.store.root / f"staged-{each}" for each in formats}
+        for path in staged.values():
+            path.write_bytes(content)
+        return kept(self.store, staged, version, tag, name)[formats[0]]
 
     def close(self) -> None:
         self.runs.close()
         self.database.close()
 
 
-def kept(store: Store, staged: Path, version: str, tag: str = "cc-one", name: str = "CC-One") -> Output:
-    """Put a file into a store as a version of an image; it moves."""
-    blob = store.blobs.add(staged)
-    output = Output(format=Format.QCOW2, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-    build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k",
-                  outputs={Format.QCOW2: output})  # fmt: skip
+def kept(
+    store: Store, staged: Mapping[Format, Path], version: str, tag: str = "cc-one", name: str = "CC-One"
+) -> dict[Format, Output]:
+    """Put files into a store as a version of an image; they move."""
+    outputs: dict[Format, Output] = {}
+    for each, path in staged.items():
+        blob = store.blobs.add(path)
+        outputs[each] = Output(format=each, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+    build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs=outputs)
     store.record(build, {}, name)
-    return output
+    return outputs

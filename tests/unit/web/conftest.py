@@ -15,14 +15,19 @@ from tests.support.servicebed import ServiceBed
 ADDRESS = os.environ.get("CC_IMAGES_TEST_DATABASE", "")
 
 
+def emptied(address: str) -> None:
+    """Leave nothing in a database."""
+    engine = create_engine(address)
+    with engine.begin() as connection:
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
+
+
 @pytest.fixture
 def bed(tmp_path: Path) -> Iterator[ServiceBed]:
     if ADDRESS:
-        engine = create_engine(ADDRESS)
-        with engine.begin() as connection:
-            Base.metadata.drop_all(connection)
-            connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
-        engine.dispose()
+        emptied(ADDRESS)
     made = ServiceBed(tmp_path, address=ADDRESS)
     yield made
     made.close()

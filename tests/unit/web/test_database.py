@@ -7,15 +7,19 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import MetaData, create_engine, select
 
 from cc_images.errors import UserError
+from cc_images.web import database
 from cc_images.web.database import Database, default, holds_password
-from cc_images.web.tables import Base, LogIn
+from cc_images.web.tables import Account, Base, Build, LogIn, Product
 from tests.conftest import GOLDEN
 from tests.support.servicebed import ServiceBed
+from tests.unit.web.conftest import ADDRESS, emptied
 
 
 def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
@@ -30,15 +34,58 @@ def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     assert [each for each in found if "alembic_version" not in str(each)] == []
 
 
-def test_a_database_of_the_first_version_goes_on(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "service.sqlite") as connection:
-        connection.executescript((GOLDEN / "service-0001.sql").read_text())
+def load(version: str, folder: Path) -> None:
+    """Make the database of a version in a store."""
+    with sqlite3.connect(folder / "service.sqlite") as connection:
+        connection.executescript((GOLDEN / f"service-{version}.sql").read_text())
     connection.close()
+
+
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_a_database_of_an_earlier_version_goes_on(tmp_path: Path, version: str) -> None:
+    load(version, tmp_path)
     bed = ServiceBed(tmp_path, store_folder=tmp_path)
     assert [each.name for each in bed.gatekeeper.accounts.everyone()] == ["ada", "bob", "root"]
     said = bed.ask("ada", "GET", "/builds").json()
     assert [(each["status"], each["image_id"]) for each in said] == [("FINISHED", "cc-one@20261122T030000Z")]
+    assert bed.ask("ada", "GET", "/account").json()["most_bytes"] == (5 << 30 if version == "0002" else None)
+    bed.stored(b"disk", "20261122T030000Z")
+    assert bed.ask("ada", "GET", "/account").json()["bytes"] == len(b"disk"), "versions of old builds count"
+    assert bed.ask("root", "POST", "/api/v1/invitations", json={}).status_code == 200
+    assert len(bed.ask("root", "GET", "/api/v1/invitations").json()) == (2 if version == "0002" else 1)
+    bed.request("ada", "cc-two")
     bed.close()
+
+
+def test_the_first_version_goes_on_in_the_database_of_the_tests(tmp_path: Path) -> None:
+    """Also in PostgreSQL: its tables as the first migration makes them, with the rows of the golden file."""
+    (tmp_path / "old").mkdir()
+    load("0001", tmp_path / "old")
+    address = ADDRESS or default(tmp_path)
+    emptied(address)
+    config, old, rows = Config(), MetaData(), 0
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+    with create_engine(default(tmp_path / "old")).connect() as source, create_engine(address).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        old.reflect(source)
+        for table in old.sorted_tables:
+            for row in source.execute(table.select()).mappings() if table.name != "alembic_version" else ():
+                connection.execute(table.insert().values(**row))
+                rows += 1
+    assert rows == 13
+    found = Database(address)
+    found.migrate()
+    with found.reading() as session:
+        assert [(each.name, each.most_bytes) for each in session.scalars(select(Account).order_by(Account.id))] == [
+            ("ada", None), ("bob", None), ("root", None)
+        ]  # fmt: skip
+        assert [each.made for each in session.scalars(select(Product))] == [True]
+        assert session.scalars(select(Build.removed)).all() == [None]
+    with create_engine(address).connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    assert [each for each in differences if "alembic_version" not in str(each)] == []
+    found.close()
 
 
 def test_only_the_owner_reads_it(bed: ServiceBed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import httpx
@@ -32,24 +33,26 @@ def by_cookie(bed: ServiceBed, number: str, method: str, path: str, **headers: s
 def api(bed: ServiceBed) -> list[tuple[str, str]]:
     document = bed.ask("", "GET", "/api/v1/openapi.json").json()
     found = [
-        (method.upper(), path.replace("{id}", "x").replace("{name}", "x"))
+        (method.upper(), re.sub(r"{\w+}", "x", path))
         for path, operations in document["paths"].items()
         for method in operations
-        if method not in ("get", "head")
+        if method not in ("get", "head") and not path.endswith("/sign-up")
     ]
     assert len(found) >= 6
-    return found + [(method, path.removeprefix("/api/v1")) for method, path in found] + [("POST", "/build/")]
+    older = [(method, path.removeprefix("/api/v1")) for method, path in found]
+    paths = {getattr(each, "path", "") for each in bed.app.routes}
+    return [*found, *((method, path) for method, path in older if path in paths), ("POST", "/build/")]
 
 
 def test_a_session_changes_nothing_without_its_own_token(bed: ServiceBed) -> None:
-    mine, theirs = session(bed), session(bed, "bob")
+    mine, theirs = session(bed, "root"), session(bed, "bob")
     forged = ("", "x", csrf_token(theirs), csrf_token(""), mine, hashlib.sha256(mine.encode()).hexdigest())
     for method, path in api(bed):
         assert by_cookie(bed, mine, method, path).status_code == 403, path
         for token in forged:
             answer = by_cookie(bed, mine, method, path, x_csrf_token=token)
             assert (answer.status_code, "CSRF" in answer.text) == (403, True), (method, path)
-        assert by_cookie(bed, mine, method, path, x_csrf_token=csrf_token(mine)).status_code in (400, 404), path
+        assert by_cookie(bed, mine, method, path, x_csrf_token=csrf_token(mine)).status_code in (200, 400, 404), path
 
 
 OTHER_SITES: tuple[dict[str, str], ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cc_images.web.queue import Limits
+from cc_images.model.service_terms import Limits
 from tests.support.servicebed import ServiceBed
 
 RUN = "20261122T030000Z"

@@ -11,14 +11,14 @@ import pytest
 
 from cc_images.api import launch
 from cc_images.api.run_note import read
-from cc_images.cli import web
+from cc_images.cli import accounts, web
 from cc_images.errors import UserError
 from cc_images.web import server
 from cc_images.web.server import Listen
 from tests.conftest import Cli, write_files
 from tests.support.servicebed import ServiceBed
 
-LOADED = web
+LOADED = accounts, web
 """What `cli` forks has the service's modules already: to load them takes longer than to run them."""
 
 
