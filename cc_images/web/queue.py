@@ -116,12 +116,13 @@ class Queue:
             return self._entry(session, account, id)
 
     def _entry(self, session: Session, account: Account, id: str) -> Entry | None:
-        found = session.scalars(select(Build).where(Build.id == id)).one_or_none() if _ID.match(id) else None
-        if found is None:
+        wanted: ColumnElement[bool] = (Requester.build == Build.number) & (Requester.account_id == account.id)
+        chosen = select(Build, Requester).outerjoin(Requester, wanted).where(Build.id == id)
+        row = session.execute(chosen).one_or_none() if _ID.match(id) else None
+        if row is None:
             return None
-        mine = session.get(Requester, (found.number, account.id))
-        if mine is not None and mine.hidden is not None:
-            mine = None
+        found: Build = row[0]
+        mine: Requester | None = row[1] if row[1] is not None and row[1].hidden is None else None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
         return self._filled(session, account, [(found, mine)])[0]
@@ -131,10 +132,13 @@ class Queue:
     ) -> list[Entry]:
         """Return builds as an account sees them: a few questions, however many builds there are."""
         numbers = [build.number for build, _ in found]
-        newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
-        runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
+        states = {build.state for build, _ in found}
+        runs: dict[int, Attempt] = {}
+        if states - {WAITING}:
+            newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
+            runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
         places: dict[int, int] = {}
-        if any(build.state == WAITING for build, _ in found):
+        if WAITING in states:
             waiting = select(Build.number).where(Build.state == WAITING).order_by(Build.number)
             places = {number: place for place, number in enumerate(session.scalars(waiting), 1)}
         names: dict[int, list[str]] = {}
@@ -143,7 +147,8 @@ class Queue:
             for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
                 names.setdefault(number, []).append(name)
         products: dict[int, list[Product]] = {}
-        for each in session.scalars(select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)):
+        ended = select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)
+        for each in session.scalars(ended) if OVER in states else ():
             products.setdefault(each.build, []).append(each)
         return [
             Entry(build=build, run=runs.get(build.number), mine=mine, requesters=tuple(names.get(build.number, ())),

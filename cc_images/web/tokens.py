@@ -80,10 +80,11 @@ class Tokens:
         if form is None:
             return None
         with self._database.reading() as session:
-            found = session.get(Token, form[1])
-            account = session.get(Account, found.account_id) if found is not None else None
-        if found is None or account is None or not hmac.compare_digest(found.digest, _digest(form[2])):
+            chosen = select(Token, Account).join(Account, Account.id == Token.account_id).where(Token.id == form[1])
+            row = session.execute(chosen).one_or_none()
+        if row is None or not hmac.compare_digest(row[0].digest, _digest(form[2])):
             return None
+        found, account = row
         now = clock.now()
         if found.revoked is not None or found.expires <= now or account.closed is not None:
             return None
