@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -102,7 +102,7 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     app.add_exception_handler(TooMany, _too_many)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(CCImagesError, _failed)
-    app.add_exception_handler(DatabaseError, _failed)
+    app.add_exception_handler(SQLAlchemyError, _failed)
     app.add_exception_handler(Exception, _bug)
     return app
 

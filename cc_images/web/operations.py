@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from sqlalchemy import text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from cc_images.web.access import Problem
@@ -42,7 +42,7 @@ def get_health(request: Request) -> JSONResponse:
     try:
         with service.database.reading() as session:
             session.execute(text("SELECT 1"))
-    except DatabaseError:
+    except SQLAlchemyError:
         said["database"] = "no answer"
     if time.monotonic() - service.supervisor.looked > STUCK:
         said["queue"] = "stands still"

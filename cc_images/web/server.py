@@ -50,6 +50,18 @@ def check(listen: Listen) -> None:
             ) from None
 
 
+def listener(listen: Listen) -> socket.socket:
+    """Return a socket that listens. Raises UserError."""
+    host, port, _ = listening(listen.address)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise UserError(
+            f"nothing can listen on {listen.address}: {error.strerror or error}", hint="name another port"
+        ) from None
+
+
 @contextmanager
 def serving(app: Any, listen: Listen, ending: threading.Event, patience: Patience | None = None) -> Iterator[str]:
     """Serve an application in a thread, and yield its address; then set `ending` and let answers end.
@@ -57,14 +69,8 @@ def serving(app: Any, listen: Listen, ending: threading.Event, patience: Patienc
     Raises UserError.
     """
     check(listen)
-    host, port, _ = listening(listen.address)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise UserError(
-            f"nothing can listen on {listen.address}: {error.strerror or error}", hint="name another port"
-        ) from None
+    host = listening(listen.address)[0]
+    listens = listener(listen)
     certificate, key = listen.tls or (None, None)
     protocol: Any = partial(Connection, patience=patience or Patience())
     server = uvicorn.Server(
@@ -75,11 +81,11 @@ def serving(app: Any, listen: Listen, ending: threading.Event, patience: Patienc
             ssl_certfile=certificate, ssl_keyfile=key,
         )
     )  # fmt: skip
-    thread = threading.Thread(target=server.run, args=([listener],), name="server")
+    thread = threading.Thread(target=server.run, args=([listens],), name="server")
     thread.start()
     shown = f"[{host}]" if ":" in host else host
     try:
-        yield f"{'https' if listen.tls else 'http'}://{shown}:{listener.getsockname()[1]}"
+        yield f"{'https' if listen.tls else 'http'}://{shown}:{listens.getsockname()[1]}"
     finally:
         ending.set()
         server.should_exit = True
