@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
+from tests.conftest import spread
 from tests.real.conftest import Project
 from tests.support.serviceprocess import PASSWORDS, Follower, Service, Start, services
 
@@ -132,15 +133,23 @@ def database(project: Project) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-@pytest.mark.deep
+KILLS = spread(range(30), 4)
+
+
 def test_a_kill_at_any_moment_loses_nothing_and_builds_nothing_twice(project: Project, start: Start) -> None:
-    chance = random.Random(23)
+    """Some are killed before they were ready; the moment of each kill is told by its number and CC_IMAGES_TEST_SEED."""
     requested: list[str] = []
-    for number in range(30):
+    for number in KILLS:
+        chance = random.Random(f"{number} {os.environ.get('CC_IMAGES_TEST_SEED', '1')}")
         service = start()
         requested.append(service.request("ada", "cc-tiny" if number % 2 else "cc-tiny-too", force=True))
-        time.sleep(chance.uniform(0, 8))
+        time.sleep(chance.choice((0.0, chance.uniform(0, 8))))
         service.kill()
+        if number % 3 == 0:
+            starting = project.start("serve", "--listen", "127.0.0.1:0", "-t", "1")
+            time.sleep(chance.uniform(0, 1.5))
+            starting.kill()
+            starting.communicate()
     service = start()
     for build in dict.fromkeys(requested):
         assert service.wait("ada", build, seconds=900) == "FINISHED"
@@ -151,4 +160,54 @@ def test_a_kill_at_any_moment_loses_nothing_and_builds_nothing_twice(project: Pr
         )
         assert dict(rows) == dict.fromkeys(requested, 1), "each was built once"
         assert found.execute("SELECT count(*) FROM builds WHERE state != 'over'").fetchone() == (0,)
+        (count,) = found.execute("SELECT count(*) FROM runs").fetchone()
+    print(f"{len(KILLS)} kills, {len({*requested})} builds, {count} launches")
+    assert len(list((project.store / "runs").glob("*.json"))) == len({*requested}), "the store knows no other run"
+    service.end()
+
+
+def test_a_stored_version_is_published_by_who_has_it(project: Project, start: Start) -> None:
+    settings = project.folder / "settings.yaml"
+    settings.write_text("options: {no-boot-test: yes}\n")  # tiny images have no kernel
+    project.environment["CC_IMAGES_SETTINGS"] = str(settings)
+    service = start()
+    build = service.request("ada", "cc-tiny")
+    assert service.wait("ada", build) == "FINISHED"
+    name = service.ask("ada", "GET", f"/build/{build}").json()["filename"]
+    assert not project.site.exists() or not list(project.site.glob("*.qcow2"))
+    assert service.ask("bob", "POST", f"/images/{name}/push").status_code == 404
+    reader = service.ask("ada", "POST", "/tokens", json={"scopes": ["read", "build"]}).json()["token"]
+    path = f"{service.address}/images/{name}/push"
+    assert httpx.post(path, headers={"authorization": f"Bearer {reader}"}).status_code == 403
+    pushed = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert not pushed["joined"]
+    again = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert again == {"id": pushed["id"], "joined": True}
+    assert service.wait("ada", pushed["id"]) == "FINISHED", service.ask("ada", "GET", f"/build/{pushed['id']}/log").text
+    said = service.ask("ada", "GET", f"/build/{pushed['id']}").json()
+    assert project.published() == said["image_id"].partition("@")[2] == name.removeprefix("CC-Tiny-").partition(".")[0]
+    assert said["kind"] == "push"
+    assert not any(each.startswith("build ") for each in said["tasks"]), "nothing was built for it"
+    repeated = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert repeated["id"] != pushed["id"]
+    assert service.wait("ada", repeated["id"]) == "FINISHED", "it is there already"
+    service.end()
+
+
+def test_a_stop_cuts_no_run_and_the_next_service_finds_it(project: Project, start: Start) -> None:
+    project.environment["DIB_TINY_LINGER"] = "3"
+    service = start()
+    build = service.request("ada", "cc-tiny")
+    assert service.wait("ada", build, "BUILDING") == "BUILDING"
+    follower = Follower(service, build)
+    assert project.run("serve", "--listen", "127.0.0.1:0")[0] == 2, "one service works on a store"
+    assert "service: at work" in project.run("serve", "--check")[1]
+    service.end()
+    follower.join()
+    assert follower.ended == "the service ends; connect again"
+    service = start()
+    rest = Follower(service, build, follower.offset)
+    assert service.wait("ada", build) == "FINISHED"
+    rest.join()
+    assert follower.text + rest.text == service.ask("ada", "GET", f"/build/{build}/log").text
     service.end()
