@@ -26,9 +26,9 @@ def accounts(project: Project) -> None:
 class Service:
     """A service at work, as its clients see it."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *words: str) -> None:
         self.project = project
-        self.process = Watched(project.start("serve", "--listen", "127.0.0.1:0", "-t", "1"))
+        self.process = Watched(project.start("serve", "--listen", "127.0.0.1:0", "-t", "1", *words))
         self.process.wait_for("^the service is at ")
         line = next(each for each in self.process.lines if each.startswith("the service is at "))
         self.address = line.split()[-1]
@@ -58,7 +58,7 @@ class Service:
         assert self.process.end(signal.SIGTERM) == 0
 
 
-Start = Callable[[], Service]
+Start = Callable[..., Service]
 
 
 @contextmanager
@@ -66,15 +66,17 @@ def services(project: Project) -> Iterator[Start]:
     """Yield a function that starts a service over the project; none is left at the end."""
     made: list[Service] = []
 
-    def started() -> Service:
-        made.append(Service(project))
+    def started(*words: str) -> Service:
+        made.append(Service(project, *words))
         return made[-1]
 
     accounts(project)
-    yield started
-    for each in made:
-        if each.process.process.poll() is None:
-            each.kill()
+    try:
+        yield started
+    finally:
+        for each in made:
+            if each.process.process.poll() is None:
+                each.kill()
 
 
 class Follower:
