@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -18,6 +18,9 @@ from cc_images.web.tables import WAITING, Account, Build, LogIn, Requester, Toke
 from cc_images.web.throttle import Throttle, network
 
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}\Z")
+
+_NAMED = select(Account).where(Account.name == bindparam("name"))
+"""Made once: clients with passwords ask so with every request."""
 
 OPERATOR = "operator"
 """Who has done what was done on the command line, in the audit log."""
@@ -166,7 +169,7 @@ class Accounts:
 
 def named(session: Session, name: str) -> Account | None:
     """Return the account of a name, closed or not."""
-    return session.scalars(select(Account).where(Account.name == name)).one_or_none()
+    return session.scalars(_NAMED, {"name": name}).one_or_none()
 
 
 def _present(session: Session, name: str) -> Account:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -28,6 +28,17 @@ class Full(Exception):
     def __init__(self, message: str, *, lasts: bool = False) -> None:
         super().__init__(message)
         self.lasts = lasts
+
+
+_NEWEST = select(func.max(Attempt.id)).where(Attempt.build == Build.number).correlate(Build).scalar_subquery()
+_MINE = (Requester.build == Build.number) & (Requester.account_id == bindparam("account"))
+_ONE = (
+    select(Build, Requester, Attempt)
+    .outerjoin(Requester, _MINE)
+    .outerjoin(Attempt, Attempt.id == _NEWEST)
+    .where(Build.id == bindparam("id"))
+)
+"""The question for one build, made once: clients ask it again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,25 +127,30 @@ class Queue:
             return self._entry(session, account, id)
 
     def _entry(self, session: Session, account: Account, id: str) -> Entry | None:
-        wanted: ColumnElement[bool] = (Requester.build == Build.number) & (Requester.account_id == account.id)
-        chosen = select(Build, Requester).outerjoin(Requester, wanted).where(Build.id == id)
-        row = session.execute(chosen).one_or_none() if _ID.match(id) else None
+        row = session.execute(_ONE, {"id": id, "account": account.id}).one_or_none() if _ID.match(id) else None
         if row is None:
             return None
         found: Build = row[0]
         mine: Requester | None = row[1] if row[1] is not None and row[1].hidden is None else None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
-        return self._filled(session, account, [(found, mine)])[0]
+        runs = {found.number: row[2]} if row[2] is not None else {}
+        return self._filled(session, account, [(found, mine)], runs)[0]
 
     def _filled(
-        self, session: Session, account: Account, found: Sequence[tuple[Build, Requester | None]]
+        self,
+        session: Session,
+        account: Account,
+        found: Sequence[tuple[Build, Requester | None]],
+        runs: dict[int, Attempt] | None = None,
     ) -> list[Entry]:
-        """Return builds as an account sees them: a few questions, however many builds there are."""
+        """Return builds as an account sees them: a few questions, however many builds there are.
+
+        `runs` has the newest run of each; None: that is asked, too.
+        """
         numbers = [build.number for build, _ in found]
         states = {build.state for build, _ in found}
-        runs: dict[int, Attempt] = {}
-        if states - {WAITING}:
+        if runs is None:
             newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
             runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
         places: dict[int, int] = {}

@@ -195,7 +195,7 @@ def test_a_stored_version_is_published_by_who_has_it(project: Project, start: St
 
 
 def test_a_stop_cuts_no_run_and_the_next_service_finds_it(project: Project, start: Start) -> None:
-    project.environment["DIB_TINY_LINGER"] = "3"
+    project.environment["DIB_TINY_LINGER"] = "1"
     service = start()
     build = service.request("ada", "cc-tiny")
     assert service.wait("ada", build, "BUILDING") == "BUILDING"
