@@ -156,11 +156,17 @@ class Accounts:
         known = found.password if found is not None and found.closed is None else None
         if self._passwords.remembers(known, password):
             return found  # also while somebody else guesses
-        self._by_address.take(network(address))
-        self._by_name.take(name)
-        if self._passwords.fits(known, password):
+
+        def forgiven() -> None:
             self._by_address.forgive(network(address))
             self._by_name.forgive(name)
+
+        def counted() -> Callable[[], None]:
+            self._by_address.take(network(address))
+            self._by_name.take(name)
+            return forgiven
+
+        if self._passwords.fits(known, password, counted):  # one at a time: many right ones at once are no guesses
             return found
         with self._database.writing() as session:
             audit.note(session, name, "log-in-failed", "", address)

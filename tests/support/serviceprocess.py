@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
+from cc_images.api.run_note import read, ticks
 from tests.real.conftest import Project, Watched
 
 PASSWORDS = {"ada": "correct horse battery", "bob": "staple of the horses"}
@@ -77,6 +79,10 @@ def services(project: Project) -> Iterator[Start]:
         for each in made:
             if each.process.process.poll() is None:
                 each.kill()
+        for path in (project.store / "service").glob("*/run.json"):
+            note = read(path)
+            if note.pid and ticks(note.pid) == note.ticks:  # after a failure: none outlives the test
+                os.kill(note.pid, signal.SIGTERM)
 
 
 class Follower:
