@@ -62,10 +62,17 @@ class Client:
             assert self.ids.setdefault(text, build) == build
 
     def look_at_all(self) -> None:
-        """Ask how each build stands, as often as it has sent requests."""
+        """Ask how each build stands, as often as it has sent requests, without a pause."""
         for number in range(EACH):
             build = [*self.ids.values()][number % len(self.ids)]
             assert self.ask("GET", f"/build/{build}")["id"] == build
+
+    def watch_all(self) -> None:
+        """Ask as a client does that waits: about once a second."""
+        chance = random.Random(self.number)
+        for build in [*self.ids.values()][:5]:
+            time.sleep(chance.uniform(0, 2))
+            self.ask("GET", f"/build/{build}")
 
     def cancel_all(self) -> None:
         for build in self.ids.values():
@@ -149,6 +156,8 @@ def test_no_request_of_many_clients_is_lost(project: Project) -> None:
 
         before = cpu_of(pid)
         assert told("status", at_once(clients, Client.look_at_all), cpu_of(pid) - before) < MOST_CPU
+        before = cpu_of(pid)
+        told("status, once a second", at_once(clients, Client.watch_all), cpu_of(pid) - before)
         for client in clients:
             listed = {str(each["id"]) for each in many(client)}
             assert listed >= {*client.ids.values()}, "nothing is lost"

@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cc_images.web import server
@@ -76,9 +77,9 @@ def status(said: bytes) -> int:
 
 @contextmanager
 def served(
-    bed: ServiceBed, patience: Patience | None = None, app: Any = None, listen: Listen | None = None
+    bed: ServiceBed, patience: Patience | None = None, app: Any = None, tls: tuple[Path, Path] | None = None
 ) -> Iterator[Wire]:
     """Serve the application of a bed, or another one over it."""
-    where = listen or Listen(address="127.0.0.1:0")
-    with server.serving(app or bed.app, where, bed.service.draining, patience) as address:
+    listen = Listen(address="127.0.0.1:0", tls=tls)
+    with server.serving(app or bed.app, listen, bed.service.draining, patience) as address:
         yield Wire(address)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -16,6 +17,8 @@ import pytest
 from cc_images.web import app, guard
 from cc_images.web.connection import MOST_OF_PEER, Patience
 from cc_images.web.service import STREAMS
+from cc_images.web.sessions import COOKIE
+from tests.support import hubs
 from tests.support.servicebed import ServiceBed
 from tests.support.wire import Wire, request, rest_of, served, status
 from tests.unit.web.test_interface import FILE, RUN
@@ -307,6 +310,25 @@ def test_a_download_by_range_over_the_wire_is_what_it_is_without_one(bed: Servic
         assert f"content-length: {BIG}".encode() in one.recv(2000)
 
 
+def test_a_download_by_tls_is_what_it_is_without(bed: ServiceBed, big: Path, tmp_path: Path) -> None:
+    certificate, key = hubs.certificate(tmp_path)
+    trusted = ssl.create_default_context(cafile=certificate)
+    with served(bed, Patience(reader=0.5), tls=(certificate, key)) as wire, ExitStack() as held:
+
+        def secured(kept: int) -> ssl.SSLSocket:
+            return held.enter_context(trusted.wrap_socket(wire.connect(kept=kept), server_hostname="127.0.0.1"))
+
+        one, idle = secured(0), secured(4096)
+        for each in (idle, one):
+            each.sendall(download())
+        found = rest_of(one)
+        assert hashlib.sha256(found.partition(b"\r\n\r\n")[2]).hexdigest() == big.name
+        assert b"strict-transport-security" not in found, "the service of the bed does not know of it"
+        until(lambda: opened(big) == 0)
+        with suppress(ssl.SSLError):
+            assert len(rest_of(idle)) < BIG, "who takes nothing is sent away"
+
+
 def test_an_account_follows_some_logs_at_a_time(bed: ServiceBed) -> None:
     build = bed.request("ada", "cc-one")
     assert bed.request("bob", "cc-one") == build
@@ -329,6 +351,21 @@ def test_an_account_follows_some_logs_at_a_time(bed: ServiceBed) -> None:
                 return again.recv(12) == b"HTTP/1.1 200"
 
         until(follows)
+        bed.ask("ada", "DELETE", f"/build/{build}")
+
+
+def test_live_parts_of_pages_are_streams_too(bed: ServiceBed) -> None:
+    build = bed.request("ada", "cc-one")
+    ada = next(each for each in bed.gatekeeper.accounts.everyone() if each.name == "ada")
+    cookie = f"Cookie: {COOKIE}={bed.gatekeeper.sessions.open(ada)}"
+    with served(bed) as wire, ExitStack() as held:
+        for number in range(STREAMS):
+            path = (f"/requests/{build}/live", "/requests/live", "/live")[number % 3]
+            follower = held.enter_context(wire.connect())
+            follower.sendall(request("GET", path, cookie))
+            assert follower.recv(12) == b"HTTP/1.1 200", path
+        assert status(wire.say(request("GET", "/requests/live", cookie))) == 429
+        assert status(wire.say(request("GET", "/requests", cookie))) == 200
         bed.ask("ada", "DELETE", f"/build/{build}")
 
 
