@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cc_images.remote.protocol import host_and_port, is_loopback
 
+__all__ = ["is_loopback", "listening"]
+
 
 def listening(address: str) -> tuple[str, int, bool]:
     """Return host and port of an address, and whether only this host can reach it. Raises UserError."""

@@ -215,14 +215,16 @@ def containers(config: Config) -> Iterator[Finding]:
     """Yield which programs of containers are here, or who needs those that are not."""
     users = {
         "buildah": [image.tag for image in config.images.values() if image.builder != "dib"],
+        "gpg": [image.tag for image in config.images.values() if image.builder == "spack"],
         "skopeo": [f"site {site.name}" for site in config.sites if site.registry],
     }
     wanted = {program: tags for program, tags in users.items() if tags}
     missing = disk_layout.lacking(wanted)
     for each in missing:
-        tags = wanted[each]
-        text = f"{each} is missing, for {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"
-        yield Finding(subject="containers", state=State.LACK, text=text, remedy=f"install the package {each}")
+        program = each.partition(" ")[0]
+        tags, package = wanted[program], disk_layout.PACKAGES.get(program, program)
+        text = f"{program} is missing, for {', '.join(tags[:3])}{' and others' * (len(tags) > 3)}"
+        yield Finding(subject="containers", state=State.LACK, text=text, remedy=f"install the package {package}")
     if wanted and not missing:
         yield Finding(subject="containers", state=State.FINE, text=f"by {' and '.join(wanted)}")
 

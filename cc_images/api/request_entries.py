@@ -20,6 +20,7 @@ from cc_images.config.loader import Config
 from cc_images.config.steps import FILES
 from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import CONTAINERS, Format, Image, Json
+from cc_images.model.machine import USUAL_BASE, USUAL_BUILDER, Machine
 from cc_images.model.request import LATEST, ImageRequest
 
 REVISION = "org.opencontainers.image.revision"
@@ -31,28 +32,37 @@ README = "README.md"
 EPILOGUE, ENVIRONMENT = "Containerfile.epilogue", "spack.yaml"
 
 
-def _base(asked: ImageRequest, config: Config) -> Image:
-    """Return the image that all is put upon. Raises UserError."""
+def _look_for_images(asked: ImageRequest, config: Config, needs_base: bool) -> None:
+    """Look for the images that a machine names, though the step may do without. Raises UserError with file and key."""
     machine = asked.machine
-    base = config.images.get(machine.base)
-    why = ""
-    if base is None:
-        why = "is not in the catalogue"
-    elif base.abstract or not {*CONTAINERS} & {*base.formats}:
-        why = "is no container: its formats have neither oci nor sif"
-    elif machine.arch not in base.arches:
-        why = f"is not made for {machine.arch}"
-    if why or base is None:
+    for key, tag, usual in (("base", machine.base, USUAL_BASE), ("spack-builder", machine.builder, USUAL_BUILDER)):
+        why = _why_not(config.images.get(tag), machine)
+        if not why or (tag == usual and not (needs_base and key == "base")):
+            continue
+        place = f"machines.yaml: {machine.name}" if machine.name else f"{asked.file}: machine"
+        default = ", the default," if tag == usual else ""
+        what = "name another image" if default else f"correct it, or leave it out, which means {usual}"
         raise UserError(
-            f"base: {machine.base} {why}", hint="`cc-images bases` shows what there is", reason=Reason.UNKNOWN_IMAGE
+            f"{place}.{key}: {tag}{default} {why}",
+            hint=f"{what}; `cc-images bases` shows what there is",
+            reason=Reason.UNKNOWN_IMAGE,
         )
-    return base
+
+
+def _why_not(image: Image | None, machine: Machine) -> str:
+    """Return why containers for a machine cannot be made with an image; empty: they can."""
+    if image is None:
+        return "is not in the catalogue"
+    if image.abstract or not {*CONTAINERS} & {*image.formats}:
+        return "is no container: its formats have neither oci nor sif"
+    return "" if machine.arch in image.arches else f"is not made for {machine.arch}"
 
 
 def entries(asked: ImageRequest, found: Description, config: Config, made: Path) -> list[Image]:
     """Write the contexts of a request, and return the entries: parents first, the image itself last."""
     step, machine = found.step, asked.machine
-    base = _base(asked, config) if not step.is_of_spack else None
+    _look_for_images(asked, config, needs_base=not step.is_of_spack)
+    base = config.images[machine.base] if not step.is_of_spack else None
     release = _release(base, config)
     installed = steps.install(steps.packages_of(step, machine, release))
     has_interpreter = step.has_script and (found.folder / steps.SCRIPT).read_bytes()[:2] == b"#!"

@@ -17,7 +17,7 @@ from cc_images.api.workflows import description
 from cc_images.config.loader import Config
 from cc_images.config.requests import image_name, read_request, request_of
 from cc_images.engine.events import Observer
-from cc_images.model.catalog import Format, Image
+from cc_images.model.catalog import Format, Image, Json
 from cc_images.model.plan import BuildJob, Request, Status
 from cc_images.model.request import ImageRequest, identifier, sif_name
 from cc_images.store.records import Store
@@ -61,9 +61,10 @@ class Made:
         return self.ready.identifier
 
     @property
-    def sif_name(self) -> str:
-        """The name of a SIF file of the image, of this version."""
-        return sif_name(self.ready.name, self.ready.asked)
+    def sif_name(self) -> str | None:
+        """The name of the image's SIF file with its version; None where the machine's engine takes none."""
+        taken = Format.SIF in self.ready.image.formats
+        return sif_name(self.ready.name, self.ready.asked) if taken else None
 
     @property
     def commit(self) -> str:
@@ -75,6 +76,18 @@ class Made:
         """Whether anything was built."""
         tasks = {task.id for task in self.outcome.plan.tasks if isinstance(task.job, BuildJob)}
         return any(self.outcome.results[each].status is Status.DONE for each in tasks & {*self.outcome.results})
+
+    def as_json(self, files: Mapping[Format, str]) -> Json:
+        """Return what came of it as plain data, with places of its files by format."""
+        return {
+            "image": self.identifier,
+            "sif": self.sif_name,
+            "commit": self.commit,
+            "files": dict(files),
+            "run": self.outcome.plan.version,
+            "built": self.is_new,
+            "seconds": self.outcome.seconds,
+        }
 
 
 def build_request(
@@ -98,7 +111,7 @@ def build_request(
 
 def put(made: Made, wanted: Format, folder: Path) -> Path:
     """Copy the image to a folder, in a format, under the name that it has with its version; return its place."""
-    stem = made.sif_name.removesuffix(Format.SIF.suffix)
+    stem = sif_name(made.ready.name, made.ready.asked).removesuffix(Format.SIF.suffix)
     target = folder / f"{stem}{wanted.suffix}"
     remote_build.placed(remote_build.Order(target=target, recipe=target), made.ready.request, made.ready.config, wanted)
     return target

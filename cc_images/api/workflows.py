@@ -123,7 +123,7 @@ def _listing(folder: Path) -> str:
     found = hashlib.sha256()
     for number, path in enumerate(_below(folder)):
         if number == MOST_LISTED:
-            raise UserError(f"path: the folder has more than {MOST_LISTED} files", hint="name a smaller one")
+            raise UserError(f"the folder has more than {MOST_LISTED} files", hint="name a smaller one")
         with suppress(OSError):
             status = path.lstat()
             stamp = f"{status.st_mode} {status.st_size} {status.st_mtime_ns}"

@@ -21,6 +21,7 @@ from cc_images.cli.run_arguments import (
     tags_options,
     world_options,
 )
+from cc_images.cli.server_arguments import cancel_options, download_options, log_options, server_options
 from cc_images.cli.web_arguments import account_options, serve_options
 
 TYPE_CHECKING = False  # see `cli.parser`
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def _list(made: Parser) -> None:
     tags_options(made, "*")
     made.add_argument("--sites", action="store_true", help="ask the sites, too")
+    server_options(made)
 
 
 def _show(made: Parser) -> None:
@@ -49,6 +51,10 @@ def _status(made: Parser) -> None:
     tags_options(made, "*")
     site_options(made, "ask this site only")
     made.add_argument("--sites", action="store_true", help="ask all sites; without it no network is used")
+    made.add_argument(
+        "--everyone", action="store_true", help="with --server, for administrators: the builds of all accounts"
+    )
+    server_options(made)
 
 
 def _explain(made: Parser) -> None:
@@ -260,6 +266,9 @@ TAKES: Mapping[str, Callable[[Parser], None]] = {
     "remote": remote_options,
     "build-request": request_options,
     "store": store_options,
+    "log": log_options,
+    "download": download_options,
+    "cancel": cancel_options,
     "serve": serve_options,
     "account": account_options,
     "cluster": cluster_options,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cc_images.api import catalog, runs
+from cc_images.cli.server_arguments import taken
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.attempt import HERE
@@ -52,8 +53,8 @@ complete -c cc-images -a '(__cc_images)'
 }
 """The script that each shell must read; it asks for everything else."""
 
-FILES = ("FILE",)
-"""Values for which the shell offers files."""
+OTHERS = ("FILE", "FILE|ID", "ID")
+"""Arguments that are no tags: for files the shell offers those of the folder."""
 
 
 def candidates(
@@ -64,6 +65,8 @@ def candidates(
     `verbs` says what each verb does, `parser` makes the parser of a verb, or that of the command without one.
     """
     *before, last = words or [""]
+    with suppress(UserError):  # an option whose value is the word that is asked for
+        before, _ = taken(before, {"CC_IMAGES_SERVER": "there"})
     verb = before[0] if before and before[0] in verbs else ""
     options = [action for action in parser(verb)._actions if action.option_strings]
     known = {name: action for action in options for name in action.option_strings}
@@ -106,6 +109,8 @@ def _positionals(verb: str, given: Sequence[str], parser: argparse.ArgumentParse
         return []
     if (choices := positionals[0].choices) is not None:
         return [(str(each), "") for each in choices] if not given else []
+    if wanted[0] in OTHERS:
+        return []
     if wanted[0] == "RUN":
         return [(run, "") for run in runs.names(config)] if not given else []
     there = catalog.named(config, given)

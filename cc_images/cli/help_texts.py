@@ -37,6 +37,9 @@ VERBS = (
     "remote",
     "build-request",
     "store",
+    "log",
+    "download",
+    "cancel",
     "serve",
     "account",
     "builder-node",
@@ -54,7 +57,7 @@ DESCRIPTIONS = {
     "new": "Write a new image: its entry in images.yaml, its element, and its checks.",
     "plan": "Show what a run would do and why; nothing is built or published.",
     "explain": "Show which inputs of images differ from their newest builds.",
-    "status": "Show the state of images, what the store holds, and what was pushed where; --sites asks the sites.",
+    "status": "Show the state of images, what the store holds, what was pushed where; --server: one's builds there.",
     "report": "Show what a run did, by default the last one, and where its page is.",
     "diff": "Show what differs between two versions of an image, by default the newest two: release notes.",
     "completion": "Print or install shell completion of verbs, options and tags, and the man page.",
@@ -79,6 +82,9 @@ DESCRIPTIONS = {
     "remote": "Build one container from one recipe, on a builder host or here, and put its SIF file in place.",
     "build-request": "Build the image that a request describes: a step of a workflow, for a machine.",
     "store": "Serve the store to builder hosts: each reads the inputs of its attempt and brings what it made.",
+    "log": "Show the log of a build that a service carries out; -f until it is over, with the exit code of its run.",
+    "download": "Download a file of an image from a service, or all files of a build; goes on where it was stopped.",
+    "cancel": "Cancel a build that a service carries out; it goes on for others who have requested it.",
     "serve": "Serve requests for images over HTTP, for people who have no root here; docs/service.md.",
     "account": "Add, change, limit, close, invite and list the accounts of the service.",
     "builder-node": "Create or destroy the machines of nodes in a cloud, or sweep those that nobody owns.",
@@ -105,6 +111,7 @@ verbs, which come first; `cc-images VERB --help` says what each takes:
 
 files: CC_IMAGES_CONFIG, CC_SITES_CONFIG and CC_THIRD_PARTY_ELEMENTS_CONFIG override images.yaml, sites.yaml and
 third-party.yaml; CC_IMAGES_STORE the store's folder. ARCH means -a. DIB_* variables are handed to the builds.
+CC_IMAGES_SERVER and CC_IMAGES_TOKEN_FILE mean --server and --token-file: a service does it, as far as it can.
 ~/.config/cc-images/settings.yaml and /etc/cc-images/settings.yaml set mirrors, the store and defaults of options.
 exit codes: 0 all well, also when nothing needed doing; 1 a bug; 2 the input is wrong; 3 something failed; 4 left,
 because another run is at work on these images (--if-busy leave); 5 updates are pending; 130 interrupted.

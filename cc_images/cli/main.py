@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
 from cc_images.cli.parser import EXIT_INPUT, parser
+from cc_images.cli.server_arguments import HERE, ONLY_HERE, THERE, VARIABLES, impossible, only_there, taken
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -88,27 +89,21 @@ def run(argv: list[str]) -> int:
     """Do what the words say and return the exit code."""
     if argv[:1] == [COMPLETE]:
         return _complete(argv[1:])
-    from cc_images.errors import CCImagesError, ConfigError
+    from cc_images.errors import CCImagesError
 
     if not argv:
         print(f"{EXAMPLES}\nall verbs and options: cc-images --help", file=sys.stderr)
         return EXIT_INPUT
-    if argv[0] in ALIASES:
-        argv = [ALIASES[argv[0]], *argv[1:]]
-    verb = argv[0] if argv and argv[0] in VERBS else ""
-    made = parser(verb)
-    if verb != "completion" and not {"-h", "--help"} & set(argv):
-        try:
-            _settle(made, verb)
-        except ConfigError as error:
-            _complain(error)
-            return EXIT_INPUT
-    options = made.parse_args(argv[1:] if verb else argv)
-    if not verb and not (options.build or options.push):
-        parser("").error(_nothing_to_do(options.tags))
+    try:
+        verb, options, there = _understood(argv)
+    except CCImagesError as error:
+        _complain(error)
+        return EXIT_INPUT
 
     _listen(options.log_level if verb != "completion" else "warning")
     try:
+        if there:
+            return _found(CARRIED_OUT_THERE[verb])(options)
         if verb and verb != "promote":
             return _carry_out(verb)(options)
         from cc_images.cli import commands
@@ -127,9 +122,37 @@ def _carry_out(verb: str) -> Callable[[argparse.Namespace], int]:
     """Return what carries out a verb; runs, and `promote`, which is one, are apart."""
     if verb == "completion":
         return _completion
-    module, _, name = CARRIED_OUT[verb].partition(".")
+    return _found(CARRIED_OUT[verb])
+
+
+def _found(place: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function of a module of this wing."""
+    module, _, name = place.partition(".")
     found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"cc_images.cli.{module}"), name)
     return found
+
+
+def _understood(argv: list[str]) -> tuple[str, argparse.Namespace, bool]:
+    """Return the verb (empty: a run), its options, and whether a service carries it out. Raises CCImagesError."""
+    argv, said = taken(argv, os.environ)
+    if argv[:1] and argv[0] in ALIASES:
+        argv = [ALIASES[argv[0]], *argv[1:]]
+    verb = argv[0] if argv and argv[0] in VERBS else ""
+    made, helps = parser(verb), bool({"-h", "--help"} & set(argv))
+    if not said["server"]:
+        os.environ.pop(VARIABLES["server"], None)  # what this process starts is for this host, too
+    elif verb not in (*THERE, *ONLY_HERE) and not helps:
+        made.error(f"a service does not carry out {verb}; on this host: cc-images --server {HERE} {verb}")
+    if verb != "completion" and not helps:
+        _settle(made, verb, said["server"])
+    options = made.parse_args(argv[1:] if verb else argv)
+    vars(options).update(said)
+    there = bool(said["server"]) and verb in THERE
+    if not verb and not (options.build or options.push):
+        made.error(_nothing_to_do(options.tags))
+    if beyond := impossible(made, options, verb) if there else only_there(options):
+        made.error(f"a service does not carry out {beyond}" if there else f"{beyond} is about a service: name --server")
+    return verb, options, there
 
 
 CARRIED_OUT: Mapping[str, str] = {
@@ -166,10 +189,24 @@ CARRIED_OUT: Mapping[str, str] = {
     "doctor": "commands.doctor",
     "store": "service.store",
     "builder-node": "machines.builder_node",
+    "log": "server.log",
+    "download": "server.download",
+    "cancel": "server.cancel",
     "serve": "web.serve",
     "account": "accounts.account",
 }
 """The function for each verb, in the modules of this wing: each is loaded for its own verbs alone."""
+
+CARRIED_OUT_THERE: Mapping[str, str] = {
+    "": "server.run",
+    "list": "server.catalogue",
+    "status": "server.status",
+    "build-request": "server.build_request",
+    "log": "server.log",
+    "download": "server.download",
+    "cancel": "server.cancel",
+}
+"""The function for each verb that a service carries out; `server_arguments.THERE` has their arguments."""
 
 _OF_ALL = ("rollback", "hold", "release", "retire", "pull", "check-updates")
 """Verbs about what is published wherever it is, unless a person narrows that."""
@@ -177,15 +214,18 @@ _OF_ALL = ("rollback", "hold", "release", "retire", "pull", "check-updates")
 _NARROW = ("site", "arch")
 
 
-def _settle(made: argparse.ArgumentParser, verb: str) -> None:
-    """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network."""
+def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
+    """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network.
+
+    Where a service does it, that decides by its own settings.
+    """
     from cc_images.config import settings
 
     found = settings.read(os.environ)
     for name, value in found.environment.items():
         if name in settings.NETWORK:
             os.environ.setdefault(name, value)
-    if not found.options:
+    if not found.options or server:
         return
     settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
     if verb in _OF_ALL:  # a run's usual sites are no reason to leave others as they are

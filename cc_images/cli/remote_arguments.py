@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cc_images.cli.option_types import at_least_one
 from cc_images.cli.run_arguments import run_file_options, site_options
+from cc_images.cli.server_arguments import followed_options
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def request_options(made: Parser) -> None:
     made.add_argument("--dry-run", action="store_true", help="show what would be done, and why")
     made.add_argument("--offline", action="store_true", help="use the workflow as it was fetched last")
     run_file_options(made)
+    followed_options(made)
 
 
 def store_options(made: Parser) -> None:

@@ -72,10 +72,7 @@ def _finished(made: Made, options: argparse.Namespace) -> int:
     if options.output:
         files |= {each: str(requests.put(made, each, Path(options.output))) for each in made.files}
     if options.json:
-        text.say(text.as_json({
-            "image": made.identifier, "sif": made.sif_name, "commit": made.commit, "files": files,
-            "run": made.outcome.plan.version, "built": made.is_new, "seconds": made.outcome.seconds,
-        }))  # fmt: skip
+        text.say(text.as_json(made.as_json(files)))
     else:
         done = f"built in {duration(made.outcome.seconds)}" if made.is_new else "unchanged"
         text.say("\n".join([f"{made.identifier}: {done}", *files.values()]))

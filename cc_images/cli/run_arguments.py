@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cc_images.cli.option_types import SitesAction, VersionAction, arches, at_least_one, at_least_zero, size
+from cc_images.cli.server_arguments import followed_options
 from cc_images.model.phases import PHASES
 
 TYPE_CHECKING = False  # see `cli.parser`
@@ -24,6 +25,7 @@ def run_options(made: Parser) -> None:
         help="keep the tree of a build that fails as the failing hook left it; `cc-images shell TAG --kept` opens it",
     )  # fmt: skip
     unwatched_options(made)
+    followed_options(made)
 
 
 def plan_options(made: Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,11 +20,18 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+\Z")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._=+-]+)*/?\Z")
+_REGISTRY = re.compile(
+    r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|localhost|[A-Za-z0-9-]+(?=:))(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+\Z"
+)
+"""A host and a repository, by the distribution specification; Spack takes a host without dot and port for a user."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-KINDS = "file:///FOLDER, or s3://BUCKET/PREFIX"
+KINDS = "file:///FOLDER, s3://BUCKET/PREFIX, or oci://HOST/REPOSITORY"
+_VARIABLES = {"s3": ("access-key-variable", "secret-key-variable"), "oci": ("user-variable", "password-variable")}
+_ONLY = {"endpoint": "s3"} | {name: kind for kind, names in _VARIABLES.items() for name in names} | {"insecure": "oci"}
+"""Keys → the only kind of cache that has them."""
 _NOT_YET = {
-    "oci": "Spack does not sign packages in a registry, so nobody could tell a package that was tampered with",
+    "oci+http": "say oci:// and `insecure: yes`, for a registry on this host's loopback",
     "http": "nothing can be written there; copy it into a folder",
     "https": "nothing can be written there; copy it into a folder",
 }
@@ -49,7 +57,8 @@ def _cache_of(section: Section, home: Path, file: Path) -> BuildCache:
     said = section.text("url")
     url = _url(section, said, home, file)
     key = section.text("key", _KEY, "a fingerprint of 40 digits, or a GnuPG home that begins with / or ~/")
-    names = [_variable(section, each) for each in ("access-key-variable", "secret-key-variable")]
+    names = {kind: tuple(_variable(section, each) for each in pair) for kind, pair in _VARIABLES.items()}
+    user, secret = names.get(url.partition(":")[0], ("", ""))
     cache = BuildCache(
         name=section.name,
         url=url,
@@ -57,14 +66,18 @@ def _cache_of(section: Section, home: Path, file: Path) -> BuildCache:
         key=absolute(key, home, file) if key.startswith(("/", "~/")) else key.replace(" ", "").upper(),
         trust=tuple(absolute(each, home, file) for each in section.words("trust")),
         endpoint=section.text("endpoint"),
-        access=(names[0], names[1]),
+        insecure=section.flag("insecure"),
+        access=(user, secret),
     )
     if cache.key and not cache.push:
         section.unused("key", "it signs packages that are pushed, and push is not yes; name others' keys under trust")
     for each in cache.trust:
         if not Path(each).is_file():
             section.problem("trust", f"{each} is not there; write it with `gpg --armor --export KEY`")
-    _check_service(section, cache)
+    values = {each: name for kind, pair in names.items() for each, name in zip(_VARIABLES[kind], pair, strict=True)}
+    values |= {"endpoint": cache.endpoint, "insecure": "yes" if cache.insecure else ""}
+    _check_kind(section, cache, values)
+    _check_endpoint(section, cache.endpoint if url.startswith("s3:") else "")
     section.close()
     return cache
 
@@ -89,38 +102,50 @@ def _url(section: Section, said: str, home: Path, file: Path) -> str:
         if rest.startswith(("/", "~/")):
             return f"file://{absolute(rest, home, file)}".rstrip("/")
         section.problem("url", f"{said} must be file:///FOLDER, with a whole path")
-    elif scheme == "s3":
-        bucket, slash, prefix = rest.partition("/")
-        if "@" in bucket:
-            section.problem("url", "has credentials; name variables: access-key-variable, secret-key-variable")
-        elif _BUCKET.match(bucket) and _PREFIX.match(slash + prefix) and ".." not in prefix.split("/"):
-            return said.rstrip("/")
-        else:
-            section.problem("url", f"{said} is not s3://BUCKET/PREFIX")
+    elif scheme in _VARIABLES:
+        return _service_url(section, scheme, rest.rstrip("/"))
     else:
         section.problem("url", f"{scheme}:// is not known; {KINDS}")
     return ""
 
 
-def _check_service(section: Section, cache: BuildCache) -> None:
-    """Report what only S3 has in another cache, and an address of a service that sends secrets in the clear."""
-    of_s3 = {"endpoint": cache.endpoint, "access-key-variable": cache.access[0], "secret-key-variable": cache.access[1]}
-    if cache.folder:
-        for key, value in of_s3.items():
-            if value:
-                section.unused(key, "only s3:// has it")
-        return
+def _service_url(section: Section, scheme: str, place: str) -> str:
+    """Return the address of a cache in a bucket or registry; empty for one that is wrong, which is noted."""
+    host, slash, path = place.partition("/")
+    if "@" in host:
+        section.problem("url", f"has credentials; name variables: {', '.join(_VARIABLES[scheme])}")
+    elif scheme == "oci" and not _REGISTRY.match(place):
+        section.problem("url", f"{scheme}://{place} is not oci://HOST/REPOSITORY, with small letters in the repository")
+    elif scheme == "s3" and not (_BUCKET.match(host) and _PREFIX.match(slash + path) and ".." not in path.split("/")):
+        section.problem("url", f"{scheme}://{place} is not s3://BUCKET/PREFIX")
+    else:
+        return f"{scheme}://{place}"
+    return ""
+
+
+def _check_kind(section: Section, cache: BuildCache, values: Mapping[str, str]) -> None:
+    """Report keys of another kind of cache, half a pair of variables, and a registry elsewhere without TLS."""
+    kind = cache.url.partition(":")[0]
+    for key, value in values.items():
+        if value and kind and kind != _ONLY[key]:
+            section.unused(key, f"only {_ONLY[key]}:// has it")
     if any(cache.access) and not all(cache.access):
-        section.problem("", "needs both access-key-variable and secret-key-variable, or neither")
-    if not cache.endpoint:
+        section.problem("", f"needs both {' and '.join(_VARIABLES[kind])}, or neither")
+    if cache.insecure and cache.repository and cache.repository.partition("/")[0].partition(":")[0] not in _LOOPBACK:
+        section.problem("insecure", "is for a registry on this host's loopback; give others a certificate")
+
+
+def _check_endpoint(section: Section, endpoint: str) -> None:
+    """Report an address of a service that is none, or that sends secrets in the clear."""
+    if not endpoint:
         return
     try:
-        address = urlsplit(cache.endpoint)
+        address = urlsplit(endpoint)
         host, user = address.hostname or "", address.username
         is_odd = address.port == 0 or not _HOST.match(host) or bool(address.query or address.fragment)
     except ValueError:
         host, user, address, is_odd = "", None, urlsplit(""), True
     if address.scheme not in ("http", "https") or is_odd or user:
-        section.problem("endpoint", f"{cache.endpoint} is not https://HOST[:PORT]")
+        section.problem("endpoint", f"{endpoint} is not https://HOST[:PORT]")
     elif address.scheme == "http" and host not in _LOOPBACK:
         section.problem("endpoint", "is without TLS, which is for a service on this host's loopback")

@@ -6,7 +6,7 @@ A place is a folder, a commit of a git repository, or either of these with a var
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +15,13 @@ from cc_images.config.yaml_file import Section
 from cc_images.model.catalog import Image, Json
 
 VARIABLE = re.compile(r"CC_IMAGES_[A-Z0-9_]+\Z")
+
+OF_SPACK = {
+    "root": "CC_IMAGES_SPACK",
+    "packages": "CC_IMAGES_SPACK_PACKAGES",
+    "wheels": "CC_IMAGES_SPACK_WHEELS",
+}
+"""The variables of the catalogue's image with Spack, by the keys of the setting `spack`."""
 
 _NAME = re.compile(r"(?!cc-)[a-z][a-z0-9._-]*\Z")
 _OF_PLACES = ("folder", "git", "commit")
@@ -94,11 +101,34 @@ def variables(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[s
     return {**settings, **{name: value for name, value in environ.items() if VARIABLE.match(name) and value}}
 
 
-def wrong(folders: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Yield the variables of settings whose folders depend on where a command runs, with a sentence."""
-    for name, value in folders.items():
-        if not value.startswith(("/", "~/")):
-            yield name, f"{value} must begin with / or ~/"
+def spack_checkouts(image: Image) -> dict[str, str]:
+    """Return the repositories from which Spack is fetched for an image, by the keys that would name checkouts."""
+    places: Json = image.containerfile.get("contexts", {})
+    found = {place.get("variable"): place["git"] for place in places.values() if "git" in place}
+    return {key: found[variable] for key, variable in OF_SPACK.items() if variable in found}
+
+
+def folders_of(settings: Section) -> dict[str, str]:
+    """Read the folders of variables that settings name: `contexts`, and `spack` with shorter names for its own."""
+    found = settings.mapping("contexts", VARIABLE, "a variable CC_IMAGES_…")
+    for name, value in found.items():
+        _require_whole(settings, f"contexts.{name}", value)
+    spack = settings.child("spack")
+    for key, variable in OF_SPACK.items():
+        value = spack.text(key)
+        if value and variable in found:
+            spack.problem(key, f"{variable} is among contexts, too; remove one of them")
+        elif value:
+            _require_whole(spack, key, value)
+            found[variable] = value
+    spack.close()
+    return found
+
+
+def _require_whole(section: Section, key: str, value: str) -> None:
+    """Report a folder that would depend on where a command runs."""
+    if not value.startswith(("/", "~/")):
+        section.problem(key, f"{value} must begin with / or ~/")
 
 
 def _whole(said: str, home: Path, folder: Path) -> str:

@@ -5,12 +5,11 @@ Owns the schema of an image's entry, and what entries must not do to each other.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from cc_images.config import contexts, definitions, variants
+from cc_images.config import contexts, definitions, parents, variants
 from cc_images.config.boot_parts import check_tests
 from cc_images.config.container_parts import (
     OF_DIB,
@@ -38,7 +37,7 @@ from cc_images.config.image_parts import (
     waivers_of,
 )
 from cc_images.config.variants import Entry
-from cc_images.config.yaml_file import LISTED, Document, Section
+from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import choice
 from cc_images.model.catalog import Arch, Contract, Firmware, Format, Image, Material
 from cc_images.model.words import ALLOWED, RESERVED
@@ -82,7 +81,7 @@ def _images(written: Sequence[Entry], problems: list[str]) -> dict[str, Image]:
                 "", f"its tag {image.tag} is also that of {found[image.tag].name}; names must differ by more than case"
             )
         found[image.tag], where[image.tag] = image, section
-    _check_parents(found, where, problems)
+    parents.check(found, where, problems)
     _check_published_names(found, where)
     ordered = _parents_first(found, where)
     if not problems:
@@ -94,25 +93,6 @@ def _images(written: Sequence[Entry], problems: list[str]) -> dict[str, Image]:
         complete[tag] = _inherit(found[tag], complete)
     check_tests(found, complete, where)
     return {} if problems else complete
-
-
-def _check_parents(images: Mapping[str, Image], where: Mapping[str, Section], problems: Sequence[str]) -> None:
-    """Report parents that are not there, or not for the same architectures."""
-    tags = list(images)
-    for tag, image in images.items():
-        for parent in image.depends:
-            if parent not in images:
-                listed = len(problems) < LISTED  # a comparison with all names, so not for thousands
-                close = difflib.get_close_matches(parent, [each for each in tags if each != tag], n=1) if listed else []
-                hint = f" (did you mean {images[close[0]].name}?)" if close else ""
-                where[tag].problem("depends", f"{parent!r} is not in the catalogue{hint}")
-            elif image.builder == "dib" != images[parent].builder and parent == image.depends[0]:
-                where[tag].problem(
-                    "depends", f"{images[parent].name} is made by a Containerfile: dib starts from no such"
-                )
-            elif lacking := [arch for arch in image.arches if arch not in images[parent].arches]:
-                parent_name = images[parent].name
-                where[tag].problem("arch", f"{', '.join(lacking)} is not among those of its parent {parent_name}")
 
 
 def _check_left_out(ordered: Sequence[str], images: Mapping[str, Image], where: Mapping[str, Section]) -> None:

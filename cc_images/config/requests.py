@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cc_images.config.machines import brief_text, machine_of
 from cc_images.config.strict import refuse, text_of, whole
-from cc_images.config.yaml_file import Section
-from cc_images.config.yaml_text import choice
+from cc_images.config.yaml_file import LISTED, Section
 from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Json
 from cc_images.model.machine import Machine
@@ -128,18 +129,25 @@ def why_no_folder(path: Path) -> str:
 def _machine(section: Section, machines: Mapping[str, Machine]) -> Machine | None:
     """Return the machine that a request names or brings along."""
     if section.kind("machine") == "mapping":
-        return machine_of(section.child("machine"))
+        brought = machine_of(section.child("machine"))
+        return brought and replace(brought, name="")
     if not section.kind("machine"):
         section.text("machine")
         section.problem("machine", "is missing: a name of machines.yaml, or a mapping")
         return None
     name = section.text("machine")
     if name and name not in machines:
-        known = choice(name, machines) if len(name) <= LONGEST_WORD and machines else f"{brief(name)} is not known"
-        section.problem(
-            "machine", known if machines else f"{known}: no machines.yaml, here or beside the catalogue, has a machine"
-        )
+        section.problem("machine", f"no machine is called {brief(name)}{_others(name, [*machines])}")
     return machines.get(name)
+
+
+def _others(name: str, known: list[str]) -> str:
+    """Return what follows an unknown name: the known ones, the one that is near, or that there are none."""
+    if not known:
+        return ": no machines.yaml, here or beside the catalogue, has a machine"
+    near = difflib.get_close_matches(name[:LONGEST_WORD], known, n=1)
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"; known are {', '.join(known[:LISTED])}{more}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _word(section: Section, key: str) -> str:

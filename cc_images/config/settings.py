@@ -126,10 +126,8 @@ def _read(file: Path, problems: list[str]) -> Settings:
         options=said,
         scheduled=section.words("scheduled"),
         workflows=workflows_of(section.child("workflows")),
-        contexts=section.mapping("contexts", contexts.VARIABLE, "a variable CC_IMAGES_…"),
+        contexts=contexts.folders_of(section),
     )
-    for name, wrong in contexts.wrong(found.contexts):
-        section.problem(f"contexts.{name}", wrong)
     section.close()
     things = [*found.environment, *found.contexts, *(f"--{name}" for name in said)]  # for messages
     things += [name for name in ("store", "scheduled") if getattr(found, name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cc_images.config import json_text
 from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import LARGEST, Node, beyond_json
 from cc_images.errors import ConfigError, Reason, UserError
@@ -47,17 +48,22 @@ class WrongFile(ConfigError):
 
 
 class StrictDocument(Document):
-    """A text of a stranger, read as YAML, of which JSON is a part."""
+    """A text of a stranger, read as YAML, of which JSON is a part; what is neither is judged by the file's name."""
 
     columns = True
 
     def __init__(self, text: str, problems: list[str], title: str) -> None:
         assert MOST < LARGEST
+        said = text
         text = _PAIR.sub(lambda found: found[1] or _letter(found[2], found[3]), text)
         odd = beyond_json(text)
         super().__init__(Path(title), problems, title, "" if odd else text)
         if odd:
             problems.append(f"{title}:{odd[0]}:{odd[1]}: has {odd[2]}, which is not read here; write it out")
+        elif self.root is None and problems and title.lower().endswith(".json"):
+            wrong = json_text.mistake(said)
+            place = f"{title}:{wrong[0]}:{wrong[1]}: is not JSON: {wrong[2]}" if wrong else ""
+            problems[-1] = place or problems[-1].replace(" is not YAML:", "", 1)
 
     def problem(self, node: Node, path: str, text: str) -> None:
         """Note a mistake at a node."""

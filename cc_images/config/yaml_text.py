@@ -48,6 +48,36 @@ def plain(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
+def as_written(text: str) -> Any:
+    """Return a YAML text as plain data in which all but flags and empty values is text, as it was written.
+
+    So the version 1.10 stays what it is. Raises ValueError for what is none, and for keys that are there twice.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _written(node) if node is not None else None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _written(node: Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(each) for each in node.value]
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name in found:
+                raise ValueError(f"{name} is there twice, again in line {key.start_mark.line + 1}")
+            found[name] = _written(value)
+        return found
+    if is_null(node):
+        return None
+    if node.tag == "tag:yaml.org,2002:bool":
+        return node.value.lower() in ("true", "yes", "on")
+    return node.value
+
+
 def beyond_json(text: str) -> tuple[int, int, str] | None:
     """Return line, column and name of the first thing in a YAML text that JSON has not: anchor, alias or tag.
 

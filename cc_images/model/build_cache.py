@@ -11,7 +11,7 @@ class BuildCache:
 
     name: str
     url: str
-    """`file:///FOLDER` or `s3://BUCKET/PREFIX`."""
+    """`file:///FOLDER`, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY`."""
     push: bool = False
     """Whether each package goes there right after its build."""
     key: str = ""
@@ -21,9 +21,16 @@ class BuildCache:
     endpoint: str = ""
     """The address of the S3 service; empty: that of the user's own settings for it."""
     access: tuple[str, str] = ("", "")
-    """The names of the variables that have the access key and its secret."""
+    """The names of the variables that have the access key and its secret, or a registry's user and password."""
+    insecure: bool = False
+    """Whether a registry on loopback is spoken to by HTTP."""
 
     @property
     def folder(self) -> str:
         """Its folder; empty for one that is none."""
         return self.url.removeprefix("file://") if self.url.startswith("file://") else ""
+
+    @property
+    def repository(self) -> str:
+        """Its host and repository; empty for one that is in no registry."""
+        return self.url.removeprefix("oci://") if self.url.startswith("oci://") else ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 RESERVED = frozenset(
-    {"account", "all", "bases", "boot", "build", "build-request", "builder-node", "builders", "catalogue-page", "check",
-     "check-updates", "cluster", "complete", "completion", "delta", "diff", "doctor", "explain", "fetch", "help",
-     "hold", "inspect", "list", "new", "perform", "plan", "promote", "prune", "pull", "push", "release", "remote",
-     "report", "retire", "rollback", "sbom", "scheduled", "serve", "shell", "show", "status", "store", "verify",
-     "version"}
+    {"account", "all", "bases", "boot", "build", "build-request", "builder-node", "builders", "cancel",
+     "catalogue-page", "check", "check-updates", "cluster", "complete", "completion", "delta", "diff", "doctor",
+     "download", "explain", "fetch", "help", "hold", "inspect", "list", "log", "new", "perform", "plan", "promote",
+     "prune", "pull", "push", "release", "remote", "report", "retire", "rollback", "sbom", "scheduled", "serve",
+     "shell", "show", "status", "store", "verify", "version"}
 )  # fmt: skip
 """Words of the command line that no tag may be."""
 

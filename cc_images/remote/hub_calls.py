@@ -154,6 +154,7 @@ def _put(call: Call) -> None:
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the output is larger than it may be")
     outputs = call.files.outputs
     if outputs.has(call.digest):
+        outputs.discard(call.digest)
         call.wire.answer(HTTPStatus.CREATED)
         return
     if call.store.free_bytes() < size - call.at + RESERVE:

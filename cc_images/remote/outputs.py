@@ -127,6 +127,14 @@ class Outputs:
             if digest not in held or not self.has(digest) or self._store.blobs.path(digest).stat().st_size != size
         ]
 
+    def discard(self, digest: str) -> None:
+        """Remove what there is of an output on its way, unless a connection brings it."""
+        path = self._folder / "partial" / digest
+        with suppress(FileNotFoundError), path.open("rb") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file.fileno(), path):
+                path.unlink()
+
     @contextmanager
     def receiving(self, digest: str, at: int) -> Iterator[Partial]:
         """Open an output to append at byte `at`. Raises Busy, Elsewhere, and OSError."""
@@ -138,7 +146,12 @@ class Outputs:
                 raise Busy
             end = os.fstat(descriptor).st_size
             if at != end:
+                if not end:  # to lock the file has made it
+                    path.unlink()
                 raise Elsewhere(end)
+            if self.has(digest):  # since the caller looked
+                path.unlink()
+                raise Busy
             yield Partial(path, descriptor, end)
         finally:
             os.close(descriptor)

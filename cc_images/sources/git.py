@@ -26,7 +26,7 @@ from cc_images.host import process
 from cc_images.host.files import flush_folder
 from cc_images.model.element_source import ElementSource
 from cc_images.model.redaction import without_secrets
-from cc_images.sources import checkouts
+from cc_images.sources import checkouts, commits
 from cc_images.sources.git_command import CORRUPT, git, torn_source
 from cc_images.store.records import Store
 
@@ -79,7 +79,7 @@ def update(
             )
         if not offline and not (len(source.commit) == WHOLE and _has(source, mirror)):
             _fetch(source, mirror, stop)
-        commit = _resolve(source, mirror)
+        commit = commits.resolved(source, mirror)
         try:
             checkout = _at(commit, source, mirror, store)
         except checkouts.Torn as torn:
@@ -88,7 +88,7 @@ def update(
             _put_away(mirror)  # the copy itself is damaged: get another one
             _fetch(source, mirror, stop)
             try:
-                checkout = _at(_resolve(source, mirror), source, mirror, store)
+                checkout = _at(commits.resolved(source, mirror), source, mirror, store)
             except checkouts.Torn as again:
                 raise torn_source(source, str(again)) from again
     folder = checkout / source.elements_directory
@@ -106,7 +106,7 @@ def last(source: ElementSource, store: Store) -> Path | None:
     mirror = _mirror(source, store)
     with suppress(CCImagesError, checkouts.Torn), store.lock(f"source {source.name}"):
         if _has(source, mirror):
-            checkout = store.root / "sources" / source.name / _resolve(source, mirror)
+            checkout = store.root / "sources" / source.name / commits.resolved(source, mirror)
             if not checkout.exists():
                 _check_out(source, mirror, checkout.name, checkout)
             _note_use(checkout, mirror)  # what a build uses is checked by `update`; a look need not read all of it
@@ -203,19 +203,13 @@ def _mirror(source: ElementSource, store: Store) -> Path:
 def _has(source: ElementSource, mirror: Path) -> bool:
     """Say whether the wanted commit is here."""
     with suppress(CCImagesError):
-        return mirror.is_dir() and bool(_resolve(source, mirror))
+        return mirror.is_dir() and bool(commits.resolved(source, mirror))
     return False
 
 
 def _asked(mirror: Path) -> datetime:
     """Return when a repository was last asked, in UTC."""
     return datetime.fromtimestamp((mirror / "FETCH_HEAD").stat().st_mtime, UTC).replace(microsecond=0)
-
-
-def _ref(source: ElementSource) -> str:
-    """Return the one reference of ours for a branch: names of branches may be folders of each other."""
-    name = source.commit if source.alone else source.branch
-    return f"refs/cc-images/{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, again: bool = True) -> None:
@@ -233,18 +227,18 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
         fetch = ("fetch", "--quiet", "--force", "--no-tags", "origin")
         if source.alone:
             with suppress(process.CommandFailed):  # many servers give out only what branches and tags point to
-                git(mirror, *fetch, "--depth=1", f"+{source.commit}:{_ref(source)}", url=source.repo, stop=stop)
+                git(mirror, *fetch, "--depth=1", f"+{source.commit}:{commits.ref(source)}", url=source.repo, stop=stop)
                 return None
         if source.commit:
             git(mirror, *fetch, "--prune", *everything, url=source.repo, stop=stop)
             return None
         head = f"refs/heads/{source.branch}" if source.branch else "HEAD"
         try:
-            git(mirror, *fetch, f"+{head}:{_ref(source)}", url=source.repo, stop=stop)
+            git(mirror, *fetch, f"+{head}:{commits.ref(source)}", url=source.repo, stop=stop)
         except process.CommandFailed as error:
             if not source.branch or not any("couldn't find remote ref" in line for line in error.tail):
                 raise
-            git(mirror, *fetch, f"+refs/tags/{source.branch}:{_ref(source)}", url=source.repo, stop=stop)
+            git(mirror, *fetch, f"+refs/tags/{source.branch}:{commits.ref(source)}", url=source.repo, stop=stop)
     except process.CommandFailed as error:
         if again and any(CORRUPT.search(line) for line in error.tail):
             _put_away(mirror)
@@ -256,16 +250,6 @@ def _fetch(source: ElementSource, mirror: Path, stop: threading.Event | None, ag
             hint=f"check its address and commit or branch in {source.file}, and that the server is up{here}",
             reason=Reason.FETCH,
             temporary=True,
-        ) from error
-
-
-def _resolve(source: ElementSource, mirror: Path) -> str:
-    try:
-        return git(mirror, "rev-parse", "--verify", "--quiet", f"{source.commit or _ref(source)}^{{commit}}").strip()
-    except process.CommandFailed as error:
-        wanted = f"commit {source.commit}" if source.commit else f"branch or tag {source.branch}"
-        raise CCImagesError(
-            f"{source.file}: {source.name}: {wanted} does not exist", hint="correct the entry", reason=Reason.FETCH
         ) from error
 
 

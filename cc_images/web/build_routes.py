@@ -15,8 +15,7 @@ from cc_images.web.queue import Entry
 from cc_images.web.routing import Builder, Reader, Requested, submit, the
 from cc_images.web.service import Service
 from cc_images.web.tables import OVER
-from cc_images.web.value import BadRequest
-from cc_images.web.views import BuildView
+from cc_images.web.views import BuildView, status_of
 
 router = APIRouter(tags=["builds"])
 
@@ -35,7 +34,7 @@ def request_build(request: Request, caller: Builder, body: Annotated[Any, Body()
     service = the(request)
     try:
         value = kinds.checked(body, service.catalogue.config)
-    except BadRequest as bad:
+    except kinds.BadRequest as bad:
         raise Problem(bad.status, bad.message, bad.field) from None
     return submit(service, caller, value)
 
@@ -101,9 +100,9 @@ def get_log(
         now = service.queue.entry(still.account, id) if still is not None else None
         if service.draining.is_set():
             return "the service ends; connect again"
-        if now is None or now.build.state == OVER:
-            return now.build.status if now is not None else "removed"
-        return None
+        if now is None:
+            return "removed"
+        return status_of(now, None)[0] if now.withdrawn or now.build.state == OVER else None
 
     return live_log.Live(live_log.events(path, start, over), service.streams.take(caller.account.id))
 

@@ -17,6 +17,12 @@ from cc_images.model.catalog import Arch, Json
 from cc_images.web import machine_requests
 from cc_images.web.value import BadRequest, Value
 
+__all__ = ["KINDS", "BadRequest", "Kind", "checked", "push_of", "schema"]
+
+
+LONGEST_FIELD = 200
+"""Characters of a field's name that are said: it is the caller's own word where no request has it."""
+
 
 class ImagesRequest(BaseModel):
     """Build images of the catalogue, and push them if that is said."""
@@ -54,8 +60,8 @@ def checked(body: object, config: Config) -> Value:
         said = kind.model.model_validate(machine_requests.normal(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = [str(each)[:100] for number, each in enumerate(first["loc"]) if not (number == 1 and each in kind.tags)]
-        raise BadRequest(".".join(place), first["msg"]) from None
+        place = [str(each) for number, each in enumerate(first["loc"]) if not (number == 1 and each in kind.tags)]
+        raise BadRequest(".".join(place)[:LONGEST_FIELD], first["msg"]) from None
     return Value(kind=name, content=kind.check(said, config))
 
 

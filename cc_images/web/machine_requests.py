@@ -108,6 +108,7 @@ def normal(body: Json) -> Json:
 def check(said: MachineRequest, config: Config) -> Json:
     """Return the canonical content of a request. Raises BadRequest."""
     plain = said.model_dump(by_alias=True, exclude_none=True)
+    _require_letters(plain)
     if path := plain.get("path"):
         plain["path"] = _served(path, config)
     try:
@@ -128,6 +129,15 @@ def check(said: MachineRequest, config: Config) -> Json:
     return content | _standing(asked, config)
 
 
+def _require_letters(said: Json, place: str = "") -> None:
+    """Raise BadRequest for a text with half a character, of which JSON has some."""
+    for key, value in said.items():
+        if isinstance(value, dict):
+            _require_letters(value, f"{place}{key}.")
+        elif isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+            raise BadRequest(f"{place}{key}", f"{brief(value)} has half a character")
+
+
 def _require_images(machine: Machine, config: Config) -> None:
     """Raise BadRequest where a machine names an image of its own that the catalogue does not have."""
     named = {"base": (machine.base, USUAL_BASE), "spack-builder": (machine.builder, USUAL_BUILDER)}
@@ -146,7 +156,8 @@ def _served(path: str, config: Config) -> str:
 
 def _standing(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     """Return by what the step's description is known now. Raises BadRequest."""
-    if not _asking.acquire(timeout=PATIENCE):
+    asks = not (asked.is_base or asked.path)
+    if asks and not _asking.acquire(timeout=PATIENCE):
         raise BadRequest("", "too many ask the repository of workflows; try again soon", status=503)
     try:
         return workflows.standing(asked, config, ANSWER)
@@ -155,4 +166,5 @@ def _standing(asked: naming.ImageRequest, config: Config) -> dict[str, str]:
     except CCImagesError:
         raise BadRequest("", "the repository of workflows does not answer; try again later", status=503) from None
     finally:
-        _asking.release()
+        if asks:
+            _asking.release()

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from cc_images import clock
-from cc_images.api.launch import last_lines
+from cc_images.api.launch import last_lines, observe
 from cc_images.api.stored_images import StoredFile, stored_files
 from cc_images.model.catalog import Json
 from cc_images.web import commands
@@ -59,6 +59,7 @@ class BuildView(BaseModel):
     log_removed: datetime | None = Field(default=None, description="When its log was removed; see /build/{id}/log.")
     run: str | None = None
     tasks: dict[str, str] = Field(default={}, description="What became of each task that has begun, by its id.")
+    exit_code: int | None = Field(default=None, description="When it is over, that of its run, if it has said one.")
     log_tail: list[str] = Field(default=[], description="After a failure the last lines of the log.")
     requesters: list[str] | None = Field(default=None, description="For administrators.")
 
@@ -115,6 +116,7 @@ class Viewer:
             log_removed=build.removed,
             run=run.name if run is not None and run.name else None,
             tasks=progress.logs if progress is not None else {},
+            exit_code=observe(self.folder / build.id).note.exit_code if whole and build.state == OVER else None,
             log_tail=last_lines(self.folder / build.id, TAIL) if failed else [],
             requesters=list(entry.requesters) if entry.requesters else None,
         )

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.conftest import spread
-from tests.real.conftest import Project
+from tests.real.conftest import Project, Watched
 from tests.support.serviceprocess import PASSWORDS, Follower, Service, Start, services
 
 SECRET = "geheim-0815-geheim"
@@ -122,6 +122,49 @@ def test_a_run_that_dies_with_the_service_has_failed(project: Project, start: St
     assert said["message"] == "the run was killed; request it again"
     project.environment["DIB_TINY_LINGER"] = "0"
     service.end()
+
+
+def test_the_command_line_is_carried_out_there(project: Project, start: Start) -> None:
+    project.environment["DIB_TINY_LINGER"] = "1"
+    service = start()
+    token = service.ask("ada", "POST", "/tokens", json={"scopes": ["read", "build"], "days": 1}).json()["token"]
+    (project.folder / "token").touch(mode=0o600)
+    (project.folder / "token").write_text(token + "\n")
+    there = {"CC_IMAGES_SERVER": service.address, "CC_IMAGES_TOKEN_FILE": "token"}
+
+    client = Watched(project.start("-b", "cc-tiny", **there))
+    client.wait_for(r"\[build cc-tiny amd64\]")
+    service.kill()
+    service = start(service.address.removeprefix("http://"))
+    assert client.wait(300) == 0, client.lines
+    assert [line for line in client.lines if "it is tried again for 30 min" in line]
+    build = next(line.split()[0] for line in client.lines if line.endswith(" FINISHED"))
+    code, log = project.run("log", build, **there)
+    assert code == 0
+    shown, whole = (
+        [line.rstrip() for line in lines if not line.startswith("cc-images: ")]
+        for lines in (client.lines, log.splitlines())
+    )
+    assert shown[: len(whole)] == whole, "each line came once, across the kill"
+
+    (project.folder / "got").mkdir()
+    code, output = project.run("download", build, "-o", "got", **there)
+    assert code == 0, output
+    (file,) = (project.folder / "got").iterdir()
+    record = json.loads(next((project.store / "builds/cc-tiny/amd64").glob("*.json")).read_text())
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == record["outputs"]["qcow2"]["digest"]
+
+    client = Watched(project.start("-b", "-f", "--on-interrupt", "cancel", "cc-tiny", **there))
+    client.wait_for(r"\[build cc-tiny amd64\]")
+    assert client.end(signal.SIGINT) == 130
+    assert any(line.endswith(" is cancelled") for line in client.lines)
+    wait_until_no_run_lives(project)
+    code, output = project.run("--push", "--version", record["version"], "cc-tiny", **there)
+    assert code == 2, output
+    assert "lacks the scope push" in output
+    service.end()
+    project.assert_no_leftovers()
+    assert not any(token in line for line in (*service.process.lines, *client.lines))
 
 
 @contextmanager

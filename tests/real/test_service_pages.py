@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 def test_two_people_at_the_service(project: Project, browser: Browser, scripts: bool) -> None:
     project.environment["DIB_TINY_LINGER"] = "4"
     with services(project) as start:
-        service = start("--sign-up", "open")
+        service = start("127.0.0.1:0", "--sign-up", "open")
         eve, kim = (Person(browser, service.address, scripts=scripts) for _ in range(2))
         sign_up(eve, "eve")
         sign_up(kim, "kim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 
@@ -12,14 +13,17 @@ from dataclasses import dataclass, field
 class Proxy:
     """Forwards to a port of loopback. The faults hold for each connection and may be changed while it runs.
 
-    `cut_after` and `stall_after` count the bytes that a client has sent; `delay` is in seconds, before each answer.
+    `cut_after` and `stall_after` count the bytes that a client has sent, `answer_cut_after` those of the answer;
+    `delay` is in seconds, before each answer.
     """
 
     port: int
     cut_after: int | None = None
     stall_after: int | None = None
+    answer_cut_after: int | None = None
     delay: float = 0.0
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    connections: int = 0
     _closed: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -41,7 +45,12 @@ class Proxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self.port))
+            self.connections += 1
+            try:
+                server = socket.create_connection(("127.0.0.1", self.port))
+            except OSError:
+                client.close()
+                continue
             threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
             threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
 
@@ -62,9 +71,16 @@ class Proxy:
             end.close()
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        sent, most = 0, self.answer_cut_after
         try:
             while chunk := server.recv(65536):
                 time.sleep(self.delay)
-                client.sendall(chunk)
+                client.sendall(chunk if most is None else chunk[: most - sent])
+                sent += len(chunk)
+                if most is not None and sent >= most:
+                    break
         except OSError:
             pass
+        for end in (client, server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -28,9 +28,9 @@ def accounts(project: Project) -> None:
 class Service:
     """A service at work, as its clients see it."""
 
-    def __init__(self, project: Project, *words: str) -> None:
+    def __init__(self, project: Project, listen: str = "127.0.0.1:0", *words: str) -> None:
         self.project = project
-        self.process = Watched(project.start("serve", "--listen", "127.0.0.1:0", "-t", "1", *words))
+        self.process = Watched(project.start("serve", "--listen", listen, "-t", "1", *words))
         self.process.wait_for("^the service is at ")
         line = next(each for each in self.process.lines if each.startswith("the service is at "))
         self.address = line.split()[-1]

@@ -104,6 +104,18 @@ def parsed(text: str, arguments: Mapping[str, str], arch: str) -> Containerfile:
     return Containerfile(head=tuple(head), stages=tuple(stages))
 
 
+def require_kept(stages: Sequence[Stage]) -> None:
+    """Raise UserError for an instruction that images would lose: buildah leaves it out with a warning."""
+    for each in (each for stage in stages for each in stage.instructions):
+        if each.word == "ONBUILD":
+            raise UserError(
+                f"line {each.line}: ONBUILD: images are of OCI's format, which does not keep it",
+                hint=f"write {each.rest.split(None, 1)[0].upper() if each.rest else 'it'} into the Containerfiles of "
+                "the images that start from this one",
+                reason=Reason.VALUE,
+            )
+
+
 def platforms(arch: str) -> dict[str, str]:
     """Return the arguments that every build has."""
     return {

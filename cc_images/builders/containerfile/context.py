@@ -63,7 +63,7 @@ def file_of(folder: Path) -> Path:
     missing = "is not there" if not folder.is_dir() else f"has no {' and no '.join(FILES)}"
     raise UserError(
         f"its context {folder} {missing}",
-        hint="write it there, or say `context:` with the folder that has it",
+        hint="write it there, copy it from where the entry is from, or say `context:` with the folder that has it",
         reason=Reason.MISSING_FILE,
     )
 

@@ -29,6 +29,9 @@ KEYS = ("bootstrap", "from", "include", "mirrorurl", "namespace", "osversion", "
 
 SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh")
 
+SCRIPTS = ("post", "test")
+"""Sections that are run while the image is built."""
+
 POSSIBLE = "localimage (an image of the catalogue), debootstrap, docker and scratch"
 
 _FIRST = re.compile(r"(?i:bootstrap)\s*:|%[a-z]")
@@ -36,6 +39,7 @@ _KEY = re.compile(r"\s*([A-Za-z]+)\s*:\s*(.*?)\s*\Z")
 _SECTION = re.compile(r"%([A-Za-z]+)\s*(.*?)\s*\Z")
 _BEGINS = re.compile(r"(?i:bootstrap)\s*:")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+:=~-]*\Z")
+_APT = re.compile(r"(?m)(?:^|[\s;&|({`])apt(?:-get|itude)?\s")
 _STAGE = re.compile(r"[a-z][a-z0-9-_.]*\Z")
 
 
@@ -94,6 +98,8 @@ def containerfile(text: str, tags: Collection[str], bases: Mapping[str, str]) ->
             if known.name not in _SECTIONS:
                 raise _mistake(known.line, f"%{known.name} cannot be done here: {_WHY.get(known.name, 'unknown')}")
         lines += [*_begun(stage, tags, bases), *_filled(stage)]
+        if stage.header.get("include") or any(_APT.search(each.text) for name in SCRIPTS for each in stage.of(name)):
+            lines.append(f"RUN {json.dumps(_FORGET)}")
     return "\n".join([*lines, ""])
 
 
@@ -235,6 +241,9 @@ def _mistake(line: int, message: str) -> UserError:
 
 _BEFORE = f"exec 2>&1; mkdir -p {FOLDER}/env; export APPTAINER_ENVIRONMENT={ADDED} SINGULARITY_ENVIRONMENT={ADDED}"
 """One stream, which keeps what is printed in order; then the variables for the container's environment."""
+
+_FORGET = ("/bin/sh", "-c", "rm -rf /var/lib/apt/lists/*")
+"""Ends a stage that has used apt: its lists are in no image. A script may be prepared for hosts without them."""
 
 _TEXTS: Mapping[str, str] = {
     "environment": ENVIRONMENT,

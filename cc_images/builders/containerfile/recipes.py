@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.builders.containerfile import context, definition_file, named
-from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed
+from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed, require_kept
 from cc_images.builders.containerfile.generated import generated
+from cc_images.builders.containerfile.layered import LayeredRecipes, recipe_of, said_of
 from cc_images.builders.containerfile.remote import require_pinned
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
 from cc_images.builders.resolved import Resolved
@@ -21,9 +22,6 @@ from cc_images.model.contracts import readme_labels
 from cc_images.model.recipe import Recipe
 
 _TAGGED = re.compile(r"[:@].*")
-
-IMAGE = ("image",)
-"""What the recipe of an image has, and that of its layer has not."""
 
 WRITER = "1"
 """Part of every key: raised when layers come out differently, by `toolbox/containerfile.py` or by what writes them."""
@@ -44,8 +42,8 @@ class Found:
 
 
 @dataclass(slots=True, kw_only=True)
-class Recipes:
-    """Specs and recipes of images with a Containerfile, each made when it is first asked for.
+class Recipes(LayeredRecipes):
+    """Specs and recipes of images with a Containerfile.
 
     `parent_layer` resolves the layer of a parent, whoever makes it; `digest_of` finds what an image of a registry is
     now; `builder` identifies the program that builds.
@@ -56,23 +54,6 @@ class Recipes:
     parent_layer: Callable[[Image, Arch], Resolved]
     digest_of: Callable[[str, Arch], str]
     _contexts: dict[Path, Found] = field(default_factory=dict)
-    _layers: dict[tuple[str, Arch], Resolved] = field(default_factory=dict)
-    made: dict[str, Resolved] = field(default_factory=dict)
-
-    def build(self, image: Image, arch: Arch) -> Resolved:
-        """Return an image with its spec. Raises UserError for what is missing or cannot be."""
-        layer = self.layer(image, arch)
-        assert isinstance(layer.spec, ContainerfileSpec)
-        recipe = replace(layer.recipe, disk=IMAGE)
-        spec = replace(layer.spec, recipe_key=recipe.recipe_key, own=layer.spec.recipe_key)
-        return replace(layer, spec=spec, recipe=recipe)
-
-    def layer(self, image: Image, arch: Arch) -> Resolved:
-        """Return what is built of an image: children start from it, and it is the image itself."""
-        if (image.tag, arch) not in self._layers:
-            made = self._resolved(image, arch)
-            self._layers[image.tag, arch] = self.made[made.spec.recipe_key] = made
-        return self._layers[image.tag, arch]
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
@@ -105,14 +86,35 @@ class Recipes:
                     hint=f"add {parent.tag} to its depends",
                     reason=Reason.VALUE,
                 )
-            layer = self.parent_layer(parent, arch)
+            layer = self._parent_layer(parent, arch)
             self.made[layer.spec.recipe_key] = layer
             own = parent.builder != "dib"
             told = {} if own else configured(parent, parent.published_name(arch)).as_json()
             bases[name] = From(layer=layer.spec.recipe_key, said=told)
         return bases
 
-    def _resolved(self, image: Image, arch: Arch) -> Resolved:
+    def _parent_layer(self, parent: Image, arch: Arch) -> Resolved:
+        try:
+            return self.parent_layer(parent, arch)
+        except UserError as error:
+            message = f"its parent {parent.name}: {error.message}"
+            raise UserError(message, hint=error.hint, reason=error.reason) from error
+
+    def needed(self, file: Containerfile, target: Stage) -> tuple[Stage, ...]:
+        """Return the stages that a target needs. Raises UserError for what images would lose, or nobody could check."""
+        found = file.needed(target)
+        require_kept(found)
+        require_pinned((each for stage in found for each in stage.remotes), self.builder)
+        return found
+
+    def fetched(self, bases: Mapping[str, From], arch: Arch) -> tuple[dict[str, str], dict[str, Download]]:
+        """Return the digests of images of registries by name, and their downloads by the variables of these."""
+        named = {each.download: name for name, each in bases.items() if each.download}
+        digests = {name: self.digest_of(name, arch) for name in named.values()}
+        return digests, {variable: download(name, digests[name], arch) for variable, name in named.items()}
+
+    def resolved(self, image: Image, arch: Arch) -> Resolved:
+        """Return the layer of an image, made anew; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
         found = self._context(folder)
         said: Json = dict(image.containerfile)
@@ -120,19 +122,17 @@ class Recipes:
         file = parsed(found.text, arguments, arch)
         target = file.target(said.get("target", ""))
         generated(file, target, dict.fromkeys(images(file.stages), "image"))  # which says what buildah cannot
-        require_pinned((each for stage in file.needed(target) for each in stage.remotes), self.builder)
-        needed = file.needed(target)
+        needed = self.needed(file, target)
         contexts = named.found(image, named.taken(image, file, needed, self.config.images))
         bases = self.bases(image, arch, [name for name in images(needed) if name not in contexts])
-        downloads = {each.download: name for name, each in bases.items() if each.download}
-        digests = {name: self.digest_of(name, arch) for name in downloads.values()}
+        digests, downloads = self.fetched(bases, arch)
         spec = ContainerfileSpec(
             makes=Material.TREE,
             name=image.name,
             tag=image.tag,
             arch=arch,
             recipe_key="",
-            artifacts={variable: download(name, digests[name], arch) for variable, name in downloads.items()},
+            artifacts=downloads,
             timeout=image.timeout,
             scratch=image.scratch,
             families=(f"{image.tag}-{arch}",),
@@ -156,14 +156,10 @@ class Recipes:
     ) -> Recipe:
         others = {name: each.layer for name, each in spec.images.items() if each.layer}
         first = next(iter(others.values()), "")
-        return Recipe(
-            name=spec.name,
-            arch=spec.arch,
-            content=(),
-            disk=(),
-            elements={},
-            environment=spec.arguments,
-            packages=(),
+        return recipe_of(
+            spec,
+            {"buildah": self.builder, "cc-images": WRITER},
+            parent=first,
             artifacts={**digests, **dict(list(others.items())[1:])},
             files={
                 "context": spec.context,
@@ -171,10 +167,8 @@ class Recipes:
                 "target": str(target.number),
                 **{f"context {name}": each.identity for name, each in spec.contexts.items()},
             },
-            tools={"buildah": self.builder, "cc-images": WRITER},
-            parent=first,
-            secrets=spec.secrets,
-            container={**spec.said, "bases": {name: each.said for name, each in spec.images.items() if each.said}},
+            container=said_of(spec),
+            environment=spec.arguments,
         )
 
     def _folder(self, image: Image, arch: Arch) -> Path:

@@ -45,28 +45,42 @@ class NamedContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerfileSpec(BuildSpec):
-    """One build of one stage of a Containerfile."""
+class LayeredSpec(BuildSpec):
+    """One build upon other images, from the files of a folder."""
+
+    folder: str
+    """The folder on the host that made the spec."""
+    context: str
+    """The digest that its files have, as far as they count; a build of others fails."""
+    said: Json = field(default_factory=dict)
+    """What the catalogue says of how the image is run, over what a file says."""
+    images: Mapping[str, From] = field(default_factory=dict)
+    """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
+    own: str = ""
+    """The recipe key of the image's own layer, from which others start, too: the image's build takes what is there."""
+
+    def shown(self) -> Json:
+        """Return the spec as plain data without secrets, with the names that plans have for every build."""
+        plain = BuildSpec.shown(self)
+        del plain["folder"]
+        plain["images"] = {name: each.layer[:12] or name for name, each in self.images.items()}
+        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
+        return plain | nothing | {"environment": {}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerfileSpec(LayeredSpec):
+    """One build of one stage of a Containerfile; `folder` is its context."""
 
     builder: str = "containerfile"
-    folder: str
-    """The context on the host that made the spec."""
-    context: str
-    """The digest that the context has; a build of another one fails."""
     file: str = ""
     """The sha256 of the Containerfile's text, which need not be part of the context."""
     arguments: Mapping[str, str]
     target: str = ""
-    said: Json = field(default_factory=dict)
-    """What the catalogue says of how the image is run, over what the file says."""
-    images: Mapping[str, From] = field(default_factory=dict)
-    """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     """Folders of which it takes files, by the names that they have in the file."""
     apart: str = ""
     """A pattern of folders that become layers of their own, see `host.containers.layer.write_parts`; empty: none."""
-    own: str = ""
-    """The recipe key of the image's own layer, from which others start, too: the image's build takes what is there."""
 
     @property
     def relies_on(self) -> tuple[str, ...]:
@@ -86,10 +100,7 @@ class ContainerfileSpec(BuildSpec):
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""
-        plain = BuildSpec.shown(self)
-        del plain["folder"]
+        plain = LayeredSpec.shown(self)
         if named := plain.pop("contexts"):
             plain["contexts"] = {name: self.contexts[name].identity for name in named}
-        plain["images"] = {name: each.layer[:12] or name for name, each in self.images.items()}
-        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
-        return plain | nothing | {"environment": {}, "arguments": redacted(self.arguments)}
+        return plain | {"arguments": redacted(self.arguments)}

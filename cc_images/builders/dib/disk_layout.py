@@ -13,6 +13,7 @@ from cc_images.config.yaml_text import plain
 from cc_images.host.root import SYSTEM_PATH
 
 PACKAGES: Mapping[str, str] = {
+    "gpg": "gnupg",
     "mkfs.ext2": "e2fsprogs",
     "mkfs.ext3": "e2fsprogs",
     "mkfs.ext4": "e2fsprogs",

@@ -23,8 +23,9 @@ from cc_images.builders.spack import exchange
 from cc_images.builders.spack.cache_layout import Manifest, Odd, Package
 from cc_images.builders.spack.cache_pruning import Dropped, dropped
 from cc_images.builders.spack.drop import Drop
+from cc_images.builders.spack.oci import Repository
 from cc_images.builders.spack.package_locks import PackageLocks, offset
-from cc_images.builders.spack.places import Folder, Place
+from cc_images.builders.spack.places import Files, Folder, Place
 from cc_images.builders.spack.publishing import Publishing, Steps
 from cc_images.builders.spack.s3 import Bucket
 from cc_images.builders.spack.signing import Keyring, Signer
@@ -157,7 +158,7 @@ class Caches:
             if not other.cache.push or self._is_away(other):
                 continue
             try:
-                if other.cache.name not in self._prepared:
+                if other.cache.name not in self._prepared and isinstance(other.place, Files):
                     exchange.prepare(other.place, other.signer.public_key())
                     self._prepared.add(other.cache.name)
                 here = self._sound(packages)
@@ -233,7 +234,9 @@ class Caches:
 
 
 def _place_of(cache: BuildCache) -> Place:
-    return Folder(Path(cache.folder)) if cache.folder else Bucket(cache)
+    if cache.folder:
+        return Folder(Path(cache.folder))
+    return Repository(cache) if cache.repository else Bucket(cache)
 
 
 def _key_in(file: str) -> str:

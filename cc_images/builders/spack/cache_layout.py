@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -188,17 +189,25 @@ def all_blobs(content: bytes) -> frozenset[str]:
         raise Odd("it is no manifest") from error
 
 
-def specs_of(packed: bytes) -> list[dict[str, Any]]:
-    """Return the specs in a package's spec blob: its own first, then its dependencies'. Raises Odd."""
+def unpacked_spec(packed: bytes) -> bytes:
+    """Return the text in a package's spec blob. Raises Odd."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             text = file.read(MOST_OF_A_SPEC + 1)
-        if len(text) > MOST_OF_A_SPEC:
-            raise Odd("its spec is too large")
-        nodes = json.loads(text)["spec"]["nodes"]
+    except (OSError, EOFError, zlib.error) as error:
+        raise Odd("its spec cannot be read") from error
+    if len(text) > MOST_OF_A_SPEC:
+        raise Odd("its spec is too large")
+    return text
+
+
+def specs_of(packed: bytes) -> list[dict[str, Any]]:
+    """Return the specs in a package's spec blob: its own first, then its dependencies'. Raises Odd."""
+    try:
+        nodes = json.loads(unpacked_spec(packed))["spec"]["nodes"]
         if not nodes or not all(isinstance(node, dict) and isinstance(node["hash"], str) for node in nodes):
             raise Odd("its spec names no package")
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise error if isinstance(error, Odd) else Odd("its spec cannot be read") from error
     return list(nodes)
 

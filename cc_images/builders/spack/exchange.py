@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from cc_images.builders.spack import cache_layout as layout
 from cc_images.builders.spack.cache_layout import Blob, Manifest, Odd, Package
 from cc_images.builders.spack.drop import Drop
-from cc_images.builders.spack.places import Folder, Part, Place, copied
+from cc_images.builders.spack.places import Files, Folder, Part, Place, copied
 from cc_images.builders.spack.signing import Keyring, Signer, fingerprint_of
 
 _log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+AT_ONCE = 8
+"""Questions that a cache is asked at a time."""
 
 
 def take(drop: Drop, package: Package, folder: Folder, signer: Signer) -> bool:
@@ -67,11 +75,12 @@ def lacking(packages: Collection[Package], place: Place, keyring: Keyring) -> li
     Raises CCImagesError when the cache cannot be read.
     """
     there = signed_manifests(packages, place, keyring)
+    blobs = [blob for _, manifest in there.values() for blob in manifest.blobs]
+    sizes = dict(zip(blobs, _each(lambda blob: place.size(blob.path), blobs), strict=True))
     return [
         package
         for package in packages
-        if package.hash not in there
-        or not all(place.size(blob.path) == blob.size for blob in there[package.hash][1].blobs)
+        if package.hash not in there or not all(sizes[blob] == blob.size for blob in there[package.hash][1].blobs)
     ]
 
 
@@ -87,7 +96,8 @@ def push(package: Package, folder: Folder, place: Place, signer: Signer) -> None
     for blob in manifest.blobs:
         if place.size(blob.path) != blob.size:
             place.put(blob.path, folder.root / blob.path)
-    place.write(layout.manifest_path(package), signer.signed(layout.manifest_text(manifest)).encode())
+    signed = signer.signed(layout.manifest_text(manifest)).encode()
+    place.finish(layout.manifest_path(package), signed, folder.root)
 
 
 def signed_manifests(
@@ -97,14 +107,20 @@ def signed_manifests(
 
     Others are passed over, with a word in the log. Raises CCImagesError when the cache cannot be read.
     """
-    found: list[tuple[Package, bytes, Manifest]] = []
-    for package in packages:
+
+    def read(package: Package) -> tuple[bytes, Manifest] | ValueError | None:
         try:
             content = place.read(layout.manifest_path(package), layout.MOST_OF_A_MANIFEST)
-            if content is not None:
-                found.append((package, content, layout.parsed(layout.signed_text(content))))
+            return None if content is None else (content, layout.parsed(layout.signed_text(content)))
         except ValueError as error:
-            _log.warning("build cache: %s is passed over: %s", layout.label(package), error)
+            return error
+
+    found: list[tuple[Package, bytes, Manifest]] = []
+    for package, each in zip(packages, _each(read, packages), strict=True):
+        if isinstance(each, ValueError):
+            _log.warning("build cache: %s is passed over: %s", layout.label(package), each)
+        elif each is not None:
+            found.append((package, *each))
     good = keyring.verified([content for _, content, _ in found])
     for (package, _, _), is_good in zip(found, good, strict=True):
         if not is_good:
@@ -128,7 +144,7 @@ def sound(package: Package, manifest: Manifest, folder: Folder) -> bool:
     return True
 
 
-def prepare(place: Place, public_key: str) -> None:
+def prepare(place: Files, public_key: str) -> None:
     """Write what a cache has besides packages: the word on its layout, and the public key for those who trust it."""
     if place.read(layout.LAYOUT, 4096) is None:
         place.write(layout.LAYOUT, layout.LAYOUT_TEXT)
@@ -143,7 +159,7 @@ def prepare(place: Place, public_key: str) -> None:
         place.write(layout.KEY_INDEX, layout.blobs_text((layout.KEYS, "none", blob)).encode())
 
 
-def _keys(place: Place) -> Sequence[str]:
+def _keys(place: Files) -> Sequence[str]:
     """Return the fingerprints that the index of a cache's public keys names."""
     try:
         content = place.read(layout.KEY_INDEX, layout.MOST_OF_A_MANIFEST)
@@ -153,10 +169,22 @@ def _keys(place: Place) -> Sequence[str]:
         return []
 
 
-def _written(place: Place, content: bytes) -> Blob:
+def _written(place: Files, content: bytes) -> Blob:
     blob = layout.blob_of(content)
     place.write(blob.path, content)
     return blob
+
+
+def _each(call: Callable[[S], T], things: Collection[S]) -> list[T]:
+    """Return what a call says of each thing, some at a time: a cache may be far away. The first error ends it."""
+    if len(things) < 2:
+        return [*map(call, things)]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="build-cache") as pool:
+        waiting = [pool.submit(call, each) for each in things]
+        try:
+            return [each.result() for each in waiting]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check(blob: Blob, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""Places that hold a build cache: files by their paths in Spack's layout, each whole or not there.
+"""Places that hold a build cache: blobs and manifests by their paths in Spack's layout, each whole or not there.
 
 A folder writes beside the cache's own files, in `.parts`, and renames, so that readers and a killed writer see whole
 files alone. `sound_blob` says of a blob in a folder of ours that nobody has written to it since its digest was taken.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from cc_images.builders.spack.cache_layout import Blob, Odd
 from cc_images.errors import CCImagesError, Reason
@@ -42,6 +42,17 @@ class Place(Protocol):
 
     def put(self, path: str, file: Path) -> None:
         """Put a file there, in the place of what is there. Raises CCImagesError."""
+
+    def finish(self, path: str, content: bytes, folder: Path) -> None:
+        """Put the signed manifest of a package there whose blobs are there, and in a folder of ours.
+
+        Raises CCImagesError, and Odd for a package that cannot be there.
+        """
+
+
+@runtime_checkable
+class Files(Place, Protocol):
+    """A cache that is files in Spack's layout, and has more of them than packages are."""
 
     def write(self, path: str, content: bytes) -> None:
         """Put some bytes there, in the place of what is there. Raises CCImagesError."""
@@ -99,6 +110,9 @@ class Folder:
             while chunk := source.read(CHUNK):
                 part.file.write(chunk)
             part.place(path)
+
+    def finish(self, path: str, content: bytes, folder: Path) -> None:
+        self.write(path, content)
 
     def write(self, path: str, content: bytes) -> None:
         with errors_of(self.root), self.part() as part:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cc_images.builders.containerfile import context
 from cc_images.builders.containerfile.containerfile import images, parsed
-from cc_images.builders.containerfile.recipes import IMAGE, WRITER, download, placed, readme_said
+from cc_images.builders.containerfile.layered import LayeredRecipes, recipe_of, said_of
+from cc_images.builders.containerfile.recipes import WRITER, placed, readme_said
 from cc_images.builders.containerfile.recipes import Recipes as ContainerfileRecipes
-from cc_images.builders.containerfile.remote import require_pinned
 from cc_images.builders.containerfile.spec import From
 from cc_images.builders.resolved import Resolved
 from cc_images.builders.spack import generated
@@ -28,8 +28,8 @@ SCRIPTS = "1"
 
 
 @dataclass(slots=True, kw_only=True)
-class Recipes:
-    """Specs and recipes of Spack images, each made when it is first asked for.
+class Recipes(LayeredRecipes):
+    """Specs and recipes of Spack images and their locks.
 
     `containerfiles` knows where images of stages are from. `generation` names the lock that `--relock` has given an
     image and architecture, and says whether that is still to be made; it gets whether there is one in the folder.
@@ -38,29 +38,12 @@ class Recipes:
     containerfiles: ContainerfileRecipes
     generation: Callable[[Image, Arch, bool], tuple[str, bool]]
     _folders: dict[Path, Folder] = field(default_factory=dict)
-    _layers: dict[tuple[str, Arch], Resolved] = field(default_factory=dict)
-    _made: dict[str, Resolved] = field(default_factory=dict)
-
-    def build(self, image: Image, arch: Arch) -> Resolved:
-        """Return an image with its spec. Raises UserError for what is missing or cannot be."""
-        layer = self.layer(image, arch)
-        assert isinstance(layer.spec, SpackSpec)
-        recipe = replace(layer.recipe, disk=IMAGE)
-        spec = replace(layer.spec, recipe_key=recipe.recipe_key, own=layer.spec.recipe_key)
-        return replace(layer, spec=spec, recipe=recipe)
-
-    def layer(self, image: Image, arch: Arch) -> Resolved:
-        """Return what is built of an image: others start from it, and it is the image itself."""
-        if (image.tag, arch) not in self._layers:
-            made = self._resolved(image, arch)
-            self._layers[image.tag, arch] = self._made[made.spec.recipe_key] = made
-        return self._layers[image.tag, arch]
 
     def lock(self, image: Image, arch: Arch) -> Resolved:
         """Return the lock of an image."""
         spec = self.layer(image, arch).spec
         assert isinstance(spec, SpackSpec)
-        return self._made[spec.lock]
+        return self.made[spec.lock]
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
@@ -74,24 +57,23 @@ class Recipes:
         return found
 
     def _known(self, key: str) -> Resolved:
-        return self._made[key] if key in self._made else self.containerfiles.made[key]
+        return self.made[key] if key in self.made else self.containerfiles.made[key]
 
-    def _resolved(self, image: Image, arch: Arch) -> Resolved:
+    def resolved(self, image: Image, arch: Arch) -> Resolved:
+        """Return the layer of an image, made anew; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
         wanted = environment(folder.plain, arch, _additions(image))
         runtime, tool = image.depends[0], image.depends[1]
         text = generated.image_file(tool, runtime, folder.epilogue)
         file = parsed(text, {}, arch)
-        stages = file.needed(file.target(""))
-        require_pinned((each for stage in stages for each in stage.remotes), self.containerfiles.builder)
+        stages = self.containerfiles.needed(file, file.target(""))
         bases = self.containerfiles.bases(image, arch, images(stages))
         bases = {tool: bases[tool]} | {name: bases[name] for name in images(stages)}  # the one with Spack comes first
         lock = self._lock(image, arch, folder, wanted, bases[tool])
-        downloads = {each.download: name for name, each in bases.items() if each.download}
-        digests = {name: self.containerfiles.digest_of(name, arch) for name in downloads.values()}
+        digests, downloads = self.containerfiles.fetched(bases, arch)
         spec = replace(
             _spec(image, arch, folder, wanted),
-            artifacts={variable: download(name, digests[name], arch) for variable, name in downloads.items()},
+            artifacts=downloads,
             timeout=image.timeout,
             scratch=image.scratch,
             families=(f"{image.tag}-{arch}",),
@@ -110,7 +92,7 @@ class Recipes:
             parent=bases[runtime].layer,
             artifacts={**digests, **others, "lock": lock.spec.recipe_key},
             files={"context": spec.context, "Containerfile": context.digest_of_text(text)},
-            container={**spec.said, "bases": {name: each.said for name, each in bases.items() if each.said}},
+            container=said_of(spec),
         )
         spec = replace(spec, recipe_key=recipe.recipe_key)
         return Resolved(spec=spec, recipe=recipe, on_parent=True)
@@ -142,26 +124,20 @@ class Recipes:
             container={},
         )
         made = Resolved(spec=replace(spec, recipe_key=recipe.recipe_key), recipe=recipe)
-        self._made[made.spec.recipe_key] = made
+        self.made[made.spec.recipe_key] = made
         return made
 
     def _recipe(
         self, spec: SpackSpec, *, parent: str, artifacts: Mapping[str, str], files: Mapping[str, str], container: Json
     ) -> Recipe:
-        return Recipe(
-            name=spec.name,
-            arch=spec.arch,
-            content=(),
-            disk=(),
-            elements={},
-            environment={},
-            packages=(),
+        return recipe_of(
+            spec,
+            {"buildah": self.containerfiles.builder, "cc-images": f"{WRITER} {SCRIPTS}"},
+            parent=parent,
             artifacts=artifacts,
             files={**files, "spack.yaml": hashlib.sha256(spec.manifest.encode()).hexdigest()},
-            tools={"buildah": self.containerfiles.builder, "cc-images": f"{WRITER} {SCRIPTS}"},
-            parent=parent,
-            secrets=spec.secrets,
             container=container,
+            environment={},
         )
 
     def _folder(self, image: Image, arch: Arch) -> Folder:

@@ -14,6 +14,7 @@ from cc_images.builders.spack.lock import Locked, read
 from cc_images.builders.spack.locks import SUFFIX
 from cc_images.builders.spack.recipes import Recipes
 from cc_images.builders.spack.spec import SpackSpec
+from cc_images.config.contexts import OF_SPACK, spack_checkouts
 from cc_images.config.loader import Config
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Image, Json
@@ -59,6 +60,8 @@ class SpackResolver:
     def remarks(self, resolved: Iterable[tuple[Image, Arch]]) -> Iterator[str]:
         """Say how many packages of each image are in the build cache, and which will be compiled."""
         caches = Caches(self._config.build_caches, self._store.root)
+        resolved = list(resolved)
+        yield from dict.fromkeys(said for image, arch in resolved for said in self._fetched(image, arch))
         for image, arch in resolved:
             locked = self._locked(image, arch)
             if locked is None:
@@ -71,6 +74,21 @@ class SpackResolver:
             said = f"compiled: {', '.join(names[:SHOWN])}{more}" if names else "none is compiled"
             count = len(locked.to_build)
             yield f"{image.tag} {arch}: {count - len(names)} of {count} packages are in the build cache, {said}"
+
+    def _fetched(self, image: Image, arch: Arch) -> Iterator[str]:
+        """Say that Spack is fetched to make the image in which it compiles, since the user names no checkout."""
+        layer_of = self._recipes.containerfiles.parent_layer
+        for each in self._config.lineage(self._config.images[image.depends[1]]):
+            if missing := spack_checkouts(each):
+                key = layer_of(each, arch).spec.recipe_key
+                if any(layer.recipe_key == key for layer in self._store.layers(each.tag, arch)):
+                    continue
+                keys = ", ".join(f"{name}: FOLDER" for name in missing)
+                variables = " and ".join(OF_SPACK[name] for name in missing)
+                yield (
+                    f"{each.tag}: Spack is fetched from {' and '.join(missing.values())}, since no checkout is named: "
+                    f"say `spack: {{{keys}}}` in settings.yaml, or set {variables}"
+                )
 
     def _locked(self, image: Image, arch: Arch) -> Locked | None:
         """Return the lock by which an image is built, if it is stored."""

@@ -28,7 +28,7 @@ PASSES = ("408", "429", "500", "502", "503", "504", "InternalError", "SlowDown",
 
 
 class Bucket:
-    """A cache below a prefix of a bucket; see `places.Place`."""
+    """A cache below a prefix of a bucket; see `places.Files`."""
 
     def __init__(self, cache: BuildCache) -> None:
         self._cache = cache
@@ -59,6 +59,9 @@ class Bucket:
         with self._errors():
             self._client.upload_file(str(file), self._bucket, self._prefix + path)
 
+    def finish(self, path: str, content: bytes, folder: Path) -> None:
+        self.write(path, content)
+
     def write(self, path: str, content: bytes) -> None:
         with self._errors():
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
@@ -75,7 +78,7 @@ class Bucket:
                 reason=Reason.MISSING_TOOL,
             ) from error
         access, secret = map(self._variable, self._cache.access)
-        return boto3.client(
+        return boto3.Session().client(  # the default one is not for several threads
             "s3",
             endpoint_url=self._cache.endpoint or None,
             aws_access_key_id=access,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from cc_images.builders.containerfile.spec import From
+from cc_images.builders.containerfile.spec import LayeredSpec
 from cc_images.model.build_cache import BuildCache
 from cc_images.model.catalog import Json
-from cc_images.model.redaction import redacted
-from cc_images.model.spec import BuildSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpackSpec(BuildSpec):
-    """One concretization, whose result is a lock, or one image that is made by a lock."""
+class SpackSpec(LayeredSpec):
+    """One concretization, whose result is a lock, or one image that is made by a lock.
+
+    `folder` may be a spack.yaml alone. The first of `images` has Spack and compilers.
+    """
 
     builder: str = "spack"
-    folder: str
-    """The user's folder on the host that made the spec, or a spack.yaml alone."""
-    context: str
-    """The digest that its files have, as far as they count; a build of others fails."""
     manifest: str
     """The spack.yaml that is built: the user's, and what a machine adds."""
     epilogue: str = ""
@@ -31,15 +27,10 @@ class SpackSpec(BuildSpec):
     """The target that every package must have; empty: any."""
     mpi: str = ""
     """The one package that may stand for `mpi`; empty: any."""
-    images: Mapping[str, From] = field(default_factory=dict)
-    """The images of stages; the first one has Spack and compilers."""
     runtime: str = ""
-    """The one of them that the result starts from; empty: the result is a lock."""
+    """The image that the result starts from; empty: the result is a lock."""
     lock: str = ""
     """The recipe key of the lock."""
-    said: Json = field(default_factory=dict)
-    own: str = ""
-    """The recipe key of the image's own layer: the image's build takes what is there."""
     fresh: bool = False
     """Whether a lock takes nothing from that of the last build."""
     without_lock: bool = False
@@ -62,14 +53,14 @@ class SpackSpec(BuildSpec):
 
     @property
     def host_programs(self) -> tuple[str, ...]:
-        """What builds, and what fetches images of registries."""
+        """What builds, what fetches images of registries, and what signs the packages of an image."""
+        if self.own:
+            return ()
         fetches = any(each.download for each in self.images.values())
-        return ("buildah", *(("skopeo",) if fetches else ())) if not self.own else ()
+        return ("buildah", *(("skopeo",) if fetches else ()), *(("gpg",) if self.runtime else ()))
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""
-        plain = BuildSpec.shown(self)
-        del plain["folder"], plain["manifest"], plain["epilogue"], plain["caches"]
-        plain["images"] = {name: each.layer[:12] or name for name, each in self.images.items()}
-        nothing: Json = {"content": (), "disk": (), "packages": (), "base": None, "programs": (), "twins": ""}
-        return plain | nothing | {"environment": redacted({})}
+        plain = LayeredSpec.shown(self)
+        del plain["manifest"], plain["epilogue"], plain["caches"]
+        return plain

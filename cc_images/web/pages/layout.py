@@ -96,10 +96,14 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {
-        "size": units.size, "duration": units.duration, "age": _age, "moment": _moment, "machine_time": _machine_time,
+        "size": units.size, "about": _about, "age": _age, "moment": _moment, "machine_time": _machine_time,
     }  # fmt: skip
     made.globals["static"] = address
     return made
+
+
+def _about(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else units.duration(seconds)
 
 
 def _age(moment: datetime) -> str:

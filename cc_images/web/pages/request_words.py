@@ -8,6 +8,9 @@ from cc_images.model.catalog import Json
 from cc_images.web.decisions import Status
 from cc_images.web.views import BuildView
 
+FIRST = ("images", "architectures", "workflow", "step id", "version")
+"""Parts of a request that are shown first."""
+
 ENDS = (Status.FINISHED, Status.FAILED, Status.CANCELLED)
 
 
@@ -28,7 +31,8 @@ def title(build: BuildView) -> str:
 
 def facts(build: BuildView) -> list[tuple[str, str]]:
     """Return the parts of a request, a name and a text each."""
-    return [(name.replace("_", " "), text) for name, text in _flat(build.request) if text]
+    found = [(name.replace("_", " "), text) for name, text in _flat(build.request) if text]
+    return sorted(found, key=lambda pair: FIRST.index(pair[0]) if pair[0] in FIRST else len(FIRST))
 
 
 def again(build: BuildView) -> str:

@@ -36,7 +36,8 @@ WORDS = (
 )  # fmt: skip
 """Texts for each place; few of them mean something in one."""
 
-PLACES = ("workflow", "step_id", "version", "path", "machine", *(f"machine.{key}" for key in (*MACHINE, "mpi", "gpu")))
+OF_MACHINES = (*MACHINE, "mpi", "gpu", "spack-builder")
+PLACES = ("workflow", "step_id", "version", "path", "machine", *(f"machine.{key}" for key in OF_MACHINES))
 
 MEANT = {
     ("workflow", "null"), ("step_id", "null"), ("workflow", "latest-x"), ("step_id", "latest-x"),
@@ -137,7 +138,7 @@ def test_letters_of_json_are_letters(config: Config) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_words_in_each_place(config: Config, place: str) -> None:
-    """Each of some eighty words in each of eleven places."""
+    """Each of some eighty words in each of twelve places."""
     whole, _, key = place.partition(".")
     for word in WORDS:
         if (place, word) not in MEANT:
@@ -261,6 +262,6 @@ def test_the_command_line_says_it_with_the_code_of_input(cli: Cli, tmp_path: Pat
     (tmp_path / "machines.yaml").write_text("")
     (tmp_path / "r.yaml").write_text(json.dumps({**GOOD, "machine": "m", "version": "a b"}))
     said = cli("build-request", "r.yaml").stderr
-    assert "machine: 'm' is not known: no machines.yaml, here or beside the catalogue, has a machine" in said
+    assert "machine: no machine is called 'm': no machines.yaml, here or beside the catalogue, has a machine" in said
     assert "version: 'a b' is not letters and digits, with single dots, hyphens, underscores and slashes" in said
     assert not (tmp_path / "store").exists()

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from cc_images.api.outcome import Outcome
 from cc_images.api.plan import plan
-from cc_images.api.requests import Prepared, prepared, request_of
+from cc_images.api.requests import Made, Prepared, prepared, request_of
 from cc_images.builders.containerfile import steps
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
 from cc_images.model.catalog import Arch, Format, Image
 from cc_images.model.machine import Machine, Runtime
+from cc_images.model.plan import Plan
 from cc_images.model.workflow import Step
 from tests.conftest import write_files
 
@@ -125,8 +127,11 @@ def test_the_base_alone_and_other_platforms(config: Config) -> None:
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        ({"base": "cc-disk"}, "base: cc-disk is no container: its formats have neither oci nor sif"),
-        ({"base": "cc-none"}, "base: cc-none is not in the catalogue"),
+        ({"base": "cc-disk"}, "request: machine.base: cc-disk is no container: its formats have neither oci nor sif"),
+        ({"base": "cc-none"}, "request: machine.base: cc-none is not in the catalogue"),
+        ({"base": ""}, "request: machine.base: cc-debian12-container, the default, is not in the catalogue"),
+        ({"spack-builder": "cc-none"}, "request: machine.spack-builder: cc-none is not in the catalogue"),
+        ({"spack-builder": "cc-disk"}, "machine.spack-builder: cc-disk is no container"),
         ({"base": "cc-plain", "platform": "linux/arm64", "architecture": "aarch64"}, "is not made for arm64"),
         ({"mpi": "openmpi@5"}, "mpi: openmpi@5: bookworm has openmpi 4.1.4"),
         ({"mpi": "openmpi@4.1.5"}, "mpi: openmpi@4.1.5: bookworm has openmpi 4.1.4"),
@@ -137,6 +142,33 @@ def test_machines_that_the_catalogue_cannot_serve(config: Config, machine: dict[
     described(config, post_inst__sh="true\n")
     with pytest.raises(UserError, match=said):
         made(config, machine)
+
+
+@pytest.mark.parametrize("key", ["base", "spack-builder"])
+@pytest.mark.parametrize("text", ["apt: [less]\n", "spack: [zip]\n"])
+def test_an_image_that_a_machine_names_is_looked_for_though_the_step_needs_it_not(
+    config: Config, key: str, text: str
+) -> None:
+    described(config, eflows4hpc__yaml=text)
+    folder = config.files["images.yaml"].parent
+    (folder / "machines.yaml").write_text(json.dumps({"cube": {**CUBE, key: "cc-nnoe"}}))
+    machines = load({"HOME": str(folder), "CC_IMAGES_SETTINGS": ""}, folder).machines
+    asked = request_of({"machine": "cube", "workflow": "w", "step_id": "s", "path": "own"}, machines, folder)
+    with pytest.raises(UserError) as caught, prepared(asked, config):
+        pass
+    assert caught.value.message == f"machines.yaml: cube.{key}: cc-nnoe is not in the catalogue"
+    assert "correct it, or leave it out" in caught.value.hint
+
+
+@pytest.mark.parametrize(("engine", "takes"), [("apptainer", True), ("sarus", True), ("docker", False)])
+def test_a_sif_file_is_named_where_the_engine_takes_one(config: Config, engine: str, takes: bool) -> None:
+    expected = "base--f_base--f_rome_nompi_nogpu_latest.sif" if takes else None
+    ready, _ = made(config, {"container_engine": engine}, workflow="BASE", step_id="BASE")
+    outcome = Outcome(plan=Plan(version="1", tasks=()), results={}, journal=Path("journal"), seconds=0, stopped=False)
+    done = Made(ready=ready, outcome=outcome, files={})
+    assert done.sif_name == expected
+    said = done.as_json({})
+    assert (said["image"], said["sif"]) == ("base--f_base--f_rome_nompi_nogpu:latest", expected)
 
 
 def test_a_name_of_the_catalogue_is_nobody_elses(config: Config) -> None:
@@ -152,7 +184,7 @@ def test_a_name_of_the_catalogue_is_nobody_elses(config: Config) -> None:
 
 def test_a_spack_part_is_the_spack_builders(config: Config) -> None:
     described(config, eflows4hpc__yaml="apt: [less]\nspack: [zip, lz4@1.9]\n", post_inst__sh="#!/bin/bash\n")
-    ready, texts = made(config, {"mpi": "mvapich2@2", "gpu": "cuda@10", "base": "nobody"})
+    ready, texts = made(config, {"mpi": "mvapich2@2", "gpu": "cuda@10", "base": ""})
     image = ready.image
     assert (image.builder, image.depends) == ("spack", ("cc-spack-runtime", "cc-spack-builder"))
     assert image.containerfile["machine"] == {"target": "zen2", "mpi": "mvapich2@2", "gpu": "cuda@10"}
@@ -165,7 +197,7 @@ def test_a_spack_part_is_the_spack_builders(config: Config) -> None:
     described(config, spack__yaml="spack: {specs: [zip]}\n")
     ready, texts = made(config, {"spack-builder": "Own-Builder"})
     assert ready.image.depends == ("cc-spack-runtime", "own-builder")
-    with pytest.raises(UserError, match="a Spack part needs nobody for amd64"):
+    with pytest.raises(UserError, match=r"machine\.spack-builder: nobody is not in the catalogue"):
         made(config, {"spack-builder": "nobody"})
     with pytest.raises(UserError, match="a Spack part needs cc-spack-runtime for arm64"):
         made(config, {"platform": "linux/arm64", "architecture": "grace"})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cc_images.api.workflows import description
+from cc_images.api.workflows import description, standing
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.machine import Machine
@@ -151,3 +152,45 @@ def test_a_folder_of_ones_own(config: Config, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=why):
             description(asked(path=path), config)
+
+
+def test_a_description_is_known_by_its_commit_without_a_fetch(repository: Workflows, config: Config) -> None:
+    first = repository.commit(tag="v1")
+    repository.git("tag", "--annotate", "--message", "x", "v2")
+    repository.git("branch", "deep/refs/heads/main")
+    second = repository.commit()
+    assert standing(asked(), config, 60) == standing(asked(version="main"), config, 60) == {"commit": second}
+    assert standing(asked(version="v1"), config, 60) == {"commit": first}
+    assert standing(asked(version="v2"), config, 60) != {"commit": second}
+    assert standing(asked(version=first), config, 60) == {}, "it cannot change"
+    branch = replace(config, workflows=replace(config.workflows, branch="v1"))
+    assert standing(asked(), branch, 60) == {"commit": first}, "a tag may stand in the place of the branch"
+    pinned = replace(config, workflows=replace(config.workflows, commit="abcdef0"))
+    assert standing(asked(), pinned, 60) == {"commit": "abcdef0"}
+    with pytest.raises(UserError, match="version v3: the repository of workflows has no such tag, branch or commit"):
+        standing(asked(version="v3"), config, 60)
+    assert not (config.store / "sources").exists()
+    away = replace(config, workflows=replace(config.workflows, repo="file:///nonexistent/at/all"))
+    with pytest.raises(CCImagesError, match="the repository of workflows does not answer") as caught:
+        standing(asked(), away, 60)
+    assert caught.value.temporary
+    with pytest.raises(UserError, match="nothing says where the workflow w is described"):
+        standing(asked(), replace(config, workflows=replace(config.workflows, repo="")), 60)
+
+
+def test_a_folder_is_known_by_what_its_files_look_like(config: Config, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "deep").mkdir(parents=True)
+    (own / "deep" / "file").write_text("one")
+    seen = [standing(asked(path=own), config, 60)]
+    changes: list[Callable[[], object]] = [
+        lambda: (own / "deep" / "file").write_text("other"),
+        lambda: (own / "deep" / "file").chmod(0o755),
+        lambda: (own / "link").symlink_to("deep"),
+        lambda: (own / "deep").rename(own / "deeper"),
+    ]
+    for change in changes:
+        assert standing(asked(path=own), config, 60) == seen[-1]
+        change()
+        seen.append(standing(asked(path=own), config, 60))
+    assert len({each["listing"] for each in seen}) == len(seen)

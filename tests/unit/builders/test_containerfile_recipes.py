@@ -57,6 +57,18 @@ def keys(found: Config, **more: str) -> dict[str, str]:
     return {tag: made.build(image, Arch.AMD64).spec.recipe_key for tag, image in found.images.items()}
 
 
+@pytest.mark.parametrize("word", ["ONBUILD", "onbuild"])
+def test_onbuild_is_refused_where_the_image_would_lose_it(tmp_path: Path, word: str) -> None:
+    made = recipes(config(tmp_path, base=f"FROM debian:12\nRUN true\n{word} COPY a /a\n"))
+    with pytest.raises(UserError) as caught:
+        made.build(made.config.images["base"], Arch.AMD64)
+    assert caught.value.message == "line 3: ONBUILD: images are of OCI's format, which does not keep it"
+    assert caught.value.hint == "write COPY into the Containerfiles of the images that start from this one"
+    unused = "FROM debian:12 AS unused\nONBUILD COPY a /a\nFROM debian:12\nRUN true\n"
+    made = recipes(config(tmp_path, base=unused))
+    assert made.build(made.config.images["base"], Arch.AMD64), "a stage that the target does not need"
+
+
 SUM = f"--checksum=sha256:{'a' * 64}"
 COMMIT = "0123456789" * 4
 

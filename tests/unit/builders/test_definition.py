@@ -100,6 +100,7 @@ RUN <<'END-0'
 BEFORE
     test -e /opt/x
 END-0
+RUN ["/bin/sh", "-c", "rm -rf /var/lib/apt/lists/*"]
 """
     assert made.splitlines() == wanted.replace("BEFORE", BEFORE).splitlines()
     found = parsed(made, {}, "amd64")
@@ -118,6 +119,27 @@ END-0
 )  # fmt: skip
 def test_where_a_file_begins(text: str, first: str) -> None:
     assert of(text).splitlines()[0] == first
+
+
+FORGOTTEN = 'RUN ["/bin/sh", "-c", "rm -rf /var/lib/apt/lists/*"]'
+
+
+@pytest.mark.parametrize(
+    ("script", "ends"),
+    [
+        ("%post\napt-get update && apt-get install -y less\n", True),
+        ("%post\n    set -e;apt install -y less\n", True),
+        ("%test\n(aptitude search less)\n", True),
+        ("%post\napk add less\necho adapt\n", False),
+        ("%post\ncat /etc/apt/sources.list\n", False),
+        ("%help\napt-get install it\n", False),
+    ],
+)
+def test_lists_of_apt_are_in_no_stage_whose_scripts_read_them(script: str, ends: bool) -> None:
+    """They go at the end, since each script may read them; all instructions of a stage make one layer."""
+    made = of(f"Bootstrap: docker\nFrom: debian:12\nStage: one\n{script}Bootstrap: scratch\n").splitlines()
+    assert made[-2:] == ["FROM scratch", "USER 0"]
+    assert (made[-3] == FORGOTTEN, made.count(FORGOTTEN)) == (ends, int(ends))
 
 
 def test_a_script_for_another_program_is_left_alone() -> None:

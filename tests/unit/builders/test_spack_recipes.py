@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cc_images.api.plan import plan
 from cc_images.builders.resolved import Resolved, Resolver
 from cc_images.builders.resolver import image_builder
 from cc_images.builders.spack.spec import SpackSpec
@@ -15,6 +17,7 @@ from cc_images.errors import ConfigError, UserError
 from cc_images.model.builds import Layer
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.container import Configuration
+from cc_images.model.plan import Request
 from cc_images.model.target import Target
 from cc_images.store.records import Store
 from tests.conftest import GOLDEN, clean_environment, write_files
@@ -72,6 +75,13 @@ def test_an_image_relies_on_its_lock_and_on_two_images(tmp_path: Path) -> None:
     assert lock.relies_on == (layers["cc-spack-builder"].spec.recipe_key,)
     assert spec.said["labels"]["name"] == "zip"
     assert "version" not in spec.said["labels"], "it is the lock's"
+
+
+def test_gpg_is_needed_where_packages_are_signed(tmp_path: Path) -> None:
+    image, layers = resolved(config(project(tmp_path)))
+    assert layers["zip"].spec.host_programs == ("buildah", "gpg")
+    assert layers["zip-lock"].spec.host_programs == ("buildah",), "it reads no cache"
+    assert image.spec.host_programs == (), "it takes its own layer"
 
 
 def test_it_is_like_the_image_that_it_starts_from_but_for_the_version(tmp_path: Path) -> None:
@@ -229,6 +239,39 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: str, message: str) -> Non
     assert message in str(failed.value)
 
 
+def test_a_catalogue_without_the_images_for_spack_says_what_to_copy(tmp_path: Path) -> None:
+    images = "Zip: {builder: spack}\nBzip2: {builder: spack, depends: [My-Builder, CC-Spack-Runtime]}\n"
+    with pytest.raises(ConfigError) as failed:
+        config(project(tmp_path, images))
+    assert failed.value.problems == [
+        "images.yaml:1: Zip: builder: spack needs cc-spack-builder and cc-spack-runtime, which are not in the "
+        "catalogue: copy their entries, those of their parents, and containers/cc-spack-builder and "
+        "containers/cc-spack-runtime from cc-images, or name other images in depends",
+        "images.yaml:2: Bzip2.depends: 'my-builder' is not in the catalogue",
+        "images.yaml:2: Bzip2: builder: spack needs cc-spack-runtime, which is not in the catalogue: copy its entry, "
+        "those of its parents, and containers/cc-spack-runtime from cc-images, or name other images in depends",
+    ]
+
+
+def test_an_image_for_spack_without_its_folder_is_the_one_that_is_named(tmp_path: Path) -> None:
+    found = config(project(tmp_path))
+    shutil.rmtree(tmp_path / "containers" / "cc-spack-builder")
+    with pytest.raises(UserError) as failed:
+        resolved(found)
+    assert failed.value.message == (
+        f"its parent CC-Spack-Builder: its context {tmp_path}/containers/cc-spack-builder is not there"
+    )
+    assert failed.value.hint == (
+        "write it there, copy it from where the entry is from, or say `context:` with the folder that has it"
+    )
+
+
+def test_an_epilogue_has_no_instructions_for_children(tmp_path: Path) -> None:
+    found = config(project(tmp_path, **{"spack/zip/Containerfile.epilogue": "RUN true\nONBUILD RUN false\n"}))
+    with pytest.raises(UserError, match="ONBUILD: images are of OCI's format, which does not keep it"):
+        resolved(found)
+
+
 def keep(found: Config, lock: Resolved, run: str, text: str) -> None:
     """Record a lock as the engine does: a layer, an image of one file."""
     store = Store(found.store)
@@ -257,6 +300,58 @@ def test_a_stored_lock_says_the_version_and_which_packages_are_compiled(tmp_path
     own = replace(found.images["zip"], version="7")
     (target,), _ = made.with_claims([Target(own, Arch.AMD64)])
     assert target.image.version == "7", "what the entry says"
+
+
+OF_GIT = IMAGES.replace(
+    'CC-Spack-Builder: {builder: containerfile, version: "1", arch: [amd64, arm64]}',
+    """CC-Spack-Builder:
+  builder: containerfile
+  version: "1"
+  arch: [amd64, arm64]
+  contexts:
+    spack: {variable: CC_IMAGES_SPACK, git: https://git.example.org/spack.git, commit: COMMIT}
+    packages: {variable: CC_IMAGES_SPACK_PACKAGES, git: https://git.example.org/packages.git, commit: COMMIT}
+""".replace("COMMIT", "a" * 40),
+)
+
+
+def notes(folder: Path, *tags: str) -> list[str]:
+    """Return what the plan of a build says of where Spack is from."""
+    settings = folder / "settings.yaml"
+    environment = {"CC_IMAGES_SETTINGS": str(settings)} if settings.exists() else {}
+    found = load(clean_environment(folder) | environment, folder)
+    request = Request(tags=tags, arches=(Arch.AMD64,), build=True, push=False, force=False, jobs=0)
+    return [each for each in plan(request, found, offline=True).plan.notes if "checkout" in each]
+
+
+def test_a_plan_says_that_spack_is_fetched_for_want_of_a_checkout(tmp_path: Path) -> None:
+    project(tmp_path, OF_GIT + "Bzip2: {builder: spack, context: spack/zip}\n")
+    file = tmp_path / "containers/cc-spack-builder/Containerfile"
+    file.write_text("FROM scratch\nCOPY --from=spack / /opt/spack/\nCOPY --from=packages / /opt/spack-packages/\n")
+    assert notes(tmp_path, "cc-spack-runtime") == []
+    assert notes(tmp_path, "zip", "bzip2") == [
+        "cc-spack-builder: Spack is fetched from https://git.example.org/spack.git and "
+        "https://git.example.org/packages.git, since no checkout is named: say "
+        "`spack: {root: FOLDER, packages: FOLDER}` in settings.yaml, or set CC_IMAGES_SPACK and "
+        "CC_IMAGES_SPACK_PACKAGES"
+    ]
+    (tmp_path / "checkout").mkdir()
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("spack: {root: ~/checkout}\n")
+    (said,) = notes(tmp_path, "zip")
+    assert "git.example.org/spack.git" not in said
+    assert "say `spack: {packages: FOLDER}` in settings.yaml, or set CC_IMAGES_SPACK_PACKAGES" in said
+    settings.write_text("spack: {root: ~/checkout, packages: ~/checkout}\n")
+    assert notes(tmp_path, "zip") == []
+
+
+def test_no_checkout_is_needed_where_the_image_with_spack_is_stored(tmp_path: Path) -> None:
+    project(tmp_path, OF_GIT)
+    file = tmp_path / "containers/cc-spack-builder/Containerfile"
+    file.write_text("FROM scratch\nCOPY --from=spack / /opt/spack/\nCOPY --from=packages / /opt/spack-packages/\n")
+    found = config(tmp_path)
+    keep(found, resolved(found)[1]["cc-spack-builder"], "20261130T120000Z", "{}")
+    assert notes(tmp_path, "zip") == []
 
 
 def test_a_new_lock_stays_until_the_next_is_asked_for(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def words(cli: Cli, *before: str) -> list[str]:
         (["-b", "-a", "amd64,"], ["amd64,arm64"]),
         (["-b", "--if-busy=w"], ["--if-busy=wait"]),
         (["boot", "--firmware", "uefi", ""], ["cc-one", "cc-two"]),
+        (["log", ""], []),
+        (["download", ""], []),
+        (["cancel", "--to"], ["--token-file"]),
+        (["--server", ""], []),
+        (["--server", "https://images.example.org", "ca"], ["catalogue-page", "cancel"]),
+        (["--server", "https://images.example.org", "-b", "--on-interrupt", ""], ["cancel", "detach"]),
+        (["--server=https://images.example.org", "-b", "cc-t"], ["cc-two"]),
     ],
 )
 def test_what_may_follow(cli: Cli, before: list[str], offered: list[str]) -> None:

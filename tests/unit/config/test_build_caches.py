@@ -30,6 +30,12 @@ build-caches:
     access-key-variable: SPACK_ACCESS
     secret-key-variable: SPACK_SECRET
     trust: others.asc
+  registry:
+    url: oci://registry.example.org:5000/team/spack/
+    push: yes
+    user-variable: SPACK_USER
+    password-variable: SPACK_PASSWORD
+  near: {url: 'oci://localhost/spack', insecure: yes}
 """,
     )
     assert [site.name for site in found.sites] == ["local"]
@@ -42,9 +48,19 @@ build-caches:
             access=("SPACK_ACCESS", "SPACK_SECRET"),
             trust=(str(tmp_path / "others.asc"),),
         ),
+        BuildCache(
+            name="registry",
+            url="oci://registry.example.org:5000/team/spack",
+            push=True,
+            access=("SPACK_USER", "SPACK_PASSWORD"),
+        ),
+        BuildCache(name="near", url="oci://localhost/spack", insecure=True),
     )
     assert found.build_caches[0].folder == "/mnt/cache"
     assert found.build_caches[1].folder == ""
+    assert [each.repository for each in found.build_caches] == [
+        "", "", "registry.example.org:5000/team/spack", "localhost/spack",
+    ]  # fmt: skip
 
 
 def test_without_the_entry_there_are_none(tmp_path: Path) -> None:
@@ -52,12 +68,41 @@ def test_without_the_entry_there_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "note"),
+    [
+        (
+            "{url: 'oci://r.example.org/c', endpoint: 'https://e.example.org'}",
+            "endpoint is not used: only s3:// has it",
+        ),
+        ("{url: 's3://bucket', insecure: yes}", "insecure is not used: only oci:// has it"),
+        ("{url: 's3://bucket', user-variable: A}", "user-variable is not used: only oci:// has it"),
+        ("{url: 'file:///c', access-key-variable: A}", "access-key-variable is not used: only s3:// has it"),
+    ],
+)
+def test_keys_of_another_kind_are_named(tmp_path: Path, entry: str, note: str) -> None:
+    (said,) = loaded(tmp_path, f"build-caches:\n  c: {entry}\n").notes
+    assert said == f"sites.yaml: build-caches.c.{note}"
+
+
+@pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{}", "build-caches.c: needs|build-caches.c.url: is missing: file:///FOLDER, or s3://BUCKET/PREFIX"),
+        ("{}", "build-caches.c: needs|build-caches.c.url: is missing: file:///FOLDER, s3://BUCKET/PREFIX, or oci://"),
         ("{url: /mnt/cache}", "url: '/mnt/cache' is not file:///FOLDER"),
         ("{url: 'file://cache'}", "must be file:///FOLDER, with a whole path"),
-        ("{url: 'oci://registry.example.org/cache'}", "oci:// is no build cache here: Spack does not sign"),
+        (
+            "{url: 'oci+http://127.0.0.1:5000/cache'}",
+            "oci+http:// is no build cache here: say oci:// and `insecure: yes`",
+        ),
+        ("{url: 'oci://registry.example.org'}", "is not oci://HOST/REPOSITORY"),
+        ("{url: 'oci://registry.example.org/Team/spack'}", "is not oci://HOST/REPOSITORY, with small letters"),
+        ("{url: 'oci://registry.example.org/team/../spack'}", "is not oci://HOST/REPOSITORY"),
+        ("{url: 'oci://registry.example.org/spack:latest'}", "is not oci://HOST/REPOSITORY"),
+        ("{url: 'oci://team/spack'}", "is not oci://HOST/REPOSITORY"),
+        ("{url: 'oci://me:secret@registry.example.org/spack'}", "name variables: user-variable, password-variable"),
+        ("{url: 'oci://r.example.org/c', user-variable: A}", "needs both user-variable and password-variable"),
+        ("{url: 'oci://r.example.org/c', password-variable: a/b+c}", "the value does not belong here"),
+        ("{url: 'oci://r.example.org/c', insecure: yes}", "insecure: is for a registry on this host's loopback"),
         ("{url: 'https://example.org/cache'}", "https:// is no build cache here: nothing can be written there"),
         ("{url: 'gs://bucket'}", "gs:// is not known"),
         ("{url: 's3://me:secret@bucket/x'}", "url: has credentials; name variables"),

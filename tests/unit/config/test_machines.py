@@ -75,12 +75,20 @@ def test_mistakes_have_sentences(tmp_path: Path, changed: dict[str, str], said: 
 def test_settings_say_where_workflows_are_from(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(
-        "workflows: {repo: 'https://git.example.org/w.git', branch: main, folder: steps, prefix: hpc-}\n"
+        "workflows: {repo: 'https://git.example.org/w.git', branch: main, folder: steps, prefix: hpc-, served: [/a]}\n"
     )
     found = loaded(tmp_path, "", CC_IMAGES_SETTINGS=str(settings)).workflows
-    assert (found.branch, found.folder, found.prefix) == ("main", "steps", "hpc-")
+    assert (found.branch, found.folder, found.prefix, found.served) == ("main", "steps", "hpc-", ("/a",))
     long = f"prefix: {'x' * 25}"
-    for text in ("folder: ../x", "prefix: A", "prefix: a_b", "branch: a, commit: abcdef1", long):
+    for text in (
+        "folder: ../x",
+        "prefix: A",
+        "prefix: a_b",
+        "branch: a, commit: abcdef1",
+        long,
+        "served: [x]",
+        "served: /",
+    ):
         settings.write_text(f"workflows: {{{text}}}\n")
         with pytest.raises(ConfigError, match=r"workflows\."):
             loaded(tmp_path, "", CC_IMAGES_SETTINGS=str(settings))

@@ -82,6 +82,13 @@ def test_an_option_of_the_same_name_and_another_meaning_is_not_set(home: Path) -
     assert kept == [False, 3]
 
 
+def test_checkouts_of_spack_are_folders_of_contexts(home: Path) -> None:
+    write(home, "spack: {root: /srv/spack, wheels: ~/wheels}\ncontexts: {CC_IMAGES_TOOL: /srv/tool}\n")
+    assert settings.read({"HOME": str(home)}).contexts == {
+        "CC_IMAGES_SPACK": "/srv/spack", "CC_IMAGES_SPACK_WHEELS": "~/wheels", "CC_IMAGES_TOOL": "/srv/tool",
+    }  # fmt: skip
+
+
 def test_a_settings_file_that_is_none_is_refused(home: Path) -> None:
     file = write(home, "")
     file.unlink()
@@ -96,6 +103,9 @@ def test_a_settings_file_that_is_none_is_refused(home: Path) -> None:
         ("stroe: /x", "stroe: unknown key; did you mean store?"),
         ("store: here", "store: here must begin with / or ~/"),
         ("environment: {PATH: x}", "environment.PATH: is not DIB_* or a proxy's variable"),
+        ("spack: {rot: /x}", "spack.rot: unknown key; did you mean root?"),
+        ("spack: {root: here}", "spack.root: here must begin with / or ~/"),
+        ("spack: {root: /a}\ncontexts: {CC_IMAGES_SPACK: /b}", "spack.root: CC_IMAGES_SPACK is among contexts, too"),
         ("options: {task: 3}", "options.task: 'task' is none of"),
         ("options: {tasks: many}", "options.tasks: 'many' is not a whole number"),
         ("options: {quiet: maybe}", "options.quiet: maybe is not true or false"),

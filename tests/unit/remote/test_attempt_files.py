@@ -21,6 +21,7 @@ from cc_images.model import attempt_shapes
 from cc_images.model.attempt import Claim, Grant
 from cc_images.model.record_shapes import Shape
 from cc_images.remote.attempt_files import AttemptFiles, StreamFull, every
+from cc_images.remote.outputs import Busy, Elsewhere
 from cc_images.remote.protocol import Fenced, decoded_ticket, encoded_ticket
 from cc_images.store.records import Store
 from tests.conftest import GOLDEN, NOW
@@ -189,6 +190,29 @@ def test_the_result_is_written_once(store: Store) -> None:
     with pytest.raises(FileExistsError):
         files.put_result(plain | {"tasks": [{}]})
     assert files.result() == plain
+
+
+def test_a_connection_that_comes_late_leaves_nothing_on_its_way(store: Store) -> None:
+    files = hubs.attempt(store)
+    digest = brought(store, files, b"output")
+    partial = files.folder / "partial" / digest
+    for at in (3, 0):  # where it was, and at the beginning
+        with pytest.raises((Elsewhere, Busy)), files.outputs.receiving(digest, at):
+            pass
+        assert not partial.exists()
+    partial.write_bytes(b"out")
+    files.outputs.discard(digest)
+    assert not partial.exists()
+    files.outputs.discard(digest)
+
+
+def test_what_a_connection_still_brings_is_not_discarded(store: Store) -> None:
+    files = hubs.attempt(store)
+    digest = hubs.digest_of(b"output")
+    with files.outputs.receiving(digest, 0) as partial:
+        partial.write(memoryview(b"out"))
+        files.outputs.discard(digest)
+        assert files.outputs.end(digest) == 3
 
 
 # -- prune -----------------------------------------------------------------------------------------------------------

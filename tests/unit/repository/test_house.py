@@ -43,6 +43,7 @@ PURE = (
     "store.retention", "boottest.console", "boottest.hygiene", "boottest.contents",
     "remote.attempts", "remote.observed", "remote.placement", "remote.machines", "remote.machine_steps",
     "remote.slurm_nodes", "remote.node_names", "web.decisions", "web.ranges",
+    "web.client.decisions", "web.client.events",
 )  # fmt: skip
 """Modules that decide, and import values and other pure modules alone."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -146,6 +148,44 @@ def test_a_pin_stays(repository: Path, store: Store) -> None:
     commit(repository, "two")
     folder, seen, _ = git.update(source(repository, commit=pin), store)
     assert (text(folder), seen) == ("one", pin)
+
+
+@pytest.mark.parametrize("kind", ["tag", "branch"])
+def test_a_short_pin_is_a_commit_whatever_else_is_called_so(repository: Path, store: Store, kind: str) -> None:
+    pin = run_git(repository, "rev-parse", "HEAD")
+    commit(repository, "two")
+    run_git(repository, kind, pin[:7], "HEAD")
+    run_git(repository, kind, "0badc0de", "HEAD")
+    folder, seen, _ = git.update(source(repository, commit=pin[:7]), store)
+    assert (text(folder), seen) == ("one", pin)
+    assert git.update(source(repository, commit=pin[:7]), store, offline=True).commit == pin
+    with pytest.raises(CCImagesError, match="commit 0badc0de does not exist"):
+        git.update(source(repository, commit="0badc0de"), store)
+
+
+def test_a_pin_names_no_object_but_a_commit(repository: Path, store: Store) -> None:
+    run_git(repository, "tag", "-a", "v1.0", "-m", "one")
+    for name in ("v1.0^{tag}", "HEAD^{tree}"):
+        found = run_git(repository, "rev-parse", name)
+        for digits in (found, found[:10]):
+            with pytest.raises(CCImagesError, match=f"commit {digits} does not exist"):
+                git.update(source(repository, commit=digits), store)
+
+
+def test_a_pin_that_several_commits_begin_with_wants_more_digits(repository: Path, store: Store) -> None:
+    tree = run_git(repository, "rev-parse", "HEAD^{tree}")
+    seen: dict[str, bytes] = {}
+    for number in itertools.count():
+        body = f"tree {tree}\nauthor a <a> {number} +0000\ncommitter a <a> {number} +0000\n\nx\n".encode()
+        digits = hashlib.sha1(b"commit %d\0" % len(body) + body).hexdigest()[:7]
+        if (other := seen.setdefault(digits, body)) is not body:
+            break
+    for name, content in (("a", body), ("b", other)):
+        (repository / name).write_bytes(content)
+        run_git(repository, "branch", name, run_git(repository, "hash-object", "-t", "commit", "-w", name))
+    with pytest.raises(CCImagesError, match=f"commit {digits} may be any of 2") as caught:
+        git.update(source(repository, commit=digits), store)
+    assert caught.value.hint == "write more of its digits"
 
 
 def test_offline_uses_what_was_fetched_last(repository: Path, store: Store, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_the_first_version_goes_on_in_the_database_of_the_tests(tmp_path: Path) 
     found.close()
 
 
+@pytest.mark.skipif(bool(ADDRESS), reason="the database is no file")
 def test_only_the_owner_reads_it(bed: ServiceBed) -> None:
     files = [*bed.store.root.glob("service.sqlite*")]
     assert {each.name for each in files} >= {"service.sqlite"}

@@ -98,7 +98,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (body(more=1), "more", "not permitted"),
     (body(images=["cc-one"]), "machine", "not permitted"),
     (body(path="nowhere"), "path", "no such folder"),
-    (body("nobody"), "machine", "'nobody' is none of cube, other"),
+    (body("nobody"), "machine", "no machine is called 'nobody'; known are cube, other"),
     (body(5), "machine", "string"),
     (body([]), "machine", "string"),
     (body({}), "machine.platform", "required"),
@@ -158,6 +158,20 @@ def test_hostile_words_in_each_place_run_nothing(bed: ServiceBed) -> None:
     assert 0 < taken < 12
     bed.look()
     assert bed.runs.words == {}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_half_characters_and_long_keys_are_answered(bed: ServiceBed, place: str) -> None:
+    whole, _, key = place.partition(".")
+    odd = body(**{whole: {**CUBE, key: "a\ud800"} if key else "a\ud800"})
+    long = changed(**{"x" * 100_000: 1}) if key else body(**{"x" * 100_000: 1})
+    half = changed(**{"\ud800": 1}) if key else body(**{"\ud800": 1})
+    for said in (odd, long, half):
+        answer = bed.ask("ada", "POST", "/build/", content=json.dumps(said).encode(),
+                         headers={"content-type": "application/json"})  # fmt: skip
+        assert answer.status_code == 400
+        assert len(answer.content) < 1000
+        assert said is not odd or answer.json()["field"] == place
 
 
 @pytest.mark.parametrize("text", ['{"machine": "cube",\n "workflow": }', '{"machine": "cube"\n "workflow": "flow"}'])
@@ -345,7 +359,7 @@ def test_a_run_tells_how_it_ended_and_its_file_is_nobody_elses(repository: Workf
     (tmp_path / "sites.yaml").write_text("")
     launcher = Launcher(tmp_path, environment)
     for name, text, message in (("one", json.dumps(body(step_id="none")), "nothing says where the workflow flow is"),
-                                ("two", "{", "is not YAML")):  # fmt: skip
+                                ("two", "{", "is not JSON")):  # fmt: skip
         folder = tmp_path / name
         assert launcher.launch(folder, ["build-request", str(folder / "request.json")], {"request.json": text})
         assert stat.S_IMODE((folder / "request.json").stat().st_mode) == 0o600

@@ -99,4 +99,4 @@ def test_what_it_would_do_is_shown(bed: ServiceBed, ada: Browser) -> None:
     assert "What it would do" in answer.text
     assert bed.ask("ada", "GET", "/builds").json() == []
     assert "no plan" in answer.text, "the base image is not in the catalogue of this test"
-    assert "cc-debian12-container is not in the catalogue" in answer.text
+    assert "cc-debian12-container, the default, is not in the catalogue" in answer.text

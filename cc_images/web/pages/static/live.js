@@ -70,15 +70,15 @@ function grows(log) {
   let kept = log.textContent.length;
   const atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
   const toEnd = () => { log.scrollTop = log.scrollHeight; };
+  let following = true; // until somebody scrolls away from the end
   const add = (text) => {
-    const was = atEnd();
     log.append(text);
     kept += text.length;
     while (kept > MOST && log.childNodes.length > 1) {
       kept -= log.firstChild.textContent.length;
       log.firstChild.remove();
     }
-    if (was) toEnd();
+    if (following) toEnd();
     mark();
   };
   pause.hidden = false;
@@ -88,7 +88,11 @@ function grows(log) {
     pause.textContent = paused ? "Go on" : "Pause";
   });
   bottom.addEventListener("click", toEnd);
-  log.addEventListener("scroll", () => { bottom.hidden = atEnd(); });
+  log.addEventListener("scroll", () => {
+    following = atEnd();
+    bottom.hidden = following;
+  });
+  new ResizeObserver(() => following && toEnd()).observe(log);
   toEnd();
   let offset = "";
   const address = () => {

@@ -1,0 +1,1 @@
+"""The client: what a service does, asked for from elsewhere. Needs none of the service's own libraries."""
