@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import spread
 from tests.real.conftest import Project, Watched
-from tests.support.serviceprocess import PASSWORDS, Follower, Service, Start, services
+from tests.support.serviceprocess import PASSWORDS, Follower, Service, Start, push_untested, services
 
 SECRET = "geheim-0815-geheim"
 
@@ -210,9 +210,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_builds_nothing_twice(project: Pr
 
 
 def test_a_stored_version_is_published_by_who_has_it(project: Project, start: Start) -> None:
-    settings = project.folder / "settings.yaml"
-    settings.write_text("options: {no-boot-test: yes}\n")  # tiny images have no kernel
-    project.environment["CC_IMAGES_SETTINGS"] = str(settings)
+    push_untested(project)
     service = start()
     build = service.request("ada", "cc-tiny")
     assert service.wait("ada", build) == "FINISHED"

@@ -63,6 +63,13 @@ class Service:
 Start = Callable[..., Service]
 
 
+def push_untested(project: Project) -> None:
+    """Let runs of a project push without a boot test: tiny images have no kernel."""
+    settings = project.folder / "settings.yaml"
+    settings.write_text("options: {no-boot-test: yes}\n")
+    project.environment["CC_IMAGES_SETTINGS"] = str(settings)
+
+
 @contextmanager
 def services(project: Project) -> Iterator[Start]:
     """Yield a function that starts a service over the project; none is left at the end."""
