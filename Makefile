@@ -95,6 +95,7 @@ bench: setup $(VENV)/.foreign  ## measure what docs/performance.md claims
 	PYTHONPATH=. $(BIN)/python -m bench.arm64
 	PYTHONPATH=. $(BIN)/python -m bench.containers
 	PYTHONPATH=. $(BIN)/python -m bench.transfer
+	PYTHONPATH=. $(BIN)/python -m bench.service
 
 clean:  ## remove the environment and the caches of the development tools
 	rm -rf $(VENV) $(VENV)-services dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,10 +18,10 @@ import pytest
 
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project
-from tests.real.test_service import OVER, PASSWORDS, Service, Start
 from tests.real.test_service import start as start
 from tests.support.apptainer import Apptainer
 from tests.support.containers import BUSYBOX
+from tests.support.serviceprocess import OVER, PASSWORDS, Service, Start
 from tests.support.workflows import Workflows
 
 TOOLS = ("buildah", "tar2sqfs", "sqfs2tar", "busybox")
