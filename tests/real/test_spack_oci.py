@@ -98,8 +98,10 @@ def test_another_host_has_what_was_pushed(cache: BuildCache, home: Path, tmp_pat
     assert published(first, tmp_path / "none", A) == [], "it is there"
     assert second.known([A, B]) == {A.hash}
     with second.wanted([A, B], STOP):
-        for path in (layout.manifest_path(A), manifest.archive.path, manifest.spec.path):
+        for path in (manifest.archive.path, manifest.spec.path):
             assert (second.folder / path).read_bytes() == (first.folder / path).read_bytes()
+        mine, its = ((each.folder / layout.manifest_path(A)).read_bytes() for each in (first, second))
+        assert layout.signed_text(its) == layout.signed_text(mine), "each cache has a signature of its own"
     assert Caches((), tmp_path / "second", home).known([A]) == {A.hash}
 
 
