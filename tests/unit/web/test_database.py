@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy import MetaData, create_engine, func, select
 
+from cc_images import clock
 from cc_images.errors import UserError
 from cc_images.web import database
 from cc_images.web.database import Database, default, holds_password
@@ -134,3 +136,28 @@ def test_writers_wait_for_each_other(bed: ServiceBed) -> None:
         each.join()
     with bed.database.reading() as session:
         assert session.query(LogIn).count() == 40
+
+
+def test_a_writer_that_has_waited_sees_what_the_one_before_it_has_written(
+    bed: ServiceBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=repeatable\\ read")  # as an operator may have it
+    bed = bed.again()
+    count, has = select(func.count()).select_from(Account), threading.Event()
+    seen: list[int | None] = []
+
+    def second() -> None:
+        has.wait()
+        with bed.database.writing() as session:
+            seen.append(session.scalar(count))
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with bed.database.writing() as session:
+        before = session.scalar(count)
+        has.set()
+        time.sleep(0.5)
+        session.add(Account(name="eve", password="x", role="user", created=clock.now()))
+    thread.join()
+    bed.database.close()
+    assert seen == [(before or 0) + 1]
