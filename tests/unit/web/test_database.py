@@ -90,10 +90,13 @@ def test_the_first_version_goes_on_in_the_database_of_the_tests(tmp_path: Path) 
     found.close()
 
 
-def test_only_the_owner_reads_it(bed: ServiceBed) -> None:
-    files = [*bed.store.root.glob("service.sqlite*")]
-    assert {each.name for each in files} >= {"service.sqlite"}
+def test_only_the_owner_reads_it(tmp_path: Path) -> None:
+    made = Database(default(tmp_path))
+    made.migrate()
+    files = [*tmp_path.glob("service.sqlite*")]
+    assert {each.name for each in files} >= {"service.sqlite", "service.sqlite-wal"}
     assert {each.stat().st_mode & 0o077 for each in files} == {0}
+    made.close()
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
