@@ -60,6 +60,8 @@ class Gatekeeper:
         kind, _, said = header.partition(" ")
         if kind.lower() == "bearer":
             return self._by_token(said.strip(), "", address)
+        if request.method not in SAFE and _is_of_another_site(request):  # browsers add passwords and cookies to these
+            raise Problem(403, "the request comes from a page of another site")
         if kind.lower() == "basic":
             return self._by_name(said.strip(), address)
         found = self.by_session(request) if not header else None
@@ -118,6 +120,18 @@ def _name_and_password(said: str) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
     return (name, password) if colon else None
+
+
+def _is_of_another_site(request: Request) -> bool:
+    """Say whether a browser sends a request for a page that is not of this service; other clients tell no origin."""
+    site, origin = request.headers.get("sec-fetch-site", ""), request.headers.get("origin")
+    if site or origin is None:
+        return site in ("cross-site", "same-site")
+    return _host(origin.partition("://")[2]) != _host(request.headers.get("host", ""))
+
+
+def _host(said: str) -> str:
+    return said.lower().rpartition(":")[0] if said.rpartition(":")[2].isdigit() else said.lower()
 
 
 def needs(scope: Scope) -> Callable[[Request], Caller]:

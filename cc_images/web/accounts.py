@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -15,12 +15,15 @@ from cc_images.web import audit
 from cc_images.web.database import Database
 from cc_images.web.passwords import Passwords, Unfit
 from cc_images.web.tables import WAITING, Account, Build, LogIn, Requester, Token
-from cc_images.web.throttle import Throttle
+from cc_images.web.throttle import Throttle, network
 
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}\Z")
 
 LONGEST = 64
 """Characters of a name that are counted by: what somebody types may be as long as a request."""
+
+_NAMED = select(Account).where(Account.name == bindparam("name"))
+"""Made once: clients with passwords ask so with every request."""
 
 OPERATOR = "operator"
 """Who has done what was done on the command line, in the audit log."""
@@ -156,11 +159,17 @@ class Accounts:
         known = found.password if found is not None and found.closed is None else None
         if self._passwords.remembers(known, password):
             return found  # also while somebody else guesses
-        self._by_address.take(address)
-        self._by_name.take(name[:LONGEST])
-        if self._passwords.fits(known, password):
-            self._by_address.forgive(address)
+
+        def forgiven() -> None:
+            self._by_address.forgive(network(address))
             self._by_name.forgive(name[:LONGEST])
+
+        def counted() -> Callable[[], None]:
+            self._by_address.take(network(address))
+            self._by_name.take(name[:LONGEST])
+            return forgiven
+
+        if self._passwords.fits(known, password, counted):  # one at a time: many right ones at once are no guesses
             return found
         with self._database.writing() as session:
             audit.note(session, name, "log-in-failed", "", address)
@@ -169,7 +178,7 @@ class Accounts:
 
 def named(session: Session, name: str) -> Account | None:
     """Return the account of a name, closed or not."""
-    return session.scalars(select(Account).where(Account.name == name)).one_or_none()
+    return session.scalars(_NAMED, {"name": name}).one_or_none()
 
 
 def _present(session: Session, name: str) -> Account:

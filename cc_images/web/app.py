@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -18,13 +18,16 @@ from cc_images.errors import CCImagesError, UserError
 from cc_images.web import account_routes, administration_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
 from cc_images.web.fleet import Fleet
-from cc_images.web.guard import Guard
+from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
 
 _log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+
+MOST_FIELD = 100
+"""Characters of a field's name that an answer repeats."""
 
 PAGES = "cc_images.web.pages"
 """Package of the pages, loaded when an application is made: the interface needs nothing of it."""
@@ -71,9 +74,16 @@ class App(FastAPI):
         return document
 
 
-def made(service: Service) -> App:
-    """Return the application over a service."""
-    app = App(title="cc-images", version="1", docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json")
+def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
+    """Return the application over a service; `body_seconds`: in which the body of a request must come."""
+    app = App(
+        title="cc-images",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=f"{PREFIX}/openapi.json",
+    )
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
     app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
@@ -85,14 +95,14 @@ def made(service: Service) -> App:
     app.state.planner = app.state.pages.Planner()
     for router in app.state.pages.ROUTERS:
         app.include_router(router, include_in_schema=False)
-    app.add_middleware(Guard, figures=figures, secure=service.secure)
+    app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(TooMany, _too_many)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(CCImagesError, _failed)
-    app.add_exception_handler(DatabaseError, _failed)
+    app.add_exception_handler(SQLAlchemyError, _failed)
     app.add_exception_handler(Exception, _bug)
     return app
 
@@ -125,7 +135,7 @@ def _wrong(request: Request, error: Exception) -> Response:
         return _answer(
             request, 400, f"the request is no JSON: {_place(error.body, first['loc'])}{first['ctx']['error']}"
         )
-    place = [str(each) for each in first["loc"]]
+    place = [str(each)[:MOST_FIELD] for each in first["loc"]]
     return _answer(request, 400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from cc_images.web import kinds, live_log
 from cc_images.web.access import Caller, Problem
@@ -110,8 +110,7 @@ def get_log(
             return "removed"
         return status_of(now, None)[0] if now.withdrawn or now.build.state == OVER else None
 
-    return StreamingResponse(live_log.events(path, start, over), media_type="text/event-stream",
-                             headers={"x-accel-buffering": "no"})  # fmt: skip
+    return live_log.Live(live_log.events(path, start, over), service.streams.take(caller.account.id))
 
 
 def entry_of(request: Request, caller: Caller, id: str) -> Entry:

@@ -155,10 +155,15 @@ def _upgrade(connection: Connection, found: str) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError:
-        raise UserError(
-            f"the database has revision {found}, which this version of cc-images does not know",
-            hint="it was used by a newer cc-images: install that",
-        ) from None
+        raise unknown(found) from None
+
+
+def unknown(revision: str) -> UserError:
+    """Return what is said of tables of a newer version."""
+    return UserError(
+        f"the database has revision {revision}, which this version of cc-images does not know",
+        hint="it was used by a newer cc-images: install that",
+    )
 
 
 def _useless(error: DatabaseError) -> UserError:

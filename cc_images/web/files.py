@@ -1,4 +1,8 @@
-"""Files over HTTP: whole or by range, a chunk at a time, so that their size is no matter."""
+"""Files over HTTP: whole or by range, never in memory as a whole.
+
+The kernel sends them where the server can let it (`connection`). With TLS they go a chunk at a time; so do logs, which
+are cleaned.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,21 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from cc_images.web.connection import DIRECT
 from cc_images.web.ranges import Unsatisfiable, wanted
+from cc_images.web.throttle import TooMany
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
+
+Clean = Callable[[bytes], bytes]
+Ended = Callable[[], None]
 
 _CONTROL = bytes(each if each >= 32 and each != 127 else (each if each in b"\n\t" else ord("?")) for each in range(256))
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
@@ -29,11 +40,13 @@ def file_response(
     request: Request,
     headers: Mapping[str, str],
     media_type: str,
-    clean: Callable[[bytes], bytes] | None = None,
+    clean: Clean | None = None,
+    place: Callable[[], Ended] | None = None,
 ) -> Response:
     """Return a file, or the range of it that is asked for. Raises OSError when it cannot be opened.
 
-    The file is open before the answer begins, so it may leave the store meanwhile.
+    The file is open before the answer begins, so it may leave the store meanwhile. `place` is called for an answer with
+    a body, and returns what is called at its end.
     """
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     size = os.fstat(file).st_size
@@ -56,16 +69,50 @@ def file_response(
     if request.method == "HEAD":
         os.close(file)
         return Response(status_code=status, headers=sent, media_type=media_type)
-    return StreamingResponse(_chunks(file, first, behind, clean), status, sent, media_type)
-
-
-async def _chunks(file: int, first: int, behind: int, clean: Callable[[bytes], bytes] | None) -> AsyncIterator[bytes]:
     try:
-        while first < behind:
-            chunk = await run_sync(os.pread, file, min(CHUNK, behind - first), first)
-            if not chunk:
-                return
-            first += len(chunk)
-            yield clean(chunk) if clean is not None else chunk
-    finally:
+        ended = place() if place is not None else None
+    except TooMany:
         os.close(file)
+        raise
+    return FileAnswer(file, (first, behind), clean, ended, status_code=status, headers=sent, media_type=media_type)
+
+
+class FileAnswer(StreamingResponse):
+    """Part of an open file as an answer; at its end, however that comes, the file is closed and `ended` called."""
+
+    def __init__(self, file: int, part: tuple[int, int], clean: Clean | None, ended: Ended | None, **more: Any) -> None:
+        super().__init__(_chunks(file, *part, clean), **more)
+        self._file = file
+        self._part = part
+        self._clean = clean
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        direct = scope.get("extensions", {}).get(DIRECT) if self._clean is None else None
+        try:
+            if direct is None:
+                await super().__call__(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await direct(self._file, *self._part)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            os.close(self._file)
+            if self._ended is not None:
+                self._ended()
+
+
+async def _chunks(file: int, first: int, behind: int, clean: Clean | None) -> AsyncIterator[bytes]:
+    while first < behind:
+        count = min(CHUNK, behind - first)
+        if clean is None:
+            chunk = await run_sync(os.pread, file, count, first)
+        else:  # with a byte on either side: a character that controls something can have two
+            lead = min(1, first)
+            chunk = await run_sync(os.pread, file, count + lead + 1, first - lead)
+            chunk = clean(chunk)[lead : lead + count]
+        if not chunk:
+            return
+        first += len(chunk)
+        yield chunk

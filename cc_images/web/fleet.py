@@ -13,6 +13,10 @@ from cc_images.model.fleet import FleetStatus
 AGE = 10.0
 """Seconds for which an answer is given again."""
 
+WAITING = 8
+"""Callers that wait for an answer at a time; each has one of the service's threads, and silent hosts are no reason to
+answer nobody."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +30,7 @@ class Fleet:
         self._asked = 0.0
         self._answered = threading.Event()
         self._thread: threading.Thread | None = None
+        self._places = threading.BoundedSemaphore(WAITING)
 
     def status(self, patience: float) -> FleetStatus | None:
         """Return what is known; None when that is nothing, and nothing comes within so many seconds."""
@@ -36,7 +41,11 @@ class Fleet:
                 self._thread = threading.Thread(target=self._question, name="fleet", daemon=True)
                 self._thread.start()
             answered = self._answered
-        answered.wait(patience if self._known is None else min(patience, 0.3))
+        if self._places.acquire(blocking=False):
+            try:
+                answered.wait(patience if self._known is None else min(patience, 0.3))
+            finally:
+                self._places.release()
         return self._known
 
     def _question(self) -> None:

@@ -6,6 +6,7 @@ An ASGI middleware of its own, so that answers are streamed as they come.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import time
@@ -22,6 +23,9 @@ MOST_BODY = 256 << 10
 
 BODY_SECONDS = 30.0
 """Seconds in which a request's body must come."""
+
+MOST_SHOWN = 500
+"""Characters of a path in the log."""
 
 TOO_LARGE = f"a request has at most {MOST_BODY} bytes"
 
@@ -56,9 +60,15 @@ class Guard:
     """Guards an application. `figures`: requests and their seconds, by method, route and status."""
 
     def __init__(
-        self, app: ASGIApp, figures: dict[tuple[str, str, int], tuple[int, float]], *, secure: bool = False
+        self,
+        app: ASGIApp,
+        figures: dict[tuple[str, str, int], tuple[int, float]],
+        *,
+        secure: bool = False,
+        seconds: float = BODY_SECONDS,
     ) -> None:
         self._app = app
+        self._seconds = seconds
         self._figures = figures
         always = {"strict-transport-security": "max-age=31536000"} if secure else {}
         self._headers = _encoded(HEADERS | always)
@@ -69,9 +79,13 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(receive, send, self._headers, self._of_pages)
+        exchange = Exchange(receive, send, self._headers, self._of_pages, self._seconds)
+        scope["client"] = _client(scope)
         try:
-            if _length(scope) > MOST_BODY:
+            lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+            if lengths and any(name == b"transfer-encoding" for name, _ in scope["headers"]):
+                await exchange.refuse(400, "a request has one length")  # a proxy may have counted by the other one
+            elif any(_number(each) > MOST_BODY for each in lengths):
                 await exchange.refuse(413, TOO_LARGE)
             elif scope["method"] in UNSAFE and _header(scope, b"sec-fetch-site") in ELSEWHERE:
                 await exchange.refuse(403, "a page of another site may not do that")
@@ -86,15 +100,18 @@ class Guard:
         key = (scope["method"] if scope["method"] in METHODS else "other", path, status)
         count, spent = self._figures.get(key, (0, 0.0))
         self._figures[key] = (count + 1, spent + seconds)
-        client = scope["client"][0] if scope.get("client") else ""
-        said = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 3)}
-        _log.info("request", extra={"said": said | {"client": client}})
+        said = {"method": scope["method"][:MOST_SHOWN], "path": scope["path"][:MOST_SHOWN], "status": status,
+                "seconds": round(seconds, 3), "client": scope["client"][0]}  # fmt: skip
+        _log.info("request", extra={"said": said})
 
 
 class Exchange:
     """One request and its answer: counts the bytes of the one, and adds headers to the other."""
 
-    def __init__(self, receive: Receive, send: Send, headers: Headers, of_pages: Headers) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, headers: Headers, of_pages: Headers, seconds: float = BODY_SECONDS
+    ) -> None:
+        self._seconds = seconds
         self.began = time.monotonic()
         self.status = 0
         """The status of the answer; 0: it has not begun."""
@@ -109,7 +126,7 @@ class Exchange:
         """Return the next part of the request. Raises HTTPException for a body that is too large or too slow."""
         if self._whole:  # next is the end of the connection, for which there is time
             return await self._receive()
-        left = self.began + BODY_SECONDS - time.monotonic()
+        left = self.began + self._seconds - time.monotonic()
         try:
             message = await asyncio.wait_for(self._receive(), max(0.1, left))
         except TimeoutError:
@@ -152,6 +169,14 @@ def _header(scope: Scope, wanted: bytes) -> bytes:
     return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
-def _length(scope: Scope) -> int:
-    said = _header(scope, b"content-length")
-    return int(said) if said.isdigit() and len(said) < 19 else 0
+def _number(said: bytes) -> int:
+    return int(said) if said.isdigit() and len(said) < 19 else MOST_BODY + 1
+
+
+def _client(scope: Scope) -> tuple[str, int]:
+    """Return where a request comes from: `unknown` when a proxy has said what is no address."""
+    host, port = scope.get("client") or ("", 0)
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        return "unknown", 0

@@ -78,7 +78,8 @@ def list_images(request: Request, caller: Reader) -> list[FileView]:
 @router.head("/images/download/{name}", include_in_schema=False)
 def download(request: Request, caller: Reader, name: str) -> Response:
     """Return a file of an image, whole or by range; ETag and Repr-Digest are its sha256."""
-    file = _file(the(request), caller, name)
+    service = the(request)
+    file = _file(service, caller, name)
     digest = base64.b64encode(bytes.fromhex(file.digest)).decode()
     headers = {
         "etag": f'"{file.digest}"',
@@ -87,7 +88,7 @@ def download(request: Request, caller: Reader, name: str) -> Response:
         "cache-control": "private, no-cache",
     }
     try:
-        return file_response(file.path, request, headers, BINARY)
+        return file_response(file.path, request, headers, BINARY, place=lambda: service.streams.take(caller.account.id))
     except OSError:
         raise Problem(404, "there is no such file") from None
 

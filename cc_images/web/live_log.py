@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from anyio.to_thread import run_sync
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cc_images.web.files import cleaned
 
@@ -23,6 +25,21 @@ MOST = 1 << 16
 
 SILENCE = 15.0
 """Seconds after which a comment says that the connection is alive."""
+
+
+class Live(StreamingResponse):
+    """Events as an answer; at its end, however that comes, `ended` is called."""
+
+    def __init__(self, told: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 async def events(path: Path, offset: int, over: Callable[[], str | None]) -> AsyncIterator[bytes]:
@@ -56,8 +73,18 @@ def _read(path: Path, offset: int, all_of_it: bool) -> bytes:
         log.seek(offset)
         found = log.read(MOST)
         whole = found[: found.rfind(b"\n") + 1]
-        return found if (all_of_it and len(found) < MOST) or (len(found) == MOST and not whole) else whole
+        if len(found) == MOST:
+            return whole or _characters(found)
+        return found if all_of_it else whole
     return b""
+
+
+def _characters(text: bytes) -> bytes:
+    """Return a part of a long line without the beginning of a character at its end."""
+    end = len(text)
+    while end > len(text) - 4 and text[end - 1] & 0xC0 == 0x80:
+        end -= 1
+    return text[: end - 1] if text[end - 1] >= 0xC0 else text
 
 
 def _event(lines: bytes, offset: int) -> bytes:

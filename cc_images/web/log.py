@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
 def listen(handler: logging.Handler) -> None:
     """Let a handler write what cc-images and its server log, as JSON."""
     handler.setFormatter(JsonLines())
-    for name in ("cc_images", "uvicorn"):
+    for name in ("cc_images", "uvicorn", "asyncio"):
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.propagate = False

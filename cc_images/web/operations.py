@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from sqlalchemy import text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from cc_images.web.access import Problem
@@ -24,7 +25,16 @@ STUCK = 60.0
 """Seconds without a look of the supervisor after which the service is not well."""
 
 
-@router.get("/health", response_model=dict[str, str])
+class Health(BaseModel):
+    """How the service is: each is `ok`, or says what is wrong."""
+
+    database: str
+    queue: str
+    state: str
+
+
+@router.get("/health", response_model=Health, openapi_extra={"security": []},
+            responses={503: {"model": Health, "description": "It is not well, or about to end."}})  # fmt: skip
 def get_health(request: Request) -> JSONResponse:
     """Say whether the service is well. Needs no account."""
     service = the(request)
@@ -32,7 +42,7 @@ def get_health(request: Request) -> JSONResponse:
     try:
         with service.database.reading() as session:
             session.execute(text("SELECT 1"))
-    except DatabaseError:
+    except SQLAlchemyError:
         said["database"] = "no answer"
     if time.monotonic() - service.supervisor.looked > STUCK:
         said["queue"] = "stands still"
@@ -55,11 +65,12 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
     lines += ["# TYPE cc_images_service_places gauge", f"cc_images_service_places {service.queue.limits.places}"]
     uptime = time.monotonic() - service.began
     lines += ["# TYPE cc_images_service_up_seconds gauge", f"cc_images_service_up_seconds {uptime:.0f}"]
+    figures = sorted(request.app.state.figures.copy().items())  # requests go on meanwhile
     lines.append("# TYPE cc_images_service_requests_total counter")
-    for (method, route, status), (count, _) in sorted(request.app.state.figures.items()):
+    for (method, route, status), (count, _) in figures:
         lines.append(f'cc_images_service_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
     lines.append("# TYPE cc_images_service_request_seconds_total counter")
-    for (method, route, status), (_, spent) in sorted(request.app.state.figures.items()):
+    for (method, route, status), (_, spent) in figures:
         labels = f'method="{method}",route="{route}",status="{status}"'
         lines.append(f"cc_images_service_request_seconds_total{{{labels}}} {spent:.3f}")
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

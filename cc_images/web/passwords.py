@@ -7,6 +7,7 @@ import hmac
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
@@ -22,6 +23,9 @@ AT_ONCE = 2
 
 REMEMBERED = 60.0
 """Seconds for which a right password is not hashed again: clients send it with every request."""
+
+
+Attempt = Callable[[], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +64,22 @@ class Passwords:
         with self._places:
             return self._hasher.hash(password)
 
-    def fits(self, known: str | None, password: str) -> bool:
-        """Say whether a password is the one of a hash; without a hash it takes as long, and is never right."""
+    def fits(self, known: str | None, password: str, attempt: Attempt | None = None) -> bool:
+        """Say whether a password is the one of a hash; without a hash it takes as long, and is never right.
+
+        `attempt` is called when it is this one's turn, and may raise; what it returns is called for a right one.
+        """
         if len(password) > MOST:
             password = ""
         with self._places:
+            forgive = attempt() if attempt is not None else None
             self._nobody = self._nobody or self._hasher.hash(secrets.token_hex())
-            right = self._verified(known or self._nobody, password)
-        if right and known is not None:
-            self._remember(self._mark(known, password))
-            return True
-        return False
+            if not self._verified(known or self._nobody, password) or known is None:
+                return False
+            if forgive is not None:
+                forgive()
+        self._remember(self._mark(known, password))
+        return True
 
     def remembers(self, known: str | None, password: str) -> bool:
         """Say whether a password was right a moment ago."""

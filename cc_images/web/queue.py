@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -28,6 +28,17 @@ class Full(Exception):
     def __init__(self, message: str, *, lasts: bool = False) -> None:
         super().__init__(message)
         self.lasts = lasts
+
+
+_NEWEST = select(func.max(Attempt.id)).where(Attempt.build == Build.number).correlate(Build).scalar_subquery()
+_MINE = (Requester.build == Build.number) & (Requester.account_id == bindparam("account"))
+_ONE = (
+    select(Build, Requester, Attempt)
+    .outerjoin(Requester, _MINE)
+    .outerjoin(Attempt, Attempt.id == _NEWEST)
+    .where(Build.id == bindparam("id"))
+)
+"""The question for one build, made once: clients ask it again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,25 +132,34 @@ class Queue:
             return self._entry(session, account, id)
 
     def _entry(self, session: Session, account: Account, id: str) -> Entry | None:
-        found = session.scalars(select(Build).where(Build.id == id)).one_or_none() if _ID.match(id) else None
-        if found is None:
+        row = session.execute(_ONE, {"id": id, "account": account.id}).one_or_none() if _ID.match(id) else None
+        if row is None:
             return None
-        mine = session.get(Requester, (found.number, account.id))
-        if mine is not None and mine.hidden is not None:
-            mine = None
+        found: Build = row[0]
+        mine: Requester | None = row[1] if row[1] is not None and row[1].hidden is None else None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
-        return self._filled(session, account, [(found, mine)])[0]
+        runs = {found.number: row[2]} if row[2] is not None else {}
+        return self._filled(session, account, [(found, mine)], runs)[0]
 
     def _filled(
-        self, session: Session, account: Account, found: Sequence[tuple[Build, Requester | None]]
+        self,
+        session: Session,
+        account: Account,
+        found: Sequence[tuple[Build, Requester | None]],
+        runs: dict[int, Attempt] | None = None,
     ) -> list[Entry]:
-        """Return builds as an account sees them: a few questions, however many builds there are."""
+        """Return builds as an account sees them: a few questions, however many builds there are.
+
+        `runs` has the newest run of each; None: that is asked, too.
+        """
         numbers = [build.number for build, _ in found]
-        newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
-        runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
+        states = {build.state for build, _ in found}
+        if runs is None:
+            newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
+            runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
         places: dict[int, int] = {}
-        if any(build.state == WAITING for build, _ in found):
+        if WAITING in states:
             waiting = select(Build.number).where(Build.state == WAITING).order_by(Build.number)
             places = {number: place for place, number in enumerate(session.scalars(waiting), 1)}
         names: dict[int, list[str]] = {}
@@ -148,7 +168,8 @@ class Queue:
             for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
                 names.setdefault(number, []).append(name)
         products: dict[int, list[Product]] = {}
-        for each in session.scalars(select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)):
+        ended = select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)
+        for each in session.scalars(ended) if OVER in states else ():
             products.setdefault(each.build, []).append(each)
         return [
             Entry(build=build, run=runs.get(build.number), mine=mine, requesters=tuple(names.get(build.number, ())),

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cc_images.api.addresses import listening
 from cc_images.errors import UserError
+from cc_images.web.connection import PROXIES, Connection, Patience
 
 MOST_CONNECTIONS = 500
 
 GRACE = 30
 """Seconds that answers get to end when the server ends."""
-
-HEADER_SECONDS = 15.0
-"""Seconds in which the head of a request must come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +30,6 @@ class Listen:
 
     address: str = "127.0.0.1:8080"
     tls: tuple[Path, Path] | None = None
-
-
-class Protocol(H11Protocol):
-    """HTTP/1.1 that closes connections on which the head of a request does not come."""
-
-    _patience: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give a new connection some time."""
-        super().connection_made(transport)
-        self._patience = self.loop.call_later(HEADER_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """Give it more only for the next request."""
-        super().data_received(data)
-        waits = self.cycle is None or self.cycle.response_complete
-        if self._patience is not None and not waits:
-            self._patience.cancel()
-            self._patience = None
-        elif self._patience is None and waits:
-            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time."""
-        if self._patience is not None:
-            self._patience.cancel()
-        super().connection_lost(exc)
 
 
 def check(listen: Listen) -> None:
@@ -80,35 +50,42 @@ def check(listen: Listen) -> None:
             ) from None
 
 
+def listener(listen: Listen) -> socket.socket:
+    """Return a socket that listens. Raises UserError."""
+    host, port, _ = listening(listen.address)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise UserError(
+            f"nothing can listen on {listen.address}: {error.strerror or error}", hint="name another port"
+        ) from None
+
+
 @contextmanager
-def serving(app: Any, listen: Listen, ending: threading.Event) -> Iterator[str]:
+def serving(app: Any, listen: Listen, ending: threading.Event, patience: Patience | None = None) -> Iterator[str]:
     """Serve an application in a thread, and yield its address; then set `ending` and let answers end.
 
     Raises UserError.
     """
     check(listen)
-    host, port, _ = listening(listen.address)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise UserError(
-            f"nothing can listen on {listen.address}: {error.strerror or error}", hint="name another port"
-        ) from None
+    host = listening(listen.address)[0]
+    listens = listener(listen)
     certificate, key = listen.tls or (None, None)
+    protocol: Any = partial(Connection, patience=patience or Patience())
     server = uvicorn.Server(
         uvicorn.Config(
-            app, http=Protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
-            server_header=False, proxy_headers=True, forwarded_allow_ips="127.0.0.1,::1",
+            app, http=protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
+            server_header=False, proxy_headers=True, forwarded_allow_ips=",".join(PROXIES),
             limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=GRACE,
             ssl_certfile=certificate, ssl_keyfile=key,
         )
     )  # fmt: skip
-    thread = threading.Thread(target=server.run, args=([listener],), name="server")
+    thread = threading.Thread(target=server.run, args=([listens],), name="server")
     thread.start()
     shown = f"[{host}]" if ":" in host else host
     try:
-        yield f"{'https' if listen.tls else 'http'}://{shown}:{listener.getsockname()[1]}"
+        yield f"{'https' if listen.tls else 'http'}://{shown}:{listens.getsockname()[1]}"
     finally:
         ending.set()
         server.should_exit = True

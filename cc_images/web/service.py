@@ -18,11 +18,14 @@ from cc_images.web.quotas import Quotas
 from cc_images.web.sign_up import Entrance
 from cc_images.web.supervisor import Supervisor
 from cc_images.web.sweeper import Sweeper
-from cc_images.web.throttle import Throttle
+from cc_images.web.throttle import Places, Throttle
 from cc_images.web.views import Viewer
 
 FOLDER = "service"
 """The folder of the service in the store."""
+
+STREAMS = 20
+"""Downloads and live logs of an account at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class Service:
     viewer: Viewer
     requests: Throttle
     """How often an account may request or cancel something."""
+    streams: Places
+    """How many downloads and live logs an account may have at a time."""
     secure: bool = False
     """Whether clients come by TLS, so that cookies are for that alone."""
     draining: threading.Event = field(default_factory=threading.Event)
@@ -72,5 +77,6 @@ def made(
         sweeper=Sweeper(database, folder, queue.limits.days),
         viewer=Viewer(catalogue=catalogue, watcher=Watcher(catalogue.config.store), folder=folder),
         requests=Throttle(120, 60.0),
+        streams=Places(STREAMS),
         secure=secure,
     )

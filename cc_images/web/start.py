@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cc_images.api.launch import Launcher, alone
+from cc_images.api.launch import Launcher, alone, observe
 from cc_images.config.loader import Config
 from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web import server, service
 from cc_images.web.access import Gatekeeper
 from cc_images.web.accounts import Accounts
 from cc_images.web.catalogue import Catalogue
-from cc_images.web.database import NEWEST, Database, default
+from cc_images.web.database import NEWEST, Database, default, unknown
 from cc_images.web.invitations import Invitations
 from cc_images.web.passwords import Cost, Passwords
 from cc_images.web.server import Listen
@@ -90,6 +90,11 @@ def check(settings: Settings) -> dict[str, str]:
     config = settings.load()
     database = Database(settings.database or default(config.store))
     found = database.revision()
+    if found > NEWEST:
+        raise unknown(found)
+    works = observe(config.store / service.FOLDER).alive
+    if not works:  # else its address is taken, by itself
+        server.listener(settings.listen).close()
     known = 0
     if found == NEWEST:
         known = len(Accounts(database, Passwords(Cost(time=1, memory=8, lanes=1))).everyone())
@@ -102,4 +107,5 @@ def check(settings: Settings) -> dict[str, str]:
         "sign_up": settings.sign_up,
         "address": settings.listen.address,
         "tls": "yes" if settings.listen.tls is not None else "no",
+        "service": "at work; another one cannot start" if works else "none is at work",
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -71,7 +71,7 @@ class Supervisor:
             self._woken.clear()
             try:
                 self.look()
-            except (DatabaseError, CCImagesError, OSError) as error:
+            except (SQLAlchemyError, CCImagesError, OSError) as error:
                 _log.error("the queue stands still: %s", error)
             except (
                 LookupError,
@@ -91,7 +91,10 @@ class Supervisor:
         room = Room(places=self._limits.places, of_account=self._limits.running, exceptions=exceptions)
         by_number = {build.number: build for build in builds}
         for step in decide(seen, room):
-            self._act(step, by_number[step.number])
+            try:
+                self._act(step, by_number[step.number])
+            except (CCImagesError, OSError) as error:  # the others go on
+                _log.error("build %s: %s", by_number[step.number].id, error)
         self.looked = time.monotonic()
 
     def _observed(self, session: Session, build: Build) -> Observed:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, or_, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 
 from cc_images import clock
 from cc_images.api import launch
@@ -55,7 +55,7 @@ class Sweeper:
         while not self._over.is_set():
             try:
                 self.sweep()
-            except DatabaseError as error:
+            except SQLAlchemyError as error:
                 _log.error("old builds are not removed: %s", error)
             self._over.wait(EVERY)
 

@@ -1,10 +1,13 @@
-"""Throttles: how often something may happen within a time, by who does it. Kept in memory alone."""
+"""Throttles: how often something may happen within a time, or how many times at once. Kept in memory alone."""
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 
 MOST_KNOWN = 10_000
 """Keys that are remembered; beyond that those that would be free soonest are forgotten."""
@@ -46,3 +49,37 @@ class Throttle:
             if len(self._free) > MOST_KNOWN:
                 kept = sorted(self._free.items(), key=lambda item: item[1])[MOST_KNOWN // 2 :]
                 self._free = {each: until for each, until in kept if until > now}
+
+
+class Places:
+    """Lets `most` things of a key happen at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[Hashable] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, key: Hashable) -> Callable[[], None]:
+        """Take a place; return what gives it back, once. Raises TooMany."""
+        with self._lock:
+            if self._taken[key] >= self._most:
+                raise TooMany(5.0)
+            self._taken[key] += 1
+        left = [key]
+
+        def leave() -> None:
+            with self._lock:
+                self._taken.subtract(left)
+                self._taken += Counter()  # forgets those that have none
+                left.clear()
+
+        return leave
+
+
+def network(address: str) -> str:
+    """Return what attempts are counted by: an address, or the network of an IPv6 host, which has more than it needs."""
+    with suppress(ValueError):
+        found = ipaddress.ip_address(address)
+        if found.version == 6 and not found.is_loopback:
+            return str(ipaddress.ip_network((found, 64), strict=False))
+    return address

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from cc_images import clock
 from cc_images.errors import UserError
@@ -26,6 +26,9 @@ MOST = 50
 
 NOTED = timedelta(minutes=1)
 """Time within which a second use of a token is not noted."""
+
+_OWNED = select(Token, Account).join(Account, Account.id == Token.account_id).where(Token.id == bindparam("id"))
+"""Made once: programs ask so with every request."""
 
 _ID = re.compile(r"[0-9a-f]{12}\Z")
 _FORM = re.compile(r"cci_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
@@ -82,10 +85,10 @@ class Tokens:
         if form is None:
             return None
         with self._database.reading() as session:
-            found = session.get(Token, form[1])
-            account = session.get(Account, found.account_id) if found is not None else None
-        if found is None or account is None or not hmac.compare_digest(found.digest, _digest(form[2])):
+            row = session.execute(_OWNED, {"id": form[1]}).one_or_none()
+        if row is None or not hmac.compare_digest(row[0].digest, _digest(form[2])):
             return None
+        found, account = row
         now = clock.now()
         if found.revoked is not None or found.expires <= now or account.closed is not None:
             return None

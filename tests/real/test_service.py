@@ -9,111 +9,24 @@ import random
 import re
 import signal
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
 
+from tests.conftest import spread
 from tests.real.conftest import Project, Watched
+from tests.support.serviceprocess import PASSWORDS, Follower, Service, Start, push_untested, services
 
-PASSWORDS = {"ada": "correct horse battery", "bob": "staple of the horses"}
-OVER = ("FINISHED", "FAILED", "CANCELLED")
 SECRET = "geheim-0815-geheim"
-
-
-def accounts(project: Project) -> None:
-    for name, password in PASSWORDS.items():
-        (project.folder / "password").write_text(password + "\n")
-        code, output = project.run("account", "add", name, "--password-file", "password")
-        assert code == 0, output
-
-
-class Service:
-    """A service at work, as its clients see it."""
-
-    def __init__(self, project: Project, listen: str = "127.0.0.1:0") -> None:
-        self.project = project
-        self.process = Watched(project.start("serve", "--listen", listen, "-t", "1"))
-        self.process.wait_for("^the service is at ")
-        line = next(each for each in self.process.lines if each.startswith("the service is at "))
-        self.address = line.split()[-1]
-
-    def ask(self, who: str, method: str, path: str, **what: object) -> httpx.Response:
-        return httpx.request(method, self.address + path, auth=(who, PASSWORDS[who]), timeout=60, **what)  # type: ignore[arg-type]
-
-    def request(self, who: str, *images: str, **more: bool) -> str:
-        answer = self.ask(who, "POST", "/build/", json={"images": images, **more})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["id"])
-
-    def status(self, who: str, build: str) -> str:
-        return str(self.ask(who, "GET", f"/build/{build}").json()["status"])
-
-    def wait(self, who: str, build: str, *wanted: str, seconds: float = 300) -> str:
-        deadline = time.monotonic() + seconds
-        while (found := self.status(who, build)) not in (*wanted, *OVER):
-            assert time.monotonic() < deadline, f"{found}: " + "\n".join(self.process.lines[-20:])
-            time.sleep(0.1)
-        return found
-
-    def kill(self) -> None:
-        self.process.end(signal.SIGKILL)
-
-    def end(self) -> None:
-        assert self.process.end(signal.SIGTERM) == 0
-
-
-Start = Callable[..., Service]
 
 
 @pytest.fixture
 def start(project: Project) -> Iterator[Start]:
-    """Return a function that starts a service over the project; none is left at the end."""
-    made: list[Service] = []
-
-    def started(*listen: str) -> Service:
-        made.append(Service(project, *listen))
-        return made[-1]
-
-    accounts(project)
-    yield started
-    for each in made:
-        if each.process.process.poll() is None:
-            each.kill()
-
-
-class Follower:
-    """Follows a log in a thread: its text, and the offset behind what came."""
-
-    def __init__(self, service: Service, build: str, offset: int = 0) -> None:
-        self.text, self.offset, self.ended = "", offset, ""
-        self._thread = threading.Thread(target=self._follow, args=(service, build))
-        self._thread.start()
-
-    def _follow(self, service: Service, build: str) -> None:
-        headers = {"accept": "text/event-stream", "last-event-id": str(self.offset)}
-        path, auth = f"{service.address}/build/{build}/log", ("ada", PASSWORDS["ada"])
-        with suppress(httpx.HTTPError), httpx.stream("GET", path, auth=auth, headers=headers, timeout=60) as answer:
-            kind, number, lines = "", 0, list[str]()
-            for line in answer.iter_lines():
-                name, _, said = line.partition(": ")
-                kind = said if name == "event" else kind
-                number = int(said) if name == "id" else number
-                lines += [said] if name == "data" else [""] if line == "data:" else []
-                if line:
-                    continue
-                if kind == "end":
-                    self.ended = lines[0]
-                elif lines:
-                    self.text, self.offset = self.text + "\n".join(lines) + "\n", number
-                kind, lines = "", []
-
-    def join(self) -> None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
+    with services(project) as made:
+        yield made
 
 
 def test_a_build_is_requested_killed_in_followed_and_downloaded(project: Project, start: Start) -> None:
@@ -263,15 +176,23 @@ def database(project: Project) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-@pytest.mark.deep
+KILLS = spread(range(30), 4)
+
+
 def test_a_kill_at_any_moment_loses_nothing_and_builds_nothing_twice(project: Project, start: Start) -> None:
-    chance = random.Random(23)
+    """Some are killed before they were ready; the moment of each kill is told by its number and CC_IMAGES_TEST_SEED."""
     requested: list[str] = []
-    for number in range(30):
+    for number in KILLS:
+        chance = random.Random(f"{number} {os.environ.get('CC_IMAGES_TEST_SEED', '1')}")
         service = start()
         requested.append(service.request("ada", "cc-tiny" if number % 2 else "cc-tiny-too", force=True))
-        time.sleep(chance.uniform(0, 8))
+        time.sleep(chance.choice((0.0, chance.uniform(0, 8))))
         service.kill()
+        if number % 3 == 0:
+            starting = project.start("serve", "--listen", "127.0.0.1:0", "-t", "1")
+            time.sleep(chance.uniform(0, 1.5))
+            starting.kill()
+            starting.communicate()
     service = start()
     for build in dict.fromkeys(requested):
         assert service.wait("ada", build, seconds=900) == "FINISHED"
@@ -282,4 +203,52 @@ def test_a_kill_at_any_moment_loses_nothing_and_builds_nothing_twice(project: Pr
         )
         assert dict(rows) == dict.fromkeys(requested, 1), "each was built once"
         assert found.execute("SELECT count(*) FROM builds WHERE state != 'over'").fetchone() == (0,)
+        (count,) = found.execute("SELECT count(*) FROM runs").fetchone()
+    print(f"{len(KILLS)} kills, {len({*requested})} builds, {count} launches")
+    assert len(list((project.store / "runs").glob("*.json"))) == len({*requested}), "the store knows no other run"
+    service.end()
+
+
+def test_a_stored_version_is_published_by_who_has_it(project: Project, start: Start) -> None:
+    push_untested(project)
+    service = start()
+    build = service.request("ada", "cc-tiny")
+    assert service.wait("ada", build) == "FINISHED"
+    name = service.ask("ada", "GET", f"/build/{build}").json()["filename"]
+    assert not project.site.exists() or not list(project.site.glob("*.qcow2"))
+    assert service.ask("bob", "POST", f"/images/{name}/push").status_code == 404
+    reader = service.ask("ada", "POST", "/tokens", json={"scopes": ["read", "build"]}).json()["token"]
+    path = f"{service.address}/images/{name}/push"
+    assert httpx.post(path, headers={"authorization": f"Bearer {reader}"}).status_code == 403
+    pushed = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert not pushed["joined"]
+    again = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert again == {"id": pushed["id"], "joined": True}
+    assert service.wait("ada", pushed["id"]) == "FINISHED", service.ask("ada", "GET", f"/build/{pushed['id']}/log").text
+    said = service.ask("ada", "GET", f"/build/{pushed['id']}").json()
+    assert project.published() == said["image_id"].partition("@")[2] == name.removeprefix("CC-Tiny-").partition(".")[0]
+    assert said["kind"] == "push"
+    assert not any(each.startswith("build ") for each in said["tasks"]), "nothing was built for it"
+    repeated = service.ask("ada", "POST", f"/images/{name}/push").json()
+    assert repeated["id"] != pushed["id"]
+    assert service.wait("ada", repeated["id"]) == "FINISHED", "it is there already"
+    service.end()
+
+
+def test_a_stop_cuts_no_run_and_the_next_service_finds_it(project: Project, start: Start) -> None:
+    project.environment["DIB_TINY_LINGER"] = "1"
+    service = start()
+    build = service.request("ada", "cc-tiny")
+    assert service.wait("ada", build, "BUILDING") == "BUILDING"
+    follower = Follower(service, build)
+    assert project.run("serve", "--listen", "127.0.0.1:0")[0] == 2, "one service works on a store"
+    assert "service: at work" in project.run("serve", "--check")[1]
+    service.end()
+    follower.join()
+    assert follower.ended == "the service ends; connect again"
+    service = start()
+    rest = Follower(service, build, follower.offset)
+    assert service.wait("ada", build) == "FINISHED"
+    rest.join()
+    assert follower.text + rest.text == service.ask("ada", "GET", f"/build/{build}/log").text
     service.end()

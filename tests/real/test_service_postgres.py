@@ -48,7 +48,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_service_works_with_postgresql(address: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/unit/web", "-k",
+    command = [sys.executable, "-m", "pytest", "-q", "tests/unit/web", "-k",
                "queue or accounts or interface or database or administration or sign_up or sweeper"]  # fmt: skip
     environment = os.environ | {"CC_IMAGES_TEST_DATABASE": address}
     said = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)

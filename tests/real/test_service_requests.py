@@ -18,10 +18,10 @@ import pytest
 
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import Project
-from tests.real.test_service import OVER, PASSWORDS, Service, Start
 from tests.real.test_service import start as start
 from tests.support.apptainer import Apptainer
 from tests.support.containers import BUSYBOX
+from tests.support.serviceprocess import OVER, PASSWORDS, Service, Start
 from tests.support.workflows import Workflows
 
 TOOLS = ("buildah", "tar2sqfs", "sqfs2tar", "busybox")
@@ -173,7 +173,7 @@ def test_two_accounts_request_an_image_for_a_machine(
     assert hashlib.sha256(sif).hexdigest() == digest == record["outputs"]["sif"]["digest"]
     assert words_of(sif, project.folder) == "for x86_64_v3, first\n"
     assert downloaded(service, "bob", said["filename"])[1] == digest
-    run(sif, said["filename"], tmp_path_factory.mktemp("apptainer"))
+    lacking = run(sif, said["filename"], tmp_path_factory.mktemp("apptainer"))
 
     again = requests.finished("bob")
     assert (again["id"] == build, again["filename"]) == (False, said["filename"]), "there was nothing to build"
@@ -181,6 +181,8 @@ def test_two_accounts_request_an_image_for_a_machine(
     check_what_is_new(requests, workflows, said["filename"])
     service.end()
     project.assert_no_leftovers()
+    if lacking:
+        pytest.skip(f"all but the run by Apptainer has passed: {lacking}")
 
 
 def check_what_is_new(requests: Requests, workflows: Workflows, before: str) -> None:
@@ -213,11 +215,12 @@ def check_what_is_new(requests: Requests, workflows: Workflows, before: str) -> 
     assert found["run"] is None
 
 
-def run(sif: bytes, name: str, folder: Path) -> None:
-    """Run a SIF file by the real Apptainer, where that can be had."""
+def run(sif: bytes, name: str, folder: Path) -> str:
+    """Run a SIF file by the real Apptainer; return why that cannot be had, or an empty text."""
     apptainer = Apptainer(folder)
-    if apptainer.make():
-        return
+    if why := apptainer.make():
+        return why
     (folder / name).write_bytes(sif)
     done = apptainer.run("apptainer", "exec", str(folder / name), "cat", "/opt/machine")
     assert (done.returncode, done.stdout) == (0, "for x86_64_v3, first\n"), done.stderr
+    return ""

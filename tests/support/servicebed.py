@@ -224,16 +224,24 @@ class ServiceBed:
     ) -> Output:
         """Put a version of an image into the store, in these formats with the same bytes (default: qcow2)."""
         formats = formats or (Format.QCOW2,)
-        outputs: dict[Format, Output] = {}
-        for each in formats:
-            staged = self.store.root / "staged"
-            staged.write_bytes(content)
-            blob = self.store.blobs.add(staged)
-            outputs[each] = Output(format=each, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
-        build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs=outputs)
-        self.store.record(build, {}, name)
-        return outputs[formats[0]]
+        staged = {each: self.store.root / f"staged-{each}" for each in formats}
+        for path in staged.values():
+            path.write_bytes(content)
+        return kept(self.store, staged, version, tag, name)[formats[0]]
 
     def close(self) -> None:
         self.runs.close()
         self.database.close()
+
+
+def kept(
+    store: Store, staged: Mapping[Format, Path], version: str, tag: str = "cc-one", name: str = "CC-One"
+) -> dict[Format, Output]:
+    """Put files into a store as a version of an image; they move."""
+    outputs: dict[Format, Output] = {}
+    for each, path in staged.items():
+        blob = store.blobs.add(path)
+        outputs[each] = Output(format=each, digest=blob.digest, sha512=blob.sha512, size=blob.size, virtual_size=1)
+    build = Build(tag=tag, name=name, arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs=outputs)
+    store.record(build, {}, name)
+    return outputs

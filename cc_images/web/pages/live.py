@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 from anyio.to_thread import run_sync
 from fastapi import Request
-from starlette.responses import StreamingResponse
 
 from cc_images.web.access import Caller, Problem
+from cc_images.web.live_log import Live
 from cc_images.web.pages.visitors import visitor
 
 EVERY = 1.0
@@ -23,10 +23,13 @@ Look = Callable[[Caller], tuple[str, bool]]
 """Returns a part as it is now for who looks, with the role of now, and whether it will not change any more."""
 
 
-def stream(request: Request, look: Look) -> StreamingResponse:
-    """Return the answer that follows a part, until that is final, the session is over, or the service ends."""
-    headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(_events(request, look), media_type="text/event-stream", headers=headers)
+def stream(request: Request, look: Look) -> Live:
+    """Return the answer that follows a part, until that is final, the session is over, or the service ends.
+
+    Raises TooMany.
+    """
+    owner = request.state.visitor.caller.account.id
+    return Live(_events(request, look), request.app.state.service.streams.take(owner))
 
 
 async def _events(request: Request, look: Look) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from cc_images import clock
 from cc_images.errors import UserError
 from cc_images.web import sessions as session_module
+from cc_images.web.accounts import Accounts
+from cc_images.web.passwords import Cost, Passwords
 from cc_images.web.tables import Account, Token
 from cc_images.web.throttle import Throttle, TooMany
 from cc_images.web.tokens import Scope
@@ -170,3 +173,21 @@ def test_a_throttle_lets_a_few_through_and_then_one_by_one() -> None:
     now[0] = 200.0
     for _ in range(3):
         throttle.take("a")
+
+
+def test_many_who_log_in_at_once_from_one_place_are_no_guessers(bed: ServiceBed) -> None:
+    """A class whose service has just started again: each password is right, and none is known yet."""
+    Accounts(bed.database, Passwords(Cost(time=2, memory=4096, lanes=1))).change_password("ada", PASSWORDS["ada"])
+    known = Accounts(bed.database, Passwords(Cost(time=2, memory=4096, lanes=1)), Throttle(3, 60.0), Throttle(5, 60.0))
+    start, found = threading.Barrier(20), list[Account | None]()
+
+    def log_in() -> None:
+        start.wait()
+        found.append(known.log_in("ada", PASSWORDS["ada"], "192.0.2.1"))
+
+    threads = [threading.Thread(target=log_in) for _ in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [each.name for each in found if each is not None] == ["ada"] * 20

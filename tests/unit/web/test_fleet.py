@@ -7,7 +7,7 @@ import time
 
 from cc_images.errors import CCImagesError
 from cc_images.model.fleet import FleetStatus
-from cc_images.web.fleet import Fleet
+from cc_images.web.fleet import WAITING, Fleet
 
 KNOWN = FleetStatus(now=0.0, hosts=())
 
@@ -42,3 +42,23 @@ def test_hosts_that_cannot_be_asked_are_not_known() -> None:
         raise CCImagesError("no way")
 
     assert Fleet(ask).status(10) is None
+
+
+def test_silent_hosts_hold_few_of_those_who_ask() -> None:
+    let, held = threading.Event(), list[FleetStatus | None]()
+
+    def ask() -> FleetStatus:
+        let.wait(30)
+        return KNOWN
+
+    fleet = Fleet(ask)
+    threads = [threading.Thread(target=lambda: held.append(fleet.status(30))) for _ in range(WAITING)]
+    for each in threads:
+        each.start()
+    time.sleep(0.2)
+    assert fleet.status(30) is None, "and it was told at once"
+    assert held == []
+    let.set()
+    for each in threads:
+        each.join()
+    assert held == [KNOWN] * WAITING

@@ -1,0 +1,245 @@
+"""Measure the service as a process: downloads against plain servers, status requests, memory, and its start.
+
+All servers of downloads take turns in one run, and begin in another order each round; the client is curl, which throws
+away what it gets, and all files lie in memory (/dev/shm). `sendfile` is the smallest server that there can be: a head,
+and os.sendfile on a connection that blocks. `http.server` is Python's own. Wall seconds depend on who else uses the
+cores; CPU seconds of server and client do not: their ratio is that of the rates when the cores are busy.
+
+Memory is the largest resident size of the service (VmHWM), and how much of it came with downloads, one of them of a
+file of 5 GiB that has holes. Needs `curl` and 3 GiB of memory; an argument makes the files N times smaller.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from cc_images.model.catalog import Format
+from cc_images.store.records import Store
+from tests.conftest import REPOSITORY, clean_environment, write_files
+from tests.support.servicebed import kept
+
+SIZE, HUGE = 1 << 30, 5 << 30
+ROUNDS = 4
+STATUS = 2000
+"""Status requests of each measure."""
+
+IMAGES = """\
+CC-One: {elements: [debian-minimal], disk: []}
+CC-None: {elements: [no-such-element], disk: []}
+"""
+
+PASSWORD = "correct horse battery"
+VERSIONS = ("20261122T030000Z", "20261123T030000Z")
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one side has cost over all rounds, in seconds."""
+
+    walls: list[float] = field(default_factory=list)
+    server: float = 0.0
+    client: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server at work, and the address of the file there."""
+
+    process: subprocess.Popen[str]
+    address: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds that it has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def peak(self) -> float:
+        """Its largest resident size in MiB."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def plain(path: str) -> None:
+    """Serve a file with as little as that takes: each connection gets a head and os.sendfile."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    size = os.stat(path).st_size
+    while True:
+        connection, _ = listener.accept()
+        with connection, Path(path).open("rb") as file:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size)
+            at = 0
+            while at < size:
+                at += os.sendfile(connection.fileno(), file.fileno(), at, size - at)
+
+
+@contextmanager
+def process(*words: str, folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program of Python, and end it."""
+    with subprocess.Popen([sys.executable, *words], cwd=folder, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True) as made:  # fmt: skip
+        try:
+            yield made
+        finally:
+            made.terminate()
+
+
+def first_line(server: subprocess.Popen[str]) -> str:
+    assert server.stdout is not None
+    return server.stdout.readline().strip()
+
+
+@contextmanager
+def service(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Server, float, float]]:
+    """Run the service; yield it with CPU and wall seconds until it was ready."""
+    began = time.monotonic()
+    with process("-m", "cc_images", "serve", "--listen", "127.0.0.1:0", folder=folder, environment=environment) as made:
+        address = first_line(made).split()[-1]
+        wall = time.monotonic() - began
+        found = Server(process=made, address=address, words=("--config", "-"))
+        yield found, found.cpu, wall
+
+
+def download(server: Server, address: str, *words: str) -> tuple[float, float, float]:
+    """Have curl download a file; return wall seconds, and CPU seconds of server and client."""
+    cpu, before, began = server.cpu, resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(
+        ["curl", "--silent", "--fail", "--output", "/dev/null", *server.words, *words, address],
+        input=f'user = "root:{PASSWORD}"\n' if server.words else "", text=True, check=True,
+    )  # fmt: skip
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, server.cpu - cpu, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def rates(servers: dict[str, Server]) -> dict[str, Cost]:
+    """Let all servers take turns."""
+    costs = {name: Cost() for name in servers}
+    for number in range(ROUNDS + 1):
+        order = [*servers][number % len(servers) :] + [*servers][: number % len(servers)]
+        for name in order:
+            wall, server, client = download(servers[name], servers[name].address)
+            if number:  # the first round warms up
+                costs[name].walls.append(wall)
+                costs[name].server += server / ROUNDS
+                costs[name].client += client / ROUNDS
+    return costs
+
+
+def show(costs: dict[str, Cost], size: int) -> None:
+    """Print what each server has cost, and the ratios of rates."""
+    ours, each = costs["cc-images"], size / (1 << 30)
+    for name, cost in costs.items():
+        wall = statistics.median(cost.walls)
+        ratio, cpu = wall / statistics.median(ours.walls), (cost.server + cost.client) / (ours.server + ours.client)
+        print(f"download {name:18} {each / wall:5.2f} GiB/s, CPU s per GiB: server {cost.server / each:.3f}, "
+              f"client {cost.client / each:.3f}; rate of cc-images over its: {ratio:.2f} by wall, {cpu:.2f} by CPU"
+              + ("   (goal >= 0.8)" if name == "sendfile" else ""))  # fmt: skip
+
+
+def status(server: Server, build: str, token: str, clients: int) -> None:
+    """Print how many status requests there are in a second, and what one costs."""
+    times: list[float] = []
+
+    def ask() -> None:
+        headers = {"authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=server.address, headers=headers, timeout=60) as client:
+            for _ in range(STATUS // clients):
+                began = time.monotonic()
+                assert client.get(f"/build/{build}").status_code == 200
+                times.append(time.monotonic() - began)
+
+    cpu, began = server.cpu, time.monotonic()
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wall, spent = time.monotonic() - began, server.cpu - cpu
+    times.sort()
+    p50, p95 = (times[len(times) * each // 100] * 1000 for each in (50, 95))
+    rate, each = len(times) / wall, spent / len(times) * 1000
+    shown = f"CPU {each:.2f} ms each, p50 {p50:.1f} ms, p95 {p95:.1f} ms"
+    print(f"status, {clients:2} clients at once  {rate:4.0f} a second, {shown}")
+
+
+def main(smaller: int = 1) -> None:
+    """Print all figures."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, ExitStack() as held:
+        folder = Path(name)
+        environment = clean_environment(folder) | {"PYTHONPATH": str(REPOSITORY)}
+        write_files(folder, images=IMAGES, sites="")
+        store = Store(folder / "store")
+        store.root.mkdir()
+        for version, size in zip(VERSIONS, (SIZE // smaller, HUGE // smaller), strict=True):
+            with (store.root / "staged").open("wb") as file:
+                for _ in range(size >> 20 if size == SIZE // smaller else 0):
+                    file.write(os.urandom(1 << 20))
+                file.truncate(size)
+            kept(store, {Format.QCOW2: store.root / "staged"}, version)
+        (folder / "password").write_text(PASSWORD + "\n")
+        with service(folder, environment) as (_, cpu, wall):
+            print(f"start, a new database      {cpu:.2f} CPU s, {wall:.2f} s")
+        words = ["account", "add", "root", "--administrator", "--password-file", "password"]
+        subprocess.run([sys.executable, "-m", "cc_images", *words], cwd=folder, env=environment, check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
+        ours, cpu, wall = held.enter_context(service(folder, environment))
+        print(f"start                      {cpu:.2f} CPU s, {wall:.2f} s   (goal < 3 s)")
+
+        files = {row["version"]: row for row in ask(ours, "GET", "/images").json()}
+        path = store.blobs.path(files[VERSIONS[0]]["sha256"])
+        words = ["-m", "bench.service", "plain", str(path)]
+        minimal = held.enter_context(process(*words, folder=REPOSITORY, environment=environment))
+        words = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+        python = held.enter_context(process(*words, folder=path.parent, environment=environment))
+        port = first_line(python).split("port ")[1].split()[0]
+        first = ours.peak
+        servers = {
+            "cc-images": Server(process=ours.process, words=ours.words,
+                                address=f"{ours.address}/images/download/{files[VERSIONS[0]]['file']}"),
+            "sendfile": Server(process=minimal, address=f"http://127.0.0.1:{first_line(minimal)}/"),
+            "http.server": Server(process=python, address=f"http://127.0.0.1:{port}/{path.name}"),
+        }  # fmt: skip
+        show(rates(servers), SIZE // smaller)
+        before = ours.peak
+        wall, cpu, _ = download(ours, f"{ours.address}/images/download/{files[VERSIONS[1]]['file']}")
+        small, huge = SIZE // smaller >> 20, HUGE // smaller >> 20
+        print(f"memory                     {first:.1f} MiB before, {before:.1f} after downloads of {small} MiB, "
+              f"{ours.peak:.1f} after one of {huge} MiB in {wall:.1f} s")  # fmt: skip
+
+        token = ask(ours, "POST", "/tokens", json={"scopes": ["read"]}).json()["token"]
+        build = ask(ours, "POST", "/build", json={"images": ["cc-none"]}).json()["id"]
+        while ask(ours, "GET", f"/build/{build}").json()["status"] not in ("FINISHED", "FAILED", "CANCELLED"):
+            time.sleep(0.2)
+        for clients in (1, 10, 50):
+            status(ours, build, token, clients)
+
+
+def ask(server: Server, method: str, path: str, **what: object) -> httpx.Response:
+    answer = httpx.request(method, server.address + path, auth=("root", PASSWORD), timeout=60, **what)  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["plain"]:
+        plain(sys.argv[2])
+    else:
+        main(*map(int, sys.argv[1:]))
