@@ -7,7 +7,7 @@ until it is over.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ NEWEST = "0002"
 
 BUSY = 15.0
 """Seconds for which a transaction waits for another one."""
+
+SQLITE: Mapping[str, Any] = {"connect_args": {"timeout": BUSY}}
+
+ELSEWHERE: Mapping[str, Any] = {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+"""What has waited for the lock must see what was written until then, whatever a server's own default is."""
 
 LOCK = 4711_0023
 """The number of PostgreSQL's advisory lock for transactions that write."""
@@ -95,7 +100,7 @@ def holds_password(address: str) -> bool:
 def _engine(address: str) -> Engine:
     try:
         sqlite = make_url(address).get_backend_name() == "sqlite"
-        engine = create_engine(address, pool_pre_ping=not sqlite, connect_args={"timeout": BUSY} if sqlite else {})
+        engine = create_engine(address, **(SQLITE if sqlite else ELSEWHERE))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         reason = f"there is no module {error.name}" if isinstance(error, ModuleNotFoundError) else "it is no address"
         raise UserError(

@@ -9,7 +9,7 @@ from cc_images.web.accounts import Accounts
 from cc_images.web.invitations import Invitations, redeem
 from cc_images.web.passwords import Unfit
 from cc_images.web.tables import Account
-from cc_images.web.throttle import Throttle
+from cc_images.web.throttle import Throttle, network
 
 TRIES, SPAN = 10, 3600.0
 """Attempts of one address within a time in seconds: whether a name is taken cannot be asked often."""
@@ -36,7 +36,7 @@ class Entrance:
         """
         if self.mode is SignUp.OFF:
             raise Unfit("", "sign-up is off; ask an administrator for an account")
-        self._tries.take(address)
+        self._tries.take(network(address))
         if self.mode is SignUp.OPEN:
             return self._accounts.add(name, password, by=name, address=address)
         if not self.invitations.can_be_used(invitation):

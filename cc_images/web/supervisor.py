@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cc_images import clock
@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 EVERY = 0.5
 """Seconds between two looks."""
+
+FAULTS = (DataError, LookupError, TypeError, ValueError)
+"""Errors that nobody expects: with one build, they are no reason to leave the others."""
 
 ENDS = ("ok", "failed", "interrupted", "left")
 """States of a run that it has itself noted at its end."""
@@ -73,11 +76,7 @@ class Supervisor:
                 self.look()
             except (SQLAlchemyError, CCImagesError, OSError) as error:
                 _log.error("the queue stands still: %s", error)
-            except (
-                LookupError,
-                TypeError,
-                ValueError,
-            ):  # a fault of ours; the thread goes on
+            except FAULTS:  # the thread goes on
                 _log.exception("the queue stands still")
             self._woken.wait(EVERY)
 
@@ -95,6 +94,8 @@ class Supervisor:
                 self._act(step, by_number[step.number])
             except (CCImagesError, OSError) as error:  # the others go on
                 _log.error("build %s: %s", by_number[step.number].id, error)
+            except FAULTS:
+                _log.exception("build %s", by_number[step.number].id)
         self.looked = time.monotonic()
 
     def _observed(self, session: Session, build: Build) -> Observed:

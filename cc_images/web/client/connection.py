@@ -29,6 +29,9 @@ MOST = 32 << 20
 NAMELESS = {404: "the service has no such thing, or it is somebody else's"}
 """Words for answers that have none: those to HEAD."""
 
+ENDED = (OSError, HTTPException, ValueError)
+"""Errors of a connection that gives no more of an answer; ValueError is one about parts of a negative length."""
+
 LINE = 1 << 20
 """Bytes of a line of events."""
 
@@ -67,7 +70,7 @@ class Answer:
         """Return the next bytes, at most so many; none at the end. Raises Cut."""
         try:
             found = self._response.read(most)
-        except (OSError, HTTPException) as error:
+        except ENDED as error:
             raise self._cut(error) from None
         if not found and self._response.length:
             raise Cut(f"the connection to {self._address} was cut")
@@ -78,7 +81,7 @@ class Answer:
         while True:
             try:
                 line = self._response.readline(LINE)
-            except (OSError, HTTPException) as error:
+            except ENDED as error:
                 raise self._cut(error) from None
             if not line:
                 return
@@ -97,7 +100,7 @@ class Answer:
                 hint="is it the address of a service of cc-images?", reason=Reason.UNREACHABLE,
             ) from None  # fmt: skip
 
-    def _cut(self, error: OSError | HTTPException) -> Cut:
+    def _cut(self, error: Exception) -> Cut:
         return Cut(f"the connection to {self._address} was cut: {_words(error)}")
 
     def refusal(self) -> CCImagesError:
@@ -208,6 +211,6 @@ def _context(authorities: str | None) -> ssl.SSLContext:
         raise UserError(f"{authorities}: {why}", hint="--ca-file names a file with certificates, as PEM") from None
 
 
-def _words(error: OSError | HTTPException) -> str:
+def _words(error: Exception) -> str:
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return printable(str(said))[:200]

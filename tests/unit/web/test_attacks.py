@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.accounts import Role
 from cc_images.web.fleet import Fleet
 from cc_images.web.pages.planning import Planner
+from cc_images.web.passwords import Unfit
+from cc_images.web.throttle import TooMany
 from cc_images.web.value import Value
 from tests.support.browser import Browser
 from tests.support.servicebed import PASSWORDS, ServiceBed
@@ -218,3 +221,31 @@ def test_guesses_of_endless_names_do_not_fill_the_memory(bed: ServiceBed) -> Non
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept < 4 << 20
+
+
+def test_sign_up_counts_a_network_of_ipv6_as_one_address(bed: ServiceBed) -> None:
+    bed = bed.again(sign_up=SignUp.OPEN)
+
+    def sign_up(number: int) -> None:
+        bed.service.entrance.sign_up(f"eve{number}", "short", "", f"2001:db8::{number:x}")
+
+    for number in range(10):
+        with pytest.raises(Unfit):
+            sign_up(number)
+    with pytest.raises(TooMany):
+        sign_up(10)
+    bed.close()
+
+
+def test_a_fault_with_one_build_holds_up_no_other(bed: ServiceBed) -> None:
+    first, second = bed.request("ada", "cc-one"), bed.request("bob", "cc-two")
+    launch = bed.runs.launch
+
+    def odd(folder: Path, *what: Any, **more: Any) -> bool:
+        if folder.name == first:
+            raise KeyError("odd")
+        return launch(folder, *what, **more)
+
+    bed.runs.launch = odd  # type: ignore[method-assign]
+    bed.look()
+    assert bed.runs.launches == [second]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy import MetaData, create_engine, func, select
 
+from cc_images import clock
 from cc_images.errors import UserError
 from cc_images.web import database
 from cc_images.web.database import Database, default, holds_password
@@ -88,11 +90,13 @@ def test_the_first_version_goes_on_in_the_database_of_the_tests(tmp_path: Path) 
     found.close()
 
 
-@pytest.mark.skipif(bool(ADDRESS), reason="the database is no file")
-def test_only_the_owner_reads_it(bed: ServiceBed) -> None:
-    files = [*bed.store.root.glob("service.sqlite*")]
-    assert {each.name for each in files} >= {"service.sqlite"}
+def test_only_the_owner_reads_it(tmp_path: Path) -> None:
+    made = Database(default(tmp_path))
+    made.migrate()
+    files = [*tmp_path.glob("service.sqlite*")]
+    assert {each.name for each in files} >= {"service.sqlite", "service.sqlite-wal"}
     assert {each.stat().st_mode & 0o077 for each in files} == {0}
+    made.close()
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -135,3 +139,28 @@ def test_writers_wait_for_each_other(bed: ServiceBed) -> None:
         each.join()
     with bed.database.reading() as session:
         assert session.query(LogIn).count() == 40
+
+
+def test_a_writer_that_has_waited_sees_what_the_one_before_it_has_written(
+    bed: ServiceBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=repeatable\\ read")  # as an operator may have it
+    bed = bed.again()
+    count, has = select(func.count()).select_from(Account), threading.Event()
+    seen: list[int | None] = []
+
+    def second() -> None:
+        has.wait()
+        with bed.database.writing() as session:
+            seen.append(session.scalar(count))
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with bed.database.writing() as session:
+        before = session.scalar(count)
+        has.set()
+        time.sleep(0.5)
+        session.add(Account(name="eve", password="x", role="user", created=clock.now()))
+    thread.join()
+    bed.database.close()
+    assert seen == [(before or 0) + 1]

@@ -341,6 +341,20 @@ def test_a_time_that_is_none_is_no_answer(number: bytes, my_token: Path) -> None
         linked(url, my_token)[0].build("a" * 32)
 
 
+@pytest.mark.parametrize("body", [b"-5\r\nabc", b"-5\r\n", b"zz\r\nabc", b"5\r\nabc", b"\xff\r\n", b"5\r\n[\r\n0\r\n"])
+@pytest.mark.parametrize("how", ["answer", "log", "followed"])
+def test_parts_of_an_odd_length_are_a_connection_that_was_cut(body: bytes, how: str, my_token: Path) -> None:
+    with stranger(lambda *_: Canned(200, body, {"transfer-encoding": "chunked"})) as url:
+        service, _ = linked(url, my_token, patience=Patience(seconds=0.0))
+        asked: dict[str, Callable[[], object]] = {
+            "answer": service.catalogue,
+            "log": lambda: list(service.log("a" * 32)),
+            "followed": lambda: list(followed(service, "a" * 32)),
+        }
+        with pytest.raises(CCImagesError):
+            asked[how]()
+
+
 def test_no_token_follows_a_redirection(my_token: Path) -> None:
     asked: list[str] = []
 
