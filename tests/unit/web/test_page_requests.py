@@ -325,6 +325,13 @@ def test_an_image_says_what_changed_what_is_in_it_and_where_it_is(bed: ServiceBe
     assert page.count("on hub") == 1, "one place, though two files are there"
 
 
+def test_an_image_that_the_catalogue_does_not_have_is_not_offered_for_publishing(bed: ServiceBed) -> None:
+    root = logged_in(bed, "root")
+    for tag, offered in (("cc-one", True), ("flow_one_haswell_nompi_nogpu", False)):
+        bed.stored(b"layers", RUN, tag, tag, Format.OCI)
+        assert ("Publish on the sites" in root.get(f"/available/{tag}/amd64/{RUN}").text) is offered
+
+
 def test_a_container_says_how_it_is_used_once_it_is_there(bed: ServiceBed) -> None:
     bed.stored(b"layers", RUN, "cc-two", "CC-Two", Format.OCI, Format.SIF)
     page = logged_in(bed, "root").get(f"/available/cc-two/amd64/{RUN}").text
