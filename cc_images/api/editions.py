@@ -23,6 +23,7 @@ class Publication:
     site: str
     name: str
     version: str
+    format: str
     since: datetime
     pull: tuple[str, ...] = ()
 
@@ -54,6 +55,7 @@ def publications(config: Config) -> dict[tuple[str, str], list[Publication]]:
             site=put.site,
             name=put.name,
             version=put.version,
+            format=put.format,
             since=datetime.fromtimestamp(put.since, UTC),
             pull=_pull(site, config, put.tag, put.name, put.version, put.format),
         )

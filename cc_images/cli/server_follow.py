@@ -147,7 +147,7 @@ def cancelled(service: Service, id: str) -> str:
     """Cancel a build that is not over, and return what became of it. Raises CCImagesError."""
     found = service.build(id)
     if found.status in decisions.OVER:
-        return f"{id} is over already: {found.status}"
+        return f"{id} is over already: {found.status}; its page removes it from the list, and DELETE /build/{id}"
     return f"{id} is {service.cancel(id)}"
 
 

@@ -21,6 +21,7 @@ from cc_images.web.fleet import Fleet
 from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
+from cc_images.web.value import mistake
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ def _wrong(request: Request, error: Exception) -> Response:
             request, 400, f"the request is no JSON: {_place(error.body, first['loc'])}{first['ctx']['error']}"
         )
     place = [str(each)[:MOST_FIELD] for each in first["loc"]]
-    return _answer(request, 400, first["msg"], ".".join(place[1:] if place[0] in ("body", "query", "path") else place))
+    where = ".".join(place[1:] if place[0] in ("body", "query", "path") else place)
+    return _answer(request, 400, mistake(first), where)
 
 
 def _place(body: object, place: Sequence[int | str]) -> str:

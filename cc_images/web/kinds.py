@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cc_images.config.loader import Config
 from cc_images.model.catalog import Arch, Json
 from cc_images.web import machine_requests
-from cc_images.web.value import BadRequest, Value
+from cc_images.web.value import BadRequest, Value, mistake
 
 __all__ = ["KINDS", "BadRequest", "Kind", "checked", "push_of", "schema"]
 
@@ -51,6 +51,8 @@ class Kind:
 
 def checked(body: object, config: Config) -> Value:
     """Return a request as a value. Raises BadRequest."""
+    if isinstance(body, bytes):
+        raise BadRequest("", "the request is no JSON: it needs the header content-type: application/json")
     if not isinstance(body, dict):
         raise BadRequest("", "the request is no JSON object")
     name = next((each for each, kind in KINDS.items() if not body.keys().isdisjoint(kind.fields)), "images")
@@ -61,7 +63,7 @@ def checked(body: object, config: Config) -> Value:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = [str(each) for number, each in enumerate(first["loc"]) if not (number == 1 and each in kind.tags)]
-        raise BadRequest(".".join(place)[:LONGEST_FIELD], first["msg"]) from None
+        raise BadRequest(".".join(place)[:LONGEST_FIELD], mistake(first)) from None
     return Value(kind=name, content=kind.check(said, config))
 
 

@@ -96,7 +96,9 @@ class Queue:
         waiting = select(func.count()).select_from(Build).join(Requester, Requester.build == Build.number)
         waiting = waiting.where(Build.state == WAITING, Requester.account_id == account.id)
         if (session.scalar(waiting.where(Requester.withdrawn.is_(None))) or 0) >= most:
-            raise Full(f"{most} of your builds wait already")
+            raise Full(
+                f"{most} of your builds wait already, and no more may: cancel one, or ask again when one has begun"
+            )
 
     def withdraw(self, account: Account, id: str, address: str = "", *, remove: bool = True) -> str | None:
         """Cancel a build that is not over, or remove one that is from the account's list; return which it was.

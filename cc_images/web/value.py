@@ -4,9 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cc_images.model.catalog import Json
+
+EXPECTED = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such key",
+    "list_type": "a list is expected",
+    "dict_type": "a mapping is expected",
+    "string_type": "a text is expected",
+    "bool_type": "true or false is expected",
+    "int_type": "a whole number is expected",
+    "int_parsing": "a whole number is expected",
+    "too_short": "at least {min_length} is needed",
+    "too_long": "at most {max_length} can be named",
+}
+"""What a request must have, in plain words, by the kind of a mistake of pydantic."""
+
+
+def mistake(found: Mapping[str, Any]) -> str:
+    """Return a mistake that pydantic has found in plain words."""
+    words = EXPECTED.get(found["type"])
+    said: str = words.format(**found.get("ctx", {})) if words else found["msg"]
+    return said
 
 
 class BadRequest(Exception):

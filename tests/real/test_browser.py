@@ -6,11 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from cc_images.model.catalog import Format
 from tests.real.conftest import Project
+from tests.support.servicebed import ServiceBed
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
@@ -68,23 +71,51 @@ def test_the_page_of_a_run(project: Project, browser: Browser) -> None:
     assert "http://127.0.0.1:9/picture" not in asked
 
 
-@pytest.mark.parametrize("columns", [360, 1200])
-def test_nothing_of_a_page_is_wider_than_the_window(browser: Browser, tmp_path: Path, columns: int) -> None:
-    from cc_images.report.html import page
-    from tests.unit.report.test_html import journal
-
-    probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
-    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page(journal())).replace("</body>", probe)
-    (tmp_path / "frame.html").write_text(html)
+def widest(browser: Browser, html: str, columns: int) -> tuple[int, int]:
+    """Return how far a page and its links reach to the right in a frame of so many columns, and the frame's width."""
+    probe = (
+        "<script>document.title = Math.ceil(Math.max(document.documentElement.scrollWidth, "
+        "...[...document.links].map(each => each.getBoundingClientRect().right))) + ' of ' + innerWidth</script></body>"
+    )
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", probe)
+    (browser.folder / "frame.html").write_text(html)
     # a window is never narrower than 500 pixels, a frame may be
-    (tmp_path / "page.html").write_text(
+    (browser.folder / "page.html").write_text(
         f"<iframe src=frame.html width={columns} height=900 onload='setTimeout(() => "
         "document.title = this.contentDocument.title)'></iframe>"
     )
-    built, _ = browser.open(tmp_path / "page.html", "--dump-dom", "--allow-file-access-from-files",
+    built, _ = browser.open(browser.folder / "page.html", "--dump-dom", "--allow-file-access-from-files",
                             "--virtual-time-budget=3000")  # fmt: skip
     found = re.search(r"<title>(\d+) of (\d+)</title>", built)
     assert found, built
     wide, window = map(int, found.groups())
     assert window >= columns - 20
+    return wide, window
+
+
+@pytest.mark.parametrize("columns", [360, 1200])
+def test_nothing_of_a_page_is_wider_than_the_window(browser: Browser, columns: int) -> None:
+    from cc_images.report.html import page
+    from tests.unit.report.test_html import journal
+
+    wide, window = widest(browser, page(journal()), columns)
     assert wide <= window
+
+
+@pytest.mark.parametrize("address", ["/", "/available", "/new?kind=machine", "/administration"])
+def test_nothing_of_the_service_is_wider_than_a_telephone(browser: Browser, tmp_path: Path, address: str) -> None:
+    from tests.support.browser import Browser as Forms
+
+    bed = ServiceBed(tmp_path)
+    name = "minimal__workflow_wordcount_x86__64__v3_openmpi-4_nogpu"
+    bed.stored(b"layers", "20261122T030000Z", name, name, Format.OCI)
+    forms = Forms(bed)
+    forms.log_in("root")
+    html = forms.get(address).text
+    assert "Administration" in html
+    assert (name in html) == (address == "/available")
+    style = files("cc_images.web.pages") / "static" / "style.css"
+    html = re.sub(r'<link rel="stylesheet"[^>]*>', lambda _: f"<style>{style.read_text()}</style>", html)
+    wide, window = widest(browser, html, 390)
+    assert wide <= window
+    bed.database.close()

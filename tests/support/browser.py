@@ -25,7 +25,7 @@ class Browser:
     def get(self, path: str, **what: Any) -> httpx.Response:
         return self._ask("GET", path, **what)
 
-    def post(self, path: str, csrf: str | None = None, **fields: str | list[str]) -> httpx.Response:
+    def post(self, path: str, /, csrf: str | None = None, **fields: str | list[str]) -> httpx.Response:
         """Send a form; `csrf` instead of the token of the last page."""
         return self._ask("POST", path, data={"csrf": self.csrf if csrf is None else csrf, **fields})
 

@@ -64,6 +64,7 @@ def get_image(request: Request, caller: Member, tag: str, arch: str, version: st
         first=files[0],
         versions=names,
         places=places,
+        publishable=tag in config.images,
         before=older[0] if older else "",
         packages=_packages(edition.contents.get("packages")) if edition is not None else [],
         facts=release_notes.facts(notes) if notes is not None else [],

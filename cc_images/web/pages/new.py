@@ -61,6 +61,7 @@ def _show(
     planned: Plan | str = "",
 ) -> Response:
     kind = _kind(form)
+    config = the(request).catalogue.config
     place = request_forms.beside(kind, field)
     return page(
         request,
@@ -68,8 +69,8 @@ def _show(
         status=status,
         kind=kind,
         kinds=[each for each in request_forms.FORMS if each in kinds.KINDS],
-        fields=request_forms.FORMS[kind],
-        config=the(request).catalogue.config,
+        fields=[each for each in request_forms.FORMS[kind] if each.offered(config) or form.one(each.name)],
+        config=config,
         form=form,
         errors={place: message} if place else {},
         problem=message if not place else "",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cc_images.config.loader import Config
+from cc_images.config.requests import LONGEST_PATH
 from cc_images.model import machine, targets
 from cc_images.model.catalog import Json
 from cc_images.web.pages.forms import Form
@@ -41,6 +42,10 @@ class Field:
     """Texts that are proposed; others can be typed."""
     required: bool = False
     """Whether it is in the request even when it is empty, so that its lack is told there."""
+    longest: int = 100
+    """Characters of a text."""
+    offered: Callable[[Config], bool] = lambda config: True
+    """Whether a service has use for it."""
 
 
 def _images(config: Config) -> list[tuple[str, str]]:
@@ -81,6 +86,13 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
         Field(name="workflow", label="Workflow", required=True),
         Field(name="step_id", label="Step", required=True),
         Field(name="version", label="Version", hint="a tag, branch or commit; empty: latest"),
+        Field(
+            name="path",
+            label="Folder",
+            hint="of the server, with the step; empty: the repository's",
+            longest=LONGEST_PATH,
+            offered=lambda config: bool(config.workflows.served),
+        ),
         Field(name="machine", label="Machine", sort=Sort.CHOICE, options=_machines),
         Field(
             name="machine.platform",
@@ -105,6 +117,12 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
         ),
         Field(name="machine.mpi", label="MPI", hint="such as openmpi@4; empty: none"),
         Field(name="machine.gpu", label="GPU", hint="such as cuda@12; empty: none"),
+        Field(name="machine.base", label="Base", hint=f"an image of the catalogue; empty: {machine.USUAL_BASE}"),
+        Field(
+            name="machine.spack-builder",
+            label="Spack's builder",
+            hint=f"an image of the catalogue; empty: {machine.USUAL_BUILDER}",
+        ),
         PUSH,
         FORCE,
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from cc_images.model.catalog import Json
-from cc_images.model.machine import USUAL_BASE, USUAL_BUILDER
 from cc_images.web.commands import OWN
 from cc_images.web.decisions import Status
 from cc_images.web.pages.request_forms import FORMS
@@ -13,9 +12,6 @@ from cc_images.web.views import BuildView
 
 FIRST = ("images", "architectures", "workflow", "step id", "version")
 """Parts of a request that are shown first."""
-
-USUAL = {"machine.base": USUAL_BASE, "machine.spack-builder": USUAL_BUILDER}
-"""What a request has where a form has no field for it."""
 
 ENDS = (Status.FINISHED, Status.FAILED, Status.CANCELLED)
 
@@ -45,9 +41,9 @@ def again(build: BuildView) -> str:
     """Return the address of the form in which the same request stands; empty: no form can say all of it."""
     known = {field.name for field in FORMS.get(build.kind, ())}
     said = [(name, value) for name, value in _values(build.request) if value and name not in OWN]
-    if not known or any(name not in known and USUAL.get(name) != value for name, value in said):
+    if not known or any(name not in known for name, _ in said):
         return ""
-    fields = [(name, "on" if value is True else str(value)) for name, value in said if name in known]
+    fields = [(name, "on" if value is True else str(value)) for name, value in said]
     return f"/new?{urlencode([('kind', build.kind), *fields])}"
 
 

@@ -176,6 +176,35 @@ def test_what_is_wrong_names_the_field(bed: ServiceBed, body: Any, field: str) -
     assert bed.runs.launches == []
 
 
+WORDS: list[tuple[Any, str]] = [
+    ({}, "is missing"),
+    ({"images": []}, "at least 1 is needed"),
+    ({"images": ["cc-one"] * 101}, "at most 100 can be named"),
+    ({"images": "cc-one"}, "a list is expected"),
+    ({"images": [1]}, "a text is expected"),
+    ({"images": ["cc-one"], "push": "yes"}, "true or false is expected"),
+    ({"images": ["cc-one"], "more": 1}, "there is no such key"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), WORDS, ids=str)
+def test_what_is_wrong_is_said_in_plain_words(bed: ServiceBed, body: Any, words: str) -> None:
+    assert bed.ask("ada", "POST", "/build/", json=body).json()["message"] == words
+
+
+def test_plain_words_for_other_bodies_than_those_of_builds(bed: ServiceBed) -> None:
+    answer = bed.ask("ada", "POST", "/tokens", json={"label": "x", "scopes": ["read"], "days": "many"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "days")
+    assert answer.json()["message"] == "a whole number is expected"
+
+
+def test_a_request_that_does_not_say_that_it_is_json(bed: ServiceBed) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = bed.ask("ada", "POST", "/build/", content='{"images": ["cc-one"]}', headers=headers)
+    assert answer.status_code == 400
+    assert "content-type: application/json" in answer.json()["message"], "what curl -d alone sends"
+
+
 def test_the_catalogue_is_read_again_when_it_changes(bed: ServiceBed) -> None:
     assert [each["image"] for each in bed.ask("ada", "GET", "/catalogue").json()] == ["cc-one", "cc-two"]
     catalogue = bed.folder / "images.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from cc_images.web.pages.request_words import again
+from cc_images.web.views import BuildView
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
 from tests.support.workflows import Workflows
-from tests.unit.web.test_machine_requests import post
 
 MACHINES = "cube: {platform: linux/amd64, architecture: x86_64_v3, container-engine: singularity, mpi: openmpi@4}\n"
 
@@ -65,25 +67,38 @@ def test_a_machine_can_be_chosen_by_its_name(bed: ServiceBed, ada: Browser) -> N
     assert bed.ask("ada", "GET", "/builds").json()[0]["request"]["machine"]["architecture"] == "x86_64_v3"
 
 
-def test_what_the_form_cannot_say_is_not_requested_again_as_something_else(
-    bed: ServiceBed, ada: Browser, tmp_path: Path
+def test_a_request_with_a_folder_and_images_of_its_own_is_made_again_as_it_was(
+    tmp_path: Path, bed: ServiceBed, ada: Browser
 ) -> None:
-    bed = bed.again()  # with the settings of this file
-    (tmp_path / "steps").mkdir()
-    (tmp_path / "steps" / "post_inst.sh").write_text("true\n")
-    machine = {"platform": "linux/amd64", "architecture": "haswell", "container_engine": "podman"}
-    step = {"machine": machine, "workflow": "flow", "step_id": "one"}
-    bases = {"base": "cc-debian12-container", "spack-builder": "cc-spack-builder"}
-    for said, offered in (
-        (step, True),
-        (step | {"machine": machine | bases, "force": True}, True),
-        (step | {"machine": machine | {"base": "cc-one"}}, False),
-        (step | {"machine": machine | {"spack-builder": "cc-one"}}, False),
-        (step | {"path": str(tmp_path / "steps")}, False),
-    ):
-        build = post(bed, said)
-        assert ("Request again" in ada.get(f"/requests/{build}").text) is offered, said
-    bed.database.close()
+    (tmp_path / "steps/one").mkdir(parents=True)
+    (tmp_path / "steps/one/eflows4hpc.yaml").write_text("apt: [less]\n")
+    own = {"path": "one", "machine.base": "cc-one", "machine.spack-builder": "cc-two"}
+    ada.post("/new", None, **(RIGHT | own))
+    found = re.search(r'href="(/new\?kind=machine[^"]*)"', ada.follow().text)
+    assert found
+    address = html.unescape(found[1])
+    page = ada.get(address).text
+    fields = dict(re.findall(r'<input id="([^"]+)" name="[^"]+" type="text" value="([^"]*)"', page))
+    fields |= dict(re.findall(r'<select id="([^"]+)".*?<option value="([^"]*)" selected>', page, re.DOTALL))
+    first = bed.ask("ada", "GET", "/builds").json()[0]["request"]
+    assert (first["path"], first["machine"]["base"]) == (str(tmp_path / "steps/one"), "cc-one")
+    answer = ada.post("/new", None, **(fields | {"kind": "machine"}))
+    assert answer.status_code == 303, answer.text
+    (row,) = bed.ask("ada", "GET", "/builds").json()
+    assert row["request"] == first, "the same request joins the build that waits"
+
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(re.sub("served: .*]", "served: []", settings.read_text()))
+    assert 'name="path"' not in ada.get("/new?kind=machine").text, "no folder is served"
+    assert 'name="path"' in ada.get(address).text, "it is not requested again as something else"
+
+
+def test_what_no_form_can_say_is_not_requested_again(bed: ServiceBed, ada: Browser) -> None:
+    ada.post("/new", None, **RIGHT)
+    build = BuildView(**bed.ask("ada", "GET", "/builds").json()[0])
+    assert again(build)
+    assert not again(build.model_copy(update={"request": build.request | {"more": "x"}}))
+    assert not again(build.model_copy(update={"kind": "push"}))
 
 
 WRONG = [
@@ -98,6 +113,9 @@ WRONG = [
     ("machine.container_engine", ""),
     ("machine.mpi", "x; rm -rf /"),
     ("machine.gpu", "`id`"),
+    ("path", "/etc"),
+    ("machine.base", "cc-nothing"),
+    ("machine.spack-builder", "$(id)"),
 ]
 
 

@@ -308,7 +308,7 @@ def test_an_image_says_what_changed_what_is_in_it_and_where_it_is(bed: ServiceBe
     put = {"site": "hub", "name": "cc-one", "tag": "cc-one", "arch": "amd64", "version": RUN, "since": 0.0, "seen": 0.0,
            "place": "", "format": "oci"}  # fmt: skip
     (bed.store.root / "published.json").write_text(
-        json.dumps({"format": 1, "published": [put, put | {"site": "gone"}]})
+        json.dumps({"format": 1, "published": [put, put | {"format": "sif"}, put | {"site": "gone"}]})
     )
     (bed.folder / "sites.yaml").write_text("local: {directory: site}\nhub: {registry: registry.example/team}\n")
     page = logged_in(bed, "root").get(f"/available/cc-one/amd64/{RUN}").text
@@ -319,7 +319,17 @@ def test_an_image_says_what_changed_what_is_in_it_and_where_it_is(bed: ServiceBe
     assert "All 2 packages" in page
     assert f"podman pull registry.example/team/cc-one:{RUN}" in page
     assert f"apptainer pull docker://registry.example/team/cc-one:{RUN}" in page
-    assert "hub as cc-one" in page
+    assert "hub as cc-one (oci)" in page
+    assert "hub as cc-one (sif)" in page
+    page = logged_in(bed, "root").get("/available").text
+    assert page.count("on hub") == 1, "one place, though two files are there"
+
+
+def test_an_image_that_the_catalogue_does_not_have_is_not_offered_for_publishing(bed: ServiceBed) -> None:
+    root = logged_in(bed, "root")
+    for tag, offered in (("cc-one", True), ("flow_one_haswell_nompi_nogpu", False)):
+        bed.stored(b"layers", RUN, tag, tag, Format.OCI)
+        assert ("Publish on the sites" in root.get(f"/available/{tag}/amd64/{RUN}").text) is offered
 
 
 def test_a_container_says_how_it_is_used_once_it_is_there(bed: ServiceBed) -> None:

@@ -28,6 +28,17 @@ def invite(bed: ServiceBed, **said: Any) -> str:
     return str(bed.ask("root", "POST", INVITATIONS, json=said).json()["invitation"])
 
 
+def test_the_audit_log_has_the_address_of_what_came_over_http(bed: ServiceBed) -> None:
+    bed = bed.again(sign_up=SignUp.INVITATION)
+    assert sign_up(bed, invitation=invite(bed)).status_code == 200
+    made = bed.ask("ada", "POST", "/tokens", json={"label": "x", "scopes": ["read"], "days": 1}).json()
+    assert bed.ask("ada", "DELETE", f"/tokens/{made['id']}").status_code == 200
+    rows = bed.ask("root", "GET", "/audit").json()
+    found = {each["action"]: each["address"] for each in rows if each["account"] != "operator"}
+    wanted = "invitation-create", "account-add", "invitation-use", "token-create", "token-revoke"
+    assert found == dict.fromkeys(wanted, "127.0.0.1")
+
+
 def test_it_is_off_by_default(bed: ServiceBed) -> None:
     answer = sign_up(bed)
     assert (answer.status_code, answer.json()["message"][:14]) == (400, "sign-up is off")

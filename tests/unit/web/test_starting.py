@@ -28,10 +28,11 @@ def test_without_tls_only_this_host_is_served(address: str) -> None:
         server.check(Listen(address=address))
 
 
-@pytest.mark.parametrize("address", ["80", "127.0.0.1", "http://127.0.0.1:80", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["80", "127.0.0.1", "http://127.0.0.1:80", "127.0.0.1:99999", "unix:/run/x"])
 def test_an_address_that_is_none(address: str) -> None:
-    with pytest.raises(UserError, match="is no address"):
+    with pytest.raises(UserError, match="is no address") as raised:
         server.check(Listen(address=address))
+    assert raised.value.hint == "HOST:PORT or [HOST]:PORT"
 
 
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
