@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, or_
 
 from cc_images import clock
 from cc_images.errors import UserError
+from cc_images.web import audit
 from cc_images.web.database import Database
 from cc_images.web.tables import Account, LogIn
 
@@ -28,8 +29,8 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open(self, account: Account) -> str:
-        """Return the id of a new session: the value of the cookie.
+    def open(self, account: Account, address: str = "") -> str:
+        """Return the id of a new session: the value of the cookie. A log-in from an address is noted for the audit.
 
         Raises UserError when the account has another password by now, or is closed: who knew the old one is too late.
         """
@@ -40,6 +41,8 @@ class Sessions:
                 raise UserError("the account has changed meanwhile; log in again")
             session.execute(delete(LogIn).where(ended(now)))
             session.add(LogIn(digest=_digest(number), account_id=account.id, created=now, used=now))
+            if address:
+                audit.note(session, account.name, "log-in", "", address)
         return number
 
     def owner(self, number: str) -> Account | None:

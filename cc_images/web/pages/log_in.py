@@ -29,7 +29,7 @@ def log_in(request: Request, form: Posted) -> Response:
             request, "log_in.html", status=400, next=target, name=name[:100], wrong=True, signs_up=_signs_up(request)
         )
     answer = redirect(target)
-    enter(request, answer, account)
+    enter(request, answer, account, address)
     return answer
 
 

@@ -72,12 +72,15 @@ Member = Annotated[Caller, Depends(member)]
 Administrator = Annotated[Caller, Depends(administrator)]
 
 
-def enter(request: Request, response: Response, account: Account) -> None:
-    """Open a session and give the browser its new id: what it had before is worth nothing from then on."""
+def enter(request: Request, response: Response, account: Account, address: str = "") -> None:
+    """Open a session and give the browser its new id: what it had before is worth nothing from then on.
+
+    `address`: whence somebody logs in.
+    """
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     leave(request, response)
     options: dict[str, Any] = cookie_options(secure=is_secure(request))
-    response.set_cookie(COOKIE, gatekeeper.sessions.open(account), **options)
+    response.set_cookie(COOKIE, gatekeeper.sessions.open(account, address), **options)
     response.delete_cookie(FORMS)
 
 

@@ -62,6 +62,12 @@ def test_each_log_in_makes_a_session_of_its_own(bed: ServiceBed) -> None:
     assert browser.get("/").status_code == 303, "it is over, whoever has kept its id"
 
 
+def test_the_audit_log_has_who_logs_in_and_whence(bed: ServiceBed) -> None:
+    Browser(bed).log_in("ada")
+    rows = bed.ask("root", "GET", "/audit?action=log-in").json()
+    assert [(each["account"], each["address"]) for each in rows] == [("ada", "127.0.0.1")]
+
+
 def test_a_cookie_behind_tls_is_for_tls_alone(bed: ServiceBed) -> None:
     browser = Browser(bed, "https://service")
     browser.log_in("ada")

@@ -86,6 +86,14 @@ def test_build_status_log_download_cancel(served: Served, run: Run, tmp_path: Pa
     assert PASSWORD not in words
 
 
+def test_images_are_requested_for_one_architecture(served: Served, run: Run) -> None:
+    variables = {"CIC_USER": "ada", "CIC_PASSWORD": PASSWORD}
+    said = run(served.url, "build", "-a", "arm64", "cc-two", **variables)
+    assert said.returncode == 0, said.stderr
+    build = json.loads(run(served.url, "status", json.loads(said.stdout)["id"], **variables).stdout)
+    assert (build["request"]["images"], build["request"]["architectures"]) == (["cc-two"], ["arm64"])
+
+
 def test_every_way_to_say_who_asks(served: Served, run: Run, tmp_path: Path) -> None:
     token = served.token_file(tmp_path)
     odd = 'quo"te\\ and $more:colon'
@@ -125,6 +133,8 @@ def test_the_form_of_an_older_client_works_and_says_what_is_better(served: Serve
         (["http://127.0.0.1:1", "status", "x; touch evil"], "is no id of a build"),
         (["http://127.0.0.1:1", "status", "../tokens"], "is no id of a build"),
         (["http://127.0.0.1:1", "build", 'cc"one'], "is no image, and no file"),
+        (["http://127.0.0.1:1", "build", "-a", 'x", "y', "cc-one"], "-a wants an architecture"),
+        (["http://127.0.0.1:1", "build", "-a", "amd64"], "cic_cli URL build"),
         (["http://127.0.0.1:1", "download", "../x"], "is no name of a file"),
         (["http://127.0.0.1:1", "download", "x", "nowhere"], "nowhere is no folder"),
         (["http://127.0.0.1:1", "dance"], "cic_cli URL build"),
