@@ -150,7 +150,7 @@ def _understood(argv: list[str]) -> tuple[str, argparse.Namespace, bool]:
     there = bool(said["server"]) and verb in THERE
     if not verb and not (options.build or options.push):
         made.error(_nothing_to_do(options.tags))
-    if beyond := impossible(made, options, verb) if there else only_there(options):
+    if beyond := impossible(made, options, verb) if there else only_there(options, verb):
         made.error(f"a service does not carry out {beyond}" if there else f"{beyond} is about a service: name --server")
     return verb, options, there
 

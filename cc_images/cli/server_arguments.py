@@ -76,8 +76,13 @@ def impossible(made: Parser, options: argparse.Namespace, verb: str) -> str:
     return ""
 
 
-def only_there(options: argparse.Namespace) -> str:
-    """Return the first given argument that only a service carries out; empty: there is none."""
+def only_there(options: argparse.Namespace, verb: str) -> str:
+    """Return the first given argument that only a service carries out; empty: there is none.
+
+    Verbs that no service knows, such as `perform`, may have options of the same name.
+    """
+    if verb not in THERE:
+        return ""
     given = (name for name in ("detach", "on_interrupt", "everyone") if getattr(options, name, None))
     return next((f"--{name.replace('_', '-')}" for name in given), "")
 

@@ -22,6 +22,12 @@ def test_what_is_no_ticket_gets_one_message_and_is_not_shown(make: object, cli: 
     assert "canary" not in said.stderr
 
 
+def test_an_attempt_in_the_background_is_for_this_host(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "ticket").write_text("{}")
+    said = cli("perform", "--detach", str(tmp_path / "ticket"))
+    assert (said.returncode, "this is no ticket" in said.stderr) == (2, True), said.stderr
+
+
 def test_what_is_no_attempt_is_not_looked_for(cli: Cli) -> None:
     said = cli("perform", "--cancel", "../../etc")
     assert (said.returncode, "no attempt's id" in said.stderr) == (2, True)
