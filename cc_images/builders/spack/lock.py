@@ -17,6 +17,9 @@ from cc_images.errors import Reason, UserError
 OLDEST = 5
 """The first version of the format whose keys are what packages are called by in build caches."""
 
+NEWEST = 6
+"""The last version that is known. A later one is read, too, if it has the same shape."""
+
 BUILD = "build"
 """The kind of a dependency that is needed while a package is compiled."""
 
@@ -113,6 +116,7 @@ class Locked:
 
 def read(text: str, first: str = "") -> Locked:
     """Return the packages of a lock; `first` is the first spec of its spack.yaml. Raises UserError for what is none."""
+    version = OLDEST
     try:
         plain = json.loads(text)
         version = int(plain["_meta"]["lockfile-version"])
@@ -120,6 +124,8 @@ def read(text: str, first: str = "") -> Locked:
         packages = {str(key): _package(str(key), said) for key, said in specs.items()} if version >= OLDEST else {}
         found = tuple((str(each["spec"]), str(each["hash"])) for each in roots)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if version > NEWEST:
+            raise _mistake(f"its format is version {version}; {NEWEST} is the newest that is known") from error
         raise _mistake(f"it is no lock of Spack: {type(error).__name__} {error}"[:200]) from error
     if version < OLDEST:
         raise _mistake(f"its format is version {version}; {OLDEST} is the oldest that is read")

@@ -79,6 +79,12 @@ def test_a_lock_that_does_not_hold_together_is_refused() -> None:
     with pytest.raises(UserError, match="version 4"):
         read(json.dumps(found))
     found = plain()
+    found["_meta"]["lockfile-version"] = 7
+    assert read(json.dumps(found), "zip") == read(TEXT, "zip"), "a later format of the same shape"
+    del found["roots"]
+    with pytest.raises(UserError, match="version 7; 6 is the newest that is known"):
+        read(json.dumps(found))
+    found = plain()
     del found["concrete_specs"][named(found, "bzip2")["hash"]]
     with pytest.raises(UserError, match="does not have"):
         read(json.dumps(found))
