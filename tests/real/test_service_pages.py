@@ -99,7 +99,7 @@ def follow(person: Person, service: Service, request: str, scripts: bool) -> Non
     page = person.page
     page.goto(f"/requests/{request}")
     loads = count_of(person, f"/requests/{request}")
-    seen(person, ".heading .badge", "building", scripts)
+    seen(person, ".heading .badge", "building|converting|finished", scripts)
     assert not scripts or count_of(person, f"/requests/{request}") == loads, "the page has changed by itself"
     person.go("Log")
     loads = count_of(person, f"/requests/{request}/log")
