@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,17 @@ ANSWER = 60.0
 
 STUCK = 60.0
 """Seconds without a look of the supervisor after which the service is not well."""
+
+
+METRICS = {
+    "builds": ("gauge", "Builds by how they stand; those that are over by how they ended."),
+    "oldest_wait_seconds": ("gauge", "How long the build at the head of the queue has waited."),
+    "places": ("gauge", "Builds that may run at a time."),
+    "up_seconds": ("gauge", "Time since the service began."),
+    "requests_total": ("counter", "Requests that were answered."),
+    "request_seconds_total": ("counter", "Time that answers took, all together."),
+}
+"""Kind and meaning of each metric; all names begin with `cc_images_service_`."""
 
 
 class Health(BaseModel):
@@ -59,21 +71,27 @@ def get_metrics(request: Request, caller: Reader) -> PlainTextResponse:
     with service.database.reading() as session:
         oldest = waiting_since(session)
     counts = service.queue.counts()
-    lines = ["# TYPE cc_images_service_builds gauge"]
-    lines += [f'cc_images_service_builds{{state="{name}"}} {count}' for name, count in sorted(counts.items())]
-    lines += ["# TYPE cc_images_service_oldest_wait_seconds gauge", f"cc_images_service_oldest_wait_seconds {oldest}"]
-    lines += ["# TYPE cc_images_service_places gauge", f"cc_images_service_places {service.queue.limits.places}"]
-    uptime = time.monotonic() - service.began
-    lines += ["# TYPE cc_images_service_up_seconds gauge", f"cc_images_service_up_seconds {uptime:.0f}"]
     figures = sorted(request.app.state.figures.copy().items())  # requests go on meanwhile
-    lines.append("# TYPE cc_images_service_requests_total counter")
-    for (method, route, status), (count, _) in figures:
-        lines.append(f'cc_images_service_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
-    lines.append("# TYPE cc_images_service_request_seconds_total counter")
-    for (method, route, status), (_, spent) in figures:
-        labels = f'method="{method}",route="{route}",status="{status}"'
-        lines.append(f"cc_images_service_request_seconds_total{{{labels}}} {spent:.3f}")
+    asked = {f'method="{method}",route="{route}",status="{status}"': each for (method, route, status), each in figures}
+    lines = [
+        *_metric("builds", {f'state="{name}"': count for name, count in sorted(counts.items())}),
+        *_metric("oldest_wait_seconds", {"": oldest}),
+        *_metric("places", {"": service.queue.limits.places}),
+        *_metric("up_seconds", {"": round(time.monotonic() - service.began)}),
+        *_metric("requests_total", {labels: count for labels, (count, _) in asked.items()}),
+        *_metric("request_seconds_total", {labels: round(spent, 3) for labels, (_, spent) in asked.items()}),
+    ]
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+def _metric(name: str, samples: Mapping[str, float]) -> Iterator[str]:
+    """Yield the lines of a metric; `samples` has values by their labels."""
+    kind, meaning = METRICS[name]
+    whole = f"cc_images_service_{name}"
+    yield f"# HELP {whole} {meaning}"
+    yield f"# TYPE {whole} {kind}"
+    for labels, value in samples.items():
+        yield f"{whole}{{{labels}}} {value}" if labels else f"{whole} {value}"
 
 
 @router.get("/builders", response_model=None, responses={200: {"content": {"application/json": {"schema": {

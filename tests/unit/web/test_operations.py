@@ -45,6 +45,9 @@ def metrics(bed: ServiceBed) -> dict[str, dict[tuple[str, ...], float]]:
 def test_prometheus_reads_the_figures(bed: ServiceBed) -> None:
     assert bed.ask("root", "GET", "/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
     build = bed.request("ada", "cc-one")
+    families = [*text_string_to_metric_families(bed.ask("root", "GET", "/metrics").text)]
+    assert len(families) == 6
+    assert all(each.documentation for each in families)
     found = metrics(bed)
     assert found["cc_images_service_builds"] == {
         ("FINISHED",): 0, ("FAILED",): 0, ("CANCELLED",): 0, ("waiting",): 1, ("running",): 0
