@@ -39,9 +39,12 @@ def test_a_build_is_requested_killed_in_followed_and_downloaded(project: Project
     for path in (f"/build/{build}", f"/build/{build}/log"):
         assert service.ask("bob", "GET", path).status_code == 404
     assert service.ask("bob", "DELETE", f"/build/{build}").status_code == 404
+    deadline = time.monotonic() + 120
+    while "[build cc-tiny amd64]" not in follower.text:  # to fetch its inputs is BUILDING, too
+        assert time.monotonic() < deadline, follower.text
+        time.sleep(0.1)
     service.kill()
     follower.join()
-    assert "[build cc-tiny amd64]" in follower.text
     assert not follower.ended
 
     service = start()
