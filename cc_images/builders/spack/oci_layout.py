@@ -4,7 +4,8 @@
     configuration                the spec as Spack reads it there, and what makes an image of it
     layers                       the packed spec that was signed, and last the archive, which is all that Spack takes
 
-Spack signs nothing there and passes annotations over. The signed manifest is that of the other caches, byte by byte.
+Spack signs nothing there and passes annotations over. The signed manifest has the text that other caches have; each
+cache has a signature of its own.
 """
 
 from __future__ import annotations
