@@ -16,7 +16,7 @@ from cc_images.api.attempts import attempt_blobs, attempts
 from cc_images.api.remains import NEWER, Item, changed_at, half_written, kept_trees, run_folders, size_of, unlink
 from cc_images.builders.dib.download_cache import Caches
 from cc_images.host import root
-from cc_images.host.files import clear_errors, tree_size, try_lock
+from cc_images.host.files import clear_errors, is_held, tree_size, try_lock
 from cc_images.model.builds import Build, Layer
 from cc_images.model.catalog import Arch
 from cc_images.model.status import Holding, Kind
@@ -153,12 +153,7 @@ def _loose(store: Store, using: dict[str, str]) -> list[Item]:
 def _unfinished(store: Store, folder: Path) -> Item:
     """Return an unfinished download; its artifact's lock tells whether a run goes on with it now."""
     size = sum(size_of(path) for path in folder.glob("*"))
-    lock, in_use = store.lock_path(f"artifact {folder.name}"), ""
-    if lock.exists():
-        if (descriptor := try_lock(lock)) is None:
-            in_use = "a running download"
-        else:
-            os.close(descriptor)
+    in_use = "a running download" if is_held(store.lock_path(f"artifact {folder.name}")) else ""
     kind, name = Kind.STRAY, "unfinished download"
     holding = Holding(kind=kind, name=name, version=folder.name, size=size, used=changed_at(folder), in_use=in_use)
     return Item(holding, lambda: _drop_unfinished(store, folder))

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from cc_images.api.run_note import RunNote, read, ticks
 from cc_images.errors import UserError
-from cc_images.host.files import clear_errors, try_lock
+from cc_images.host.files import clear_errors, is_held, try_lock
 
 LAST = 4096
 """Bytes at the end of a log that are read for its last lines."""
@@ -98,7 +98,7 @@ def observe(folder: Path) -> Seen:
     """Return how a launched run stands. What a dead one has written is complete."""
     alive = False
     with suppress(FileNotFoundError):
-        alive = _is_held(folder / "lock")
+        alive = is_held(folder / "lock")
     return Seen(alive=alive, note=read(folder / "run.json"))
 
 
@@ -144,12 +144,3 @@ def _write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
         file.write(text)
-
-
-def _is_held(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    if (descriptor := try_lock(lock)) is None:
-        return True
-    os.close(descriptor)
-    return False

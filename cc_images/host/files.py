@@ -106,6 +106,16 @@ def try_lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
         return None
 
 
+def is_held(path: Path) -> bool:
+    """Say whether somebody has a lock. A lock file that is not there is not made."""
+    if not path.exists():
+        return False
+    if (descriptor := try_lock(path)) is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
 def wait_for_lock(
     path: Path,
     waiting: Callable[[], None] | None = None,

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from cc_images.errors import CCImagesError, Reason
-from cc_images.host.files import clear_errors, locked, try_lock, wait_for_lock
+from cc_images.host.files import clear_errors, is_held, locked, try_lock, wait_for_lock
 from cc_images.model.builds import VERSION_FORMAT, moment
 from cc_images.model.catalog import Arch
 
@@ -200,13 +200,7 @@ class RunFolders:
         """Say whether a run of this store, by its unique name, is alive."""
         if not run or not self.knows(run):
             return False
-        lock = self.root / "work" / run.partition("-")[0] / "lock"
-        if not lock.exists():
-            return False
-        if (descriptor := try_lock(lock)) is None:
-            return True
-        os.close(descriptor)
-        return False
+        return is_held(self.root / "work" / run.partition("-")[0] / "lock")
 
     def reap(self, remove: Callable[[Path], None]) -> list[str]:
         """Remove the folders of dead runs with `remove`, and return their names. Living runs are not touched.
