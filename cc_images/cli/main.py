@@ -126,9 +126,19 @@ def _carry_out(verb: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _found(place: str) -> Callable[[argparse.Namespace], int]:
-    """Return a function of a module of this wing."""
+    """Return a function of a module of this wing. Raises UserError where a library of an extra is missing."""
+    from cc_images.errors import UserError
+
     module, _, name = place.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"cc_images.cli.{module}"), name)
+    try:
+        found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"cc_images.cli.{module}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cc_images"):
+            raise
+        raise UserError(
+            f"the service needs {error.name}, which is not installed",
+            hint="pip install 'cc-images[service]', in a checkout pip install '.[service]'; make serve does it",
+        ) from None
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,15 @@ def test_an_attempt_in_the_background_is_for_this_host(cli: Cli, tmp_path: Path)
 def test_what_is_no_attempt_is_not_looked_for(cli: Cli) -> None:
     said = cli("perform", "--cancel", "../../etc")
     assert (said.returncode, "no attempt's id" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["serve"], ["account", "list"]])
+def test_the_service_without_its_libraries_says_what_to_install(words: list[str]) -> None:
+    program = f"import sys; sys.modules['uvicorn'] = None; from cc_images.cli.main import run; sys.exit(run({words}))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (said.returncode, "needs uvicorn" in said.stderr, "Traceback" in said.stderr) == (2, True, False), (
+        said.stderr
+    )
 
 
 @pytest.mark.parametrize("verb", sorted(CARRIED_OUT))
