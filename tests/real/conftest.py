@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("real")
             if REASON:
                 item.add_marker(pytest.mark.skip(reason=REASON))
+
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether the test has passed until its fixtures end."""
+    report = yield
+    item.stash[PASSED] = item.stash.get(PASSED, True) and report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def stores_of_what_failed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Remove the folder of a test that has passed: their stores would fill a disk of 30 GB in one run."""
+    yield
+    if request.node.stash.get(PASSED, False):
+        leaks.remove_unmounted(tmp_path)
 
 
 def host_mirrors() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,12 @@ def orphaned_loops() -> set[str]:
     that is gone. Between two looks at the processes one may hand a device to another, so what counts was seen twice.
     """
     return _lost_loops() & _lost_loops()
+
+
+def remove_unmounted(folder: Path) -> None:
+    """Remove a folder, unless something is mounted in it: that may be the host's own /dev."""
+    if str(folder) not in Path("/proc/self/mountinfo").read_text():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bound_loops() -> dict[str, Path]:

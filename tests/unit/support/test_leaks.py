@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.support import leaks
 
 
@@ -47,3 +49,20 @@ def test_a_process_may_end_while_it_is_looked_at(
     monkeypatch.setattr(Path, "read_bytes", read)
     assert set(leaks.processes(str(tmp_path))) <= {str(child.pid)}
     assert len(seen) == reads, "it ended meanwhile"
+
+
+def test_a_folder_in_which_something_is_mounted_stays(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.support.leaks import remove_unmounted;"
+        "remove_unmounted(Path(sys.argv[1]))"
+    )
+    (tmp_path / "store" / "dev").mkdir(parents=True)
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "null").touch()
+    remove = [sys.executable, "-c", program, tmp_path / "store"]
+    mounted = 'mount --bind "$1/host" "$1/store/dev"; shift; exec "$@"'
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec", mounted, "sh", tmp_path]
+    subprocess.run([*inside, *remove], check=True, cwd=REPOSITORY)
+    assert (tmp_path / "host" / "null").exists()
+    subprocess.run(remove, check=True, cwd=REPOSITORY)
+    assert not (tmp_path / "store").exists()
