@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cc_images import clock
 from cc_images.model.catalog import Arch
 from cc_images.model.status import Hold
 from cc_images.store.holds import Holds
@@ -62,11 +63,14 @@ def published(cli: Cli, tmp_path: Path) -> Iterator[tuple[Cli, Served]]:
 
 
 def release(cli: Cli, tmp_path: Path, version: str) -> None:
-    """Build a version, so to speak, and publish it in the catalogue."""
+    """Build a version, so to speak, and publish it in the catalogue: a minute ago, or later if there is one already."""
     add(Store(tmp_path / "store"), version)
-    done = cli(*PUSH)
+    before = list((tmp_path / "catalogue" / "prod" / "versions").glob("*"))
+    moment = clock.now() - timedelta(minutes=1) + timedelta(seconds=2 * len(before))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cc_images.clock.now", lambda: moment)  # images are told apart by the second
+        done = cli(*PUSH)
     assert done.returncode == 0, done.stdout + done.stderr
-    time.sleep(1.01)  # images are told apart by the second
 
 
 @pytest.fixture
