@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 
 from cc_images.api import builders
 from cc_images.errors import CCImagesError, UserError
@@ -77,7 +79,9 @@ class App(FastAPI):
 
 def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     """Return the application over a service; `body_seconds`: in which the body of a request must come."""
+    pages = importlib.import_module(PAGES)
     app = App(
+        routes=_routes(),
         title="cc-images",
         version="1",
         docs_url=None,
@@ -88,14 +92,7 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
     app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
-    for each in (build_routes, image_routes, account_routes, operations):
-        app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
-        app.include_router(each.router, include_in_schema=False)
-    app.include_router(administration_routes.router, prefix=PREFIX, responses=ERRORS)  # older clients know none of it
-    app.state.pages = importlib.import_module(PAGES)
-    app.state.planner = app.state.pages.Planner()
-    for router in app.state.pages.ROUTERS:
-        app.include_router(router, include_in_schema=False)
+    app.state.pages, app.state.planner = pages, pages.Planner()
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -106,6 +103,21 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     app.add_exception_handler(SQLAlchemyError, _failed)
     app.add_exception_handler(Exception, _bug)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return the routes of every application: to make them from their functions' types takes longer than a request."""
+    router = APIRouter()
+    for each in (build_routes, image_routes, account_routes, operations):
+        router.include_router(each.router, prefix=PREFIX, responses=ERRORS)
+        router.include_router(each.router, include_in_schema=False)
+    router.include_router(
+        administration_routes.router, prefix=PREFIX, responses=ERRORS
+    )  # older clients know none of it
+    for pages in importlib.import_module(PAGES).ROUTERS:
+        router.include_router(pages, include_in_schema=False)
+    return router.routes
 
 
 def _answer(

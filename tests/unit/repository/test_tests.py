@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import REPOSITORY
 
@@ -18,7 +19,7 @@ STANDARD = {"os", "sys"}
 """Modules of Python whose public functions begin with an underscore (os._exit)."""
 
 
-@cache
+@pytest.fixture(scope="module")
 def trees() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text())) for path in sorted((REPOSITORY / "tests").rglob("*.py"))]
 
@@ -50,8 +51,8 @@ def patched_constants(tree: ast.Module) -> Iterator[str]:
                     yield name
 
 
-def test_no_test_is_about_a_private_name() -> None:
-    found = {str(path.relative_to(REPOSITORY)): names for path, tree in trees() if (names := [*private_names(tree)])}
+def test_no_test_is_about_a_private_name(trees: list[tuple[Path, ast.Module]]) -> None:
+    found = {str(path.relative_to(REPOSITORY)): names for path, tree in trees if (names := [*private_names(tree)])}
     assert not found
 
 
@@ -62,6 +63,6 @@ def test_no_module_imports_a_private_name() -> None:
     assert not [name for name in found if is_private(name)]
 
 
-def test_constants_are_parameters() -> None:
-    found = [f"{path.name}: {name}" for path, tree in trees() for name in patched_constants(tree)]
+def test_constants_are_parameters(trees: list[tuple[Path, ast.Module]]) -> None:
+    found = [f"{path.name}: {name}" for path, tree in trees for name in patched_constants(tree)]
     assert len(found) < PATCHED, found

@@ -21,9 +21,9 @@ from cc_images.web import app
 from cc_images.web.kinds import KINDS
 from cc_images.web.progress import STAGES
 from cc_images.web.throttle import Throttle
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import LONG, REPOSITORY, clean_environment
 from tests.support.servicebed import ServiceBed
-from tests.support.workflows import Workflows
+from tests.support.workflows import Workflows, with_one_step
 from tests.unit.api.test_hostile_requests import PLACES, WORDS
 from tests.unit.repository.test_documents import snippets
 
@@ -41,9 +41,7 @@ other: {platform: linux/arm64, architecture: grace, container-engine: sarus, gpu
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Workflows:
-    made = Workflows(tmp_path / "repository")
-    made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
-    made.commit(tag="v1")
+    made = with_one_step(tmp_path / "repository")
     (tmp_path / "steps" / "own").mkdir(parents=True)
     (tmp_path / "steps" / "own" / "post_inst.sh").write_text("true\n")
     (tmp_path / "machines.yaml").write_text(MACHINES)
@@ -142,23 +140,23 @@ def test_each_field_that_is_missing_or_wrong_is_named(
 def test_hostile_words_in_each_place_run_nothing(bed: ServiceBed) -> None:
     taken = 0
     bed.app = app.made(dataclasses.replace(bed.service, requests=Throttle(10**6, 60.0)))
-    for place in PLACES:
+    pairs = [(place, word) for place in PLACES for word in WORDS]
+    for place, word in [pair for number, pair in enumerate(pairs) if LONG or number % 5 == 0 or pair[1] == "null"]:
         whole, _, key = place.partition(".")
-        for word in WORDS:
-            said = body(**{whole: {**CUBE, key: word} if key else word})
-            answer = bed.ask("ada", "POST", "/build/", content=json.dumps(said),
-                             headers={"content-type": "application/json"})  # fmt: skip
-            if answer.status_code == 200:
-                taken += 1
-                build = answer.json()["id"]
-                assert word in ("null", "latest-x") or (place, word) == ("path", "."), (place, word)
-                assert set(content(bed, build)["image_id"]) <= {*"abcdefghijklmnopqrstuvwxyz0123456789._-:"}
-                bed.ask("ada", "DELETE", f"/build/{build}")
-                continue
-            message = answer.json()["message"]
-            assert (answer.status_code, answer.json()["field"]) == (400, place), (place, word, answer.text)
-            assert message.isprintable()
-            assert len(message) < 900
+        said = body(**{whole: {**CUBE, key: word} if key else word})
+        answer = bed.ask("ada", "POST", "/build/", content=json.dumps(said),
+                         headers={"content-type": "application/json"})  # fmt: skip
+        if answer.status_code == 200:
+            taken += 1
+            build = answer.json()["id"]
+            assert word in ("null", "latest-x") or (place, word) == ("path", "."), (place, word)
+            assert set(content(bed, build)["image_id"]) <= {*"abcdefghijklmnopqrstuvwxyz0123456789._-:"}
+            bed.ask("ada", "DELETE", f"/build/{build}")
+            continue
+        message = answer.json()["message"]
+        assert (answer.status_code, answer.json()["field"]) == (400, place), (place, word, answer.text)
+        assert message.isprintable()
+        assert len(message) < 900
     assert 0 < taken < 12
     bed.look()
     assert bed.runs.words == {}

@@ -14,7 +14,7 @@ from cc_images.web.pages.request_words import again
 from cc_images.web.views import BuildView
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
-from tests.support.workflows import Workflows
+from tests.support.workflows import with_one_step
 
 MACHINES = "cube: {platform: linux/amd64, architecture: x86_64_v3, container-engine: singularity, mpi: openmpi@4}\n"
 
@@ -30,9 +30,7 @@ RIGHT: dict[str, Any] = {
 
 @pytest.fixture
 def ada(tmp_path: Path, bed: ServiceBed) -> Iterator[Browser]:
-    made = Workflows(tmp_path / "repository")
-    made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
-    made.commit(tag="v1")
+    made = with_one_step(tmp_path / "repository")
     (tmp_path / "machines.yaml").write_text(MACHINES)
     (tmp_path / "settings.yaml").write_text(
         f"workflows: {{repo: '{made.address}', served: ['{tmp_path / 'steps'}']}}\n"
