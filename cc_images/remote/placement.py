@@ -195,6 +195,8 @@ def _why_not(chain: Chain, job: BuildJob, host: Host, on: str) -> str:
     if on and host.name != on:
         return f"--on {on}"
     if not host.builds_for(job.arch):
+        if host.unfit and host.arch is None and not host.entry.architectures:  # nobody knows for what it builds
+            return host.unfit
         return f"does not build for {job.arch}"
     if chain.secrets and not host.entry.trusted and not host.entry.local:
         return f"is not trusted with {', '.join(chain.secrets)}"
