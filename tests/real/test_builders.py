@@ -1,13 +1,9 @@
-"""Builds on builder hosts behind a real sshd: what comes back, and what a broken link or a kill leaves."""
+"""Builds on builder hosts behind a real sshd: what comes back, and what a broken link leaves."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +12,9 @@ import pytest
 
 from tests.real.conftest import Project, Watched
 from tests.support.sshbed import SSHD, SshBed
+from tests.support.works import works
 
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
-
-MOMENTS = int(os.environ.get("CC_IMAGES_TEST_MOMENTS", "6"))
-"""Random moments at which something is killed."""
 
 
 @pytest.fixture
@@ -35,39 +29,6 @@ def away(project: Project, ssh: SshBed) -> Project:
     (project.folder / "builders.yaml").write_text(ssh.builder("east") + ssh.builder("west"))
     project.environment |= ssh.environment
     return project
-
-
-def works(ssh: SshBed) -> dict[int, str]:
-    """Return the processes on builder hosts that do the work of an attempt, and the names of these hosts."""
-    found: dict[int, str] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            variables = (process / "environ").read_bytes().split(b"\0") if b"--work" in words else []
-        except OSError:
-            continue
-        homes = [Path(os.fsdecode(each[5:])) for each in variables if each.startswith(b"HOME=")]
-        if homes and homes[0].parent == ssh.folder:
-            found[int(process.name)] = homes[0].name
-    return found
-
-
-class Census(threading.Thread):
-    """Counts the works at a time: of one image there is never more than one."""
-
-    def __init__(self, ssh: SshBed) -> None:
-        super().__init__(daemon=True)
-        self.most = 0
-        self._ssh, self._over = ssh, threading.Event()
-
-    def run(self) -> None:
-        while not self._over.wait(0.05):
-            self.most = max(self.most, len(works(self._ssh)))
-
-    def end(self) -> int:
-        self._over.set()
-        self.join()
-        return self.most
 
 
 def test_two_images_over_two_hosts_and_a_link_that_breaks(away: Project, ssh: SshBed) -> None:
@@ -97,68 +58,6 @@ def test_two_images_over_two_hosts_and_a_link_that_breaks(away: Project, ssh: Ss
     code, output = away.run("plan", "-b", "-f", "cc-tiny", "--on", "nowhere")
     assert code == 2, output
     assert "there is no such builder" in output
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("kind", ["guard", "work", "link", "head"])
-def test_a_kill_at_any_moment_leaves_one_image_and_nothing_else(away: Project, ssh: SshBed, kind: str) -> None:
-    chosen = random.Random(f"{kind} {os.environ.get('CC_IMAGES_TEST_SEED', '1')}")
-    for number in range(MOMENTS):
-        delay = chosen.uniform(0, 40)
-        census = Census(ssh)
-        census.start()
-        run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
-        run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
-        time.sleep(delay)
-        struck(kind, run, ssh)
-        code = run.process.wait(600)
-        said = f"{kind} {number} after {delay:.1f} s: {code}\n" + "\n".join(run.lines[-15:])
-        print(said.partition("\n")[0], flush=True)
-        if kind == "head" and code == -signal.SIGKILL:
-            code, output = away.run("-b", "-p", "cc-tiny")
-            said += output
-        assert code == 0, said
-        assert away.published("CC-Tiny")
-        assert census.end() <= 1, said
-    deadline = time.monotonic() + 120
-    while works(ssh) and time.monotonic() < deadline:
-        time.sleep(1)
-    assert not works(ssh)
-    away.assert_no_leftovers()
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("delay", [0.0, 20.0])
-def test_a_link_that_is_down_for_five_minutes_ends_in_one_image(away: Project, ssh: SshBed, delay: float) -> None:
-    census = Census(ssh)
-    census.start()
-    run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
-    run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
-    time.sleep(delay)
-    ssh.interrupt(300)
-    code = run.process.wait(900)
-    said = "\n".join(run.lines)
-    print("\n".join(run.lines[-20:]))
-    if code:
-        assert (code, "cannot be reached" in said or "does not answer" in said) == (3, True), said
-        code, said = away.run("-b", "-p", "cc-tiny")
-    assert code == 0, said
-    assert away.published("CC-Tiny")
-    assert census.end() <= 1, said
-    assert not works(ssh)
-    away.assert_no_leftovers()
-
-
-def struck(kind: str, run: Watched, ssh: SshBed) -> None:
-    """Kill what there is of a kind now."""
-    if kind == "head":
-        run.process.kill()
-    elif kind == "link":
-        ssh.interrupt(5)
-    else:
-        for number in works(ssh):
-            parent = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(parent if kind == "guard" else number, signal.SIGKILL)
 
 
 TWELVE = """\

@@ -84,9 +84,10 @@ class SshBed:
             self._server.wait(60)
             self._server = None
 
-    def interrupt(self, seconds: float) -> None:
-        """End all connections, and the server for some seconds."""
-        self.cut()
+    def interrupt(self, seconds: float, connections: bool = True) -> None:
+        """End the server for some seconds, and all connections, unless these are to go on."""
+        if connections:
+            self.cut()
         self.stop()
         time.sleep(seconds)
         self.start()
