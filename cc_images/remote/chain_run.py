@@ -169,8 +169,8 @@ class ChainRun:
                 seen.stop_asked = now()
             case Cancel():
                 self._cancel(seen, context)
-            case Fence(why=why):
-                seen.files.fence(why)
+            case Fence(why=said):
+                seen.files.fence(why := seen.explained(said))
                 context.log.write(f"attempt {seen.claim.attempt} on {seen.claim.builder}: {why}\n".encode())
             case Refuse(why=why):
                 seen.refused = True
@@ -234,7 +234,8 @@ class ChainRun:
         context.step(f"on {seen.link.name}")
         try:
             seen.link.start(seen.claim.attempt, seen.token)
-        except CCImagesError as error:  # the job may run all the same
+        except CCImagesError as error:
+            seen.start_error = error.message
             context.log.write(f"{error.message}\n".encode())
         seen.changed = now()
 

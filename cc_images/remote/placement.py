@@ -208,7 +208,9 @@ def _nobody(chain: Chain, refusals: Mapping[str, str], on: str) -> UserError:
         return UserError(f"--on {on}: there is no such builder", hint=f"builders: {', '.join(refusals)}")
     asked = {name: why for name, why in refusals.items() if not on or name == on}
     whys = "; ".join(f"{name} {why}" for name, why in asked.items())
-    hint = "`trusted: yes` in builders.yaml lets a builder have secrets" if "not trusted" in whys else ""
+    hint = "`cc-images builders` shows how each stands; docs/builders.md says what a builder needs"
+    if "not trusted" in whys:
+        hint = "`trusted: yes` in builders.yaml lets a builder have secrets"
     return UserError(f"no builder can do {chain.name}: {whys or 'there are none'}", hint=hint)
 
 

@@ -326,6 +326,37 @@ def test_a_host_that_is_unfit_is_used_no_more(head: Head) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("reason", [Reason.DISK_FULL, Reason.STORE_UNWRITABLE, Reason.SANDBOX])
+def test_a_host_that_is_at_fault_itself_is_used_no_more_and_named(head: Head, reason: Reason) -> None:
+    def full(job: Job) -> None:
+        failed = {
+            "task": job.begin().envelopes[0]["task"],
+            "status": "failed",
+            "error": "only 0 MiB are free",
+            "reason": str(reason),
+        }
+        job.bring({"results": [failed]})
+        job.over()
+
+    head.scripts = {"one": full, "two": honest}
+    (result,) = head.do(layer(head))
+    assert (result.status, len(head.hosts["two"].tickets)) == (Status.DONE, 1), result
+    head.scripts = {"one": full}
+    (result,) = head.do((LAYER.replace("one", "two"), layer(head, tag="cc-two")[1]))
+    assert result.status is Status.FAILED
+    assert result.error == "no builder can do layer cc-two amd64: one only 0 MiB are free"
+
+
+def test_a_job_that_never_began_says_what_its_start_was_answered(head: Head) -> None:
+    def silent(job: Job) -> None:
+        """Never ask for a lease."""
+
+    head.scripts = {"one": silent}
+    (result,) = head.do(layer(head), fails=True, retries=0)
+    assert result.status is Status.FAILED
+    assert "its job ended before it began: the answer was lost" in result.error
+
+
 def test_a_job_whose_start_was_answered_with_an_error_may_run_all_the_same(head: Head) -> None:
     (result,) = head.do(layer(head), fails=True)
     assert result.status is Status.DONE, result
