@@ -196,6 +196,8 @@ class ChainRun:
     # -- attempts -----------------------------------------------------------------------------------------------
 
     def _start(self, step: Start, context: TaskContext) -> None:
+        for each in (*(self._others or ()), *self._seen):  # else none would be begun
+            each.files.note_over()
         self._slot.close()
         context.step("waiting for a builder")
         link = self._slot.enter_context(self._fleet.taken(self._chain, step.avoid, context.stop))
@@ -258,7 +260,7 @@ class ChainRun:
         found: list[Seen] = []
         for files, claim in self._claims.of(self._chain.name):
             with suppress(CCImagesError):
-                if claim.run == self._run.run.name or files.result() is not None:
+                if claim.run == self._run.run.name or files.is_over() or files.result() is not None:
                     continue
                 grant = files.last_grant()
                 if time.time() - (grant.at if grant else claim.made) < FORGOTTEN or not files.fenced():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -428,6 +429,33 @@ def test_an_attempt_of_a_dead_run_is_closed_and_another_begins(head: Head) -> No
     assert result.status is Status.DONE, result
     assert files.fenced() == "its run is dead"
     assert not old.fenced()
+
+
+def given_up(head: Head) -> attempt_files.AttemptFiles:
+    """Return an attempt of a dead run that had a lease a moment ago, and is fenced."""
+    files = attempt_files.AttemptFiles(head.store, f"a{2:032x}")
+    claim = replace(attempt(head.store).claim(), attempt=files.attempt, tasks=(LAYER,))
+    files.create(claim, "token", {"format": 1}, [])
+    files.grant(time.time(), "1" * 32)
+    files.fence("enough")
+    return files
+
+
+def test_an_attempt_that_is_over_is_noted_before_another_begins(head: Head) -> None:
+    files = given_up(head)
+    files.append(0, b'{"over": 0}\n')
+    assert not files.is_over()
+    (result,) = head.do(layer(head))
+    assert result.status is Status.DONE, result
+    assert files.is_over()
+
+
+def test_a_lease_that_another_run_has_seen_run_out_is_not_waited_for_again(head: Head) -> None:
+    given_up(head).note_over()
+    began = time.monotonic()
+    (result,) = head.do(layer(head))
+    assert result.status is Status.DONE, result
+    assert time.monotonic() - began < 20
 
 
 def test_notes_are_those_of_the_head(head: Head) -> None:
