@@ -93,7 +93,8 @@ class Lane:
             time.sleep(0.02)
         code = run.wait(600)
         said = f"{self.folder.name} {kind} after {delay:.1f} s: {code}, "
-        if kind == "head" and code == -signal.SIGKILL:
+        unmet = code == 2 and "does not answer" in "\n".join(run.lines)  # the run says that it cannot begin
+        if (kind == "head" and code == -signal.SIGKILL) or (kind in ("daemon", "link") and unmet):
             code, output = self.project.run("-b", "-p", "cc-con")
             run.lines += output.splitlines()
         said += f"{'hit' if hit else 'missed'}, all well after {time.monotonic() - began:.0f} s"
