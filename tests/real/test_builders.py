@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.real.conftest import Project, Watched
 from tests.support.sshbed import SSHD, SshBed
-from tests.support.works import works
+from tests.support.works import inhabitants, works
 
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
 
@@ -104,6 +106,22 @@ def seconds(pattern: str, text: str) -> str:
 
 
 CANARY = "canary-7f3a-in-a-password"
+OF_THE_HEAD = "canary-91c4-in-a-credential"
+"""In what belongs to the head alone: its registries, its clouds, its keys."""
+
+
+def credentials(folder: Path) -> dict[str, str]:
+    """Write what a head knows sites by, and return the variables that name it."""
+    folder.mkdir()
+    held = {
+        "REGISTRY_AUTH_FILE": ("auth.json", json.dumps({"auths": {"registry.invalid": {"auth": OF_THE_HEAD}}})),
+        "OS_CLIENT_CONFIG_FILE": ("clouds.yaml", f"clouds: {{ours: {{auth: {{password: {OF_THE_HEAD}}}}}}}\n"),
+        "GNUPGHOME": ("private.key", OF_THE_HEAD),
+    }
+    for name, content in held.values():
+        (folder / name).write_text(content)
+    paths = {variable: str(folder / name) for variable, (name, _) in held.items()} | {"GNUPGHOME": str(folder)}
+    return paths | {"AWS_SECRET_ACCESS_KEY": OF_THE_HEAD, "OS_PASSWORD": OF_THE_HEAD}
 
 
 @pytest.mark.deep
@@ -118,6 +136,7 @@ def test_secrets_reach_trusted_hosts_alone_and_stay_nowhere(away: Project, ssh: 
     hook.write_text("#!/bin/bash\necho the secret is $DIB_TINY_SECRET.\nsleep 3\n")
     hook.chmod(0o755)
     environment = {"DIB_TINY_SECRET": CANARY, "ELEMENTS_PATH": str(away.folder / "more")}
+    environment |= credentials(away.folder / "credentials")
     code, output = away.run("-b", "cc-tiny", **environment)
     assert code == 2, output
     assert "is not trusted with DIB_TINY_SECRET" in output
@@ -125,27 +144,61 @@ def test_secrets_reach_trusted_hosts_alone_and_stay_nowhere(away: Project, ssh: 
     (away.folder / "builders.yaml").write_text(entries)
     run = Watched(away.start("-b", "cc-tiny", **environment))
     seen: set[str] = set()
+    told: set[str] = set()
     while run.process.poll() is None:
         seen |= tellers()
+        told |= knowing(ssh)
         time.sleep(0.1)
     assert run.wait() == 0, "\n".join(run.lines)
     (log,) = away.store.glob("logs/*/build-cc-tiny-amd64.log")
     assert "the secret is ***." in log.read_text()
     assert not seen
+    assert not told
     for root in (away.store, ssh.folder):
-        holding = [path for path in root.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
-        assert not holding
+        files = [path for path in root.rglob("*") if path.is_file()]
+        assert [path for path in files if path.parent.parent.name == "sha256"], "images and layers are among them"
+        assert not [path for path in files if has_secret(path)]
     assert CANARY not in "\n".join(run.lines)
 
 
+def has_secret(path: Path) -> bool:
+    """Say whether a file has a secret, also behind its compression."""
+    with path.open("rb") as file:
+        begins = file.read(4)
+    raw = path.with_name(f"{path.name}.raw")
+    command: list[str | Path] = ["cat", path]
+    if begins == b"\x28\xb5\x2f\xfd":
+        command = ["zstd", "-dc", path]
+    elif begins == b"QFI\xfb":
+        subprocess.run(["qemu-img", "convert", "-O", "raw", path, raw], check=True)
+        command = ["cat", raw]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reading:
+        found = subprocess.run(
+            ["grep", "-caF", "-e", CANARY, "-e", OF_THE_HEAD], stdin=reading.stdout, capture_output=True
+        )
+    raw.unlink(missing_ok=True)
+    assert (reading.returncode, found.returncode in (0, 1)) == (0, True)
+    return found.returncode == 0
+
+
 def tellers() -> set[str]:
-    """Return the commands whose arguments have the secret."""
+    """Return the commands whose arguments have a secret."""
     found: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if CANARY.encode() in words:
+        if CANARY.encode() in words or OF_THE_HEAD.encode() in words:
             found.add(words.decode(errors="replace"))
+    return found
+
+
+def knowing(ssh: SshBed) -> set[str]:
+    """Return the commands on builder hosts whose environment has a credential of the head."""
+    found: set[str] = set()
+    for number, (_, words) in inhabitants(ssh).items():
+        with suppress(OSError):
+            if OF_THE_HEAD.encode() in Path(f"/proc/{number}/environ").read_bytes():
+                found.add(b" ".join(words).decode(errors="replace"))
     return found
