@@ -11,10 +11,10 @@ from cc_images.config.durations import duration
 from cc_images.config.slurm_entry import slurm_of
 from cc_images.config.yaml_file import Document, Section
 from cc_images.errors import UserError
-from cc_images.model.attempt import BuilderHost, Provider
+from cc_images.model.attempt import HERE, BuilderHost, Provider
 from cc_images.model.catalog import Arch
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+NAME, OF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z"), "small letters, digits, dot, underscore and hyphen"
 BUILDERS = "CC_BUILDERS_CONFIG"
 """The variable that names the file of builder hosts, which need not exist."""
 
@@ -26,6 +26,7 @@ _SSH = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][A-Za-z
 
 _HUB = re.compile(r"https://[A-Za-z0-9.\[\]:-]+\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+_SCRATCH = re.compile(r"[^~]")
 _COMMAND = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*\Z")
 
 
@@ -33,10 +34,19 @@ def builder_hosts(file: Path | None, problems: list[str]) -> tuple[BuilderHost, 
     """Return the builder hosts of a file; mistakes are added to the problems."""
     if file is None:
         return ()
-    return tuple(_host(section) for section in Document(file, problems, "builders.yaml").sections(NAME))
+    found: list[BuilderHost] = []
+    for section in Document(file, problems, "builders.yaml").sections(NAME, OF):
+        host = _host(section, file.parent)
+        own = next((each.name for each in found if each.local), "")
+        if host.local and own:
+            section.problem("local", f"this host has an entry, {own}")
+        if host.name == HERE and not host.local:
+            section.problem("", "is the name of this host (local: yes); another one needs another name")
+        found.append(host)
+    return tuple(found)
 
 
-def _host(section: Section) -> BuilderHost:
+def _host(section: Section, folder: Path) -> BuilderHost:
     is_slurm = "slurm" in section
     ca = section.text("hub-ca")
     provider = _provider(section) if "provider" in section else None
@@ -46,12 +56,12 @@ def _host(section: Section) -> BuilderHost:
         slurm=slurm_of(section) if is_slurm else {},
         architectures=section.choices("architectures", Arch),
         tasks=section.number("limits", provider.maximum if provider else 1, least=1, most=1000),
-        scratch=section.text("scratch"),
+        scratch=section.text("scratch", _SCRATCH, "a path without ~; it begins at / or in the home folder there"),
         trusted=section.flag("trusted"),
         local=section.flag("local"),
         command=section.text("command", _COMMAND, "a program's name or path") or "cc-images",
         hub=section.text("hub", _HUB, "https://HOST:PORT, where `cc-images store serve` listens").rstrip("/"),
-        ca=ca,
+        ca=str(folder / ca) if ca else "",
         retries=section.number("retry-lost", 1, least=0, most=10),
         provider=provider,
     )

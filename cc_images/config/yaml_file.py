@@ -23,6 +23,7 @@ from cc_images.config.yaml_text import choice, is_mapping, is_null, mapping_at, 
 LISTED = 20
 """Mistakes of one kind that are listed."""
 
+_OF = "letters, digits, dot, underscore, plus and hyphen"
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -57,15 +58,15 @@ class Document:
             at = self._at(getattr(error, "problem_mark", None))
             problems.append(f"{self.title}{at}: is not YAML: {getattr(error, 'problem', None) or error}")
 
-    def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
-        """Yield the entries of the top mapping."""
+    def sections(self, names: re.Pattern[str], of: str = _OF) -> Iterable[Section]:
+        """Yield the entries of the top mapping, whose names match, which are made of what `of` says."""
         if self.root is None:
             return
         for name, node in self.items(self.root, "").items():
             if names.match(name):
                 yield Section(self, name, name, node)
             else:
-                self.problem(node, name, "is not a name: letters, digits, dot, underscore, plus and hyphen")
+                self.problem(node, name, f"is not a name: {of}")
 
     def whole(self) -> Section | None:
         """Return the top mapping as one section, or None for an empty file."""

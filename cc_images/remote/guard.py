@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from cc_images.errors import CCImagesError
@@ -129,11 +130,11 @@ class Guard:
             with ExitStack() as held:
                 held.enter_context(self.store.lock("gc", shared=True))
                 self._fetch(bundle)
-                made, code = self._worked(bundle, held.close)
+                made, code, said = self._worked(bundle, held.close)
             if not self.tenure.runs:
                 return "fenced"
             if made is None:
-                return self._say(lost=f"its process ended with code {code}")
+                return self._say(lost=f"its process ended with code {code}{said}")
             for digest in digests(made):
                 self.hub.put(self.store.blobs.path(digest), digest)
             return self._say(made=made)
@@ -169,8 +170,8 @@ class Guard:
             bring(self.hub, self.store, digest, folder)
         root.remove(folder)
 
-    def _worked(self, bundle: Bundle, ready: Callable[[], None]) -> tuple[Json | None, int]:
-        """Let a process do the work; return what it has made, and its exit code."""
+    def _worked(self, bundle: Bundle, ready: Callable[[], None]) -> tuple[Json | None, int, str]:
+        """Let a process do the work; return what it has made, its exit code, and the last line of its complaints."""
         vault: Mapping[str, str] = self.hub.secrets() if "secret:" in json.dumps(bundle.as_json()) else {}
         order = {
             "store": str(self.store.root),
@@ -179,7 +180,8 @@ class Guard:
             "vault": dict(vault),
             "deadline": self.tenure.deadline,
         }
-        with (self.spool.path.with_name("work.log")).open("ab") as log:
+        log_file = self.spool.path.with_name("work.log")
+        with log_file.open("ab") as log:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "cc_images", "perform", "--work"],
                 stdin=subprocess.PIPE,
@@ -197,7 +199,7 @@ class Guard:
             process.kill()
             process.wait()
             hearing.join()
-        return hearing.made, process.returncode
+        return hearing.made, process.returncode, hearing.masked(_last_line(log_file))
 
     def _watch(self, process: subprocess.Popen[bytes], order: IO[bytes], first: Json) -> None:
         """Tell the work its order and its deadlines, until it has ended, or must."""
@@ -243,16 +245,30 @@ class Hearing(threading.Thread):
             else:
                 self._spool.say({name: self._masked(value) for name, value in plain.items()})
 
+    def masked(self, text: str) -> str:
+        """Return a text without secrets."""
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text
+
     def _masked(self, value: object) -> object:
         if isinstance(value, dict):
             return {name: self._masked(each) for name, each in value.items()}
         if isinstance(value, list):
             return [self._masked(each) for each in value]
-        if isinstance(value, str):
-            for secret in self._hidden:
-                value = value.replace(secret, "***")
-        return value
+        return self.masked(value) if isinstance(value, str) else value
 
+
+def _last_line(file: Path) -> str:
+    """Return the last line of what a process has complained of, after a colon; empty when there is none."""
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - TAIL))
+        lines = log.read().decode(errors="replace").split("\n")
+    return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+
+
+TAIL = 4096
+"""Bytes at the end of a file in which its last line is looked for."""
 
 LEAST_SECRET = 4
 """Characters of a value that is hidden in logs; shorter ones stand in everything."""

@@ -53,6 +53,20 @@ class Brought:
     looked: Mapping[str, Json] = field(default_factory=dict)
     level: str = ""
 
+    @property
+    def fault(self) -> str:
+        """Why the host itself could not do a task; empty for a task that fails wherever it is done."""
+        failed = next((each for each in self.results if not each.status.good), None)
+        return failed.error if failed is not None and failed.reason in OF_HOST else ""
+
+
+OF_HOST = frozenset(
+    {
+        *(Reason.DISK_FULL, Reason.DISK_FAULT, Reason.STORE_UNWRITABLE, Reason.READ_ONLY),
+        *(Reason.MISSING_TOOL, Reason.MISSING_DEVICE, Reason.NO_ROOT, Reason.SANDBOX),
+    }
+)
+"""Reasons for which another host may do what this one could not."""
 
 TAIL = 200
 """Lines of a failed task that the head shows."""
