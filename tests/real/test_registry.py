@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,22 @@ def test_a_password_comes_from_the_standard_file_and_is_in_no_argv(
         assert push(where, v0, "1.0", "r0").changed
         assert digest in " ".join(seen)
         assert not [each for each in seen if PASSWORD in each or token in each]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_registry_with_tls_is_one_whose_certificate_the_host_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v0, digest = file(tmp_path, b"v0")
+    with RegistryBed(tmp_path / "bed", tls=True) as bed:
+        where = f"{bed.host}/x"
+        with pytest.raises(CCImagesError, match="certificate") as failed:
+            push(where, v0, "1.0", "r0", insecure=False)
+        assert failed.value.exit_code == 3
+        assert bed.tags("x/cc-x") == {}
+        monkeypatch.setenv("SSL_CERT_FILE", str(bed.ca))
+        assert push(where, v0, "1.0", "r1", insecure=False).changed
+        assert bed.tags("x/cc-x") == {"latest": digest, "1.0": digest}
 
 
 def killed_at(gateway: Gateway, at: int, words: list[str], done: bool) -> bool:
