@@ -24,6 +24,8 @@ TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from cc_images.errors import CCImagesError
+
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
 PLAIN = {"├": "|", "└": "`", "─": "-", "│": "|", "→": ">", "…": ".", "·": "."}
@@ -287,11 +289,11 @@ def _completion(options: argparse.Namespace) -> int:
     return 0
 
 
-def _complain(error: Exception) -> None:
-    message = getattr(error, "message", str(error))
-    hint = getattr(error, "hint", "")
-    lines = message.splitlines()
-    for line in lines:
-        print(f"cc-images: {line}", file=sys.stderr)
-    if hint:
-        print(f"cc-images: what to do: {hint}", file=sys.stderr)
+def _complain(error: CCImagesError) -> None:
+    """Print what is wrong, and what to do; both may have words of other hosts, which must not steer a terminal."""
+    from cc_images.model.plain_text import printable
+
+    for line in error.message.splitlines():
+        print(f"cc-images: {printable(line)}", file=sys.stderr)
+    if error.hint:
+        print(f"cc-images: what to do: {printable(error.hint)}", file=sys.stderr)
