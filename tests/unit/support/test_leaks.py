@@ -59,9 +59,9 @@ def test_a_folder_in_which_something_is_mounted_stays(tmp_path: Path) -> None:
     (tmp_path / "store" / "dev").mkdir(parents=True)
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "null").touch()
-    remove = [sys.executable, "-c", program, tmp_path / "store"]
+    remove = [sys.executable, "-c", program, str(tmp_path / "store")]
     mounted = 'mount --bind "$1/host" "$1/store/dev"; shift; exec "$@"'
-    inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec", mounted, "sh", tmp_path]
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec", mounted, "sh", str(tmp_path)]
     subprocess.run([*inside, *remove], check=True, cwd=REPOSITORY)
     assert (tmp_path / "host" / "null").exists()
     subprocess.run(remove, check=True, cwd=REPOSITORY)
