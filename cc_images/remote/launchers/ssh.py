@@ -21,6 +21,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment
 from cc_images.model.attempt import BuilderHost, JobState, Ticket
 from cc_images.model.catalog import Json
+from cc_images.remote.lines import object_of, plain_text
 from cc_images.remote.protocol import encoded_ticket
 
 SSH = (
@@ -128,11 +129,8 @@ class SshLauncher:
 
     def facts(self) -> Json | None:
         said = _said(self._destination, self._command("--facts"))
-        try:
-            found = json.loads(said)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = object_of(said)
+        if not found:
             raise _trouble(self._destination, f"it does not say what it is: {said[:80]!r}")
         return found
 
@@ -150,7 +148,7 @@ class SshLauncher:
 
     def look(self, attempts: Collection[str]) -> Mapping[str, JobState]:
         try:
-            said = json.loads(_said(self._destination, self._command("--look", *sorted(attempts))))
+            said = object_of(_said(self._destination, self._command("--look", *sorted(attempts))))
             return {each: JobState(said.get(each, JobState.UNKNOWN)) for each in attempts}
         except (CCImagesError, ValueError) as error:
             _log.warning("%s: %s", self._host.name, error)
@@ -220,7 +218,8 @@ def _trouble(destination: tuple[str, ...], why: str) -> CCImagesError:
 
 def _last(said: bytes) -> str:
     """Return the last line that is not empty."""
-    return next((line for line in reversed(said.decode(errors="replace").splitlines()) if line.strip()), "").strip()
+    lines = said.decode(errors="replace").splitlines()
+    return plain_text(next((line for line in reversed(lines) if line.strip()), "").strip())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
