@@ -247,12 +247,18 @@ def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
 
 
 def _listen(level: str) -> None:
-    """Print what modules log, from a level on."""
+    """Print what modules log, from a level on, without what steers a terminal: names in it may be of others."""
     import logging
+
+    from cc_images.model.plain_text import printable
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record), "\n\t")
 
     printed = logging.StreamHandler(sys.stderr)
     printed.setLevel(level.upper())
-    printed.setFormatter(logging.Formatter("cc-images: %(message)s"))
+    printed.setFormatter(Plain("cc-images: %(message)s"))
     log = logging.getLogger("cc_images")
     log.addHandler(printed)
     log.propagate = False
