@@ -17,14 +17,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
+from cc_images.cli.messages import complain, listen
 from cc_images.cli.parser import EXIT_INPUT, parser
 from cc_images.cli.server_arguments import HERE, ONLY_HERE, THERE, VARIABLES, impossible, only_there, taken
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
     from typing import NoReturn
-
-    from cc_images.errors import CCImagesError
 
 EXIT_FAILED, EXIT_INTERRUPTED = 3, 130
 
@@ -99,10 +98,10 @@ def run(argv: list[str]) -> int:
     try:
         verb, options, there = _understood(argv)
     except CCImagesError as error:
-        _complain(error)
+        complain(error)
         return EXIT_INPUT
 
-    _listen(options.log_level if verb != "completion" else "warning")
+    listen(options.log_level if verb != "completion" else "warning")
     try:
         if there:
             return _found(CARRIED_OUT_THERE[verb])(options)
@@ -116,7 +115,7 @@ def run(argv: list[str]) -> int:
 
         return run.run(options, commands.request_of(options))
     except CCImagesError as error:
-        _complain(error)
+        complain(error)
         return error.exit_code
 
 
@@ -246,26 +245,6 @@ def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
         settings.apply(found, made, os.environ)
 
 
-def _listen(level: str) -> None:
-    """Print what modules log, from a level on, without what steers a terminal: names in it may be of others."""
-    import logging
-
-    from cc_images.model.plain_text import printable
-
-    class Plain(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return printable(super().format(record), "\n\t")
-
-    printed = logging.StreamHandler(sys.stderr)
-    printed.setLevel(level.upper())
-    printed.setFormatter(Plain("cc-images: %(message)s"))
-    log = logging.getLogger("cc_images")
-    log.addHandler(printed)
-    log.propagate = False
-    if printed.level < logging.WARNING:
-        log.setLevel(printed.level)
-
-
 def _nothing_to_do(tags: list[str]) -> str:
     """Return what is wrong with words that ask for nothing; the first may be meant as a verb."""
     import difflib
@@ -293,13 +272,3 @@ def _completion(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(completion.shared()[completion.PLACES[options.shell]])
     return 0
-
-
-def _complain(error: CCImagesError) -> None:
-    """Print what is wrong, and what to do; both may have words of other hosts, which must not steer a terminal."""
-    from cc_images.model.plain_text import printable
-
-    for line in error.message.splitlines():
-        print(f"cc-images: {printable(line)}", file=sys.stderr)
-    if error.hint:
-        print(f"cc-images: what to do: {printable(error.hint)}", file=sys.stderr)
