@@ -535,6 +535,22 @@ def test_an_upload_is_not_led_to_another_scheme(registry: FakeRegistry, tmp_path
         Repository(cache_in(registry)).put(BLOB.path, tmp_path / "blob")
 
 
+@pytest.mark.parametrize("path", ["/token", "/v2/team/spack/blobs"])
+def test_an_answer_that_is_nested_too_deeply_is_none(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    registry.challenge = REALM.format(host=registry.host)
+    monkeypatch.setenv("U", USER)
+    monkeypatch.setenv("P", PASSWORD)
+    status = 200 if path == "/token" else 403
+    registry.rule = lambda method, asked, number: (
+        Fault(status, body=b"[" * 100_000) if asked.startswith(path) and registry.authorizations[-1] else None
+    )
+    with pytest.raises(CCImagesError) as caught:
+        fetched(cache_in(registry, access=("U", "P")))
+    assert caught.value.reason in (Reason.SITE, Reason.FORBIDDEN), caught.value.reason
+
+
 def test_a_token_is_in_no_message(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.challenge = REALM.format(host=registry.host)
     registry.rule = lambda method, path, number: (
