@@ -28,7 +28,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.model.build_cache import BuildCache
 from tests.conftest import lacking
 from tests.support.fakeregistry import PASSWORD, TOKEN, USER, FakeRegistry, Fault, basic
-from tests.support.packages import Made, drop, made
+from tests.support.packages import Made, drop, made, published
 
 REASON = lacking(("gpg", "gpg-agent", "gpgconf"))
 signs = pytest.mark.skipif(bool(REASON), reason=REASON or "")
@@ -131,13 +131,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("key") / "gnupg"
     Signer.of("", folder).public_key()
     return folder
-
-
-def published(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
-    told: list[str] = []
-    with caches.publishing(folder, wanted, told.append):
-        pass
-    return told
 
 
 def tag(package: Made) -> str:

@@ -75,7 +75,7 @@ class Head:
         results: list[Result] = []
         with ExitStack() as ending:
             pools = ending.enter_context(
-                builders.opened(plan, lambda task: envelope(self.context, task.id, task.job), self.context)
+                builders.opened(lambda task: envelope(self.context, task.id, task.job), self.context)
             )
             for task in tasks:
                 results.append(pools[task.id].submit(task).result(timeout=60))
