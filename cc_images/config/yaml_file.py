@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cc_images.config.yaml_text import choice, is_mapping, is_null, mapping_at, read_text
+from cc_images.config.yaml_text import choice, constructed, is_mapping, is_null, mapping_at, read_text
 from cc_images.model.redaction import without_logins
 
 LISTED = 20
@@ -106,8 +106,8 @@ class Document:
         return f":{mark.line + 1}" + (f":{mark.column + 1}" if self.columns else "") if mark else ""
 
     def construct(self, node: yaml.Node) -> Any:
-        """Return a node as plain data."""
-        return self._loader.construct_object(node, deep=True)
+        """Return a node as plain data. Raises ValueError."""
+        return constructed(self._loader, node)
 
 
 class Section:
@@ -279,7 +279,7 @@ class Section:
         if node is None:
             return default
         found: Any = None
-        with suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
+        with suppress(ValueError):
             found = self._document.construct(node)
         if type(found) is not kind:
             self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")
