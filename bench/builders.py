@@ -105,7 +105,7 @@ def measured(folder: Path, images: int, hosts: int, seconds: float) -> Measured:
     forecast = Forecast(plan=plan, bookings=Bookings(limits=limits, reserved={}), usual=usual).remaining()
     began, spent = time.monotonic(), time.process_time()
     with ExitStack() as ending:
-        pools = ending.enter_context(builders.opened(plan, lambda task: envelope(context, task.id, task.job), context))
+        pools = ending.enter_context(builders.opened(lambda task: envelope(context, task.id, task.job), context))
         results = execute(plan, lambda task: pools[task.id], limits)
     wall, cpu = time.monotonic() - began, time.process_time() - spent
     bad = [each for each in results.values() if not each.status.good]

@@ -50,7 +50,7 @@ def up(config: Config, folder: Path, address: str, builders: Path, dry_run: bool
             f"the head has the address {cluster.address}, by which its nodes and its certificate know it",
             hint=f"for another one make the cluster again: cc-images cluster down, and remove {folder}",
         )
-    _require_no_other_slurm(place)
+    _require_fit(place)
     part = Part(place=place, cluster=cluster, builders=builders if cluster.is_head else None)
     return _brought_up(part, dry_run, say)
 
@@ -125,7 +125,7 @@ def join(config: Config, folder: Path, given: bytes, say: Say) -> int:
     cluster = parts.kept(place)
     if cluster is not None and cluster.is_head:
         raise UserError("this host is the head of a cluster itself", hint="join from another host")
-    _require_no_other_slurm(place)
+    _require_fit(place)
     with parts.held(place):
         part = parts.joined(place, cluster)
         if part is None:
@@ -245,10 +245,14 @@ def _require_root() -> None:
         )
 
 
-def _require_no_other_slurm(place: Place) -> None:
-    """Raise UserError where this host has a Slurm that is not ours."""
+def _require_fit(place: Place) -> None:
+    """Raise UserError for a host with another Slurm, or with a name or folder that slurm.conf cannot have."""
     other = parts.DEBIANS
     if place.folder == parts.DEFAULT and other.exists() and other.resolve() != place.configuration:
         raise UserError(f"this host has a Slurm already: {other}", hint="name it in builders.yaml: `slurm: {}`")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", name := socket.gethostname().partition(".")[0]):
         raise UserError(f"a node cannot have this host's name, {name}", hint="letters, digits and hyphens")
+    if not re.fullmatch(r"[A-Za-z0-9/._+-]+", str(place.folder)):
+        raise UserError(
+            f"slurm.conf cannot name the folder {str(place.folder)!r}", hint="letters, digits and / . _ + -"
+        )

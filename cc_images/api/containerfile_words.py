@@ -5,12 +5,11 @@ It looks at whole instructions only, and knows neither arguments nor what a base
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cc_images.builders.containerfile.instructions import instructions
+from cc_images.builders.containerfile.instructions import instructions, words_in
 from cc_images.model.contracts import Subject
 
 
@@ -44,8 +43,6 @@ def pairs(rest: str) -> dict[str, str]:
 
 def words(rest: str) -> tuple[str, ...]:
     """Return the words of an entry point, by a shell unless it is a JSON list."""
-    try:
-        said = json.loads(rest)
-    except ValueError:
-        return ("/bin/sh", "-c", rest) if rest else ()
-    return tuple(map(str, said)) if isinstance(said, list) else ("/bin/sh", "-c", rest)
+    if (said := words_in(rest)) is not None:
+        return tuple(said)
+    return ("/bin/sh", "-c", rest) if rest else ()

@@ -83,7 +83,7 @@ def as_containerfile(text: str, config: Config) -> str:
     first = next((line for line in lines if line and not line.startswith("#")), "")
     if not _CONTAINERFILE.match(f"{first} "):
         raise UserError(
-            f"it is no recipe: it begins with {first[:40]!r}",
+            f"it is no recipe: it begins with {first[:40]!r}" if first else "it has nothing in it",
             hint="a Containerfile begins with FROM or ARG, a definition file of Apptainer with Bootstrap",
             reason=Reason.VALUE,
         )

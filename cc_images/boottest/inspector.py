@@ -24,7 +24,7 @@ from cc_images.host import environment, process
 from cc_images.host.root import SYSTEM_PATH, Way, remove, require_root, require_tools, way
 from cc_images.host.sandbox import NAMESERVER, Sandbox
 from cc_images.model.catalog import Json
-from cc_images.model.plain_text import printable
+from cc_images.model.plain_text import all_printable
 from cc_images.model.stop import Stop
 
 INSIDE = Path(__file__).parent / "inside"
@@ -172,19 +172,8 @@ def written(result: Path) -> Json:
     """Return what a program of `inside` has written, with texts that may be printed."""
     descriptor = os.open(result, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        facts: Json = _printable(json.loads(file.read().decode(errors="backslashreplace")))
+        facts: Json = all_printable(json.loads(file.read().decode(errors="backslashreplace")))
     return facts
-
-
-def _printable(value: Any) -> Any:
-    """Return plain data whose texts may be printed: names of files may hold control characters."""
-    if isinstance(value, str):
-        return printable(value, kept="\n\t")
-    if isinstance(value, list):
-        return [_printable(each) for each in value]
-    if isinstance(value, dict):
-        return {_printable(name): _printable(each) for name, each in value.items()}
-    return value
 
 
 def lacking() -> list[str]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cc_images.cli.help_texts import ALIASES, DESCRIPTIONS, EXAMPLES, VERBS
+from cc_images.cli.messages import complain, listen
 from cc_images.cli.parser import EXIT_INPUT, parser
 from cc_images.cli.server_arguments import HERE, ONLY_HERE, THERE, VARIABLES, impossible, only_there, taken
 
@@ -97,10 +98,10 @@ def run(argv: list[str]) -> int:
     try:
         verb, options, there = _understood(argv)
     except CCImagesError as error:
-        _complain(error)
+        complain(error)
         return EXIT_INPUT
 
-    _listen(options.log_level if verb != "completion" else "warning")
+    listen(options.log_level if verb != "completion" else "warning")
     try:
         if there:
             return _found(CARRIED_OUT_THERE[verb])(options)
@@ -114,7 +115,7 @@ def run(argv: list[str]) -> int:
 
         return run.run(options, commands.request_of(options))
     except CCImagesError as error:
-        _complain(error)
+        complain(error)
         return error.exit_code
 
 
@@ -244,20 +245,6 @@ def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
         settings.apply(found, made, os.environ)
 
 
-def _listen(level: str) -> None:
-    """Print what modules log, from a level on."""
-    import logging
-
-    printed = logging.StreamHandler(sys.stderr)
-    printed.setLevel(level.upper())
-    printed.setFormatter(logging.Formatter("cc-images: %(message)s"))
-    log = logging.getLogger("cc_images")
-    log.addHandler(printed)
-    log.propagate = False
-    if printed.level < logging.WARNING:
-        log.setLevel(printed.level)
-
-
 def _nothing_to_do(tags: list[str]) -> str:
     """Return what is wrong with words that ask for nothing; the first may be meant as a verb."""
     import difflib
@@ -285,13 +272,3 @@ def _completion(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(completion.shared()[completion.PLACES[options.shell]])
     return 0
-
-
-def _complain(error: Exception) -> None:
-    message = getattr(error, "message", str(error))
-    hint = getattr(error, "hint", "")
-    lines = message.splitlines()
-    for line in lines:
-        print(f"cc-images: {line}", file=sys.stderr)
-    if hint:
-        print(f"cc-images: what to do: {hint}", file=sys.stderr)

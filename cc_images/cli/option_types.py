@@ -64,6 +64,27 @@ def at_least_zero(text: str) -> int:
     return int(text)
 
 
+def up_to(most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from 1 to `most`."""
+
+    def found(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text[:20]) <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to {most}")
+        return int(text)
+
+    return found
+
+
+def ip_address(text: str) -> str:
+    """Read an address of a host, as numbers; empty: none is given."""
+    import ipaddress  # not for --help
+
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address such as 192.0.2.1") from None
+
+
 def size(text: str) -> int:
     """Read a size such as 50G; return it in bytes, with powers of 1024."""
     found = re.fullmatch(r"(\d+)([KMGT]?)(I?B)?", text.upper())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.cli.option_types import at_least_one
+from cc_images.cli.option_types import at_least_one, ip_address
 from cc_images.cli.run_arguments import run_file_options, site_options
 from cc_images.cli.server_arguments import followed_options
 
@@ -62,7 +62,11 @@ def cluster_options(made: Parser) -> None:
         "--folder", default="/var/lib/cc-images/cluster", metavar="FOLDER", help="its files (default %(default)s)"
     )
     made.add_argument(
-        "--address", default="", metavar="IP", help="up: the head's own (default: that of its default route)"
+        "--address",
+        type=ip_address,
+        default="",
+        metavar="IP",
+        help="up: the head's own (default: that of its default route)",
     )
     made.add_argument("--minutes", type=at_least_one, default=30, metavar="N", help="token: valid so long (default 30)")
     made.add_argument("--dry-run", action="store_true", help="up: show what would be done")

@@ -6,14 +6,13 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import FrameType
 
 import msgspec
 
+from cc_images.cli.signals import handled
 from cc_images.errors import CCImagesError
 from cc_images.report import text
 from cc_images.web.client import decisions, shown
@@ -82,7 +81,7 @@ def follow(service: Service, id: str, how: How) -> int:
             happened.put(error)
 
     threading.Thread(target=read, name="log", daemon=True).start()
-    with _heard(Interrupts(happened)):
+    with handled(Interrupts(happened).came):
         while True:
             match happened.get():
                 case Lines() as piece:
@@ -149,15 +148,3 @@ def cancelled(service: Service, id: str) -> str:
     if found.status in decisions.OVER:
         return f"{id} is over already: {found.status}; its page removes it from the list, and DELETE /build/{id}"
     return f"{id} is {service.cancel(id)}"
-
-
-@contextmanager
-def _heard(signals: Interrupts) -> Iterator[None]:
-    """Take the signals that end programs; one that is ignored stays so: that is what nohup is for."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {each: signal.signal(each, signals.came) for each in numbers if signal.getsignal(each) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,13 +6,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cc_images.api.inspect import Bench
+
+
+@contextmanager
+def handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Hand the signals that end programs to a function. One that is ignored stays so: that is what nohup is for."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -37,14 +49,10 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
     listener = threading.Thread(target=wait, name="signals", daemon=True)
     listener.start()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # one that is ignored stays ignored: that is what nohup is for
-    before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        yield
+        with handled(handle):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         os.close(tell)
         listener.join()
         os.close(heard)

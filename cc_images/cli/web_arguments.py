@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc_images.cli.option_types import at_least_one, at_least_zero, or_default, size
+from cc_images.cli.option_types import at_least_one, at_least_zero, or_default, size, up_to
 
 TYPE_CHECKING = False  # see `cli.parser`
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def account_options(made: Parser) -> None:
         help="limit: what stored versions that its builds have made may take, such as 50G",
     )  # fmt: skip
     made.add_argument(
-        "--days", type=at_least_one, choices=range(1, 91), default=7, metavar="N",
+        "--days", type=up_to(90), default=7, metavar="N",
         help="invite: days for which it is valid (default 7, at most 90)",
     )  # fmt: skip
     made.add_argument(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from cc_images.config.loader import load
-from cc_images.errors import UserError
+from cc_images.errors import Reason, UserError
 from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web import start
 from cc_images.web.database import holds_password
@@ -58,4 +58,5 @@ def first_line(file: str) -> str:
     try:
         return Path(file).read_text().partition("\n")[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
+        why = getattr(error, "strerror", None) or "it is not a text in UTF-8"
+        raise UserError(f"{file} cannot be read: {why}", hint="name another file", reason=Reason.MISSING_FILE) from None

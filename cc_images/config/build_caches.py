@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _KEY = re.compile(r"([0-9A-Fa-f ]{40,60}|(/|~/).*)\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_FOLDER = re.compile(r"[^%?#\x00-\x1f\x7f]*\Z")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+\Z")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._=+-]+)*/?\Z")
 _REGISTRY = re.compile(
@@ -77,7 +79,7 @@ def _cache_of(section: Section, home: Path, file: Path) -> BuildCache:
     if cache.key and not cache.push:
         section.unused("key", "it signs packages that are pushed, and push is not yes; name others' keys under trust")
     for each in cache.trust:
-        if not Path(each).is_file():
+        if not os.path.isfile(each):  # which a name that is too long is not, either
             section.problem("trust", f"{each} is not there; write it with `gpg --armor --export KEY`")
     values = {each: name for kind, pair in names.items() for each, name in zip(_VARIABLES[kind], pair, strict=True)}
     values |= {"endpoint": cache.endpoint, "insecure": "yes" if cache.insecure else "", "ca": cache.ca}
@@ -104,9 +106,12 @@ def _url(section: Section, said: str, home: Path, file: Path) -> str:
     elif scheme in _NOT_YET:
         section.problem("url", f"{scheme}:// is no build cache here: {_NOT_YET[scheme]}; known are {KINDS}")
     elif scheme == "file":
-        if rest.startswith(("/", "~/")):
+        if not _FOLDER.match(rest):
+            section.problem("url", f"{said} has characters that an address cannot have: % ? # or one that steers")
+        elif rest.strip("/") and rest.startswith(("/", "~/")):
             return f"file://{absolute(rest, home, file)}".rstrip("/")
-        section.problem("url", f"{said} must be file:///FOLDER, with a whole path")
+        else:
+            section.problem("url", f"{said} must be file:///FOLDER, with a whole path")
     elif scheme in _VARIABLES:
         return _service_url(section, scheme, rest.rstrip("/"))
     else:

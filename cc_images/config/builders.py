@@ -24,10 +24,10 @@ SHORTEST, USUAL = 1800, 12 * 3600
 _SSH = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*\Z")
 """A destination as ssh takes it, and nothing that it would take for an option."""
 
-_HUB = re.compile(r"https://[A-Za-z0-9.\[\]:-]+\Z")
+_HUB = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,9}))?/?\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-_SCRATCH = re.compile(r"[^~]")
-_COMMAND = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*\Z")
+_COMMAND = re.compile(r"(?![+-])[A-Za-z0-9_./+-]*[A-Za-z0-9_+-]\Z")
+_FOLDER = re.compile(r"(/|~/)[^\x00-\x1f\x7f]*\Z")
 
 
 def builder_hosts(file: Path | None, problems: list[str]) -> tuple[BuilderHost, ...]:
@@ -56,7 +56,7 @@ def _host(section: Section, folder: Path) -> BuilderHost:
         slurm=slurm_of(section) if is_slurm else {},
         architectures=section.choices("architectures", Arch),
         tasks=section.number("limits", provider.maximum if provider else 1, least=1, most=1000),
-        scratch=section.text("scratch", _SCRATCH, "a path without ~; it begins at / or in the home folder there"),
+        scratch=section.text("scratch", _FOLDER, "a folder that begins with / or ~/"),
         trusted=section.flag("trusted"),
         local=section.flag("local"),
         command=section.text("command", _COMMAND, "a program's name or path") or "cc-images",
@@ -65,8 +65,16 @@ def _host(section: Section, folder: Path) -> BuilderHost:
         retries=section.number("retry-lost", 1, least=0, most=10),
         provider=provider,
     )
-    kinds = [name for name, has in (("ssh", host.ssh), ("slurm", is_slurm), ("local", host.local)) if has]
-    if len(kinds) != (0 if provider and not is_slurm else 1):
+    _check_kind(section, host, is_slurm)
+    _check_hub(section, host, is_slurm)
+    section.close()
+    return host
+
+
+def _check_kind(section: Section, host: BuilderHost, is_slurm: bool) -> None:
+    """Report an entry of no kind or of several, and what machines of a cloud need, or cannot have."""
+    provider = host.provider
+    if sum((bool(host.ssh), is_slurm, host.local)) != (0 if provider and not is_slurm else 1):
         section.problem(
             "",
             "needs one of ssh (USER@HOST), slurm (a mapping, {} will do), local: yes and provider (a mapping); "
@@ -76,18 +84,25 @@ def _host(section: Section, folder: Path) -> BuilderHost:
         section.problem("architectures", "is missing: a machine that is not there yet cannot say its own")
     if provider and is_slurm and provider.reserve:
         section.problem("provider.reserve", "is not for nodes of Slurm, which keeps them itself: SuspendExcNodes")
+    if host.name == HERE and not host.local:
+        section.problem("", "is this host's name; give the other one another")
+
+
+def _check_hub(section: Section, host: BuilderHost, is_slurm: bool) -> None:
+    """Report a hub that is missing, cannot be, or is known by nothing."""
     if is_slurm and not host.hub:
         section.problem("hub", "is missing: the nodes of a cluster fetch from https://HOST:PORT of `store serve`")
-    if host.hub and not ca:
+    if host.hub and not host.ca:
         section.problem("hub-ca", "is missing: the file with the certificate by which the hub is known")
-    section.close()
-    return host
+    port = (_HUB.match(host.hub) or {"port": None})["port"]
+    if port and not 0 < int(port) < 65536:
+        section.problem("hub", f"{port} is no port: 1 to 65535")
 
 
 def _provider(section: Section) -> Provider:
     inner = section.child("provider")
     for key in ("cloud", "flavor", "image"):
-        if key not in inner:
+        if not inner.kind(key):
             inner.problem("", f"needs {key}: its name in {'clouds.yaml' if key == 'cloud' else 'the cloud'}")
     ttl = duration(inner, "ttl")
     found = Provider(

@@ -52,7 +52,11 @@ def _read(document: Document, problems: list[str], title: str) -> Json:
     if "spack" not in whole:
         whole.problem("", "has no section spack, in which an environment is")
         return {}
-    plain = document.construct(document.root) if document.root is not None and not problems else {}
+    try:
+        plain = document.construct(document.root) if document.root is not None and not problems else {}
+    except ValueError as error:
+        whole.problem("spack", str(error))
+        return {}
     section = whole.child("spack")
     whole.close()
     if problems:

@@ -9,6 +9,7 @@ from cc_images.config import json_text
 from cc_images.config.yaml_file import Document, Section
 from cc_images.config.yaml_text import LARGEST, Node, beyond_json
 from cc_images.errors import ConfigError, Reason, UserError
+from cc_images.model.redaction import without_logins
 
 KIB = 1 << 10
 MOST = 64 * KIB
@@ -68,7 +69,7 @@ class StrictDocument(Document):
     def problem(self, node: Node, path: str, text: str) -> None:
         """Note a mistake at a node."""
         super().problem(node, path, text)
-        self._problems.append(Mistake(self._problems.pop(), path.lstrip("."), text))
+        self._problems.append(Mistake(self._problems.pop(), path.lstrip("."), without_logins(text)))
 
 
 def text_of(file: Path, title: str, most: int = MOST) -> str:

@@ -28,11 +28,18 @@ def workflows_of(section: Section) -> Workflows:
     )
     if found.branch and found.commit:
         section.problem("commit", "is given besides branch; remove one")
-    if Path(found.folder).is_absolute() or ".." in Path(found.folder).parts:
-        section.problem("folder", f"{found.folder} leads out of the repository")
+    if not found.repo and (found.branch or found.commit or found.folder != "."):
+        section.problem("repo", "is missing: the address of the repository with the workflows")
+    if Path(found.folder).is_absolute() or ".." in Path(found.folder).parts or not found.folder.isprintable():
+        section.problem("folder", f"{found.folder!r} is no folder of the repository")
     if len(found.prefix) > LONGEST_PREFIX:
         section.problem("prefix", f"has more than {LONGEST_PREFIX} letters")
-    if odd := next((each for each in found.served if not Path(each).is_absolute() or len(Path(each).parts) < 2), ""):
-        section.problem("served", f"{odd} must be a folder below /, by its whole path")
+    if odd := next((each for each in found.served if not _is_below_root(each)), ""):
+        section.problem("served", f"{odd!r} must be a folder below /, by its whole path")
     section.close()
     return found
+
+
+def _is_below_root(folder: str) -> bool:
+    parts = Path(folder).parts
+    return folder.startswith("/") and len(parts) > 1 and ".." not in parts

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cc_images.config.yaml_text import choice, is_mapping, is_null, mapping_at, read_text
+from cc_images.config.yaml_text import choice, constructed, is_mapping, is_null, mapping_at, read_text
+from cc_images.model.redaction import without_logins
 
 LISTED = 20
 """Mistakes of one kind that are listed."""
@@ -98,16 +99,16 @@ class Document:
         return self._mappings[id(node)]
 
     def problem(self, node: yaml.Node, path: str, text: str) -> None:
-        """Note a mistake at a node."""
-        path = path.lstrip(".")  # of what stands at the top of the file itself
-        self._problems.append(f"{self.title}{self._at(node.start_mark)}: {path + ': ' if path else ''}{text}")
+        """Note a mistake at a node; its text loses the logins of addresses."""
+        key = f"{path.lstrip('.')}: ".removeprefix(": ")  # empty at the top of the file itself
+        self._problems.append(f"{self.title}{self._at(node.start_mark)}: {key}{without_logins(text)}")
 
     def _at(self, mark: yaml.Mark | None) -> str:
         return f":{mark.line + 1}" + (f":{mark.column + 1}" if self.columns else "") if mark else ""
 
     def construct(self, node: yaml.Node) -> Any:
-        """Return a node as plain data."""
-        return self._loader.construct_object(node, deep=True)
+        """Return a node as plain data. Raises ValueError."""
+        return constructed(self._loader, node)
 
 
 class Section:
@@ -279,7 +280,7 @@ class Section:
         if node is None:
             return default
         found: Any = None
-        with suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
+        with suppress(ValueError):
             found = self._document.construct(node)
         if type(found) is not kind:
             self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")

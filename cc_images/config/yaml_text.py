@@ -15,6 +15,9 @@ Node = yaml.Node
 LARGEST = 32 << 20
 """Bytes above which a file is no configuration."""
 
+MOST = 1_000_000
+"""Values of plain data: with aliases a few lines have more."""
+
 
 def choice(word: str, known: Iterable[str]) -> str:
     """Return the sentence about a word that is not one of the known ones."""
@@ -46,6 +49,26 @@ def plain(text: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def constructed(loader: Any, node: Node) -> Any:
+    """Return a node as plain data. Raises ValueError for a value that its tag cannot have, and for too many values."""
+    try:
+        if _count(node, {}) > MOST:
+            raise ValueError(f"has more than {MOST:,} values")
+        return loader.construct_object(node, deep=True)
+    except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(str(getattr(error, "problem", None) or error)) from error
+
+
+def _count(node: Node, known: dict[int, int]) -> int:
+    """Return how many values a node has when its aliases are written out; one that has itself has too many."""
+    if id(node) not in known:
+        known[id(node)] = MOST + 1
+        pairs = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else []
+        parts = node.value if isinstance(node, yaml.SequenceNode) else pairs
+        known[id(node)] = 1 + sum(_count(each, known) for each in parts)
+    return known[id(node)]
 
 
 def as_written(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.execute import Pool
-from cc_images.model.plan import Plan, Task
+from cc_images.model.plan import Task
 from cc_images.store.run_context import RunContext
 
 
@@ -28,6 +28,6 @@ class Elsewhere(Protocol):
         """How many builds this host does at a time besides."""
 
     def opened(
-        self, plan: Plan, envelope: Callable[[Task], Envelope], context: RunContext
+        self, envelope: Callable[[Task], Envelope], context: RunContext
     ) -> AbstractContextManager[Mapping[str, Pool]]:
         """Give the pool of each of these tasks; in the end nothing of them is left at work."""

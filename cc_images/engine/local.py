@@ -80,7 +80,7 @@ class LocalRun:
             others: Mapping[str, Pool] = {}
             if self.elsewhere is not None:
                 envelope = partial(self._envelope, bookings=bookings)
-                others = ending.enter_context(self.elsewhere.opened(self.plan, envelope, context))
+                others = ending.enter_context(self.elsewhere.opened(envelope, context))
             return execute(
                 self.plan,
                 lambda task: others.get(task.id) or pools[task.resource],

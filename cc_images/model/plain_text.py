@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[A-Za-z]"  # CSI
@@ -12,9 +13,20 @@ _CONTROL = re.compile(
 )
 
 
-def printable(text: str, kept: str = "") -> str:
-    """Return a text of others as it may be printed, with a question mark for what may not, but for those kept."""
-    return "".join(each if each.isprintable() or each in kept else "?" for each in text)
+def printable(text: str, kept: str = "", instead: str = "?") -> str:
+    """Return a text of others as it may be printed: `instead` stands for what may not, but for those kept."""
+    return "".join(each if each.isprintable() or each in kept else instead for each in text)
+
+
+def all_printable(value: Any) -> Any:
+    """Return plain data of others whose texts, names of keys among them, may be printed; lines and tabs are kept."""
+    if isinstance(value, str):
+        return printable(value, "\n\t")
+    if isinstance(value, list):
+        return [all_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {all_printable(name): all_printable(each) for name, each in value.items()}
+    return value
 
 
 def brief(text: str, most: int = 60) -> str:

@@ -78,6 +78,11 @@ def secret_values(environment: Mapping[str, str], declared: Collection[str] = ()
     return tuple(dict.fromkeys(value for value in found if len(value) >= LEAST_SECRET))
 
 
+def without_logins(text: str) -> str:
+    """Return a text whose addresses have lost user and password."""
+    return _USER.sub(r"\1", text)
+
+
 def without_secrets(text: str) -> str:
     """Return a text fit for a log: addresses in it lose user, password and the query, which may hold a signature."""
-    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+    return _QUERY.sub(r"\1", without_logins(text))

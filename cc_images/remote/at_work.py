@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cc_images.errors import CCImagesError
 from cc_images.host import environment
@@ -18,7 +16,7 @@ from cc_images.model.plan import Resource, Status
 from cc_images.remote import attempt_files
 from cc_images.remote.attempt_files import AttemptFiles
 from cc_images.remote.follower import said_over
-from cc_images.remote.lines import plain_text
+from cc_images.remote.lines import object_of, plain_text
 from cc_images.remote.observed import Policy
 from cc_images.store import journal
 from cc_images.store.records import Store
@@ -82,7 +80,7 @@ def _doing(stream: Path) -> tuple[str, str]:
     except OSError:
         return "", ""
     task = ""
-    for plain in map(_parsed, reversed(lines)):
+    for plain in map(object_of, reversed(lines)):
         said = str(plain.get("task") or "")
         if said and task and said != task:
             break
@@ -137,7 +135,7 @@ def _started(store: Store, version: str) -> dict[str, tuple[float, str]]:
     except OSError:
         return {}
     open_tasks: dict[str, tuple[float, str]] = {}
-    for plain in map(_parsed, lines):
+    for plain in map(object_of, lines):
         kind, task = plain.get("event"), str(plain.get("task"))
         if kind == "started":
             open_tasks[task] = (float(plain.get("time", 0.0)), "")
@@ -146,11 +144,3 @@ def _started(store: Store, version: str) -> dict[str, tuple[float, str]]:
         elif kind == "ended":
             open_tasks.pop(task, None)
     return open_tasks
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
-        plain = json.loads(line)
-        if isinstance(plain, dict):
-            return plain
-    return {}

@@ -23,9 +23,9 @@ from typing import Any
 import msgspec
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.model.catalog import Json
 from cc_images.remote.cluster_texts import Cluster, Node, Place
 from cc_images.remote.cluster_tokens import Invalid, JoinToken, Tokens
+from cc_images.remote.lines import object_of, plain_text
 from cc_images.remote.protocol import host_and_port, is_loopback
 from cc_images.remote.survey import Facts, facts_here, unfit
 from cc_images.store.records import Store
@@ -255,11 +255,7 @@ def ask(token: JoinToken, request: Request) -> Answer:
 
 
 def _why(body: bytes) -> str:
-    try:
-        plain: Json = json.loads(body)
-        return str(plain["why"])
-    except (ValueError, KeyError, TypeError):
-        return "it does not say why"
+    return plain_text(str(object_of(body).get("why", ""))) or "it does not say why"
 
 
 def facts_of_store(store: Path) -> Facts:

@@ -185,8 +185,8 @@ def wanted(cluster: Cluster, place: Place, nodes: tuple[Node, ...], habits: Habi
         )
     services = [_munged(place, habits)]
     if cluster.is_head:
-        services.append(_slurm(CONTROLLER, ("slurmctld", "-D"), text, place, habits))
-    services.append(_slurm(NODE, ("slurmd", "-D", "-N", cluster.me.name), own, place, habits))
+        services.append(_slurm(CONTROLLER, ("slurmctld", "-D"), text, place))
+    services.append(_slurm(NODE, ("slurmd", "-D", "-N", cluster.me.name), own, place))
     if cluster.is_head:
         services.append(_hub(cluster, place, habits))
     programs = HEAD_PROGRAMS if cluster.is_head else PROGRAMS
@@ -199,7 +199,7 @@ def _munged(place: Place, habits: Habits) -> Service:
     return _service(MUNGED, ("munged", "--foreground", "--num-threads=2", *words), "", {}, habits.munge_user)
 
 
-def _slurm(name: str, argv: tuple[str, ...], text: str, place: Place, habits: Habits) -> Service:
+def _slurm(name: str, argv: tuple[str, ...], text: str, place: Place) -> Service:
     file = str(place.configuration)
     return _service(name, (*argv, "-f", file), text, {"SLURM_CONF": file}, "")
 

@@ -14,7 +14,7 @@ from cc_images.engine import worker
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.execute import Pool
 from cc_images.host import root
-from cc_images.model.plan import Plan, Result, Task
+from cc_images.model.plan import Result, Task
 from cc_images.remote.chain_run import ChainRun, Shared
 from cc_images.remote.claims import Claims
 from cc_images.remote.equality import facts_of
@@ -52,9 +52,7 @@ class Builders:
         return self.fleet.places
 
     @contextmanager
-    def opened(
-        self, plan: Plan, envelope: Callable[[Task], Envelope], context: RunContext
-    ) -> Iterator[Mapping[str, Pool]]:
+    def opened(self, envelope: Callable[[Task], Envelope], context: RunContext) -> Iterator[Mapping[str, Pool]]:
         """Give the pool of each of these tasks; in the end nothing of them is left at work."""
         arches = {chain.builds.arch for chain in self.chains if chain.builds is not None}
         with ExitStack() as ending:

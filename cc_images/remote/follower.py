@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from msgspec import convert
 
 from cc_images.model.events import Bytes, Step
 from cc_images.model.plan import Result
-from cc_images.remote.lines import event_of, plain_text
+from cc_images.remote.lines import event_of, object_of, plain_text
 from cc_images.store.run_context import TaskContext
 
 BLOCK = 1 << 20
@@ -37,7 +35,7 @@ class Follower:
         self._path = path
         self._at = 0
         self._rest = b""
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
 
     def follow(self, context: TaskContext, until: str = "") -> None:
         """Hand on what has come; stop when the task `until` has ended well."""
@@ -51,7 +49,7 @@ class Follower:
     def _next(self) -> bytes | None:
         if not self._lines:
             self._read()
-        return self._lines.pop(0) if self._lines else None
+        return self._lines.popleft() if self._lines else None
 
     def _read(self) -> None:
         try:
@@ -61,17 +59,13 @@ class Follower:
         except OSError:
             return
         self._at += len(content)
-        *self._lines, self._rest = (self._rest + content).split(b"\n")
+        *lines, self._rest = (self._rest + content).split(b"\n")
+        self._lines.extend(lines)
         if len(self._rest) > LONGEST:
             self._rest = b""
 
     def _handle(self, line: bytes, context: TaskContext) -> None:
-        try:
-            plain: Any = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(plain, Mapping):
-            return
+        plain = object_of(line)
         if isinstance(log := plain.get("log"), str):
             self._write(str(plain.get("task")), log.encode(errors="replace"), context)
         elif isinstance(code := plain.get("over"), int):
@@ -81,7 +75,7 @@ class Follower:
                 result = convert(plain["ended"], Result)
                 self.ended[result.task] = result
         else:
-            _hand_on(event_of({**plain}), context)
+            _hand_on(event_of(plain), context)
 
     def _write(self, task: str, log: bytes, context: TaskContext) -> None:
         """Write what a task has printed into its log; a task whose turn comes later has none yet."""
@@ -106,7 +100,6 @@ def said_over(stream: Path) -> bool:
         with stream.open("rb") as file:
             file.seek(max(0, stream.stat().st_size - 4096))
             lines = file.read().splitlines()
-        plain: Any = json.loads(lines[-1]) if lines else None
-    except (OSError, ValueError):
+    except OSError:
         return False
-    return isinstance(plain, Mapping) and isinstance(plain.get("over"), int)
+    return bool(lines) and isinstance(object_of(lines[-1]).get("over"), int)

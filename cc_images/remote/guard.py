@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cc_images.errors import CCImagesError
 from cc_images.host import root
@@ -29,6 +29,7 @@ from cc_images.remote.bundle import Bundle, digests
 from cc_images.remote.client import Hub
 from cc_images.remote.equality import facts, unequal
 from cc_images.remote.inputs import bring
+from cc_images.remote.lines import object_of
 from cc_images.remote.protocol import Fenced, now
 from cc_images.remote.spool import Spool
 from cc_images.store.records import Store
@@ -234,16 +235,13 @@ class Hearing(threading.Thread):
     def run(self) -> None:
         """Read until the work is over."""
         for line in self._said:
-            try:
-                plain = json.loads(line)
-            except ValueError:
-                continue
+            plain = object_of(line)
             if "made" in plain:
                 self.made = plain["made"] | {"results": self._masked(plain["made"]["results"])}
             elif "ready" in plain:
                 self._ready()
-            else:
-                self._spool.say({name: self._masked(value) for name, value in plain.items()})
+            elif plain:
+                self._spool.say(self._masked(plain))
 
     def masked(self, text: str) -> str:
         """Return a text without secrets."""
@@ -251,9 +249,9 @@ class Hearing(threading.Thread):
             text = text.replace(secret, "***")
         return text
 
-    def _masked(self, value: object) -> object:
+    def _masked(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: self._masked(each) for name, each in value.items()}
+            return {self._masked(name): self._masked(each) for name, each in value.items()}
         if isinstance(value, list):
             return [self._masked(each) for each in value]
         return self.masked(value) if isinstance(value, str) else value

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,7 @@ from msgspec import convert
 
 from cc_images.model.catalog import Json
 from cc_images.model.events import Bytes, Started, Step, TaskEvent
+from cc_images.model.plain_text import printable
 
 EVENTS: Mapping[str, type[TaskEvent]] = {each.__name__: each for each in (Started, Step, Bytes)}
 """Events that come from builder hosts; images are published by the head alone."""
@@ -78,12 +81,13 @@ class Lines:
                 found = log.read(LONGEST)
         except OSError:
             return False
-        if not whole and len(found) < LONGEST:  # secrets are looked for in whole lines
-            found = found[: found.rfind(b"\n") + 1]
+        is_full, lines = len(found) == LONGEST, found[: found.rfind(b"\n") + 1]
+        if is_full or not whole:  # secrets are looked for in whole lines, but for one that is too long
+            found = lines or (found if is_full else b"")
         self._at += len(found)
         if found:
             self._say({"log": found.decode(errors="replace"), "task": self._task})
-        return len(found) == LONGEST
+        return is_full
 
 
 def event_of(plain: Json) -> TaskEvent | None:
@@ -99,4 +103,13 @@ def event_of(plain: Json) -> TaskEvent | None:
 
 def plain_text(text: str, most: int = 500) -> str:
     """Return a text of a builder host without what a terminal takes for a command."""
-    return "".join(each if each.isprintable() else " " for each in text[:most])
+    return printable(text[:most], instead=" ")
+
+
+def object_of(text: str | bytes) -> Json:
+    """Return the JSON object that a builder host has written; empty for what is none."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}

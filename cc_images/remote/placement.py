@@ -156,7 +156,7 @@ def place(
         return len(parents - {*kept.get(host.name, ())}), load.get(host.name, 0) / host.entry.tasks
 
     best = min(free, key=cost)
-    return Placed(name=best.name, why=_why(best, job, native, free, parents & {*kept.get(best.name, ())}, on))
+    return Placed(name=best.name, why=_why(job, native, free, parents & {*kept.get(best.name, ())}, on))
 
 
 def shares(
@@ -179,7 +179,7 @@ def shares(
     return found
 
 
-def _why(host: Host, job: BuildJob, native: Sequence[Host], free: Sequence[Host], has: Collection[str], on: str) -> str:
+def _why(job: BuildJob, native: Sequence[Host], free: Sequence[Host], has: Collection[str], on: str) -> str:
     """Return why a host was chosen, in a few words."""
     said = [f"--on {on}"] if on else []
     said.append(f"native {job.arch}" if native else f"{job.arch} emulated")

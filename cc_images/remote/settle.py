@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from msgspec import convert
 
@@ -24,10 +23,11 @@ from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host import record_files
 from cc_images.model.builds import Layer, Output
 from cc_images.model.catalog import Json
+from cc_images.model.plain_text import all_printable
 from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Job, LayerJob, Result, Status
 from cc_images.model.recipe import key_of
-from cc_images.model.record_shapes import LayerShape
-from cc_images.remote.lines import plain_text
+from cc_images.model.record_shapes import DetailsShape, LayerShape, PassShape
+from cc_images.remote.lines import object_of, plain_text
 from cc_images.store import kept, notes
 from cc_images.store.notes import Evidence
 from cc_images.store.run_context import RunContext, TaskContext
@@ -68,6 +68,9 @@ OF_HOST = frozenset(
 )
 """Reasons for which another host may do what this one could not."""
 
+LOOKED = ("boot", "contents")
+"""What was seen inside of an image, by its names in the details of a build."""
+
 TAIL = 200
 """Lines of a failed task that the head shows."""
 
@@ -94,7 +97,8 @@ def read(plain: Json, envelopes: Sequence[Envelope], context: RunContext) -> Bro
         raise Wrong("its files are not those of its records")
     for each in brought.outputs:
         _require_sha512(each, context)
-    return brought
+    _require_shapes(brought)
+    return replace(brought, looked=all_printable(dict(brought.looked)), level=plain_text(brought.level))
 
 
 def _files(job: Job, first: Job, brought: Brought, context: RunContext) -> dict[str, int]:
@@ -144,6 +148,22 @@ def _require_sha512(output: Output, context: RunContext) -> None:
     with context.store.blobs.path(output.digest).open("rb") as file:
         if hashlib.file_digest(file, "sha512").hexdigest() != output.sha512:
             raise Wrong("a digest in it is wrong")
+
+
+def _require_shapes(brought: Brought) -> None:
+    """Raise Wrong for what no record of this store could have."""
+    told = {name: brought.looked[name] for name in LOOKED if name in brought.looked}
+    details = _details(brought.layer.details) if brought.layer else {}
+    if not record_files.fits({"format": 1, **told, **details}, DetailsShape):
+        raise Wrong("what was seen inside, or its details, cannot be in a record")
+    for text in brought.passes.values():
+        if not record_files.fits({"asked": "", **object_of(text)}, PassShape):
+            raise Wrong("what is wrong with its contracts cannot be in a record")
+
+
+def _details(told: Json) -> Json:
+    """Return those of a layer's details that only its builder host knows."""
+    return {name: told.get(name, {}) for name in ("timings", "packages")}
 
 
 def hold(plain: Json, context: RunContext) -> None:
@@ -196,8 +216,7 @@ def _take_layer(job: LayerJob, brought: Brought, context: TaskContext, result: R
     run, store = context.run, context.store
     layer = _layer(job, brought, run)
     assert brought.layer is not None
-    told: Json = brought.layer.details
-    details = run.details(job.spec.recipe_key) | {name: told.get(name, {}) for name in ("timings", "packages")}
+    details = run.details(job.spec.recipe_key) | _details(brought.layer.details)
     with store.lock("gc", shared=True):
         restore(layer.digest, run)
         store.record_layer(layer, details)
@@ -221,8 +240,8 @@ def _take_build(job: ConvertJob, brought: Brought, context: TaskContext, result:
 def _take_boot(job: BootJob, said: Result, brought: Brought, context: TaskContext, result: Result) -> Result:
     build, outputs = outputs_of(job, job.formats, context.run)
     for each in outputs:
-        known: Json = _parsed(brought.passes.get(each.digest, "{}"))
-        note: dict[str, Any] = {"asked": job.test_key, "tag": job.tag, "version": build.version}
+        known: Json = object_of(brought.passes.get(each.digest, "{}"))
+        note: Json = {"asked": job.test_key, "tag": job.tag, "version": build.version}
         if broken := known.get("broken"):
             note["broken"] = broken
         context.store.note_pass(each.digest, note)
@@ -235,14 +254,6 @@ def _note_look(job: BootJob, brought: Brought, run: RunContext) -> None:
     build, _ = outputs_of(job, job.formats, run)
     if "boot" in brought.looked:
         run.store.note_boot(build, brought.level, brought.looked["boot"], brought.looked.get("contents", {}))
-
-
-def _parsed(text: str) -> Json:
-    with suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    return {}
 
 
 def restore(digest: str, run: RunContext) -> None:

@@ -17,6 +17,7 @@ from cc_images.model.attempt import BuilderHost
 from cc_images.model.catalog import Arch, Json
 from cc_images.remote.equality import facts_of, programs_here, unequal
 from cc_images.remote.launchers.base import Launcher
+from cc_images.remote.lines import plain_text
 from cc_images.remote.placement import Host
 from cc_images.store.records import Store
 
@@ -92,13 +93,13 @@ def _asked(entry: BuilderHost, launcher: Launcher, here: dict[str, str], program
     except CCImagesError as error:
         return Surveyed(host=Host(entry=entry, arch=None, unfit=f"does not answer: {error.message}"))
     except ValueError as error:
-        return Surveyed(host=Host(entry=entry, arch=None, unfit=f"says what cannot be read: {error}"))
+        return Surveyed(host=Host(entry=entry, arch=None, unfit=plain_text(f"says what cannot be read: {error}")))
     if facts is None:
         named = [Arch(each) for each in entry.architectures]
         return Surveyed(host=Host(entry=entry, arch=named[0] if len(named) == 1 else None))
     there = {name: facts.programs.get(name, MISSING) for name in programs}
-    differ = {name: why for name in programs for why in unequal({name: programs[name]}, {name: there[name]})}
-    host = Host(entry=entry, arch=arch_of(facts.machine), unfit=unfit(facts, here), unfit_for=differ)
+    differ = {name: plain_text(w) for name in programs for w in unequal({name: programs[name]}, {name: there[name]})}
+    host = Host(entry=entry, arch=arch_of(facts.machine), unfit=plain_text(unfit(facts, here)), unfit_for=differ)
     return Surveyed(host=host, facts=facts)
 
 

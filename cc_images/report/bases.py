@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cc_images.model.base_images import BaseImage, RegistryTag
+from cc_images.model.plain_text import printable
 from cc_images.report.text import end_of_life
 from cc_images.report.units import age, aligned
 
@@ -44,12 +45,12 @@ def registry_tags(found: Sequence[RegistryTag], errors: Mapping[str, str], now: 
         (
             each.site,
             f"{each.repository}:{each.tag}",
-            each.version or "-",
+            printable(each.version) or "-",  # the word of whoever has pushed it
             age(now - each.created) if each.created else "-",
             each.digest[:SHORT],
         )
         for each in found
     ]
     lines = ["", *aligned(table)] if found else []
-    failed = [f"site {name}: {error.removeprefix(f'site {name}: ')}" for name, error in errors.items()]
+    failed = [printable(f"site {name}: {error.removeprefix(f'site {name}: ')}") for name, error in errors.items()]
     return [*lines, *(["", *failed] if failed else [])]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from cc_images.model.plain_text import printable
 from cc_images.model.plan import Result
 from cc_images.report.progress import Lines
 
@@ -93,4 +94,4 @@ class Live(Lines):
 def _shown(line: bytes) -> str:
     """Return a line without what a terminal takes for a command."""
     text = line.decode(errors="replace").rstrip("\r")
-    return "".join(each if each.isprintable() or each == "\t" else " " for each in text)
+    return printable(text, "\t", " ")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cc_images.model.catalog import Image, Json
+from cc_images.model.plain_text import printable
 from cc_images.model.plan import Plan, Result, Status
 from cc_images.model.status import Holding, ImageStatus, Kind
 from cc_images.report.units import age, aligned, clipped, duration, size
@@ -49,7 +50,7 @@ def summary(told: Json) -> str:
     elif told.get("error"):
         said = told["error"].replace("\n", "; ")
     name = " ".join(filter(None, ("cc-images", told.get("run", ""))))
-    line = "".join(letter if letter.isprintable() else " " for letter in f"{name} {state}: {said}")
+    line = printable(f"{name} {state}: {said}", instead=" ")
     return clipped(" ".join(line.split()), SUMMARY)
 
 

@@ -18,7 +18,7 @@ def digest_of(raw: bytes) -> str:
 
 def annotation(raw: bytes, name: str) -> str:
     """Return an annotation of a manifest; empty if it has none."""
-    with suppress(ValueError, AttributeError, TypeError):
+    with suppress(ValueError, AttributeError, TypeError, RecursionError):
         found = json.loads(raw).get("annotations", {}).get(name, "")
         return found if isinstance(found, str) else ""
     return ""

@@ -109,7 +109,7 @@ class Skopeo:
         said = self._asked(["list-tags", self._verify(), f"docker://{self._registry}/{repository}"], repository)
         try:
             return [str(each) for each in json.loads(said)["Tags"] or []] if said is not None else []
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._failure(repository, "its list of tags is none") from error
 
     def manifest(self, repository: str, reference: str) -> bytes | None:

@@ -21,6 +21,7 @@ from cc_images.model import vault
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch, Download, Json
 from cc_images.model.events import Bytes, Emit, Step, ignore
+from cc_images.model.plain_text import printable
 from cc_images.store import notes
 from cc_images.store.leases import Leases, image_lease
 from cc_images.store.notes import Fetched, RunSettings
@@ -168,8 +169,8 @@ class TaskContext:
         return self.run.stop
 
     def step(self, doing: str) -> None:
-        """Say what the task does now."""
-        self.run.emit(Step(task=self.task, doing=doing))
+        """Say what the task does now; words of others lose what would steer a terminal."""
+        self.run.emit(Step(task=self.task, doing=printable(doing)))
 
     def bytes(self, done: int, total: int) -> None:
         """Say that the task has moved `done` of `total` bytes (0: not known)."""

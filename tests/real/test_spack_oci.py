@@ -26,7 +26,7 @@ from tests.real.test_spack_cache import SPECS, Prefix, compiled, ours, prefix_of
 from tests.support import spackbed
 from tests.support.fakeregistry import basic
 from tests.support.gateway import Gateway, Instead, Rule
-from tests.support.packages import Made, drop, made
+from tests.support.packages import Made, drop, made, published
 from tests.support.registrybed import HTPASSWD, PASSWORD, REASON, USER, RegistryBed
 from tests.support.spackbed import SpackBed, spack_bed
 
@@ -65,13 +65,6 @@ def cache(bed: RegistryBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         insecure=True,
         access=("TEST_USER", "TEST_PASSWORD"),
     )
-
-
-def published(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
-    told: list[str] = []
-    with caches.publishing(folder, wanted, told.append):
-        pass
-    return told
 
 
 def manifest_in(cache: BuildCache, package: Made, change: Callable[[dict[str, object]], object] | None = None) -> str:

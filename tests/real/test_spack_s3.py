@@ -17,7 +17,7 @@ from cc_images.builders.spack.cache import Caches
 from cc_images.builders.spack.signing import Signer
 from cc_images.model.build_cache import BuildCache
 from tests.support import swiftbed
-from tests.support.packages import Made, drop, made
+from tests.support.packages import drop, made, published
 from tests.support.swiftbed import SwiftBed
 from tests.support.testbed import install
 
@@ -60,13 +60,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("key") / "gnupg"
     Signer.of("", folder).public_key()
     return folder
-
-
-def published(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
-    told: list[str] = []
-    with caches.publishing(folder, wanted, told.append):
-        pass
-    return told
 
 
 def test_another_host_has_what_was_pushed(s3: Any, cache: BuildCache, home: Path, tmp_path: Path) -> None:

@@ -43,8 +43,11 @@ class Job:
 
     def say(self, line: Json) -> None:
         """Add a line to the stream."""
-        content = json.dumps(line).encode() + b"\n"
-        self.said = self.hub.stream(self.said, content)
+        self.say_bytes(json.dumps(line).encode())
+
+    def say_bytes(self, line: bytes) -> None:
+        """Add a line that need not be one."""
+        self.said = self.hub.stream(self.said, line + b"\n")
 
     def work(self, bundle: Bundle) -> Json:
         """Do the tasks; return what was made."""

@@ -22,11 +22,12 @@ USER, PASSWORD, TOKEN = "pusher", "not-a-secret", "a-token-of-the-tests"
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer in place of the right one. `cut`: the right headers, and half of the body."""
+    """An answer in place of the right one, with a `body` of its own. `cut`: the right headers, and half of the body."""
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     cut: bool = False
+    body: bytes = b""
 
 
 Rule = Callable[[str, str, int], Fault | None]
@@ -62,7 +63,7 @@ class FakeRegistry:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 fault = registry.rule(self.command, self.path, len(registry.calls)) or Fault()
                 if fault.status or fault.headers:
-                    self._send(fault.status, b"", dict(fault.headers))
+                    self._send(fault.status, fault.body, dict(fault.headers))
                 else:
                     self._send(*registry.answer(self.command, self.path, registry.authorizations[-1], body), fault.cut)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cc_images.builders.spack import cache_layout as layout
+from cc_images.builders.spack.cache import Caches
 from cc_images.builders.spack.cache_layout import Blob, Manifest
 
 
@@ -53,3 +54,11 @@ def write(path: Path, content: bytes) -> None:
     staged = path.with_name(f"{path.name}.{os.getpid()}.new")
     staged.write_bytes(content)
     staged.rename(path)
+
+
+def published(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
+    """Take what lies in a drop folder into caches; return what was told."""
+    told: list[str] = []
+    with caches.publishing(folder, wanted, told.append):
+        pass
+    return told

@@ -62,7 +62,7 @@ class Section:
         """The program of `-c`, with which a script is run."""
         if not self.words:
             return "/bin/sh"
-        if self.words[0] != "-c" or len(self.words) < 2:
+        if self.words[0] != "-c" or not "".join(self.words[1:]).strip():
             raise _mistake(self.line, f"%{self.name} {' '.join(self.words)} is not understood")
         return " ".join(self.words[1:])
 
@@ -111,7 +111,7 @@ def stages(text: str) -> list[Stage]:
             found.append(Stage(line=number))
         section = _SECTION.match(line)
         if section and found:
-            words = tuple(shlex.split(section[2], comments=True))
+            words = tuple(_split(section[2], number, line.strip()))
             found[-1].sections.append(Section(name=section[1].lower(), words=words, line=number))
         elif found and found[-1].sections:
             found[-1].sections[-1].lines.append(line)
@@ -188,11 +188,13 @@ def _filled(stage: Stage) -> Iterator[str]:
 
 def _files(section: Section) -> Iterator[str]:
     """Yield the copies of a section %files; what comes from this host comes from the context."""
-    if section.words and (section.words[0] != "from" or len(section.words) != 2):
+    if section.words and (
+        len(section.words) != 2 or section.words[0] != "from" or not _STAGE.match(section.words[1].lower())
+    ):
         raise _mistake(section.line, f"%files {' '.join(section.words)} is not understood; `%files from STAGE` is")
     flag = f"--from={section.words[1].lower()} " if section.words else ""
     for number, line in enumerate(section.lines, section.line + 1):
-        words = shlex.split(line, comments=True)
+        words = _split(line, number, line.strip())
         if not words:
             continue
         source, target = words[0], words[1] if len(words) > 1 else words[0]
@@ -204,6 +206,14 @@ def _files(section: Section) -> Iterator[str]:
             target += PurePosixPath(source).name
         target = target if target.startswith("/") else f"/{target}"
         yield f"COPY {flag}{json.dumps([source, target])}"
+
+
+def _split(text: str, number: int, line: str) -> list[str]:
+    """Return the words of a line, or of its end, as a shell has them. Raises UserError for a quote without an end."""
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError as error:
+        raise _mistake(number, f"{line[:60]}: {error}") from error
 
 
 def _run(section: Section) -> Iterator[str]:

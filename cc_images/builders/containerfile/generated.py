@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cc_images.builders.containerfile.containerfile import SCRATCH, Containerfile, Stage, renamed
-from cc_images.builders.containerfile.instructions import Instruction, mistake
+from cc_images.builders.containerfile.instructions import Instruction, mistake, words_in
 from cc_images.clock import EPOCH
 
 TEXTS = "cc-images-texts"
@@ -56,18 +56,11 @@ def generated(file: Containerfile, target: Stage, names: Mapping[str, str]) -> G
 def _line(each: Instruction, flags: tuple[str, ...], shell: tuple[str, ...], texts: dict[str, str]) -> str:
     """Return an instruction on one line; what a shell runs as words, since formats of images forget which shell."""
     said = each.rest
-    if each.word == "RUN" and not _is_list(said):
+    if each.word == "RUN" and words_in(said) is None:
         said = json.dumps([*shell, _script(each)])
     elif each.heredocs and each.word != "RUN":
         return _copy(each, texts)
     return " ".join([each.word, *flags, said])
-
-
-def _is_list(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), list)
-    except ValueError:
-        return False
 
 
 def _called(begins: int | str, names: Mapping[str, str]) -> str:
@@ -81,10 +74,9 @@ def _name(number: int) -> str:
 
 
 def _words(instruction: Instruction) -> tuple[str, ...]:
-    try:
-        return tuple(json.loads(instruction.rest))
-    except ValueError as error:
-        raise mistake(instruction.line, "SHELL is no list of words") from error
+    if not (found := words_in(instruction.rest)):
+        raise mistake(instruction.line, "SHELL is no list of words")
+    return tuple(found)
 
 
 def _script(instruction: Instruction) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cc_images.errors import Reason, UserError
@@ -17,6 +19,15 @@ _HAVE_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 _FLAG = re.compile(r"--[a-z][a-z0-9-]*(?:=(?:\"[^\"]*\"|'[^']*'|\S)*)?")
 _VARIABLE = re.compile(r"\\(.)|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?([-+?])((?:[^{}]|\{[^{}]*\})*))?\})", re.DOTALL)
 _WORD = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:\\.|[^\s\\])*))?", re.DOTALL)
+
+
+def words_in(rest: str) -> list[str] | None:
+    """Return the words that an instruction has as a JSON list; None where it has none."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(rest)
+        if isinstance(found, list) and all(isinstance(each, str) for each in found):
+            return found
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from cc_images.builders.containerfile.instructions import Instruction, declared, filled, unquoted
+from cc_images.builders.containerfile.instructions import Instruction, declared, filled, unquoted, words_in
 from cc_images.errors import Reason, UserError
 
 CHECKSUM_SINCE = (1, 33)
@@ -81,11 +80,8 @@ def _bare(url: str) -> str:
 
 def _sources(rest: str) -> list[str]:
     """Return an ADD's words but the last one, which is the target."""
-    try:
-        words = json.loads(rest)
-    except ValueError:
-        words = [unquoted(each) for each in rest.split()]
-    return [each for each in words[:-1] if isinstance(each, str)] if isinstance(words, list) else []
+    words = words_in(rest)
+    return ([unquoted(each) for each in rest.split()] if words is None else words)[:-1]
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ USUAL: Mapping[Arch, str] = {Arch.AMD64: "x86_64_v3", Arch.ARM64: "aarch64"}
 """The target of packages where neither the environment nor a machine says one: never that of the host that builds."""
 
 MPIS = (
-    *("openmpi", "mpich", "mvapich", "mvapich2", "mvapich-plus", "intel-mpi", "intel-oneapi-mpi", "intel-mpi"),
+    *("openmpi", "mpich", "mvapich", "mvapich2", "mvapich-plus", "intel-mpi", "intel-oneapi-mpi"),
     *("cray-mpich", "spectrum-mpi", "hpcx-mpi", "nvhpc", "msmpi", "mpt", "fujitsu-mpi"),
 )
 """Packages that bring a libmpi."""

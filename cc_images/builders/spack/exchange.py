@@ -165,7 +165,7 @@ def _keys(place: Files) -> Sequence[str]:
         content = place.read(layout.KEY_INDEX, layout.MOST_OF_A_MANIFEST)
         (digest,) = layout.all_blobs(content or b"")
         return list(json.loads(place.read(layout.blob_path(digest), layout.MOST_OF_A_MANIFEST) or b"")["keys"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -253,7 +253,7 @@ class Calls:
             text = str(cause) or type(cause).__name__
             hint = "see whether the registry runs and can be reached from here"
             raise self._failure(Reason.UNREACHABLE, text, hint, temporary=True) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, Odd):
                 raise
             raise self._failure(Reason.SITE, "its answer is not that of a registry") from error
@@ -268,7 +268,7 @@ def _said(error: HTTPError) -> str:
         with error:
             said = json.loads(error.read(1 << 14))["errors"][0]
         return clean(f"{said.get('code', '')} {said.get('message', '')}".encode())
-    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return clean(str(error.reason).encode())
 
 

@@ -79,7 +79,7 @@ class Login:
                 found = self._in(said)
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+            except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
                 raise self._failed(f"{file} cannot be read, or is no file with credentials") from error
             if found is not None:
                 return found

@@ -17,6 +17,7 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import msgspec
 import zstandard
 
 from cc_images.errors import CCImagesError, Interrupted, Reason
@@ -57,6 +58,19 @@ class Layer:
     piece: Piece
 
 
+class _Said(msgspec.Struct, kw_only=True, rename="pascal"):
+    """How an image is run, by the names and kinds of the image specification."""
+
+    user: str | None = None
+    working_dir: str | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    env: list[str] | None = None
+    labels: dict[str, str] | None = None
+    exposed_ports: dict[str, Any] | None = None
+    volumes: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An image in an archive: its configuration as JSON, and its layers, the lowest first."""
@@ -68,16 +82,16 @@ class Image:
     @property
     def configuration(self) -> Configuration:
         """How it is run."""
-        said = self.config.get("config") or {}
+        said = msgspec.convert(self.config.get("config") or {}, _Said)
         return Configuration(
-            user=said.get("User") or "",
-            folder=said.get("WorkingDir") or "",
-            entrypoint=tuple(said.get("Entrypoint") or ()),
-            command=tuple(said.get("Cmd") or ()),
-            environment=dict(each.partition("=")[::2] for each in said.get("Env") or ()),
-            labels=said.get("Labels") or {},
-            ports=tuple(said.get("ExposedPorts") or ()),
-            volumes=tuple(said.get("Volumes") or ()),
+            user=said.user or "",
+            folder=said.working_dir or "",
+            entrypoint=tuple(said.entrypoint or ()),
+            command=tuple(said.cmd or ()),
+            environment=dict(each.partition("=")[::2] for each in said.env or ()),
+            labels=said.labels or {},
+            ports=tuple(said.exposed_ports or ()),
+            volumes=tuple(said.volumes or ()),
         )
 
 
@@ -103,8 +117,10 @@ def read(path: Path) -> Image:
             )
             for each, diff_id in zip(manifest["layers"], diff_ids, strict=True)
         )
-        return Image(config=config, layers=layers, annotations=manifest.get("annotations") or {})
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, tarfile.TarError) as error:
+        made = Image(config=config, layers=layers, annotations=manifest.get("annotations") or {})
+        _ = made.configuration  # which can be read, from now on
+        return made
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, tarfile.TarError) as error:
         raise CCImagesError(
             f"{path.name} is no OCI image: {error}", hint="make it again", reason=Reason.DAMAGED
         ) from error

@@ -21,6 +21,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.host import environment
 from cc_images.model.attempt import BuilderHost, JobState, Ticket
 from cc_images.model.catalog import Json
+from cc_images.remote.lines import object_of, plain_text
 from cc_images.remote.protocol import encoded_ticket
 
 SSH = (
@@ -130,11 +131,8 @@ class SshLauncher:
 
     def facts(self) -> Json | None:
         said = _said(self._destination, self._command("--facts"))
-        try:
-            found = json.loads(said)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = object_of(said)
+        if not found:
             raise _trouble(self._destination, f"it does not say what it is: {said[:80]!r}")
         return found
 
@@ -152,7 +150,7 @@ class SshLauncher:
 
     def look(self, attempts: Collection[str]) -> Mapping[str, JobState]:
         try:
-            said = json.loads(_said(self._destination, self._command("--look", *sorted(attempts))))
+            said = object_of(_said(self._destination, self._command("--look", *sorted(attempts))))
             return {each: JobState(said.get(each, JobState.UNKNOWN)) for each in attempts}
         except (CCImagesError, ValueError) as error:
             _log.warning("%s: %s", self._host.name, error)
@@ -224,7 +222,7 @@ def _last(said: bytes) -> str:
     """Return the last line that says something; the advice behind an error of cc-images is for people there."""
     lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
     found = next((line for line in reversed(lines) if line and not line.startswith(ADVICE)), "")
-    return found.removeprefix("cc-images: ")
+    return plain_text(found.removeprefix("cc-images: "))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from cc_images.errors import CCImagesError, Reason, UserError
-from cc_images.model.plain_text import printable
+from cc_images.model.plain_text import all_printable, printable
 from cc_images.web.client.address import Address
 from cc_images.web.client.decisions import TEMPORARY
 
@@ -93,7 +93,7 @@ class Answer:
         while len(content) <= most and (chunk := self.read(1 << 20)):
             content += chunk
         try:
-            return cleaned(json.loads(content) if len(content) <= most else None)
+            return all_printable(json.loads(content) if len(content) <= most else None)
         except (ValueError, RecursionError):
             raise CCImagesError(
                 f"{self._address} answers with something that is no JSON",
@@ -190,17 +190,6 @@ class Link:
         known = {"proxy-authorization": f"Basic {base64.b64encode(login).decode()}"} if parts.username else {}
         tunnel.set_tunnel(host, port, known)
         return tunnel
-
-
-def cleaned(value: object) -> Any:
-    """Return a value of JSON in which no text has characters that control a terminal."""
-    if isinstance(value, str):
-        return printable(value, "\n\t")
-    if isinstance(value, list):
-        return [cleaned(each) for each in value]
-    if isinstance(value, dict):
-        return {cleaned(name): cleaned(each) for name, each in value.items()}
-    return value
 
 
 def _context(authorities: str | None) -> ssl.SSLContext:

@@ -13,6 +13,7 @@ import pytest
 from cc_images.api.bases import bases, registry_tags
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, Reason
+from cc_images.model.base_images import RegistryTag
 from cc_images.model.builds import Build, Output
 from cc_images.model.catalog import Arch, Format
 from cc_images.model.site import Site
@@ -125,6 +126,7 @@ def test_tags_are_those_of_the_registry_without_records(
         "ageless": manifest_of({}, described(b"{}", config_kind), {}),
         "removed": manifest_of({}, {}, {"cc-images.removed": "x"}),
         "broken": b"no manifest",
+        "deep": b'{"annotations": ' + b"[" * 100_000,
     }
     for tag, raw in others.items():
         two.repositories.setdefault("tool", {})[f"sha256:{hashlib.sha256(raw).hexdigest()}"] = raw
@@ -137,11 +139,11 @@ def test_tags_are_those_of_the_registry_without_records(
     assert (ours.digest, ours.version, ours.created) == (digest, VERSION, published)
     assert ("127.0.0.1:1/team/base", VERSION) in by_tag
     assert {tag for repository, tag in by_tag if repository == "127.0.0.1:2/team/tool"} == {
-        "theirs", "noted", "ageless", "broken"
+        "theirs", "noted", "ageless", "broken", "deep"
     }  # fmt: skip
     times = {tag: each.created and each.created.year for (_, tag), each in by_tag.items()}
     assert (times["theirs"], times["noted"], times["ageless"], times["broken"]) == (2020, 2021, None, None)
-    assert [each.tag for each in found][-4:] == ["noted", "theirs", "ageless", "broken"], "the newest first"
+    assert [each.tag for each in found][-4:] == ["theirs", "ageless", "broken", "deep"], "the newest first"
     lines = shown.registry_tags(found, {}, published + timedelta(hours=5))
     assert "one   127.0.0.1:1/team/base:latest" in "\n".join(lines)
     assert next(line for line in lines if ":latest" in line).split()[2:] == [VERSION, "5", "h", digest[:19]]
@@ -159,6 +161,13 @@ def test_a_registry_that_does_not_answer_is_one_line(config: Config, tmp_path: P
     found, errors = registry_tags(config, lambda site: {"one": one, "two": two}[site.name])
     assert {each.site for each in found} == {"one"}
     assert shown.registry_tags(found, errors, NOW)[-1] == "site two: base: connection refused"
+
+
+def test_words_of_those_who_push_do_not_steer_a_terminal() -> None:
+    theirs = RegistryTag(site="one", repository="r/base", tag="latest", digest="sha256:00", version="\033]0;x\007")
+    lines = shown.registry_tags([theirs], {"two": "no\033[2Jthing"}, NOW)
+    assert all(each.isprintable() for each in lines), lines
+    assert "?]0;x?" in "".join(lines)
 
 
 def test_the_command_shows_what_there_is_and_fails_for_what_is_not(cli: Cli, config: Config, store: Store) -> None:

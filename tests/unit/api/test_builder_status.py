@@ -71,7 +71,7 @@ def bed(tmp_path: Path, store: Store) -> dict[str, str]:
     program.chmod(0o755)
     same = facts_here(store)
     (tmp_path / "east.json").write_text(json.dumps(same | {"cores": 64, "programs": {"buildah": "9.9.9"}}))
-    (tmp_path / "west.json").write_text(json.dumps(same | {"version": "0.0.1"}))
+    (tmp_path / "west.json").write_text(json.dumps(same | {"version": "0.0.1\033[2J"}))
     return {"PATH": f"{program.parent}:{os.environ['PATH']}"}
 
 
@@ -104,6 +104,7 @@ def test_hosts_are_asked_at_a_time_and_stand_as_they_say(cli: Cli, bed: dict[str
     }  # fmt: skip
     assert hosts["gone"]["why"].endswith("No route to host")
     assert hosts["west"]["why"].startswith("has cc-images 0.0.1")
+    assert hosts["west"]["why"].isprintable()
     east = hosts["east"]
     assert (east["reached"], east["address"], east["cores"], east["limit"]) == ("ssh east", "10.0.0.4:2222", 64, 2)
     assert east["why"].startswith("some images are not built there: buildah is 9.9.9, and the head has ")

@@ -79,6 +79,8 @@ COMMIT = "0123456789" * 4
         ("ADD https://x.invalid/f /f", "line 2: ADD https://x.invalid/f has no checksum"),
         ("ADD --chown=1 a https://me:word@x.invalid/f?key=1 /f/", "line 2: ADD https://x.invalid/f has no checksum"),
         ('ADD ["https://x.invalid/f", "/f"]', "has no checksum"),
+        (f"ADD https://x.invalid/f {'[' * 50_000}", "has no checksum"),
+        (f"ADD {'[' * 50_000} /f\nADD https://x.invalid/f /f", "line 3: ADD https://x.invalid/f has no checksum"),
         ("ARG V=1\nENV FROM=https://x.invalid\nADD $FROM/$V /f", "line 4: ADD https://x.invalid/1 has no checksum"),
         ("ENV FROM https://x.invalid\nADD ${FROM} /f", "line 3: ADD https://x.invalid has no checksum"),
         ("ADD --checksum=sha256:12 https://x.invalid/f /f", "has no checksum"),

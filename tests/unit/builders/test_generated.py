@@ -92,6 +92,9 @@ def test_texts_of_copy_become_files_beside_the_context() -> None:
         ("COPY <<A /a\n$HOME\nA\n", "need buildah 1.33"),
         ("COPY <<A file /a\nx\nA\n", "make it two"),
         ("SHELL bash\n", "no list of words"),
+        ("SHELL 5\n", "no list of words"),
+        ("SHELL []\n", "no list of words"),
+        (f"SHELL {'[' * 50_000}\n", "no list of words"),
     ],
 )
 def test_what_this_buildah_cannot_is_said(text: str, message: str) -> None:

@@ -21,7 +21,7 @@ from cc_images.errors import CCImagesError
 from cc_images.model.build_cache import BuildCache
 from tests.conftest import lacking
 from tests.support import packages
-from tests.support.packages import Made, drop, made
+from tests.support.packages import Made, drop, made, published
 
 REASON = lacking(("gpg", "gpg-agent", "gpgconf"))
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON or ""), pytest.mark.long]
@@ -51,19 +51,11 @@ def caches(tmp_path: Path, home: Path) -> Caches:
     return Caches((), tmp_path / "store", home)
 
 
-def publish(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
-    """Take what lies in a drop folder; return what was told."""
-    told: list[str] = []
-    with caches.publishing(folder, wanted, told.append):
-        pass
-    return told
-
-
 def filled(caches: Caches, tmp_path: Path, *wanted: Made) -> None:
     """Put packages into the store's cache."""
     for each in wanted:
         drop(tmp_path / "drop", each)
-    publish(caches, tmp_path / "drop", *wanted)
+    published(caches, tmp_path / "drop", *wanted)
     assert caches.known(wanted) == {each.hash for each in wanted}
 
 
@@ -271,7 +263,7 @@ def linked(path: Path, away: Path) -> None:
 )
 def test_what_is_not_right_is_not_signed(caches: Caches, tmp_path: Path, how: str, why: str) -> None:
     spoiled(tmp_path, how)
-    (told,) = publish(caches, tmp_path / "drop", A)
+    (told,) = published(caches, tmp_path / "drop", A)
     assert why in told
     assert told.startswith(f"aaa@1.0/{A.hash[:7]} does not go into the build cache: ")
     assert caches.known([A]) == set()
@@ -281,7 +273,7 @@ def test_what_is_not_right_is_not_signed(caches: Caches, tmp_path: Path, how: st
 
 def test_a_package_that_nobody_wants_is_left_alone(caches: Caches, tmp_path: Path) -> None:
     drop(tmp_path / "drop", B)
-    (told,) = publish(caches, tmp_path / "drop", A)
+    (told,) = published(caches, tmp_path / "drop", A)
     assert told == "1 files in the build's drop folder are none of its packages: they are not taken"
     assert caches.known([A, B]) == set()
 
@@ -331,7 +323,7 @@ def test_a_package_that_was_tampered_with_counts_for_nothing(
         assert not manifest_file(caches, A).exists(), "no build sees it"
         assert manifest_file(caches, B).exists()
         drop(tmp_path / "again", A)
-        publish(caches, tmp_path / "again", A)
+        published(caches, tmp_path / "again", A)
     assert caches.known([A, B]) == {A.hash, B.hash}
 
 
@@ -352,7 +344,7 @@ def shared(tmp_path: Path, **more: object) -> BuildCache:
 def test_another_host_has_what_was_pushed(tmp_path: Path, home: Path, stranger: Signer) -> None:
     first = Caches([shared(tmp_path, push=True)], tmp_path / "first", home)
     drop(tmp_path / "drop", A)
-    told = publish(first, tmp_path / "drop", A)
+    told = published(first, tmp_path / "drop", A)
     assert told[1:] == [f"aaa@1.0/{A.hash[:7]} is in the build cache shared"]
     key = tmp_path / "first.asc"
     key.write_text(Signer.of("", home).public_key())
@@ -373,7 +365,7 @@ def test_a_cache_of_its_own_key_gets_its_signature(tmp_path: Path, home: Path, s
     cache = shared(tmp_path, push=True, key=str(stranger.home))
     caches = Caches([cache], tmp_path / "store", home)
     drop(tmp_path / "drop", A)
-    publish(caches, tmp_path / "drop", A)
+    published(caches, tmp_path / "drop", A)
     there = (tmp_path / "shared" / layout.manifest_path(A)).read_bytes()
     assert Keyring([stranger.public_key()]).verified([there]) == [True]
     assert Keyring([Signer.of("", home).public_key()]).verified([there]) == [False]
@@ -382,7 +374,7 @@ def test_a_cache_of_its_own_key_gets_its_signature(tmp_path: Path, home: Path, s
 def test_a_blob_that_another_cache_has_wrong_is_not_copied(tmp_path: Path, home: Path) -> None:
     first = Caches([shared(tmp_path, push=True)], tmp_path / "first", home)
     manifest = drop(tmp_path / "drop", A)
-    publish(first, tmp_path / "drop", A)
+    published(first, tmp_path / "drop", A)
     blob = tmp_path / "shared" / manifest.archive.path
     blob.chmod(0o644)
     blob.write_bytes(bytes(manifest.archive.size))
@@ -397,12 +389,12 @@ def test_a_cache_that_fails_costs_its_packages_and_gets_them_later(tmp_path: Pat
     (tmp_path / "file").write_text("")
     caches = Caches([broken], tmp_path / "store", home)
     drop(tmp_path / "drop", A)
-    told = publish(caches, tmp_path / "drop", A, B)
+    told = published(caches, tmp_path / "drop", A, B)
     assert any(line.startswith("build cache broken: ") for line in told)
     assert caches.known([A, B]) == {A.hash}
     (tmp_path / "file").unlink()
     later = Caches([broken], tmp_path / "store", home)
-    assert publish(later, tmp_path / "empty", A, B) == [f"aaa@1.0/{A.hash[:7]} is in the build cache broken"]
+    assert published(later, tmp_path / "empty", A, B) == [f"aaa@1.0/{A.hash[:7]} is in the build cache broken"]
 
 
 # -- waiting and pruning ------------------------------------------------------------------------------------------

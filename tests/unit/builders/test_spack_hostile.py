@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from cc_images.builders.spack import cache_layout as layout
-from cc_images.builders.spack import folder, noted
+from cc_images.builders.spack import exchange, folder, noted
 from cc_images.builders.spack.cache import Caches
 from cc_images.builders.spack.generated import EPILOGUE, LOCK, VARIABLES
-from cc_images.builders.spack.signing import Signer
+from cc_images.builders.spack.places import Folder
+from cc_images.builders.spack.signing import Signer, fingerprint_of
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.build_cache import BuildCache
 from tests.conftest import lacking
@@ -176,3 +177,15 @@ def test_a_cache_that_takes_no_more_says_so(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [f"the build cache {tmp_path}: File too large"] * 2, done.stderr
     assert not list((tmp_path / ".parts").iterdir())
+
+
+@needs_gpg
+def test_an_index_of_keys_that_is_none_is_made_again(tmp_path: Path) -> None:
+    place, content = Folder(tmp_path / "cache"), b"[" * 60_000
+    blob = layout.blob_of(content)
+    place.write(blob.path, content)
+    place.write(layout.KEY_INDEX, layout.blobs_text((layout.KEYS, "none", blob)).encode())
+    key = Signer.of("", tmp_path / "gnupg").public_key()
+    exchange.prepare(place, key)
+    (digest,) = layout.all_blobs(place.read(layout.KEY_INDEX, layout.MOST_OF_A_MANIFEST) or b"")
+    assert json.loads((place.root / layout.blob_path(digest)).read_bytes()) == {"keys": {fingerprint_of(key): {}}}

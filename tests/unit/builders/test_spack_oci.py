@@ -28,7 +28,7 @@ from cc_images.errors import CCImagesError, Reason
 from cc_images.model.build_cache import BuildCache
 from tests.conftest import lacking
 from tests.support.fakeregistry import PASSWORD, TOKEN, USER, FakeRegistry, Fault, basic
-from tests.support.packages import Made, drop, made
+from tests.support.packages import Made, drop, made, published
 
 REASON = lacking(("gpg", "gpg-agent", "gpgconf"))
 signs = pytest.mark.skipif(bool(REASON), reason=REASON or "")
@@ -131,13 +131,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("key") / "gnupg"
     Signer.of("", folder).public_key()
     return folder
-
-
-def published(caches: Caches, folder: Path, *wanted: Made) -> list[str]:
-    told: list[str] = []
-    with caches.publishing(folder, wanted, told.append):
-        pass
-    return told
 
 
 def tag(package: Made) -> str:
@@ -533,6 +526,22 @@ def test_an_upload_is_not_led_to_another_scheme(registry: FakeRegistry, tmp_path
     registry.rule = lambda method, path, number: there if method == "POST" else None
     with pytest.raises(CCImagesError, match="place for uploads"):
         Repository(cache_in(registry)).put(BLOB.path, tmp_path / "blob")
+
+
+@pytest.mark.parametrize("path", ["/token", "/v2/team/spack/blobs"])
+def test_an_answer_that_is_nested_too_deeply_is_none(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    registry.challenge = REALM.format(host=registry.host)
+    monkeypatch.setenv("U", USER)
+    monkeypatch.setenv("P", PASSWORD)
+    status = 200 if path == "/token" else 403
+    registry.rule = lambda method, asked, number: (
+        Fault(status, body=b"[" * 100_000) if asked.startswith(path) and registry.authorizations[-1] else None
+    )
+    with pytest.raises(CCImagesError) as caught:
+        fetched(cache_in(registry, access=("U", "P")))
+    assert caught.value.reason in (Reason.SITE, Reason.FORBIDDEN), caught.value.reason
 
 
 def test_a_token_is_in_no_message(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,6 +216,10 @@ def test_a_wrong_definition_is_named(tmp_path: Path, files: dict[str, str], mess
     assert message in str(failed.value)
 
 
+LAUGHS = "".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 10))
+"""A few lines that are a thousand million values."""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -235,6 +239,14 @@ def test_a_wrong_definition_is_named(tmp_path: Path, files: dict[str, str], mess
         ("spack: {specs: [zip]}\nmore: 1\n", "spack.yaml:2: more: unknown key"),
         ("spack: [\n", "spack.yaml:2: is not YAML"),
         ("spack:\n  specs: [zip target=zen2\n", "is not YAML"),
+        ("spack: {specs: [zip], config: {a: 2030-13-45}}", "spack.yaml:1: spack: month must be in 1..12"),
+        ("spack: {specs: [zip], config: {a: !!timestamp never}}", "spack.yaml:1: spack: "),
+        (
+            "spack: {specs: [zip], config: !mine a}",
+            "spack.yaml:1: spack: could not determine a constructor for the tag",
+        ),
+        ("spack: {specs: [zip], config: &a {b: *a}}", "spack.yaml:1: spack: has more than 1,000,000 values"),
+        (f"a0: &a0 [x]\n{LAUGHS}spack: {{specs: [zip], config: {{x: *a9}}}}\n", "has more than 1,000,000 values"),
     ],
 )
 def test_a_wrong_environment_is_named_with_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:

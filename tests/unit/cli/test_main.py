@@ -335,3 +335,14 @@ def test_a_full_output_is_no_traceback_and_not_the_store(tmp_path: Path) -> None
 
 def test_no_image_is_named_like_a_verb() -> None:
     assert set(VERBS) <= RESERVED
+
+
+def test_what_is_logged_does_not_steer_a_terminal(cli: Cli, catalogue: Path, store: Store) -> None:
+    version = "20260101T000000Z"
+    build = Build(tag="cc-one", name="CC-One", arch=Arch.AMD64, version=version, recipe_key="a", key="k", outputs={})
+    store.record(build, {}, "CC-One")
+    record = store.record_path(build)
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"tag": "\033]0;owned\007"}))
+    answer = cli("status")
+    assert "it records ?]0;owned?" in answer.stderr, answer
+    assert answer.stderr.replace("\n", "").isprintable()

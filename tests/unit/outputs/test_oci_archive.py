@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import threading
 from collections.abc import Iterable
@@ -101,6 +102,20 @@ def test_an_image_says_how_it_is_run(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     tar(tmp_path / "x.tar", [("index.json", "{}")])
+    with pytest.raises(CCImagesError, match=r"x\.tar is no OCI image"):
+        read(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['["a"]', '{"Env": [5]}', '{"Env": "A=b"}', '{"Labels": []}', '{"Entrypoint": "sh"}', '{"User": 0}', "[" * 50_000],
+)
+def test_an_image_that_says_nonsense_of_itself_is_none(tmp_path: Path, said: str) -> None:
+    """Images of registries are others' files."""
+    config = f'{{"config": {said}, "rootfs": {{"diff_ids": []}}}}'
+    manifest = json.dumps({"config": {"digest": "sha256:c"}, "layers": []})
+    index = json.dumps({"manifests": [{"digest": "sha256:m"}]})
+    tar(tmp_path / "x.tar", [("index.json", index), ("blobs/sha256/m", manifest), ("blobs/sha256/c", config)])
     with pytest.raises(CCImagesError, match=r"x\.tar is no OCI image"):
         read(tmp_path / "x.tar")
 

@@ -76,7 +76,7 @@ class Head:
         results: list[Result] = []
         with ExitStack() as ending:
             pools = ending.enter_context(
-                builders.opened(plan, lambda task: envelope(self.context, task.id, task.job), self.context)
+                builders.opened(lambda task: envelope(self.context, task.id, task.job), self.context)
             )
             for task in tasks:
                 results.append(pools[task.id].submit(task).result(timeout=60))
@@ -144,7 +144,7 @@ def test_a_boot_elsewhere_is_recorded_with_the_build_before_it(head: Head) -> No
         tag="cc-one", name="CC-One", arch=Arch.AMD64, version=version, formats=(Format.QCOW2,), firmware=(),
         checks={}, test_key="t",
     )  # fmt: skip
-    looked = {"boot": {"level": "systemd"}, "contents": {"packages": {}}}
+    looked = {"boot": {"level": "systemd"}, "contents": {"packages": {"zip\033[2J": "\0331"}}}
 
     def script(job: Job) -> None:
         bundle = job.begin()
@@ -153,7 +153,11 @@ def test_a_boot_elsewhere_is_recorded_with_the_build_before_it(head: Head) -> No
         result = {"task": BOOT, "status": "done", "where": "systemd after 70 s", "seconds": 70.0}
         job.say({"ended": result})
         digest = made["outputs"][0]["digest"]
-        made |= {"looked": looked, "level": "systemd", "passes": {digest: json.dumps({"broken": {"rule": ["why"]}})}}
+        made |= {
+            "looked": looked,
+            "level": "sys\033[2Jtemd",
+            "passes": {digest: json.dumps({"broken": {"rule": ["why"]}})},
+        }
         made["results"].append(result)
         job.bring(made)
         job.over()
@@ -162,7 +166,8 @@ def test_a_boot_elsewhere_is_recorded_with_the_build_before_it(head: Head) -> No
     results = head.do(*image(head), (BOOT, boot))
     assert [each.status for each in results] == [Status.DONE] * 3, results
     (made,) = head.store.builds("cc-one", Arch.AMD64)
-    assert (made.boot, head.store.details(made)["boot"]) == ("systemd", {"level": "systemd"})
+    assert (made.boot, head.store.details(made)["boot"]) == ("sys [2Jtemd", {"level": "systemd"})
+    assert head.store.details(made)["contents"]["packages"] == {"zip?[2J": "?1"}
     digest = made.outputs[Format.QCOW2].digest
     assert head.store.passes([digest]) == {digest: "t"}
     assert head.store.broken(digest, "t") == {"rule": ["why"]}
@@ -264,6 +269,58 @@ def test_only_the_words_of_a_host_reach_the_terminal(head: Head) -> None:
     assert result.status is Status.DONE, result
     assert " ]0;owned " in [each.doing for each in head.events if isinstance(each, Step)]
     assert not [each for each in head.events if isinstance(each, Step) and "\033" in each.doing]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 200_000,
+        b'{"ended": ' + b"[" * 200_000,
+        b'{"over": ' + b"[" * 100_000,
+        b'"\\ud800"',
+        b"1" * 9000,
+        b"\xff{",
+    ],
+    ids=["lists", "ended", "over", "half a letter", "a number", "no UTF-8"],
+)
+def test_lines_that_say_nothing_are_passed_over(head: Head, line: bytes) -> None:
+    def script(job: Job) -> None:
+        bundle = job.begin()
+        job.say_bytes(line)
+        job.bring(job.work(bundle))
+        job.over()
+
+    head.scripts["one"] = script
+    (result,) = head.do(layer(head))
+    assert result.status is Status.DONE, result
+    assert head.hosts["one"].errors == []
+
+
+LOOKS: dict[str, Any] = {
+    "packages": {"looked": {"boot": {}, "contents": {"packages": []}}},
+    "units": {"looked": {"boot": {}, "contents": {"units": {"a": 1}}}},
+    "passes": {"passes": {"DIGEST": json.dumps({"broken": ["rule"]})}},
+}
+
+
+@pytest.mark.parametrize("lie", LOOKS)
+def test_a_look_that_no_record_can_have_does_not_count(head: Head, lie: str) -> None:
+    def script(job: Job) -> None:
+        made = job.work(job.begin())
+        made |= json.loads(json.dumps(LOOKS[lie]).replace("DIGEST", made["outputs"][0]["digest"]))
+        job.bring(made)
+        job.over()
+
+    head.scripts["one"] = script
+    results = head.do(*image(head))
+    assert (results[-1].status, results[-1].reason) == (Status.FAILED, Reason.REFUSED), results
+    assert not [*head.store.builds("cc-one", Arch.AMD64)]
+
+
+def test_details_of_a_layer_that_no_record_can_have_do_not_count(head: Head) -> None:
+    head.scripts["one"] = changed(lambda made: made["layer"]["details"].update(packages=["zip"]))
+    (result,) = head.do(layer(head))
+    assert (result.status, result.reason) == (Status.FAILED, Reason.REFUSED), result
 
 
 # -- losses -----------------------------------------------------------------------------------------------------

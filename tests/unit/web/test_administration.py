@@ -196,6 +196,10 @@ def test_the_command_line_limits_and_invites(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli("account", "limit", "ada", "--running", "default", "--json").stdout)["running"] is None
     assert cli("account", "list").stdout == "ada                  user (bytes 50.0 GiB)\n"
     assert cli("account", "role", "ada", "--administrator").stdout == "ada: is administrator now\n"
+    said = cli("account", "invite", "Eve", "--days", "91").stderr
+    assert "argument --days: '91' is not a whole number from 1 to 90" in said
+    said = cli("account", "password", "ada", "--password-file", "nothing").stderr.splitlines()[0]
+    assert said == "cc-images: nothing cannot be read: No such file or directory"
     for words in (("limit", "ada"), ("limit", "ada", "--bytes", "much"), ("limit", "nobody", "--running", "1"),
                   ("invite", "--days", "91"), ("uninvite",), ("uninvite", "x")):  # fmt: skip
         assert cli("account", *words).returncode == 2, words

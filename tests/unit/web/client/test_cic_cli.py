@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,6 @@ FILE = f"CC-One-{RUN}.qcow2"
 PASSWORD = PASSWORDS["ada"]
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-
-
-@pytest.fixture
-def served(bed: ServiceBed) -> Iterator[Served]:
-    made = Served(bed)
-    made.start()
-    yield made
-    made.stop()
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

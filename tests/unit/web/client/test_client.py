@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +28,6 @@ from tests.support.servicebed import ServiceBed
 RUN = "20261122T030000Z"
 FILE = f"CC-One-{RUN}.qcow2"
 CONTENT = bytes(range(256)) * 12_000
-
-
-@pytest.fixture
-def served(bed: ServiceBed) -> Iterator[Served]:
-    made = Served(bed)
-    made.start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -29,14 +29,6 @@ main = import_module("cc_images.cli.main")
 
 
 @pytest.fixture
-def served(bed: ServiceBed) -> Iterator[Served]:
-    made = Served(bed)
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def words(served: Served, tmp_path: Path) -> list[str]:
     return ["--server", served.url, "--token-file", str(served.token_file(tmp_path))]
 
