@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="needs b
 
 FAMILY = """\
 CC-Root: {elements: [tiny-os], formats: [oci], artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}}
-WS-Base: {builder: containerfile, depends: [CC-Root], version: "1.0"}
+WS-Base: {builder: containerfile, depends: [CC-Root], version: "1.0", bump: yes}
 WS-Kid: {builder: containerfile, depends: [WS-Base], secrets: [TOKEN], build-args: {WHO: you}}
 """
 
@@ -114,6 +114,8 @@ def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_change
     assert "context/run.sh" in family.run("explain", "ws-kid")[1]
     code, said = family.run("-b", "ws-base", "ws-kid")
     assert (code, "1 built, 1 unchanged" in said) == (0, True), said
+    labels = {name: image(family, name).configuration.labels["version"] for name in ("WS-Base", "WS-Kid")}
+    assert labels == {"WS-Base": "1.0", "WS-Kid": "1.0.1"}, "what has changed has another version"
     family.assert_no_leftovers()
 
 

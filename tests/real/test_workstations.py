@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,16 @@ def test_the_family_is_built_tried_and_published_and_again_only_where_it_changed
         (workstations.folder / "containers/ws-python/start").open("a").write("# a change\n")
         plan = workstations.run("-b", "--dry-run", *FAMILY)[1]
         assert plan.count("convert to oci           run") == 7, "the base has changed, and all that are based on it"
+        code, said = workstations.run("-b", "-p", "-t", "2", *FAMILY)
+        assert (code, "7 built" in said) == (0, True), said
+        assert {*versions(workstations).values()} == {"1.0.1"}, "nobody has raised a version by hand"
+        for use, names in (("batch", BATCH), ("interactive", INTERACTIVE)):
+            for name in names:
+                where = f"127.0.0.1:{registry.port}/{use}/{name}"
+                assert {"1.0", "1.0.1", "latest"} <= {*registry.tags(f"{use}/{name}")}
+                assert shown(f"{where}:latest") == shown(f"{where}:1.0.1")
+                assert shown(f"{where}:1.0.1")["Labels"]["version"] == "1.0.1", "the label is the tag"
+                assert shown(f"{where}:1.0")["Labels"]["version"] == "1.0"
     assert "cuda12" in workstations.run("list", "ws-*")[1]
 
 
@@ -102,9 +114,16 @@ def test_a_change_of_one_framework_builds_it_and_its_two_children(workstations: 
     assert (code, "3 built, 4 unchanged" in said) == (0, True), said
     moved = {name for name, digest in digests(workstations).items() if digest != before[name]}
     assert moved == {"ws-sympy", "ws-sympy-desktop", "ws-sympy-notebook"}
+    raised = {name: "1.0.1" if name in moved else "1.0" for name in FAMILY}
+    assert versions(workstations) == raised
     assert workstations.run("-q", "-b", "-f", "-t", "2", *FAMILY)[0] == 0
     after = digests(workstations)
     assert all(after[name] == before[name] for name in set(FAMILY) - moved), "the same bytes once more"
+    assert versions(workstations) == raised, "and the same version"
+    (workstations.folder / "containers/notebook/browser").open("a").write("# a change\n")
+    assert workstations.run("-q", "-b", "-t", "2", *FAMILY)[0] == 0
+    leaves = {"ws-numpy-notebook": "1.0.1", "ws-sympy-notebook": "1.0.2"}
+    assert versions(workstations) == raised | leaves, "of leaves only they themselves"
 
 
 def test_the_template_of_the_readme_builds_and_passes(workstations: Project) -> None:
@@ -169,3 +188,16 @@ def indented(text: str) -> list[str]:
 def digests(project: Project) -> dict[str, str]:
     """Return the digest of each image's own layer, by tag."""
     return {name.lower(): read(project.store / "images" / f"{name}.oci.tar").layers[-1].digest for name in NAMES}
+
+
+def versions(project: Project) -> dict[str, str]:
+    """Return the version that each image says by its label, by tag."""
+    images = {name: read(project.store / "images" / f"{name}.oci.tar") for name in NAMES}
+    return {name.lower(): image.configuration.labels["version"] for name, image in images.items()}
+
+
+def shown(where: str) -> dict[str, Any]:
+    """Return what a registry says of an image."""
+    words = ["skopeo", "inspect", "--tls-verify=false", f"docker://{where}"]
+    found: dict[str, Any] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    return {name: value for name, value in found.items() if name in ("Digest", "Labels")}

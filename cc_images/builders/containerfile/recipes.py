@@ -12,7 +12,7 @@ from cc_images.builders.containerfile.containerfile import Containerfile, Stage,
 from cc_images.builders.containerfile.generated import generated
 from cc_images.builders.containerfile.layered import LayeredRecipes, recipe_of, said_of
 from cc_images.builders.containerfile.remote import require_pinned
-from cc_images.builders.containerfile.spec import ContainerfileSpec, From
+from cc_images.builders.containerfile.spec import ContainerfileSpec, From, Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
@@ -46,13 +46,15 @@ class Recipes(LayeredRecipes):
     """Specs and recipes of images with a Containerfile.
 
     `parent_layer` resolves the layer of a parent, whoever makes it; `digest_of` finds what an image of a registry is
-    now; `builder` identifies the program that builds.
+    now; `builder` identifies the program that builds;
+    `newest` knows what an image was when it was built last.
     """
 
     config: Config
     builder: str
     parent_layer: Callable[[Image, Arch], Resolved]
     digest_of: Callable[[str, Arch], str]
+    newest: Callable[[str, Arch], Numbered] = lambda tag, arch: Numbered()
     _contexts: dict[Path, Found] = field(default_factory=dict)
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
@@ -113,6 +115,10 @@ class Recipes(LayeredRecipes):
         digests = {name: self.digest_of(name, arch) for name in named.values()}
         return digests, {variable: download(name, digests[name], arch) for variable, name in named.items()}
 
+    def before(self, image: Image, arch: Arch) -> Numbered | None:
+        """Return what an image was when it was built last, if its version is raised when it changes."""
+        return self.newest(image.tag, arch) if image.bump else None
+
     def resolved(self, image: Image, arch: Arch) -> Resolved:
         """Return the layer of an image, made anew; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
@@ -146,6 +152,7 @@ class Recipes(LayeredRecipes):
             said=readme_said(image, arch, folder),
             images=bases,
             contexts=contexts,
+            before=self.before(image, arch),
         )
         recipe = self._recipe(spec, digests, file, target)
         spec = replace(spec, recipe_key=recipe.recipe_key)

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import convert
 
+from cc_images.builders.containerfile.numbers import numbered
 from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host.containers import archive
@@ -52,6 +53,8 @@ def written(
     layers = [*kept, *_new(new, spec, workspace, context, most)]
     target = workspace / "image.oci.tar"
     said = _said(made.config, wanted, spec, completed)
+    if spec.before is not None:
+        said = numbered(said, layers, spec.before)
     oci.write_image(target, layers, said, said["config"].get("Labels", {}), context.stop)
     return target
 

@@ -85,6 +85,7 @@ class Recipes(LayeredRecipes):
             caches=self.containerfiles.config.build_caches,
             lock=lock.spec.recipe_key,
             said=readme_said(image, arch, folder.path),
+            before=self.containerfiles.before(image, arch),
         )
         others = {name: each.layer for name, each in bases.items() if each.layer and name != runtime}
         recipe = self._recipe(

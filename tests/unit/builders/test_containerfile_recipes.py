@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
+from cc_images.builders.containerfile.builder import CONTAINERFILE
 from cc_images.builders.containerfile.recipes import Recipes, pinned
-from cc_images.builders.containerfile.spec import ContainerfileSpec
+from cc_images.builders.containerfile.spec import ContainerfileSpec, Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
@@ -134,6 +136,21 @@ def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tm
     assert moved(digest="sha256:2") == {"base", "kid", "other"}
     assert moved(builder="1.29") == {"base", "kid", "other"}
     assert moved(IMAGES.replace('"1"', '"2"')) == {"base", "kid", "other"}, "children have their parent's version"
+
+
+def test_what_an_image_was_is_in_its_spec_and_in_no_key(tmp_path: Path) -> None:
+    found = config(tmp_path, IMAGES.replace('version: "1"', 'version: "1", bump: yes'))
+    before = Numbered(version="1.3", content="c")
+    made = recipes(found)
+    made.newest = lambda tag, arch: before if tag == "kid" else Numbered()
+    specs = {tag: made.build(image, Arch.AMD64).spec for tag, image in found.images.items()}
+    said = {tag: spec.before for tag, spec in specs.items() if isinstance(spec, ContainerfileSpec)}
+    assert said == {"base": Numbered(), "kid": before, "other": Numbered()}, "children raise theirs as well"
+    assert {tag: spec.recipe_key for tag, spec in specs.items()} == keys(found)
+    assert CONTAINERFILE.decode(to_builtins(specs["kid"])) == specs["kid"], "it travels"
+    unraised = recipes(config(tmp_path)).build(config(tmp_path).images["kid"], Arch.AMD64).spec
+    assert isinstance(unraised, ContainerfileSpec)
+    assert unraised.before is None
 
 
 def test_a_file_that_is_no_part_of_its_context_is_in_the_key(tmp_path: Path) -> None:
