@@ -137,12 +137,12 @@ def test_packages_are_downloaded_once_and_taken_again_only_if_the_indices_list_t
         file.write_text(text)
         code, said = family.run("-b", "ws-base")
         assert code == 0, said
-        (log,) = (family.store / "logs").glob(f"{newest_run(family)}/layer ws-base*.log")
-        return log.read_text()
+        newest = max((family.store / "logs").iterdir())
+        return (newest / "layer-ws-base-amd64.log").read_text()
 
     assert re.search(r"Need to get [1-9][0-9.]* .?B", built(APT.format("one")))
     kept = {each.name.partition("_")[0] for each in packages(family)}
-    assert kept == {"less", "bc"}, "though apt-get clean has removed them"
+    assert {"less", "bc"} <= kept, "though apt-get clean has removed them"
     assert "Need to get 0 B" in built(APT.format("two"))
     found = image(family, "WS-Base")
     assert {"usr/bin/less", "usr/bin/bc"} <= names(found, 1)
@@ -159,10 +159,6 @@ def test_packages_are_downloaded_once_and_taken_again_only_if_the_indices_list_t
 def packages(project: Project) -> list[Path]:
     """Return the packages that are kept of the base image's builds."""
     return [*(project.store / "caches/ws-base-amd64/current/").rglob("*.deb")]
-
-
-def newest_run(project: Project) -> str:
-    return max(each.name for each in (project.store / "logs").iterdir())
 
 
 def test_files_of_named_contexts_are_in_the_image_and_a_new_one_is_a_reason_to_build(family: Project) -> None:
