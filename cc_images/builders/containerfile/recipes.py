@@ -28,6 +28,9 @@ WRITER = "1"
 
 README = "README.md"
 
+MOST_OTHERS = 3
+"""Images whose downloads are shown to the build of another one: they are read whole before."""
+
 BASE = "BASE"
 """The build argument that names the first parent."""
 
@@ -56,6 +59,8 @@ class Recipes(LayeredRecipes):
     digest_of: Callable[[str, Arch], str]
     newest: Callable[[str, Arch], Numbered] = lambda tag, arch: Numbered()
     _contexts: dict[Path, Found] = field(default_factory=dict)
+    _sharing: dict[Arch, dict[Path, list[str]]] = field(default_factory=dict)
+    """The tags of images by their contexts."""
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
@@ -141,7 +146,7 @@ class Recipes(LayeredRecipes):
             artifacts=downloads,
             timeout=image.timeout,
             scratch=image.scratch,
-            families=(f"{image.tag}-{arch}",),
+            families=tuple(f"{tag}-{arch}" for tag in self._like(image, arch)),
             network=image.network,
             secrets=image.secrets,
             folder=str(folder),
@@ -177,6 +182,17 @@ class Recipes(LayeredRecipes):
             container=said_of(spec),
             environment=spec.arguments,
         )
+
+    def _like(self, image: Image, arch: Arch) -> list[str]:
+        """Return an image's tag, and those of some others of the same context, which download much of the same."""
+        beside = self.config.files["images.yaml"].parent
+        if arch not in self._sharing:
+            self._sharing[arch] = {}
+            for each in self.config.images.values():
+                if each.builder == image.builder and arch in each.arches:
+                    self._sharing[arch].setdefault(placed(each, arch, beside, "containers"), []).append(each.tag)
+        found = self._sharing[arch].get(placed(image, arch, beside, "containers"), [])
+        return [image.tag, *(tag for tag in found if tag != image.tag)][: 1 + MOST_OTHERS]
 
     def _folder(self, image: Image, arch: Arch) -> Path:
         place = placed(image, arch, self.config.files["images.yaml"].parent, "containers")

@@ -153,6 +153,17 @@ def test_what_an_image_was_is_in_its_spec_and_in_no_key(tmp_path: Path) -> None:
     assert unraised.before is None
 
 
+def test_downloads_are_shared_with_images_of_the_same_context(tmp_path: Path) -> None:
+    more = "".join(
+        f"More-{number}: {{builder: containerfile, context: containers/kid, depends: [Base]}}\n" for number in range(4)
+    )
+    made = recipes(found := config(tmp_path, IMAGES.replace("WHO: me}}", "WHO: me}, variants: {x: {}}}") + more))
+    families = {tag: made.build(image, Arch.AMD64).spec.families for tag, image in found.images.items()}
+    assert families["base"] == ("base-amd64",)
+    assert families["kid"] == ("kid-amd64", "kid-x-amd64", "other-amd64", "more-0-amd64")
+    assert families["more-3"] == ("more-3-amd64", "kid-amd64", "kid-x-amd64", "other-amd64"), "its own comes first"
+
+
 def test_a_file_that_is_no_part_of_its_context_is_in_the_key(tmp_path: Path) -> None:
     def key(text: str) -> str:
         found = config(tmp_path, base=text)
