@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from cc_images.builders.containerfile.recipes import placed, readme_said
+from cc_images.builders.containerfile.recipes import placed
+from cc_images.builders.containerfile.sections import readme_said
 from cc_images.builders.dib import element_path
 from cc_images.builders.dib.element_checks import Claims, own_checks
 from cc_images.builders.dib.elements import Elements, own_elements, with_layout
@@ -83,10 +84,8 @@ def _of_containers(config: Config, image: Image, arch: Arch) -> Json:
     """Return what only images for containers have: how they are made and run, and the sections of their README."""
     if not {Format.OCI, Format.SIF} & {*image.formats}:
         return {"container": {}}
-    labels: dict[str, str] = {}
-    for each in config.lineage(image):  # labels that an image does not have itself are its parent's
-        folder = placed(each, arch, config.files["images.yaml"].parent, FOLDERS.get(each.builder, "containers"))
-        labels |= readme_said(each, arch, folder)["labels"]
+    folder = placed(image, arch, config.files["images.yaml"].parent, FOLDERS.get(image.builder, "containers"))
+    labels = readme_said(image, arch, folder)["labels"]
     return {"container": _run(image), "readme": {name: labels.get(name, "") for name in README}}
 
 

@@ -28,6 +28,7 @@ FILES = {
     "ws-base/Containerfile": """\
 ARG BASE=registry.example.org/debian:12
 FROM ${BASE}
+LABEL license=MIT
 RUN useradd --create-home --uid 1000 user && echo built > /opt/base
 USER user
 WORKDIR /home/user
@@ -103,6 +104,8 @@ def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_change
     assert (said_of_it.user, said_of_it.folder, said_of_it.entrypoint) == ("user", "/home/user", ("/bin/echo", "a b"))
     assert (said_of_it.labels["name"], said_of_it.labels["version"]) == ("ws-kid", "1.0")
     assert not [each for each in said_of_it.environment if each != "PATH"]
+    assert base.configuration.labels["license"] == "MIT"
+    assert "license" not in said_of_it.labels, "it says none itself"
     stored = subprocess.run(["grep", "-rl", "very-secret-token", family.store], check=False, capture_output=True)
     assert stored.stdout == b""
 

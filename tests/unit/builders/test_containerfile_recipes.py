@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from cc_images.builders.containerfile.builder import CONTAINERFILE
 from cc_images.builders.containerfile.recipes import Recipes, pinned
+from cc_images.builders.containerfile.sections import OWN
 from cc_images.builders.containerfile.spec import ContainerfileSpec, Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config, load
@@ -162,6 +163,31 @@ def test_downloads_are_shared_with_images_of_the_same_context(tmp_path: Path) ->
     assert families["base"] == ("base-amd64",)
     assert families["kid"] == ("kid-amd64", "kid-x-amd64", "other-amd64", "more-0-amd64")
     assert families["more-3"] == ("more-3-amd64", "kid-amd64", "kid-x-amd64", "other-amd64"), "its own comes first"
+
+
+def test_a_readme_tells_of_one_image_alone(tmp_path: Path) -> None:
+    def labels(tag: str) -> dict[str, str]:
+        made = recipes(found := config(tmp_path, **texts)).build(found.images[tag], Arch.AMD64).spec
+        assert isinstance(made, ContainerfileSpec)
+        said: dict[str, str] = made.said["labels"]
+        return {name: text for name, text in said.items() if name in OWN}
+
+    texts = {"base": 'FROM scratch\nLABEL "licenses"=MIT\n', "kid": "FROM base\n"}
+    config(tmp_path, **texts)
+    key = keys(config(tmp_path, **texts))["kid"]
+    assert labels("base") == {}
+    assert labels("kid") == {"licenses": ""}
+    (tmp_path / "containers/base/README.md").write_text("## License\nMIT\n")
+    assert labels("base") == {"license": "MIT"}
+    assert labels("kid") == {"license": "", "licenses": ""}, "it has none"
+    assert keys(config(tmp_path, **texts))["kid"] != key
+    texts["kid"] = "FROM base\nLABEL license Apache-2.0\n"
+    assert labels("kid") == {"licenses": ""}, "the file says one"
+    (tmp_path / "containers/kid/README.md").write_text("## Licence\nGPL-3.0\n")
+    assert labels("kid") == {"license": "GPL-3.0", "licenses": ""}
+    texts["base"] = "FROM registry.example.org/debian:12\n"
+    (tmp_path / "containers/base/README.md").unlink()
+    assert labels("base") == {"description": "", "usage": "", "license": ""}, "nobody knows what that one says"
 
 
 def test_a_file_that_is_no_part_of_its_context_is_in_the_key(tmp_path: Path) -> None:
