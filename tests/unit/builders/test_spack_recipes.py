@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.api.plan import plan
+from cc_images.builders.containerfile.spec import Numbered
 from cc_images.builders.resolved import Resolved, Resolver
 from cc_images.builders.resolver import image_builder
 from cc_images.builders.spack.spec import SpackSpec
@@ -164,6 +165,8 @@ def test_folders_are_found_without_entries(tmp_path: Path) -> None:
     assert bzip2.builder == "spack"
     assert {*bzip2.arches} == {Arch.AMD64, Arch.ARM64}
     assert bzip2.bump
+    assert isinstance(spec := resolved(found, "bzip2")[0].spec, SpackSpec)
+    assert spec.before == Numbered()
     for arch in Arch:
         assert resolved(found, "bzip2", arch)[0].spec.arch is arch
     assert resolved(found, "flat")[0].spec.tag == "flat"
