@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from cc_images.api.stored_images import StoredFile, stored_files
-from cc_images.model.catalog import Arch
+from cc_images.model.catalog import Arch, Format
 from cc_images.web.kinds import push_of
 from cc_images.web.service import Service
 from cc_images.web.tables import Account
 from cc_images.web.value import Value
+
+ENDS = {end for each in Format for end in (f".{each.suffix}", f"-{each}.{each.suffix}")}
+"""How the names of files go on behind the version."""
 
 
 class Outdated(Exception):
@@ -43,7 +46,7 @@ def _require_unknown(service: Service, account: Account, name: str) -> None:
     for tag, arch, version in sorted(service.queue.known(account)):
         image = config.images.get(tag)
         begins = f"{image.published_name(Arch(arch))}-{version}" if image is not None else ""
-        if not begins or not name.startswith((f"{begins}.", f"{begins}-")):
+        if not begins or not name.startswith(begins) or name.removeprefix(begins) not in ENDS:
             continue
         others = stored_files(config, service.queue.versions(account))
         other = next((each.file_name for each in others if (each.tag, each.arch) == (tag, arch)), "")

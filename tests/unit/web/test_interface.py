@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cc_images.host import record_files
+from cc_images.host.record_files import load_build
+from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch
 from cc_images.store.workspace import log_path
 from cc_images.web import files, ranges
@@ -101,6 +105,35 @@ def test_a_stored_version_is_pushed(bed: ServiceBed) -> None:
     build = bed.ask("ada", "POST", f"/images/{FILE}/push").json()["id"]
     bed.look()
     assert bed.runs.words[build] == ["-p", "-v", "--version", RUN, "-a", "amd64", "cc-one"]
+
+
+def test_the_list_of_builds_has_the_files_of_those_that_are_over(
+    bed: ServiceBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = finished(bed)
+    for number in range(40):
+        bed.stored(b"by the command line", f"20261101T0300{number:02}Z")
+    bed.request("ada", "cc-two")
+    read: list[str] = []
+
+    def load(path: Path) -> Build:
+        read.append(path.stem)
+        return load_build(path)
+
+    monkeypatch.setattr(record_files, "load_build", load)
+    waits, over = bed.ask("ada", "GET", "/builds").json()
+    assert read == [RUN], "others are not looked at, however many there are"
+    one = bed.ask("ada", "GET", f"/build/{build}").json()
+    assert (
+        (over["filename"], over["images"])
+        == (one["filename"], one["images"])
+        == (
+            FILE,
+            [{"image": "cc-one", "architecture": "amd64", "version": RUN, "files": [FILE]}],
+        )
+    )
+    assert (waits["filename"], waits["images"]) == (None, [])
+    assert bed.ask("bob", "GET", "/builds").json() == []
 
 
 NEWER = "20261123T030000Z"
