@@ -134,8 +134,21 @@ def test_a_request_is_left_alone_and_taken_up_again(served: Served, run: Run, wo
     assert run(*words, "log", "-f", build)[:2] == (130, f"{build} CANCELLED\n"), "without a wait for the queue"
     code, said = run(*words, "cancel", build)[:2]
     assert (code, said.startswith(f"{build} is over already: CANCELLED; ")) == (0, True)
-    assert f"DELETE /build/{build}" in said, "how it leaves the list"
+    assert f"cc-images --server {served.url} cancel --remove {build}" in said, "how it leaves the list"
     assert build in run(*words, "status")[1], "it was not removed from the list"
+
+
+def test_a_build_that_is_over_is_removed_from_the_list(served: Served, run: Run, words: list[str]) -> None:
+    build = run(*words, "--detach", "-b", "cc-one")[1].strip()
+    assert run(*words, "cancel", "--remove", build)[:2] == (0, f"{build} is cancelled\n"), "first things first"
+    assert build in run(*words, "status")[1]
+    assert run(*words, "cancel", "--remove", build)[:2] == (0, f"{build} is removed\n")
+    assert run(*words, "status")[1] == "no builds yet\n"
+    code, _, complaints = run(*words, "cancel", "--remove", build)
+    assert (code, complaints) == (2, "cc-images: there is no such build\n")
+    other = run(*words, "--detach", "-b", "cc-one")[1].strip()
+    said = json.loads(run(*words, "cancel", "--json", "--remove", other)[1])
+    assert said == {"build": other, "said": f"{other} is cancelled"}
 
 
 def test_looks_at_what_there_is(served: Served, run: Run, words: list[str]) -> None:
