@@ -234,6 +234,18 @@ def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
     assert requested("-b", "-a", "amd64", "cc-two")["architectures"] == ["amd64"]
 
 
+def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
+    served: Served, run: Run, words: list[str]
+) -> None:
+    build = run(*words, "--detach", "-b", "cc-two")[1].strip()
+    served.bed.look()
+    there = [each for each in served.bed.runs.words[build] if each != "-v"]
+    plans = [json.loads(run("plan", "--offline", "--json", *each)[1]) for each in (there, ["-b", "cc-two"])]
+    tasks = [[each["id"] for each in plan["tasks"]] for plan in plans]
+    assert tasks[0] == tasks[1]
+    assert "build cc-two amd64" in tasks[0]
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
