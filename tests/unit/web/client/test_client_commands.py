@@ -261,8 +261,9 @@ def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
         (["cc-one"], "nothing to do"),
         (["-b", "all"], "all means images of this host's catalogue"),
         (["-b", "nope-*"], "the service has no image nope-*"),
-        (["-b", "cc-nope"], "images.0: the catalogue has no image 'cc-nope'"),
-        (["-b", "-a", "arm64", "cc-one"], "architectures.0: cc-one is not made for arm64"),
+        (["-b", "cc-two", "debian"], "cc-images: images: the catalogue has no image 'debian'\n"),
+        (["-b", "CC-Tow"], "cc-images: images: the catalogue has no image 'cc-tow'; did you mean cc-two?\n"),
+        (["-b", "-a", "arm64", "cc-one"], "cc-images: architectures: cc-one is not made for arm64\n"),
         (["-p", "cc-one"], "-p without -b publishes a stored version"),
         (["-p", "-f", "--version", RUN, "cc-one"], "-f without -b"),
         (["-b", "--version", RUN, "cc-one"], "--version is about a stored version"),
@@ -274,7 +275,7 @@ def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
 def test_what_a_service_does_not_do_gets_one_line(run: Run, words: list[str], said: list[str], why: str) -> None:
     code, output, complaints = run(*words, *said)
     assert (code, output) == (2, "")
-    assert why in complaints.splitlines()[0]
+    assert why in complaints.splitlines(keepends=True)[0]
     assert len(complaints.splitlines()) <= 2
 
 
