@@ -65,12 +65,28 @@ def test_accounts_are_made_on_the_command_line(cli: Cli, tmp_path: Path) -> None
     assert "already" in cli("account", "add", "ada", "--password-file", "password").stderr
     assert json.loads(cli("account", "list", "--json").stdout)[0]["role"] == "administrator"
     assert cli("account", "password", "ada", "--password-file", "password").returncode == 0
+    assert cli("account", "role", "ada", "--user").stdout == "ada: is an ordinary account now\n"
+    answer = cli("account", "role", "ada")
+    assert (answer.returncode, "--administrator or --user" in answer.stderr) == (2, True), "nobody is demoted unsaid"
+    assert cli("account", "role", "ada", "--administrator").stdout == "ada: is an administrator now\n"
+    assert cli("account", "role", "ada", "--administrator", "--user").returncode == 2
     assert cli("account", "close", "ada").returncode == 0
     assert cli("account", "list").stdout == "ada                  administrator (closed)\n"
     assert cli("account", "add", "bob").returncode == 2, "there is no terminal"
     assert cli("account", "add").returncode == 2
     said = json.loads(cli("serve", "--check", "--json").stdout)
     assert (said["database"], said["accounts"]) == ("ready", "1")
+
+
+def test_a_catalogue_without_images_is_remarked(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+    assert cli("serve", "--check", "--listen", "127.0.0.1:0").stderr == ""
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: [], abstract: true}", sites="")
+    answer = cli("serve", "--check", "--listen", "127.0.0.1:0", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)["images"]) == (0, "0"), "it would start"
+    assert answer.stderr == (
+        f"cc-images: nobody can request an image: {tmp_path / 'images.yaml'} has none, or abstract ones alone\n"
+    )
 
 
 def test_a_password_in_the_words_of_a_process_is_refused(cli: Cli, tmp_path: Path) -> None:
