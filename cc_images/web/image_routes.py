@@ -19,6 +19,9 @@ router = APIRouter(tags=["images"])
 
 BINARY = "application/binary"
 
+ANSWER = 5.0
+"""Seconds for which the first caller waits for what a thread of its own fetches of the repository of workflows."""
+
 UNKNOWN = "there is no such file"
 
 
@@ -42,6 +45,13 @@ class MachineView(BaseModel):
     gpu: str | None
 
 
+class WorkflowView(BaseModel):
+    """A workflow of the repository, and its steps."""
+
+    workflow: str
+    steps: list[str]
+
+
 @router.get("/catalogue")
 def get_catalogue(request: Request, caller: Reader) -> list[CatalogueEntry]:
     """List the images that can be requested."""
@@ -61,6 +71,16 @@ def get_machines(request: Request, caller: Reader) -> list[MachineView]:
                     mpi=str(each.mpi or "") or None, gpu=str(each.gpu or "") or None)
         for name, each in the(request).catalogue.config.machines.items()
     ]  # fmt: skip
+
+
+@router.get("/workflows")
+def get_workflows(request: Request, caller: Reader) -> list[WorkflowView]:
+    """List the steps of workflows that a request may name, as the repository had them a moment ago."""
+    found = request.app.state.workflows.known(ANSWER)
+    if found is None:
+        raise Problem(503, "the repository of workflows has not answered yet; try again soon",
+                      headers={"retry-after": "10"})  # fmt: skip
+    return [WorkflowView(workflow=workflow, steps=[*steps]) for workflow, steps in found.items()]
 
 
 @router.get("/images")

@@ -42,7 +42,7 @@ def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:
     entries = service.queue.entries(caller.account, everyone=caller.is_administrator, most=MOST)
     found = [service.viewer.build(entry, whole=False) for entry in entries]
     under_way = [each for each in found if not is_over(each)]
-    fleet: FleetStatus | None = request.app.state.fleet.status(patience)
+    fleet: FleetStatus | None = request.app.state.fleet.known(patience)
     return {
         "counts": service.queue.counts(),
         "places": service.queue.limits.places,

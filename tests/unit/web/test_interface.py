@@ -333,8 +333,8 @@ def test_the_document_says_what_is(bed: ServiceBed) -> None:
     assert {path.split("{")[0] for path in document["paths"]} == {
         f"/api/v1/{each}"
         for each in ("build", "build/", "builds", "images", "images/download/", "images/", "catalogue", "builders",
-                     "machines", "account", "account/password", "tokens", "tokens/", "audit", "health", "metrics",
-                     "sign-up", "accounts", "accounts/", "invitations", "invitations/")
+                     "machines", "workflows", "account", "account/password", "tokens", "tokens/", "audit", "health",
+                     "metrics", "sign-up", "accounts", "accounts/", "invitations", "invitations/")
     }  # fmt: skip
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
