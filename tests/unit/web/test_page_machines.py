@@ -132,6 +132,15 @@ def test_each_field_tells_what_is_wrong_with_it(bed: ServiceBed, ada: Browser, n
     assert bed.ask("ada", "GET", "/builds").json() == []
 
 
+def test_requests_of_one_step_can_be_told_from_each_other(bed: ServiceBed, ada: Browser) -> None:
+    ada.post("/new", None, **RIGHT)
+    ada.post("/new", None, **(RIGHT | {"machine.mpi": "openmpi@4", "force": "on"}))
+    other, one = re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/requests").text)
+    (commit,) = {each["request"]["commit"] for each in bed.ask("ada", "GET", "/builds").json()}
+    assert one == f"linux/amd64 · haswell · podman · commit {commit[:12]}"
+    assert other == f"linux/amd64 · haswell · podman · openmpi@4 · commit {commit[:12]} · by force"
+
+
 def test_a_form_with_nothing_in_it_names_a_field(bed: ServiceBed, ada: Browser) -> None:
     answer = ada.post("/new", kind="machine")
     assert answer.status_code == 400

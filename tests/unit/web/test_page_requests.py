@@ -280,6 +280,18 @@ def test_the_home_page_shows_builders_without_what_others_do(bed: ServiceBed, ad
     assert build in logged_in(bed, "root").get("/").text
 
 
+def test_requests_of_one_image_can_be_told_from_each_other(bed: ServiceBed, ada: Browser) -> None:
+    finished(bed)
+    bed.request("ada", "cc-two", architectures=["arm64"], force=True)
+    bed.request("ada", "cc-two", push=True)
+    bed.ask("ada", "POST", f"/images/{FILE}/push")
+    wanted = ["amd64", "all architectures · publishes", "arm64 · by force", f"all architectures · version {RUN}"]
+    assert re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/requests").text) == wanted
+    assert {*re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/").text)} == {*wanted}
+    root = logged_in(bed, "root")
+    assert root.get("/").text.count("· ada<") == 4, "each with who has requested it"
+
+
 def test_images_are_shown_to_whose_build_made_them(bed: ServiceBed, ada: Browser) -> None:
     finished(bed)
     path = f"/available/cc-one/amd64/{RUN}"

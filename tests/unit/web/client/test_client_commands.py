@@ -157,9 +157,9 @@ def test_looks_at_what_there_is(served: Served, run: Run, words: list[str]) -> N
     served.bed.look()
     good_run(served)(build)
     table = run(*words, "status")[1].splitlines()
-    assert table[0].split() == ["build", "status", "requested", "of"]
+    assert table[0].split() == ["build", "status", "requested", "of", "version"]
     assert table[1].split()[:2] == [build, "FINISHED"]
-    assert table[1].endswith("cc-one")
+    assert table[1].split()[-2:] == ["cc-one", RUN]
     assert run("status", *words, build)[1].splitlines()[0] == f"{build}  FINISHED"
     assert json.loads(run(*words, "status", "--json", build)[1])[0]["filename"] == FILE
     assert [each["id"] for each in json.loads(run(*words, "status", "--json")[1])] == [build]
