@@ -235,13 +235,13 @@ def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
     for name, value in found.environment.items():
         if name in settings.NETWORK:
             os.environ.setdefault(name, value)
-    if not found.options or server:
+    if not (found.options or found.serve) or server:
         return
     settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
     if verb in _OF_ALL:  # a run's usual sites are no reason to leave others as they are
         found = replace(found, options={name: words for name, words in found.options.items() if name not in _NARROW})
     if verb not in ("status", "list"):  # which ask no site by default
-        settings.apply(found, made, os.environ)
+        settings.apply(found, made, os.environ, verb)
 
 
 def _listen(level: str) -> None:

@@ -78,6 +78,40 @@ def test_accounts_are_made_on_the_command_line(cli: Cli, tmp_path: Path) -> None
     assert (said["database"], said["accounts"]) == ("ready", "1")
 
 
+def test_settings_say_how_the_service_is_started(cli: Cli, tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+    settings = tmp_path / "settings.yaml"
+
+    def checked(text: str, *words: str, **variables: str) -> tuple[int, dict[str, str], str]:
+        settings.write_text(text)
+        answer = cli("serve", "--check", "--json", *words, **{"CC_IMAGES_SETTINGS": str(settings), **variables})
+        return answer.returncode, json.loads(answer.stdout or "{}"), answer.stderr
+
+    said = f"store: {tmp_path}/own\nserve:\n  listen: 127.0.0.1:0\n  sign-up: invitation\n  database: {{}}\n"
+    own = said.format(f"sqlite:///{tmp_path}/other.sqlite")
+    code, found, complaints = checked(own, CC_IMAGES_STORE="")
+    assert (code, found["address"], found["sign_up"]) == (0, "127.0.0.1:0", "invitation"), complaints
+    assert found["store"] == f"{tmp_path}/own"
+    assert checked(own, "--sign-up", "open")[1]["sign_up"] == "open", "words win"
+    assert not (tmp_path / "other.sqlite").exists()
+    (tmp_path / "x").write_text("correct horse battery\n")
+    assert cli("account", "add", "ada", "--password-file", "x", CC_IMAGES_SETTINGS=str(settings)).returncode == 0
+    assert (tmp_path / "other.sqlite").exists(), "the accounts are those of the same database"
+    elsewhere = checked(own, CC_IMAGES_DATABASE=f"sqlite:///{tmp_path}/third.sqlite")[1]["database"]
+    assert (elsewhere, checked(own)[1]["database"]) == ("would be made", "ready"), "a variable wins"
+    for wrong, why in (
+        ("serve:\n  runs: many\n", f"{settings}:2: serve.runs: 'many' is not a whole number"),
+        ("serve:\n  runs: 1\n  port: 80\n", f"{settings}:3: serve.port: 'port' is none of"),
+        ("serve:\n  sign-up: all\n", f"{settings}:2: serve.sign-up: all is none of off, open, invitation"),
+        ("serve: {database: 'postgresql://me:geheim@h/x'}\n", "which every user of this host could read"),
+        ("serve: {tls-key: key.pem}\n", "--tls-certificate and --tls-key belong together"),
+        ("options:\n\n  tasks: many\n", f"{settings}:3: options.tasks: 'many' is not a whole number"),
+    ):
+        code, _, complaints = checked(wrong)
+        assert (code, why in complaints) == (2, True), complaints
+        assert "geheim" not in complaints
+
+
 def test_a_catalogue_without_images_is_remarked(cli: Cli, tmp_path: Path) -> None:
     write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
     assert cli("serve", "--check", "--listen", "127.0.0.1:0").stderr == ""
