@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,7 @@ from cc_images.cli import accounts, web
 from cc_images.errors import UserError
 from cc_images.web import server
 from cc_images.web.server import Listen
-from tests.conftest import Cli, write_files
+from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
 from tests.support.servicebed import ServiceBed
 
 LOADED = accounts, web
@@ -149,3 +154,23 @@ def test_a_run_tells_the_program_that_started_it(cli: Cli, bed: ServiceBed, tmp_
     note = read(tmp_path / "run.json")
     assert (note.exit_code, note.run, note.reason) == (2, "", "unknown-image")
     assert read(tmp_path / "missing.json").state == ""
+
+
+def test_it_is_ready_within_three_seconds_and_ends_by_itself_when_it_is_asked_to(tmp_path: Path) -> None:
+    """Time of the processor: how long that takes depends on who else uses it."""
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+    environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "cc_images", "serve", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith("the service is at http://127.0.0.1:")
+            spent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+            assert sum(map(int, spent)) / os.sysconf("SC_CLK_TCK") < 3.0
+            with urllib.request.urlopen(f"{said.split()[-1]}/health") as answer:
+                assert json.load(answer)["state"] == "ok"
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0, process.stderr.read() if process.stderr else ""
