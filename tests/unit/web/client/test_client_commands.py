@@ -221,7 +221,7 @@ def test_a_stored_version_is_published(served: Served, run: Run, words: list[str
 
 
 def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
-    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def requested(*more: str) -> dict[str, list[str]]:
         build = run(*words, "--detach", *more)[1].strip()
@@ -229,6 +229,11 @@ def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
         return said
 
     assert requested("-b", "cc-*")["images"] == ["cc-one", "cc-two"]
+    assert requested("-b", "cc-two")["architectures"] == []
+    settings = tmp_path / "own.yaml"
+    settings.write_text("options: {architecture: [amd64], tasks: 3, no-boot-test: yes, site: [local]}\n")
+    monkeypatch.setenv("CC_IMAGES_SETTINGS", str(settings))
+    assert requested("-b", "cc-two")["architectures"] == ["amd64"], "as here; the rest is for the service to say"
     monkeypatch.setenv("ARCH", "arm64")
     assert requested("-b", "cc-two")["architectures"] == ["arm64"]
     assert requested("-b", "-a", "amd64", "cc-two")["architectures"] == ["amd64"]
