@@ -44,6 +44,7 @@ def test_a_download_is_what_the_record_says(bed: ServiceBed) -> None:
     assert answer.headers["etag"] == f'"{digest.hex()}"' == f'"{row["sha256"]}"'
     assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
     assert answer.headers["content-disposition"] == f'attachment; filename="{FILE}"'
+    assert answer.headers["content-type"] == "application/binary"
     head = bed.ask("ada", "HEAD", f"/images/download/{FILE}")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
     unchanged = bed.ask("ada", "GET", f"/images/download/{FILE}", headers={"if-none-match": answer.headers["etag"]})
