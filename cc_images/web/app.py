@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from cc_images.api import builders
+from cc_images.api import builders, workflows
 from cc_images.errors import CCImagesError, UserError
 from cc_images.web import account_routes, administration_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
-from cc_images.web.fleet import Fleet
 from cc_images.web.guard import BODY_SECONDS, Guard
+from cc_images.web.recent import Recent
 from cc_images.web.service import Service
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import mistake
@@ -28,6 +28,9 @@ from cc_images.web.value import mistake
 _log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+
+LISTED_AGE = 60.0
+"""Seconds for which the workflows of the repository are listed as they were found."""
 
 MOST_FIELD = 100
 """Characters of a field's name that an answer repeats."""
@@ -90,7 +93,10 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
-    app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
+    app.state.fleet = Recent("the builder hosts", lambda: builders.status(service.catalogue.config))
+    app.state.workflows = Recent(
+        "the repository of workflows", lambda: workflows.listed(service.catalogue.config), LISTED_AGE
+    )
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
     app.state.pages, app.state.planner = pages, pages.Planner()
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)

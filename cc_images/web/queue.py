@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -198,12 +199,25 @@ class Queue:
 
     def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
         """Return the versions that builds in an account's list have made or found; None: all, for an administrator."""
-        if account.role == Role.ADMINISTRATOR:
-            return None
-        chosen = select(Product).join(Requester, Requester.build == Product.build)
+        return None if account.role == Role.ADMINISTRATOR else self.known(account)
+
+    def known(self, account: Account) -> set[tuple[str, str, str]]:
+        """Return the versions that builds in an account's list have made or found, stored or not; or all builds."""
+        chosen = select(Product.tag, Product.arch, Product.version).distinct()
+        if account.role != Role.ADMINISTRATOR:
+            chosen = chosen.join(Requester, Requester.build == Product.build).where(*_in_list(account))
         with self._database.reading() as session:
-            rows = session.scalars(chosen.where(*_in_list(account)))
-            return {(each.tag, each.arch, each.version) for each in rows}
+            return {(tag, arch, version) for tag, arch, version in session.execute(chosen)}
+
+    def at_work(self) -> list[tuple[Value, str]]:
+        """Return what is requested and not over, by anybody, each with the name of its run; empty: it has none yet."""
+        chosen = select(Build, Attempt).outerjoin(Attempt, Attempt.id == _NEWEST)
+        with self._database.reading() as session:
+            rows = session.execute(chosen.where(Build.state != OVER, Build.cancelled.is_(False))).all()
+            return [
+                (Value(kind=build.kind, content=json.loads(build.value)), run.name if run is not None else "")
+                for build, run in rows
+            ]
 
     def use(self, account: Account) -> tuple[int, int]:
         """Return how many builds of an account run and wait."""

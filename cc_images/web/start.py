@@ -101,7 +101,7 @@ def check(settings: Settings) -> dict[str, str]:
     database.close()
     return {
         "store": str(config.store),
-        "images": str(sum(not each.abstract for each in config.images.values())),
+        "images": str(_requestable(config)),
         "database": "would be made" if not found else "ready" if found == NEWEST else f"revision {found}",
         "accounts": str(known),
         "sign_up": settings.sign_up,
@@ -109,3 +109,14 @@ def check(settings: Settings) -> dict[str, str]:
         "tls": "yes" if settings.listen.tls is not None else "no",
         "service": "at work; another one cannot start" if works else "none is at work",
     }
+
+
+def remarks(config: Config) -> list[str]:
+    """Return what keeps nobody from starting a service, and yet is hardly meant."""
+    if _requestable(config):
+        return []
+    return [f"nobody can request an image: {config.files['images.yaml']} has none, or abstract ones alone"]
+
+
+def _requestable(config: Config) -> int:
+    return sum(not each.abstract for each in config.images.values())

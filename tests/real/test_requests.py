@@ -152,6 +152,10 @@ def inside(sif: Path, folder: Path) -> None:
     assert says("cat", "/opt/machine").splitlines() == ["x86_64_v3", "-O2 -march=x86-64-v3", "openmpi@4"]
     assert says("python3", "-c", "import greeting; print(greeting.said)") == "hello from a wheel\n"
     assert "Open MPI) 4." in says("mpirun", "--version")
+    libraries = says(
+        "find", "/usr", "/opt", "-type", "f", "(", "-name", "libmpi.so*", "-o", "-name", "libmpich.so*", ")"
+    )
+    assert len(libraries.split()) == 1, "one MPI is there"
     assert "less " in says("less", "--version")
     assert says("ls", "/opt") == "machine\n", "the step's folder is not in the image"
 

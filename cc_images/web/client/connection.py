@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ NAMELESS = {404: "the service has no such thing, or it is somebody else's"}
 
 ENDED = (OSError, HTTPException, ValueError)
 """Errors of a connection that gives no more of an answer; ValueError is one about parts of a negative length."""
+
+_NUMBER = re.compile(r"\.[0-9]+\Z")
+"""The place in a list of a field at fault."""
 
 LINE = 1 << 20
 """Bytes of a line of events."""
@@ -126,6 +130,7 @@ class Answer:
             hint = "give that address, if you trust it: no token is sent after a redirection"
             return UserError(f"{self._address} leads to {to or 'elsewhere'}", hint=hint)
         if 400 <= status < 500:
+            field = _NUMBER.sub("", field)  # the message names what people have typed
             return UserError(f"{field}: {message}" if field else message)
         return CCImagesError(f"{self._address}: {message}")
 

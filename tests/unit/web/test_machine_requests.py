@@ -18,6 +18,7 @@ from cc_images.api.requests import prepared, read_request
 from cc_images.config.requests import mapping_of, request_of
 from cc_images.model.catalog import Format
 from cc_images.web import app
+from cc_images.web.commands import OWN
 from cc_images.web.kinds import KINDS
 from cc_images.web.progress import STAGES
 from cc_images.web.throttle import Throttle
@@ -382,6 +383,24 @@ def test_every_task_of_a_request_has_a_status(bed: ServiceBed, tmp_path: Path) -
     with prepared(request_of(said, {}, tmp_path), config) as ready:
         tasks = [each.id.partition(" ")[0] for each in plan(ready.request, ready.config, offline=True).plan.tasks]
     assert {"layer", "build", "convert", "push"} <= {*tasks} <= {*STAGES}
+
+
+def test_each_combination_of_mpi_and_gpu_is_planned(bed: ServiceBed, tmp_path: Path) -> None:
+    (tmp_path / "images.yaml").write_text("CC-Base: {elements: [debian-minimal], formats: [oci]}\n")
+    config, own = bed.service.catalogue.config, str(tmp_path / "steps" / "own")
+    layers: dict[str, set[str]] = {}
+    for mpi in ("", "openmpi@4"):
+        for gpu in ("", "cuda@12"):
+            build = post(bed, body(CUBE | {"base": "cc-base", "mpi": mpi, "gpu": gpu}, path=own))
+            said = {key: each for key, each in content(bed, build).items() if key not in OWN}
+            with prepared(request_of(said, {}, tmp_path), config) as ready:
+                tasks = [each.id for each in plan(ready.request, ready.config, offline=True).plan.tasks]
+                environment = ready.image.container.get("environment", {})
+            name = f"flow_one_x86__64__v3_{mpi.replace('@', '-') or 'nompi'}_{gpu.replace('@', '-') or 'nogpu'}"
+            assert {f"build {name} amd64", f"convert {name} amd64"} <= {*tasks}
+            assert ("NVIDIA_VISIBLE_DEVICES" in environment) is bool(gpu)
+            layers[name] = {each for each in tasks if each.startswith("layer cc-base-packages")}
+    assert [len(each) for each in layers.values()] == [0, 0, 1, 1], "MPI is installed by apt, once for both"
 
 
 def test_machines_can_be_listed_and_are_read_again(bed: ServiceBed) -> None:
