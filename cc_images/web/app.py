@@ -20,6 +20,7 @@ from cc_images.web.access import Problem
 from cc_images.web.fleet import Fleet
 from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.service import Service
+from cc_images.web.status_route import StatusRoute
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import mistake
 
@@ -96,6 +97,7 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     app.state.planner = app.state.pages.Planner()
     for router in app.state.pages.ROUTERS:
         app.include_router(router, include_in_schema=False)
+    app.add_middleware(StatusRoute, service=service)
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
