@@ -22,6 +22,7 @@ from cc_images.web.access import Problem
 from cc_images.web.guard import BODY_SECONDS, Guard
 from cc_images.web.recent import Recent
 from cc_images.web.service import Service
+from cc_images.web.status_route import StatusRoute
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import mistake
 
@@ -99,6 +100,7 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     )
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
     app.state.pages, app.state.planner = pages, pages.Planner()
+    app.add_middleware(StatusRoute, service=service)
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)

@@ -64,8 +64,8 @@ def running(settings: Settings, app: Callable[[Service], Any]) -> Iterator[str]:
     server.check(settings.listen)
     catalogue = Catalogue(settings.load)
     store = catalogue.config.store
-    with alone(store / service.FOLDER):
-        database = Database(settings.database or default(store))
+    database = Database(settings.database or default(store))
+    with alone(store / service.FOLDER), database.claimed():
         database.migrate()
         gatekeeper = Gatekeeper(
             accounts=Accounts(database, Passwords(settings.cost)), tokens=Tokens(database), sessions=Sessions(database)
@@ -92,7 +92,7 @@ def check(settings: Settings) -> dict[str, str]:
     found = database.revision()
     if found > NEWEST:
         raise unknown(found)
-    works = observe(config.store / service.FOLDER).alive
+    works = observe(config.store / service.FOLDER).alive or database.is_claimed()
     if not works:  # else its address is taken, by itself
         server.listener(settings.listen).close()
     known = 0

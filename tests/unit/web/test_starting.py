@@ -17,11 +17,12 @@ import pytest
 from cc_images.api import launch
 from cc_images.api.run_note import read
 from cc_images.cli import accounts, web
+from cc_images.config.loader import load
 from cc_images.errors import UserError
-from cc_images.web import server
+from cc_images.web import app, server, start
 from cc_images.web.server import Listen
 from tests.conftest import REPOSITORY, Cli, clean_environment, write_files
-from tests.support.servicebed import ServiceBed
+from tests.support.servicebed import CHEAP, ServiceBed
 
 LOADED = accounts, web
 """What `cli` forks has the service's modules already: to load them takes longer than to run them."""
@@ -58,6 +59,26 @@ def test_one_service_works_on_a_store(tmp_path: Path) -> None:
     with launch.alone(tmp_path / "service"), pytest.raises(UserError, match="another service"), \
             launch.alone(tmp_path / "service"):  # fmt: skip
         pass
+
+
+def test_one_service_works_with_a_database(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'service.sqlite'}"
+
+    def settings(name: str) -> start.Settings:
+        (tmp_path / name).mkdir(exist_ok=True)
+        environment = clean_environment(tmp_path / name) | {"CC_IMAGES_STORE": str(tmp_path / name / "store")}
+        write_files(tmp_path / name, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+        return start.Settings(load=lambda: load(environment, tmp_path / name), folder=tmp_path / name, environ={},
+                              database=database, listen=Listen(address="127.0.0.1:0"), cost=CHEAP)  # fmt: skip
+
+    with start.running(settings("first"), app.made):
+        assert start.check(settings("second"))["service"] == "at work; another one cannot start"
+        with pytest.raises(UserError, match="another service works with this database"), \
+                start.running(settings("second"), app.made):  # fmt: skip
+            pass
+    assert start.check(settings("second"))["service"] == "none is at work"
+    with start.running(settings("second"), app.made) as address:
+        assert address.startswith("http://127.0.0.1:")
 
 
 def test_accounts_are_made_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
