@@ -221,7 +221,7 @@ class Queue:
 
     def at_work(self) -> list[tuple[Value, str]]:
         """Return what is requested and not over, by anybody, each with the name of its run; empty: it has none yet."""
-        chosen = select(Build, Attempt).outerjoin(Attempt, Attempt.id == _NEWEST)
+        chosen = select(Build, Attempt).outerjoin(Attempt, Attempt.id == NEWEST_RUN)
         with self._database.reading() as session:
             rows = session.execute(chosen.where(Build.state != OVER, Build.cancelled.is_(False))).all()
             return [
