@@ -14,7 +14,7 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -285,8 +285,7 @@ class Section:
         if type(found) is not kind:
             self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")
             return default
-        typed: T = found
-        return typed
+        return cast(T, found)
 
     def _scalar(self, node: yaml.Node, key: str) -> str:
         if not isinstance(node, yaml.ScalarNode):
