@@ -316,6 +316,17 @@ def test_a_look_that_no_record_can_have_does_not_count(head: Head, lie: str) -> 
     assert not [*head.store.builds("cc-one", Arch.AMD64)]
 
 
+def test_a_result_that_says_nothing_does_not_count(head: Head) -> None:
+    def script(job: Job) -> None:
+        job.begin()
+        job.hub.put_result(job.result())
+        job.over()
+
+    head.scripts["one"] = script
+    (result,) = head.do(layer(head))
+    assert (result.status, result.reason) == (Status.FAILED, Reason.REFUSED), result
+
+
 def test_details_of_a_layer_that_no_record_can_have_do_not_count(head: Head) -> None:
     head.scripts["one"] = changed(lambda made: made["layer"]["details"].update(packages=["zip"]))
     (result,) = head.do(layer(head))
