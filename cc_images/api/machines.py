@@ -105,7 +105,9 @@ def compared(loop: MachineLoop) -> Iterator[str]:
         raise CCImagesError(f"scontrol says nothing about nodes: {error}", reason=Reason.COMMAND) from error
     for step in contradictions(states, wants, names):
         if isinstance(step, PowerDown):
-            yield "; ".join([f"the machine of {step.node} is gone, Slurm is told", *_powered_down(step.node)])
+            yield "; ".join(
+                [f"the machine of {step.node} is gone, and Slurm powers it down", *_powered_down(step.node)]
+            )
             continue
         with loop.files.locked():
             if step.want in loop.files.wants():  # else it was renewed meanwhile

@@ -61,7 +61,7 @@ def is_container(facts: Json) -> bool:
 
 
 def _machine(facts: Json) -> list[tuple[str, str]]:
-    """Return what only a machine heeds."""
+    """Return what counts for a machine alone."""
     return [
         ("kernel", ", ".join(facts["kernels"]) or "none"),
         ("arguments", facts["cmdline"] or "unknown"),

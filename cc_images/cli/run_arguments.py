@@ -46,7 +46,7 @@ def plan_options(made: Parser) -> None:
     )  # fmt: skip
     made.add_argument(
         "--relock", action="store_true",
-        help="with -b: let Spack choose versions anew, whatever locks of earlier builds and beside spack.yaml say",
+        help="with -b: let Spack choose versions again, whatever locks of earlier builds and beside spack.yaml say",
     )  # fmt: skip
     made.add_argument(
         "--until", choices=PHASES, default="", metavar="PHASE",

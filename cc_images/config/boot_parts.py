@@ -1,4 +1,4 @@
-"""How images are tested, against their formats: keys of `boot` and of trials that nothing of an image would heed."""
+"""How images are tested, against their formats: keys of `boot` and of trials that nothing of an image would use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OF_CONTAINERS = (Level.INSIDE, Level.STARTS, Level.CHECKS)
 
 
 def check_tests(said: Mapping[str, Image], complete: Mapping[str, Image], where: Mapping[str, Section]) -> None:
-    """Report what an image says of its test and nothing heeds, or cannot be kept.
+    """Report what an image says of its test and nothing uses, or cannot be kept.
 
     Children have `boot` from their parent, so what fits one of them may stand there.
     """
@@ -34,7 +34,7 @@ def check_tests(said: Mapping[str, Image], complete: Mapping[str, Image], where:
 
 
 def _check_boot(image: Image, formats: set[Format], section: Section) -> None:
-    """Report keys of `boot` that none of these formats heeds, and values that none of them reaches."""
+    """Report keys of `boot` that none of these formats uses, and values that none of them reaches."""
     boot, has_disk = image.boot, any(each.is_disk for each in formats)
     is_booted = has_disk or bool({*RAMDISK} & formats)
     levels = _levels(formats)

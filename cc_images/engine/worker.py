@@ -21,6 +21,7 @@ from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host.files import clear_errors
 from cc_images.model.catalog import Json
 from cc_images.model.events import Started
+from cc_images.model.plain_text import printable
 from cc_images.model.plan import (
     BootJob,
     BuildJob,
@@ -84,10 +85,16 @@ def perform(plain: Json, context: RunContext | None = None, do: Do | None = None
                          hint="this is a bug in cc-images; please report it with the log")  # fmt: skip
         _append(path, said)
     took = result.seconds or time.monotonic() - started
-    result = replace(result, log=str(path), tail=tail, seconds=took)
+    result = _printable(replace(result, log=str(path), tail=tail, seconds=took))
     with working_for(plain["run"], task):
         _log.info("%s after %.1f s%s", result.status, result.seconds, f": {result.error}" if result.error else "")
     return result
+
+
+def _printable(result: Result) -> Result:
+    """Return a result whose words, of which some are other programs', steer no terminal."""
+    error, hint = (printable(each, "\n\t") for each in (result.error, result.hint))
+    return replace(result, error=error, hint=hint, tail=tuple(printable(line, "\t") for line in result.tail))
 
 
 def _task(kind: type[Job]) -> Do:

@@ -53,15 +53,17 @@ class GrantShape(Shape):
 
 
 class AttemptResultShape(Shape):
-    """`attempts/<attempt>/result.json`; the run at the head looks at what it says of tasks, layer, build and boots."""
+    """`attempts/<attempt>/result.json`; the run at the head looks at `made`, see `settle.Brought`.
+
+    Without it, `unfit` has why nothing can be done there, or `lost` why nothing came of it.
+    """
 
     attempt: AttemptId
     tasks: list[dict[str, Any]]
     blobs: dict[Digest, Count]
-    host: dict[str, Any] = field(default_factory=dict)
-    layer: dict[str, Any] | None = None
-    build: dict[str, Any] | None = None
-    boots: list[dict[str, Any]] = field(default_factory=list)
+    made: dict[str, Any] | None = None
+    unfit: list[str] = field(default_factory=list)
+    lost: str = ""
 
 
 class TicketShape(Shape):

@@ -35,7 +35,7 @@ class LaunchAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskToStop:
-    """Ask the builder to end: it hears of it with its next lease."""
+    """Ask the builder to end: its next lease says so."""
 
     attempt: str
 

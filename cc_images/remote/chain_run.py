@@ -92,7 +92,7 @@ class ChainRun:
             return settle.with_measures(result, self._seen[-1].follower.ended[envelope.task])
 
     def close(self) -> None:
-        """Give up what is still open; its builder host hears of it with its next lease."""
+        """Give up what is still open; the next lease of its builder host says so."""
         for each in self._seen:
             if not each.files.fenced():
                 with suppress(CCImagesError):
@@ -181,7 +181,7 @@ class ChainRun:
                 seen.accepted = True
 
     def _end(self, seen: Seen) -> None:
-        """Take the result; a builder host that is unfit is used no more, and another one begins anew."""
+        """Take the result; a builder host that is unfit is used no more, and another one begins."""
         self._slot.close()
         if seen.unfit:
             self._fleet.refuse(seen.claim.builder, seen.unfit)

@@ -1,6 +1,6 @@
 """The calls that a hub answers: who may make which, what it reads and writes, and its status.
 
-A call is looked at whole before its body is read: whoever is refused sends nothing, or is cut off after a moment.
+A call is looked at whole before its body is read: a refused caller sends nothing, or is cut off after a moment.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from cc_images.remote.machine_steps import (
 from cc_images.remote.machines import decide, unowned
 
 AWAY = 300.0
-"""Seconds for which a cloud may not answer, before who waits is told."""
+"""Seconds for which a cloud may not answer, before those who wait get an error."""
 
 _log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ class Policy:
     start_within: float = 300.0
     """The time from a job's start, or from the last word of a scheduler, to the first lease."""
     stop_within: float = 45.0
-    """The time that a builder has to end by itself. It hears of it with its next lease."""
+    """The time that a builder has to end by itself. Its next lease says so."""
     cancel_every: float = 15.0
     look_every: float = 15.0
 
@@ -49,7 +49,7 @@ class Policy:
 class Attempt:
     """One attempt of the chain as it was observed. Times are in seconds by one clock of the head.
 
-    A time that was written before the host started anew is taken for that of the first look since then.
+    A time that was written before the host started again is taken for that of the first look since then.
     """
 
     claim: Claim

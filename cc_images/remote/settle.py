@@ -82,7 +82,7 @@ class Wrong(Exception):
 def read(plain: Json, envelopes: Sequence[Envelope], context: RunContext) -> Brought:
     """Return what an attempt has made of the tasks in these envelopes. Raises Wrong."""
     try:
-        brought = convert(plain["made"], Brought)
+        brought = convert(plain.get("made"), Brought)
     except ValueError as error:
         raise Wrong(f"it cannot be read: {error}") from None
     _require_tasks(brought.results, [each.task for each in envelopes])

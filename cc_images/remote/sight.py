@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from cc_images.model.attempt import Claim, JobState
 from cc_images.model.catalog import Json
@@ -119,11 +118,10 @@ class Seen:
 
     def _look_at_result(self, plain: Json, read: Read) -> None:
         self._result = True
-        unfit: Any = plain.get("unfit")
-        if unfit:
-            self.unfit = plain_text("; ".join(map(str, unfit)))
+        if unfit := plain.get("unfit"):
+            self.unfit = plain_text("; ".join(unfit))
         elif lost := plain.get("lost"):
-            self._lost = plain_text(str(lost))
+            self._lost = plain_text(lost)
         else:
             try:
                 self.brought = read(plain)

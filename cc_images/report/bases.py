@@ -45,7 +45,7 @@ def registry_tags(found: Sequence[RegistryTag], errors: Mapping[str, str], now: 
         (
             each.site,
             f"{each.repository}:{each.tag}",
-            printable(each.version) or "-",  # the word of whoever has pushed it
+            printable(each.version) or "-",  # strangers may have pushed it
             age(now - each.created) if each.created else "-",
             each.digest[:SHORT],
         )

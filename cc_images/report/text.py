@@ -259,8 +259,9 @@ def as_json(data: object) -> str:
 
 
 def say(text: str, *, to: TextIO | None = None) -> None:
-    """Print a text and make sure that it is seen."""
-    print(text, file=to or sys.stdout, flush=True)
+    """Print a text and make sure that it is seen; names in it may be of others, and steer no terminal."""
+    out = to or sys.stdout
+    print(printable(text, "\n\t\N{NO-BREAK SPACE}") if out.isatty() else text, file=out, flush=True)
 
 
 def end_of_life(image: Image, now: datetime) -> str:

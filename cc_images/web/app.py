@@ -63,7 +63,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class App(FastAPI):
-    """The application. What is wrong with a request is told by 400."""
+    """The application. Wrong requests are answered by 400."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, without the status for wrong requests that is not used."""

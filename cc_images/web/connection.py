@@ -1,6 +1,6 @@
 """Connections: HTTP/1.1 by uvicorn, with limits of time, and files that go from the disk to the network by themselves.
 
-A head that does not come, and a reader that takes nothing, end the connection. Whoever reads slowly is waited for.
+A head that does not come, and a reader that takes nothing, end the connection. A slow reader is waited for.
 """
 
 from __future__ import annotations

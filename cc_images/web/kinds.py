@@ -1,6 +1,6 @@
 """Kinds of requests, and how each is checked; `commands` has how it is carried out.
 
-A request is a JSON object. The kind to which it belongs is told by fields that no other kind has. A checked request
+A request is a JSON object. Its kind is known by fields that no other kind has. A checked request
 is a `Value`: canonical, so that identical requests are equal.
 """
 

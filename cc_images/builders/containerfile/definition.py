@@ -164,7 +164,7 @@ def _base(stage: Stage, tags: Collection[str], bases: Mapping[str, str]) -> str:
 
 
 def _filled(stage: Stage) -> Iterator[str]:
-    """Yield the instructions of a stage's sections, in the order in which Apptainer heeds them."""
+    """Yield the instructions of a stage's sections, in the order in which Apptainer does them."""
     for section in stage.of("files"):
         yield from _files(section)
     for section in stage.of("post"):

@@ -24,7 +24,7 @@ class LayeredRecipes(ABC):
 
     @abstractmethod
     def resolved(self, image: Image, arch: Arch) -> Resolved:
-        """Return the layer of an image, made anew. Raises UserError for what is missing or cannot be."""
+        """Return the layer of an image, which is resolved now. Raises UserError for what is missing or cannot be."""
 
     def build(self, image: Image, arch: Arch) -> Resolved:
         """Return an image with its spec. Raises UserError for what is missing or cannot be."""

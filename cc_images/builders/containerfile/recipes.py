@@ -142,7 +142,7 @@ class Recipes(LayeredRecipes):
         return self.newest(image.tag, arch) if image.bump else None
 
     def resolved(self, image: Image, arch: Arch) -> Resolved:
-        """Return the layer of an image, made anew; see `LayeredRecipes`."""
+        """Return the layer of an image, which is resolved now; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
         found = self._context(folder)
         said: Json = dict(image.containerfile)

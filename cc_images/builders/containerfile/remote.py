@@ -28,7 +28,7 @@ class Remote:
 
     @property
     def is_git(self) -> bool:
-        """Whether it is a repository: buildah heeds no checksum of these."""
+        """Whether it is a repository: buildah checks no checksum of these."""
         return _GIT.match(self.url) is not None
 
 

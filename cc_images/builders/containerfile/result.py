@@ -1,6 +1,6 @@
 """The image that buildah has made, as one of ours.
 
-Layers that buildah has added are written anew, so that they are the same for the same files; those of the image that
+Layers that buildah has added are written again, so that they are the same for the same files; those of the image that
 it started from stay byte by byte.
 """
 

@@ -106,8 +106,8 @@ class Caches:
     def publishing(self, drop: Path, packages: Sequence[Package], told: Callable[[str], None]) -> Iterator[None]:
         """Take what a build drops into the caches, each package when it is whole; at the end, all that is left.
 
-        The lock of a package that arrived is shared from then on. What cannot be taken or pushed is told, and no error
-        of the build.
+        The lock of a package that arrived is shared from then on. What cannot be taken or pushed is in the log; the
+        build goes on.
         """
         self._prepare()
         mine = [package for package in packages if not package.external]

@@ -24,7 +24,7 @@ TICK = 0.1
 
 
 class PackageLocks:
-    """The locks of one build, or of whoever prunes."""
+    """The locks of one build, or of one `prune`."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

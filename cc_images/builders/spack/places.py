@@ -176,7 +176,7 @@ class Part:
         return self
 
     def __exit__(self, *of_error: object) -> None:
-        with suppress(OSError):  # a full disk fails once more here; whoever wrote has been told
+        with suppress(OSError):  # a full disk fails once more here; the writer has the first error
             self.file.close()
         self._path.unlink(missing_ok=True)
 

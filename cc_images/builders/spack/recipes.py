@@ -60,7 +60,7 @@ class Recipes(LayeredRecipes):
         return self.made[key] if key in self.made else self.containerfiles.made[key]
 
     def resolved(self, image: Image, arch: Arch) -> Resolved:
-        """Return the layer of an image, made anew; see `LayeredRecipes`."""
+        """Return the layer of an image, which is resolved now; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
         wanted = environment(folder.plain, arch, _additions(image))
         runtime, tool = image.depends[0], image.depends[1]

@@ -1,6 +1,6 @@
 """The connection to a service: a request and its answer at a time, by TLS that is verified.
 
-Faults of the network are told as `Cut`; refusals of the service by its own words, without control characters.
+Faults of the network are `Cut`; refusals of the service have its own words, without control characters.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Field:
     proposals: tuple[str, ...] = ()
     """Texts that are proposed; others can be typed."""
     required: bool = False
-    """Whether it is in the request even when it is empty, so that its lack is told there."""
+    """Whether it is in the request even when it is empty, so that the lack has a message beside it."""
     longest: int = 100
     """Characters of a text."""
     offered: Callable[[Config], bool] = lambda config: True

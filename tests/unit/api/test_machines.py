@@ -71,7 +71,7 @@ def test_what_slurm_believes_and_what_the_cloud_has_come_together(
     machines.swept()
     assert [*compared(machines)] == [
         "n1 needs no machine: Slurm has it powered down",
-        "the machine of n2 is gone, Slurm is told",
+        "the machine of n2 is gone, and Slurm powers it down",
     ]
     assert said.read_text() == "update nodename=n2 state=POWER_DOWN reason=cloud has no machine\n"
     machines.run(lambda step: not machines.files.records())

@@ -102,6 +102,12 @@ def test_a_task_that_fails_says_why(store: Store, run: Run, builder: FakeBuilder
     )
 
 
+def test_words_of_other_programs_steer_no_terminal(store: Store, run: Run, builder: FakeBuilder) -> None:
+    builder.error = CCImagesError("a\033[2J\nb", hint="\x9bh", tail=["\033]0;owned\007\tc"])
+    failed = done(run_context(store, run), build(run))
+    assert (failed.error, failed.hint, failed.tail) == ("a?[2J\nb", "?h", ("?]0;owned?\tc",))
+
+
 def test_a_task_whose_log_cannot_be_written_says_that_the_disk_is_full(store: Store, run: Run) -> None:
     context = run_context(store, run)
     run.log_path(build(run).id).symlink_to("/dev/full")

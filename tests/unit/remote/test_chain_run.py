@@ -188,7 +188,7 @@ def test_a_failure_is_told_as_if_it_were_here(head: Head) -> None:
         "mend it",
         "dib",
     )
-    assert result.tail == (" [2Jx",)
+    assert result.tail == ("?[2Jx",)
     assert not [*head.store.builds("cc-one", Arch.AMD64)]
 
 
@@ -317,10 +317,41 @@ def test_a_look_that_no_record_can_have_does_not_count(head: Head, lie: str) -> 
     assert not [*head.store.builds("cc-one", Arch.AMD64)]
 
 
+def test_a_result_that_says_nothing_does_not_count(head: Head) -> None:
+    def script(job: Job) -> None:
+        job.begin()
+        job.hub.put_result(job.result())
+        job.over()
+
+    head.scripts["one"] = script
+    (result,) = head.do(layer(head))
+    assert (result.status, result.reason) == (Status.FAILED, Reason.REFUSED), result
+
+
 def test_details_of_a_layer_that_no_record_can_have_do_not_count(head: Head) -> None:
     head.scripts["one"] = changed(lambda made: made["layer"]["details"].update(packages=["zip"]))
     (result,) = head.do(layer(head))
     assert (result.status, result.reason) == (Status.FAILED, Reason.REFUSED), result
+
+
+def test_words_of_a_failure_steer_no_terminal(head: Head) -> None:
+    said = {
+        "task": LAYER,
+        "status": "failed",
+        "error": "a\033[2J",
+        "hint": "b\x9b",
+        "tail": ["\033]0;c"],
+        "reason": "dib",
+    }
+
+    def script(job: Job) -> None:
+        job.begin()
+        job.bring({"results": [said]})
+        job.over()
+
+    head.scripts["one"] = script
+    (result,) = head.do(layer(head))
+    assert (result.error, result.hint, result.tail, result.reason) == ("a [2J", "b ", (" ]0;c",), "dib")
 
 
 # -- losses -----------------------------------------------------------------------------------------------------

@@ -237,6 +237,9 @@ def test_a_result_counts_once_and_with_its_blobs(store: Store, address: str) -> 
     assert status(address, "PUT", path, result(blobs={digest: 5})) == 422
     assert status(address, "PUT", path, result(2, blobs={digest: 4})) == 422, "another attempt's"
     assert status(address, "PUT", path, result(blobs={digest: 4}, format=2)) == 422
+    odd: list[dict[str, object]] = [{"unfit": 5}, {"unfit": [1]}, {"lost": ["x"]}, {"made": []}]
+    for said in odd:
+        assert status(address, "PUT", path, json.dumps(json.loads(result()) | said).encode()) == 422, said
     assert files.result() is None
     assert status(address, "PUT", path, result(blobs={digest: 4})) == 201
     assert status(address, "PUT", path, result(blobs={digest: 4})) == 201, "a doubled message"
