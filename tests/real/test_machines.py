@@ -311,6 +311,15 @@ def test_two_images_are_built_on_machines_of_their_own_and_a_killed_run_leaves_n
         )
         await_for(lambda: not listed(), 60, "machines are left")
 
+        (tmp_path / "one" / "Containerfile").write_text(CONTAINER.replace("NAME", "other"))
+        run = Watched(made.start("-b", "-a", "amd64", "cc-one"))
+        run.wait_for(r"^\[layer cc-one amd64\] .*RUN", 300)
+        (lost,) = listed()
+        openstack.connect(cloud="metal").compute.delete_server(lost)
+        assert run.wait(400) == 0, run.lines
+        assert len(computing.made) == 4 + 3, "the machine that people deleted, another one, and that of the build"
+        await_for(lambda: not listed(), 60, "machines are left")
+
         (tmp_path / "one" / "Containerfile").write_text(CONTAINER.replace("NAME", "again"))
         run = Watched(made.start("-b", "-a", "amd64", "cc-one"))
         run.wait_for(r"^\[layer cc-one amd64\] .*RUN", 300)
