@@ -62,7 +62,8 @@ def divided(plan: Plan, request: Request, asked: Asked) -> tuple[Plan, Builders 
 
     Raises UserError when no builder can do a task.
     """
-    here, on, hub = asked.here, request.on, str(asked.hub)
+    here, hub = asked.here, str(asked.hub)
+    on = here.name if request.on == HERE else request.on
     every = chains(plan, request)
     hosts = [here, *(each.host for each in asked.found)]
     if natives := asked.natives:  # the plan has no emulation for them

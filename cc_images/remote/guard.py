@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from cc_images.errors import CCImagesError
 from cc_images.host import root
+from cc_images.host.files import clear_errors
 from cc_images.model.attempt import Ticket
 from cc_images.model.catalog import Json
 from cc_images.remote.bundle import Bundle, digests
@@ -30,7 +31,7 @@ from cc_images.remote.client import Hub
 from cc_images.remote.equality import facts, unequal
 from cc_images.remote.inputs import bring
 from cc_images.remote.lines import object_of
-from cc_images.remote.protocol import Fenced, now
+from cc_images.remote.protocol import HOST_FAULTS, Fenced, now
 from cc_images.remote.spool import Spool
 from cc_images.store.records import Store
 from cc_images.store.workspace import wait_for_guards
@@ -109,7 +110,8 @@ class Guard:
         """
         self.tenure.ask()
         logs = self.store.root / "logs" / self.ticket.attempt
-        logs.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a full disk is said by what needs it
+            logs.mkdir(parents=True, exist_ok=True)
         self.spool = Spool(logs / "stream", self.hub.stream)
         keeping = threading.Thread(target=self.tenure.keep, name="lease", daemon=True)
         keeping.start()
@@ -128,7 +130,7 @@ class Guard:
             bundle = Bundle.from_json(self.hub.bundle())
             if wrong := list(unequal(bundle.facts, facts(bundle))):
                 return self._say(unfit=wrong)
-            with ExitStack() as held:
+            with clear_errors(self.store.root), ExitStack() as held:
                 held.enter_context(self.store.lock("gc", shared=True))
                 self._fetch(bundle)
                 made, code, said = self._worked(bundle, held.close)
@@ -142,7 +144,7 @@ class Guard:
         except Fenced:
             raise
         except CCImagesError as error:
-            return self._say(lost=error.message)
+            return self._say(unfit=[error.message]) if error.reason in HOST_FAULTS else self._say(lost=error.message)
         finally:
             self._clear_up()
             self.spool.say({"over": 0})

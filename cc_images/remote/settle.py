@@ -28,6 +28,7 @@ from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Job, LayerJob, R
 from cc_images.model.recipe import key_of
 from cc_images.model.record_shapes import DetailsShape, LayerShape, PassShape
 from cc_images.remote.lines import object_of, plain_text
+from cc_images.remote.protocol import HOST_FAULTS
 from cc_images.store import kept, notes
 from cc_images.store.notes import Evidence
 from cc_images.store.run_context import RunContext, TaskContext
@@ -57,16 +58,8 @@ class Brought:
     def fault(self) -> str:
         """Why the host itself could not do a task; empty for a task that fails wherever it is done."""
         failed = next((each for each in self.results if not each.status.good), None)
-        return failed.error if failed is not None and failed.reason in OF_HOST else ""
+        return failed.error if failed is not None and failed.reason in HOST_FAULTS else ""
 
-
-OF_HOST = frozenset(
-    {
-        *(Reason.DISK_FULL, Reason.DISK_FAULT, Reason.STORE_UNWRITABLE, Reason.READ_ONLY),
-        *(Reason.MISSING_TOOL, Reason.MISSING_DEVICE, Reason.NO_ROOT, Reason.SANDBOX),
-    }
-)
-"""Reasons for which another host may do what this one could not."""
 
 LOOKED = ("boot", "contents")
 """What was seen inside of an image, by its names in the details of a build."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -158,6 +161,40 @@ def test_a_recipe_becomes_a_file_on_a_builder_host_and_ctrl_c_ends_it(away: Proj
     assert (code, target.read_bytes() == content) == (3, True), output
     assert "no such luck" in output
     away.assert_no_leftovers()
+
+
+WHOLE = """\
+FROM scratch
+COPY busybox /bin/busybox
+COPY . /context
+RUN ["/bin/busybox", "sh", "-euxc", "cd /context; [ $(/bin/busybox readlink link) = words.txt ]; [ ! -e secret ]; /bin/busybox stat -c 'big has %s' big; /bin/busybox find . -type l; /bin/busybox rm big"]
+"""  # noqa: E501
+
+
+@needs_busybox
+@pytest.mark.deep
+def test_a_context_of_a_gibibyte_travels_with_its_links_and_nothing_else(away: Project, ssh: SshBed) -> None:
+    context = away.folder / "context"
+    (context / "words.txt").write_text("words\n")
+    (context / "link").symlink_to("words.txt")
+    (context / "secret").write_text("not for others: 5b1d")
+    (context / ".containerignore").write_text("secret\n")
+    with (context / "big").open("wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(1 << 30)
+    (away.folder / "x.recipe").write_text(WHOLE)
+    run, most = Watched(away.start("remote", "build", "x.sif", "x.recipe", "--context", "context")), 0
+    while run.process.poll() is None:
+        with suppress(OSError):
+            said = Path(f"/proc/{run.process.pid}/status").read_text()
+            most = max([most, *(int(each) for each in re.findall(r"^VmHWM:\s+(\d+) kB", said, re.MULTILINE))])
+        time.sleep(0.2)
+    assert run.wait() == 0, run.lines[-30:]
+    print(f"the head had {most >> 10} MiB")
+    assert {"big has 1073741824", "./link"} <= set(run.lines)
+    assert most < 200 << 10, "no file is held in memory"
+    found = subprocess.run(["grep", "-rlaF", "not for others: 5b1d", ssh.folder], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (1, ""), "what is ignored stays here"
 
 
 class Timed(threading.Thread):

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,11 @@ def ssh(tmp_path: Path) -> Iterator[SshBed]:
 @pytest.fixture
 def away(tmp_path: Path, ssh: SshBed) -> Project:
     """Return a project with a container, and no builders yet."""
-    write_files(tmp_path, images="CC-Con: {builder: containerfile, context: context, formats: [oci]}\n", sites="")
+    write_files(
+        tmp_path,
+        images="CC-Con: {builder: containerfile, arch: [amd64, arm64], context: context, formats: [oci]}\n",
+        sites="",
+    )
     (tmp_path / "context").mkdir()
     shutil.copy(BUSYBOX, tmp_path / "context" / "busybox")
     (tmp_path / "context" / "Containerfile").write_text(RECIPE)
@@ -114,14 +119,14 @@ def test_each_host_that_cannot_be_used_is_named_with_the_reason(away: Project, s
     assert code == 3
     for name, (_, why) in hosts.items():
         assert re.search(why, said[name]), said[name]
-    code, output = away.run("plan", "-b", "cc-con")
+    code, output = away.run("plan", "-b", "-a", "amd64", "cc-con")
     assert (code, "Traceback" in output) == (2, False)
     for name, (_, why) in hosts.items():
         assert re.search(rf"{name} .*{why}", output), output
     assert "docs/builders.md says what a builder needs" in output
     with (away.folder / "builders.yaml").open("a") as file:
         file.write(ssh.builder("good"))
-    code, output = away.run("plan", "-b", "cc-con")
+    code, output = away.run("plan", "-b", "-a", "amd64", "cc-con")
     assert code == 0, output
     assert "on good (native amd64)" in output
     for name, (_, why) in hosts.items():
@@ -134,11 +139,13 @@ def test_a_host_without_room_is_named_and_another_one_is_taken(away: Project, ss
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", ssh.store("full")], check=True)
     try:
         (away.folder / "builders.yaml").write_text(full)
-        code, output = away.run("-b", "cc-con")
+        began = time.monotonic()
+        code, output = away.run("-b", "-a", "amd64", "cc-con")
         assert code == 3, output
-        assert re.search(r"no builder can do layer cc-con amd64: full only \d MiB are free at \S+/full/store", output)
+        assert re.search(r"no builder can do layer cc-con amd64: full the store \S+/full/store is full", output)
+        assert time.monotonic() - began < 60, "no lease is waited for"
         (away.folder / "builders.yaml").write_text(full + ssh.builder("west"))
-        code, output = away.run("-b", "cc-con")
+        code, output = away.run("-b", "-a", "amd64", "cc-con")
         assert code == 0, output
         assert re.search(r"^\[layer cc-con amd64\] .*on full$", output, re.MULTILINE), "it was the first to be asked"
         assert re.search(r"^\[layer cc-con amd64\] .*on west$", output, re.MULTILINE)

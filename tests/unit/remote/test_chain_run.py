@@ -443,7 +443,10 @@ def test_a_job_that_never_began_says_what_its_start_was_answered(head: Head) -> 
     head.scripts = {"one": silent}
     (result,) = head.do(layer(head), fails=True, retries=0)
     assert result.status is Status.FAILED
-    assert "its job ended before it began: the answer was lost" in result.error
+    assert (
+        "its job ended before it asked for work (no cc-images there, or no way to the head): the answer was lost"
+        in result.error
+    )
 
 
 def test_a_job_whose_start_was_answered_with_an_error_may_run_all_the_same(head: Head) -> None:

@@ -112,6 +112,19 @@ def test_a_host_that_does_not_answer_gets_nothing(tmp_path: Path) -> None:
     assert builders.ask(Request(tags=("cc-x",), push=True), config).found == ()  # type: ignore[union-attr]
 
 
+def test_here_is_this_host_whatever_its_entry_is_called(tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-X: {elements: [vm]}", sites="one: {directory: site}")
+    (tmp_path / "builders.yaml").write_text("mine: {local: yes}\nfar: {ssh: far}\n")
+    config = load({"HOME": str(tmp_path), "CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
+    here = Request(tags=("cc-one",), build=True, on="here")
+    found = builders.ask(here, config)
+    assert isinstance(found, Asked)
+    assert found.found == (), "the other one is not asked"
+    told, away, _ = division.divided(plan(found.here.arch or Arch.AMD64), here, found)
+    assert away is None
+    assert "; on mine (" in told.tasks[0].reason
+
+
 def test_a_run_without_anything_to_build_has_a_place_all_the_same() -> None:
     assert builders.Division(plan=plan(), here=0).places == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_host_with_another_buildah_gets_no_containerfiles_and_all_else(store: 
     assert placed(BuildJob(spec=spec(own="a" * 64), version="v")) == "east"
     older = host(store, programs={})
     assert older.unfit_for == {"buildah": f"buildah is missing, and the head has {here[:12]}"}
+
+
+def test_a_host_whose_certificate_is_not_there_gets_nothing(store: Store, tmp_path: Path) -> None:
+    entry = BuilderHost(name="farm", slurm={"partition": "p"}, hub="https://h:1", ca=str(tmp_path / "hub.pem"))
+    (found,) = survey([(entry, Told(facts_here(store)))])
+    assert found.host.unfit == f"hub-ca: {tmp_path}/hub.pem: No such file or directory"
+    (tmp_path / "hub.pem").write_text("")
+    (found,) = survey([(entry, Told(facts_here(store)))])
+    assert found.host.unfit == ""
 
 
 def test_a_head_needs_no_program_that_only_some_builds_use() -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -249,6 +251,26 @@ def test_work_that_dies_is_said_to_be_lost_and_nothing_is_left(
     assert all(Store(there).blobs.is_intact(each) for each in bundle.inputs), "inputs came"
     assert jobs.look(there, [ATTEMPT]) == {ATTEMPT: JobState.ENDED}
     assert SECRET not in "".join(path.read_text(errors="replace") for path in there.rglob("*") if path.is_file())
+
+
+@pytest.mark.real
+def test_a_host_on_which_inputs_find_no_room_says_that_it_is_unfit(
+    head: RunContext, fake: FakeBuilder, tmp_path: Path
+) -> None:
+    bundle, _ = bundle_of(head, tmp_path / "pack")
+    head.store.root.joinpath("big").write_bytes(os.urandom(3 << 20))
+    big = head.store.blobs.add(head.store.root / "big")
+    files = offered(head, tmp_path, replace(bundle, files=big.digest))
+    (there := tmp_path / "there").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", there], check=True)
+    try:
+        with Hub(head.store).serving() as address:
+            assert perform.perform(hubs.ticket(address, 7), there, threading.Event()) == "unfit"
+    finally:
+        subprocess.run(["umount", there], check=True)
+    result = files.result()
+    assert result is not None
+    assert "is full" in result["unfit"][0]
 
 
 def test_a_fenced_attempt_begins_nothing(head: RunContext, fake: FakeBuilder, tmp_path: Path) -> None:
