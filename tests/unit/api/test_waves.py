@@ -125,7 +125,7 @@ def doctor(tmp_path: Path) -> Iterator[tuple[str, list[str], list[int]]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", asked, status
     server.shutdown()
     server.server_close()

@@ -152,7 +152,7 @@ def served(folder: Path, most: int = 1 << 30) -> Iterator[str]:
     """Serve a folder on loopback; give its address."""
     Quiet.sent, Quiet.most = 0, most
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
