@@ -105,8 +105,10 @@ def test_chunks_that_no_image_has_go_with_the_last_one(tmp_path: Path, folder: P
     ("at", "after"),
     [
         (1, True),
-        (3, False),
-        *(pytest.param(*each, marks=pytest.mark.long) for each in ((1, False), (2, False), (2, True), (3, True))),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in ((1, False), (2, False), (2, True), (3, False), (3, True))
+        ),
     ],
 )
 def test_a_push_that_was_killed_is_finished_by_the_next(
