@@ -229,6 +229,7 @@ def test_a_site_that_takes_another_format_is_left_out(published: tuple[Cli, Serv
     assert rows["two"]["done"]
 
 
+@pytest.mark.long
 def test_what_another_host_has_rolled_back_stands(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
     cli, served = published
     pulled(cli, other, served.address)

@@ -457,6 +457,7 @@ def test_a_full_disk_at_the_head_is_said_and_gone_on_from(tmp_path: Path) -> Non
 
 
 @pytest.mark.real
+@pytest.mark.long
 def test_a_disk_that_fills_up_while_an_output_comes(tmp_path: Path) -> None:
     place = tmp_path / "small"
     with small(place, 140):

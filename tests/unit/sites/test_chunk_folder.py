@@ -182,6 +182,7 @@ def test_a_fetch_goes_on_where_it_ended(tmp_path: Path, folder: Path, site: Imag
     assert not list(tmp_path.glob(".got*"))
 
 
+@pytest.mark.long
 def test_what_an_older_image_has_is_not_fetched(tmp_path: Path, folder: Path, site: ImageSite) -> None:
     old = published(tmp_path, disk_of(tmp_path / "one", 1))
     new = published(tmp_path, disk_of(tmp_path / "two", 1, b"changed"))
