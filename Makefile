@@ -63,7 +63,7 @@ $(VENV)/.dev: $(VENV)/.ready
 check: $(VENV)/.dev  ## lint, types, layers, unit tests without the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 2 --dist worksteal --ignore=tests/real; tests=$$?; \
+	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 4 --dist worksteal --ignore=tests/real; tests=$$?; \
 	wait $$types && [ $$tests -eq 0 ]
 
 test: export CC_IMAGES_TEST_LONG = 1

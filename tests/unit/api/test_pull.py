@@ -40,7 +40,7 @@ class Served:
                     asked.append(self.path)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -229,6 +229,7 @@ def test_a_site_that_takes_another_format_is_left_out(published: tuple[Cli, Serv
     assert rows["two"]["done"]
 
 
+@pytest.mark.long
 def test_what_another_host_has_rolled_back_stands(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
     cli, served = published
     pulled(cli, other, served.address)

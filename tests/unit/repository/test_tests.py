@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.support import house
 
 PATCHED = 15
 """Patched constants from which on there are too many: one is hard to give as a parameter when it is the host's."""
@@ -56,9 +57,10 @@ def test_no_test_is_about_a_private_name(trees: list[tuple[Path, ast.Module]]) -
     assert not found
 
 
-def test_no_module_imports_a_private_name() -> None:
-    sources = (REPOSITORY / "cc_images").rglob("*.py")
-    imports = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
+def test_no_module_imports_a_private_name(modules: dict[str, house.Module]) -> None:
+    alone = [path for folder in house.ALONE for path in (house.PACKAGE / folder.replace(".", "/")).rglob("*.py")]
+    trees = [*(each.tree for each in modules.values()), *(ast.parse(path.read_text()) for path in alone)]
+    imports = (node for tree in trees for node in ast.walk(tree))
     found = [each.name for node in imports if isinstance(node, ast.ImportFrom) for each in node.names]
     assert not [name for name in found if is_private(name)]
 

@@ -185,6 +185,7 @@ def test_versions_with_the_same_bytes_count_once_and_gone_ones_not(bed: ServiceB
     assert bed.ask("ada", "GET", "/account").json()["bytes"] == 0
 
 
+@pytest.mark.long
 def test_the_command_line_limits_and_invites(cli: Cli, tmp_path: Path) -> None:
     write_files(tmp_path, images="", sites="")
     (tmp_path / "password").write_text("correct horse battery\n")

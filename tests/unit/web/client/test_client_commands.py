@@ -457,7 +457,9 @@ def started(served: Served, words: list[str], tmp_path: Path) -> Iterator[Callab
 Started = Callable[..., tuple[Client, str]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_without_a_terminal_an_interrupt_detaches(served: Served, started: Started, number: int) -> None:
     client, build = started()
     client.interrupt(number)
