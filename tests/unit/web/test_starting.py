@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cc_images.api import launch
@@ -147,6 +148,34 @@ def test_a_catalogue_without_images_is_remarked(cli: Cli, tmp_path: Path) -> Non
     assert answer.stderr == (
         f"cc-images: nobody can request an image: {tmp_path / 'images.yaml'} has none, or abstract ones alone\n"
     )
+
+
+def test_make_serve_makes_the_first_account_once(tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-One: {elements: [debian-minimal], disk: []}", sites="")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    command = tmp_path / "bin" / "cc-images"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cc_images "$@"\n')
+    command.chmod(0o755)
+    environment = clean_environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)}
+    environment.pop("XDG_CONFIG_HOME", None)
+    password = tmp_path / ".config" / "cc-images" / "service-password"
+    for first in (True, False):
+        words = [str(REPOSITORY / "script" / "serve"), str(tmp_path), "127.0.0.1:0"]
+        with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as service:
+            assert service.stdout is not None
+            said = []
+            while not (line := service.stdout.readline()).startswith("the service is at "):
+                assert line, "it has not started"
+                said.append(line)
+            secret = password.read_text().strip()
+            with httpx.Client(base_url=line.split()[-1], auth=("admin", secret)) as client:
+                assert client.get("/account").json()["role"] == "administrator"
+            service.terminate()
+            assert service.wait(60) == 0
+        assert (f"the first account is admin; its password is in {password}\n" in said) == first
+        assert secret not in "".join(said)
+    assert password.stat().st_mode & 0o077 == 0
 
 
 def test_a_password_in_the_words_of_a_process_is_refused(cli: Cli, tmp_path: Path) -> None:
