@@ -13,12 +13,12 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -45,6 +45,15 @@ def samples(few: int, many: int) -> int:
 def moments(end: int, few: int = 8) -> range:
     """Return the moments from 1 to `end` at which something happens to a run: every one in `make test`, else a few."""
     return range(1, end, 1 if LONG else end // few)
+
+
+def sampled(cases: Iterable[Any], every: int = 3) -> list[Any]:
+    """Return the cases of a test: every third one, or as often as is said, is in `make check`, all in `make test`."""
+    found: list[Any] = []
+    for number, case in enumerate(cases):
+        values = case if isinstance(case, tuple) else (case,)
+        found.append(pytest.param(*values, marks=() if number % every == 0 else pytest.mark.long))
+    return found
 
 
 T = TypeVar("T")
