@@ -60,10 +60,12 @@ $(VENV)/.dev: $(VENV)/.ready
 	script/setup --dev $(VENV)
 	touch $@
 
+# Half of the tests' time is waiting, so there are more processes than cores; the first time, one compiles for all.
 check: $(VENV)/.dev  ## lint, types, layers, unit tests without the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 4 --dist worksteal --ignore=tests/real; tests=$$?; \
+	@$(BIN)/mypy & types=$$!; [ -d tests/__pycache__ ] || $(BIN)/pytest -qq --collect-only --ignore=tests/real > /dev/null; \
+	$(BIN)/pytest -q -n 4 --dist worksteal --ignore=tests/real; tests=$$?; \
 	wait $$types && [ $$tests -eq 0 ]
 
 test: export CC_IMAGES_TEST_LONG = 1

@@ -13,12 +13,12 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -47,6 +47,15 @@ def moments(end: int, few: int = 8) -> range:
     return range(1, end, 1 if LONG else end // few)
 
 
+def sampled(cases: Iterable[Any], every: int = 3) -> list[Any]:
+    """Return the cases of a test: every third one, or as often as is said, is in `make check`, all in `make test`."""
+    found: list[Any] = []
+    for number, case in enumerate(cases):
+        values = case if isinstance(case, tuple) else (case,)
+        found.append(pytest.param(*values, marks=() if number % every == 0 else pytest.mark.long))
+    return found
+
+
 T = TypeVar("T")
 
 
@@ -63,7 +72,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def pytest_configure(config: pytest.Config) -> None:
     """Let tests that are ended by SIGTERM clear up as after Ctrl-C: some have mounted something.
 
-    The garbage collector comes rarely: with Python's own thresholds it takes a third of the tests' time.
+    The garbage collector comes rarely: with Python's own thresholds, to parse all modules takes four times as long.
     """
     gc.set_threshold(100_000, 20, 20)
     if threading.current_thread() is threading.main_thread():

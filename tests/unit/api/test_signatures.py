@@ -18,7 +18,7 @@ from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch
 from cc_images.model.statement import statement
 from cc_images.store.records import Store
-from tests.conftest import Cli, clean_environment, forked, write_files
+from tests.conftest import Cli, clean_environment, forked, sampled, write_files
 from tests.unit.api.test_rollback import add
 
 V1 = "20261101T000000Z"
@@ -132,16 +132,19 @@ def test_nothing_trusted_is_said(published: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("what", "said"),
-    [
-        ("flipped", "about other bytes"),
-        ("unsigned", "it is not signed"),
-        ("unknown", "its key is not among the trusted ones"),
-        ("expired", "its key is not valid now"),
-        ("statement", "other content was signed"),
-        ("signature", "it is no signature"),
-        ("namespace", "for something else than cc-images"),
-        ("version", "about another version"),
-    ],
+    sampled(
+        [
+            ("flipped", "about other bytes"),
+            ("unsigned", "it is not signed"),
+            ("unknown", "its key is not among the trusted ones"),
+            ("expired", "its key is not valid now"),
+            ("statement", "other content was signed"),
+            ("signature", "it is no signature"),
+            ("namespace", "for something else than cc-images"),
+            ("version", "about another version"),
+        ],
+        2,
+    ),
 )
 def test_what_no_trusted_key_has_signed_is_refused_by_name(
     catalogued: Cli, tmp_path: Path, key: Path, what: str, said: str

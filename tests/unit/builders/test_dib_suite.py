@@ -9,6 +9,7 @@ from diskimage_builder import element_dependencies as theirs  # type: ignore[imp
 
 from cc_images.builders.dib.elements import Elements, own_elements, with_layout
 from cc_images.errors import UserError
+from tests.conftest import sampled
 
 SUITE = sorted(own_elements().glob("*/test-elements/*"))
 """Each is built together with the element that it tests; rule: dib's run_functests.sh."""
@@ -30,7 +31,7 @@ def test_the_suite_is_there() -> None:
     assert len(SUITE) > 40
 
 
-@pytest.mark.parametrize("test", SUITE, ids=name)
+@pytest.mark.parametrize("test", sampled(SUITE), ids=name)
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])
 def test_a_plan_uses_what_dib_uses(test: Path, arch: str) -> None:
     wanted = [test.parent.parent.name, test.name]

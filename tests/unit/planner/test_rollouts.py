@@ -15,6 +15,7 @@ from cc_images.model.site import Site
 from cc_images.planner.waves import Turn, turns
 from cc_images.sites.gates import Passage
 from cc_images.sites.view import View
+from tests.conftest import sampled
 from tests.support.exploring import Broken, explore
 from tests.support.rollouts import World, beginning
 
@@ -26,7 +27,7 @@ SHALLOW: dict[str, tuple[str, dict[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SHALLOW)
+@pytest.mark.parametrize("name", sampled(SHALLOW, 2))
 def test_the_rules_of_waves_hold_in_every_order_of_events(name: str) -> None:
     hosts, budget = SHALLOW[name]
     assert explore(World(), beginning(hosts, **budget)).ends > 50

@@ -25,6 +25,7 @@ from cc_images.remote.machine_steps import (
     Want,
 )
 from cc_images.remote.machines import RULES, Rule, decide
+from tests.conftest import sampled
 from tests.support.exploring import Broken, explore, wander
 from tests.support.machine_model import POLICY, World, beginning
 
@@ -43,7 +44,7 @@ SHALLOW: dict[str, tuple[Policy, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SHALLOW)
+@pytest.mark.parametrize("name", sampled(SHALLOW, 2))
 def test_the_rules_hold_in_every_order_of_events(name: str) -> None:
     policy, budget = SHALLOW[name]
     assert explore(World(policy=policy), beginning(**budget), limit=1000).ends > 50, "many states are brought to an end"

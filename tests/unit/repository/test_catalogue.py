@@ -15,7 +15,7 @@ from cc_images.model.catalog import Arch, Format, Material
 from cc_images.model.plan import BuildJob, FetchJob, PushJob, Request
 from cc_images.planner import snapshot
 from cc_images.store.records import Store
-from tests.conftest import REPOSITORY, write_files
+from tests.conftest import REPOSITORY, sampled, write_files
 
 TODAY = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_the_images_are_those_that_are_promised(config: Config) -> None:
     assert all(config.images[tag].eol for tag in WANTED)
 
 
-@pytest.mark.parametrize("tag", sorted(WANTED))
+@pytest.mark.parametrize("tag", sampled(sorted(WANTED)))
 def test_every_image_is_planned(config: Config, tmp_path: Path, tag: str) -> None:
     seen, jobs = planned(config, tmp_path, tag)
     image = config.images[tag]

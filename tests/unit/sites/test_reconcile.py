@@ -79,7 +79,8 @@ SHALLOW: dict[str, tuple[tuple[Host, ...], Budget]] = {
 LONGEST = (
     "one host", "one host that is killed", "one host that publishes first", "a person between two nights", "a rollback",
     "a push beside a rollback", "two rollbacks", "two hosts", "what people put on it", "members that are owed",
-    "two hosts that publish first",
+    "two hosts that publish first", "a bad night, a rollback, the same again", "a retirement of what is used",
+    "what nobody carries over", "a protection that is taken back", "a rollback of what people put things on",
 )  # fmt: skip
 
 

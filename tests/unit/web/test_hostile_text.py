@@ -13,6 +13,7 @@ import pytest
 
 from cc_images.store.workspace import log_path
 from cc_images.web import files, live_log, log
+from tests.conftest import sampled
 from tests.support.servicebed import ServiceBed
 from tests.unit.web.test_interface import FILE, RUN, finished
 
@@ -45,7 +46,7 @@ ODD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", sampled(ODD))
 def test_odd_json_is_a_mistake_that_is_told_in_few_words(bed: ServiceBed, name: str) -> None:
     for path in ("/build", "/tokens", "/account/password"):
         answer = bed.ask("ada", "POST", path, content=ODD[name], headers=JSON)

@@ -22,7 +22,7 @@ from cc_images.web.commands import OWN
 from cc_images.web.kinds import KINDS
 from cc_images.web.progress import STAGES
 from cc_images.web.throttle import Throttle
-from tests.conftest import LONG, REPOSITORY, clean_environment
+from tests.conftest import LONG, REPOSITORY, clean_environment, sampled
 from tests.support.servicebed import ServiceBed
 from tests.support.workflows import Workflows, with_one_step
 from tests.unit.api.test_hostile_requests import PLACES, WORDS
@@ -127,7 +127,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "field", "words"), WRONG, ids=lambda each: str(each)[:70])
+@pytest.mark.parametrize(("said", "field", "words"), sampled(WRONG, 2), ids=lambda each: str(each)[:70])
 def test_each_field_that_is_missing_or_wrong_is_named(
     bed: ServiceBed, said: dict[str, Any], field: str, words: str
 ) -> None:
@@ -142,7 +142,7 @@ def test_hostile_words_in_each_place_run_nothing(bed: ServiceBed) -> None:
     taken = 0
     bed.app = app.made(dataclasses.replace(bed.service, requests=Throttle(10**6, 60.0)))
     pairs = [(place, word) for place in PLACES for word in WORDS]
-    for place, word in [pair for number, pair in enumerate(pairs) if LONG or number % 5 == 0 or pair[1] == "null"]:
+    for place, word in [pair for number, pair in enumerate(pairs) if LONG or number % 9 == 0 or pair[1] == "null"]:
         whole, _, key = place.partition(".")
         said = body(**{whole: {**CUBE, key: word} if key else word})
         answer = bed.ask("ada", "POST", "/build/", content=json.dumps(said),

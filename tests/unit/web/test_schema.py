@@ -9,9 +9,11 @@ import pytest
 
 from cc_images.web import app
 from cc_images.web.throttle import Throttle
-from tests.conftest import samples
+from tests.conftest import LONG, samples
 from tests.support.servicebed import PASSWORDS, ServiceBed
 from tests.unit.web.test_interface import FILE, finished
+
+NAMED = {"POST /api/v1/build", "GET /api/v1/build/{id}/log", "DELETE /api/v1/tokens/{id}"}
 
 
 @pytest.mark.parametrize("who", [pytest.param("ada", marks=pytest.mark.long), "root"])
@@ -27,10 +29,12 @@ def test_every_answer_is_as_the_document_says(bed: ServiceBed, who: str) -> None
     )
     login = base64.b64encode(f"{who}:{PASSWORDS[who]}".encode()).decode()
     names, known = [], {"id": build, "name": FILE, "image": "cc-one"}
-    for name, operation in schema.operations(document):
+    for number, (name, operation) in enumerate(schema.operations(document)):
         names.append(name)
+        if not LONG and number % 3 and name not in NAMED:
+            continue
         bed.look()
         schema.check(operation, known, f"Basic {login}", samples(1, 25))
-    assert {"POST /api/v1/build", "GET /api/v1/build/{id}/log", "DELETE /api/v1/tokens/{id}"} <= {*names}
+    assert {*names} >= NAMED
     assert len(bed.ask("root", "GET", "/builds?everyone=true").json()) > 1, "some were requested"
     bed.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.cli.server_arguments import THERE
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY, clean_environment, sampled
 from tests.support.servedbed import Canned, Served, certificate, stranger, written
 from tests.support.servicebed import ServiceBed
 
@@ -245,7 +245,7 @@ def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
 
 @pytest.mark.parametrize(
     ("said", "why"),
-    [
+    sampled([
         (["shell", "cc-one"], "a service does not carry out shell; on this host: cc-images --server here shell"),
         (["prune"], "a service does not carry out prune"),
         (["serve"], "a service does not carry out serve"),
@@ -267,7 +267,7 @@ def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
         (["-p", "--version", RUN, "cc-one"], f"you have no version {RUN} of cc-one there"),
         (["log", "abc"], "'abc' is no id of a build"),
         (["download", "../../etc/passwd"], "is no name of a file"),
-    ],
+    ]),
 )  # fmt: skip
 def test_what_a_service_does_not_do_gets_one_line(run: Run, words: list[str], said: list[str], why: str) -> None:
     code, output, complaints = run(*words, *said)
