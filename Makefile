@@ -63,14 +63,16 @@ $(VENV)/.dev: $(VENV)/.ready
 check: $(VENV)/.dev  ## lint, types, layers, unit tests without the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 2 --dist worksteal --ignore=tests/real; tests=$$?; \
+	@$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n 4 --dist worksteal --ignore=tests/real; tests=$$?; \
 	wait $$types && [ $$tests -eq 0 ]
 
 test: export CC_IMAGES_TEST_LONG = 1
 test: $(VENV)/.tests check  ## everything, real builds and boots included; at the end it says how long each real test took
-	@$(BIN)/pytest $(LONGEST) $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; trap "kill $$aside 2> /dev/null" EXIT; \
-	$(BIN)/pytest $(LONGEST) tests/real $(ASIDE:%=--ignore=%); others=$$?; \
-	wait $$aside; beside=$$?; cat $(VENV)/aside.log; [ $$others -eq 0 ] && [ $$beside -eq 0 ]
+	@$(BIN)/pytest $(LONGEST) $(ASIDE) > $(VENV)/aside.log 2>&1 & aside=$$!; \
+	$(BIN)/pytest $(LONGEST) tests/real $(ASIDE:%=--ignore=%) & others=$$!; \
+	trap "kill $$aside $$others 2> /dev/null; wait" EXIT; trap "exit 130" HUP INT TERM; \
+	wait $$others; booting=$$?; wait $$aside; beside=$$?; cat $(VENV)/aside.log; \
+	[ $$booting -eq 0 ] && [ $$beside -eq 0 ]
 
 deep:  ## the same with the tests that take minutes each although others of their kind have run
 	CC_IMAGES_TEST_DEEP=1 $(MAKE) test

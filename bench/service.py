@@ -154,8 +154,8 @@ def show(costs: dict[str, Cost], size: int) -> None:
               + ("   (goal >= 0.8)" if name == "sendfile" else ""))  # fmt: skip
 
 
-def status(server: Server, build: str, token: str, clients: int) -> None:
-    """Print how many status requests there are in a second, and what one costs."""
+def status(server: Server, path: str, token: str, clients: int, name: str) -> float:
+    """Print how many status requests there are in a second; return the CPU milliseconds of one."""
     times: list[float] = []
 
     def ask() -> None:
@@ -163,7 +163,7 @@ def status(server: Server, build: str, token: str, clients: int) -> None:
         with httpx.Client(base_url=server.address, headers=headers, timeout=60) as client:
             for _ in range(STATUS // clients):
                 began = time.monotonic()
-                assert client.get(f"/build/{build}").status_code == 200
+                assert client.get(path).status_code == 200
                 times.append(time.monotonic() - began)
 
     cpu, began = server.cpu, time.monotonic()
@@ -177,7 +177,8 @@ def status(server: Server, build: str, token: str, clients: int) -> None:
     p50, p95 = (times[len(times) * each // 100] * 1000 for each in (50, 95))
     rate, each = len(times) / wall, spent / len(times) * 1000
     shown = f"CPU {each:.2f} ms each, p50 {p50:.1f} ms, p95 {p95:.1f} ms"
-    print(f"status, {clients:2} clients at once  {rate:4.0f} a second, {shown}")
+    print(f"status, {clients:2} clients at once  {rate:4.0f} a second, {shown}   ({name})")
+    return each
 
 
 def main(smaller: int = 1) -> None:
@@ -229,7 +230,9 @@ def main(smaller: int = 1) -> None:
         while ask(ours, "GET", f"/build/{build}").json()["status"] not in ("FINISHED", "FAILED", "CANCELLED"):
             time.sleep(0.2)
         for clients in (1, 10, 50):
-            status(ours, build, token, clients)
+            quick = status(ours, f"/build/{build}", token, clients, "quick route")
+            other = status(ours, f"/build/{build}?by=routes", token, clients, "ordinary route")
+            print(f"status, {clients:2} clients at once  CPU, ordinary route over quick one: {other / quick:.2f}")
 
 
 def ask(server: Server, method: str, path: str, **what: object) -> httpx.Response:

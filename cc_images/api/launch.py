@@ -83,15 +83,28 @@ class Launcher:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder of launched runs, so that no other program launches any there. Raises UserError."""
-    with clear_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = try_lock(folder / "lock")
-    if lock is None:
-        raise UserError(f"another service is at work in {folder}", hint="end it first, or use another store")
+    refusal = UserError(f"another service is at work in {folder}", hint="end it first, or use another store")
+    with only(folder / "lock", refusal):
+        yield
+
+
+@contextmanager
+def only(lock: Path, refusal: UserError) -> Iterator[None]:
+    """Hold the lock of a file, which is made if need be. Raises the refusal when another program has it."""
+    with clear_errors(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = try_lock(lock)
+    if descriptor is None:
+        raise refusal
     try:
         yield
     finally:
-        os.close(lock)
+        os.close(descriptor)
+
+
+def held(lock: Path) -> bool:
+    """Say whether another program holds the lock of a file. None is made."""
+    return is_held(lock)
 
 
 def observe(folder: Path) -> Seen:

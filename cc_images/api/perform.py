@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import IO
 
+from cc_images.errors import Reason, UserError
 from cc_images.model.attempt import Ticket
 from cc_images.model.catalog import Json
 from cc_images.remote import jobs
@@ -29,8 +31,22 @@ def perform(ticket: Ticket, store: Path, stop: threading.Event) -> str:
 
 
 def facts(store: Path) -> Json:
-    """Return what this host says of itself; see `remote.survey`."""
+    """Return what this host says of itself; see `remote.survey`. Raises UserError when it has no place for a store."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_store(store, error.strerror or "") from error
+    if not os.access(store, os.W_OK):
+        raise _no_store(store, "it is not this user's to write to")
     return facts_here(Store(store), jobs.at_work(store))
+
+
+def _no_store(store: Path, why: str) -> UserError:
+    return UserError(
+        f"the store cannot be made: {store}: {why}",
+        hint="`scratch` of builders.yaml at the head, or CC_IMAGES_STORE here, names another folder",
+        reason=Reason.STORE_UNWRITABLE,
+    )
 
 
 def work(told: IO[bytes], said: IO[bytes], stop: threading.Event) -> None:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def require(
         user_emulation.require_programs({job.arch for job in boots if job.trial and job.boot.level is not Level.INSIDE})
     if not any(isinstance(task.job, BuildJob) for task in plan.tasks if not task.cached):
         return []
-    return [*_ask(plan, sites), *([] if offline else _mirrors(builds))]
+    return [*_ask(plan, sites), *_taken(plan, sites), *([] if offline else _mirrors(builds))]
 
 
 def _mirrors(builds: Sequence[BuildJob]) -> list[str]:
@@ -145,3 +146,19 @@ def _ask(plan: Plan, sites: Sequence[Site]) -> list[str]:
         f"{error.message}; pushes to it {'will be tried anyway' if error.temporary else 'will fail'}"
         for error in troubles
     ]
+
+
+def _taken(plan: Plan, sites: Sequence[Site]) -> list[str]:
+    """Say which versions of what the plan builds are in a registry, which may refuse them once they are built."""
+    known = {site.name: site for site in sites if site.registry}
+    jobs = [task.job for task in plan.tasks if isinstance(task.job, PushJob) and not task.cached]
+    pushes = [job for job in jobs if job.site in known and job.version == plan.version]
+
+    def look(job: PushJob) -> str:
+        with suppress(CCImagesError):  # a site that does not answer is said elsewhere
+            if said := open_site(known[job.site], job.format, LOOK).refusal(job.name, job.properties, None):
+                return f"site {job.site}: {said}: raise the image's version, or say bump: yes"
+        return ""
+
+    with ThreadPoolExecutor(8, thread_name_prefix="versions") as pool:
+        return [each for each in pool.map(look, pushes) if each]

@@ -6,15 +6,21 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from cc_images.builders.containerfile.recipes import placed
+from cc_images.builders.containerfile.sections import readme_said
 from cc_images.builders.dib import element_path
 from cc_images.builders.dib.element_checks import Claims, own_checks
 from cc_images.builders.dib.elements import Elements, own_elements, with_layout
 from cc_images.config.loader import Config, packaged
 from cc_images.model.catalog import Arch, Format, Image, Json
 from cc_images.model.checks import DROPPED, every
+from cc_images.model.contracts import README
 from cc_images.model.redaction import redacted
 from cc_images.model.target import Target
 from cc_images.store.records import Store
+
+FOLDERS = {"containerfile": "containers", "spack": "spack"}
+"""The folders beside images.yaml that have the contexts of images, by builder."""
 
 
 def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
@@ -36,7 +42,7 @@ def resolution(config: Config, store: Store, image: Image, arch: Arch) -> Json:
         "parents": [each.name for each in lineage[:-1]],
         "firmware": list(image.boots_with(arch)),
         "formats": list(image.formats),
-        "container": _run(image),
+        **_of_containers(config, image, arch),
         "elements": [
             {
                 "name": name,
@@ -66,7 +72,7 @@ def _of_container(config: Config, image: Image, arch: Arch) -> Json:
         "arch": arch,
         "parents": [each.name for each in config.lineage(image)[:-1]],
         "formats": list(image.formats),
-        "container": _run(image),
+        **_of_containers(config, image, arch),
         "checks": [
             {"kind": kind, "name": what, "expected": dict(wanted), "from": "the catalogue"}
             for kind, what, wanted in checks
@@ -74,13 +80,20 @@ def _of_container(config: Config, image: Image, arch: Arch) -> Json:
     }
 
 
+def _of_containers(config: Config, image: Image, arch: Arch) -> Json:
+    """Return what only images for containers have: how they are made and run, and the sections of their README."""
+    if not {Format.OCI, Format.SIF} & {*image.formats}:
+        return {"container": {}}
+    folder = placed(image, arch, config.files["images.yaml"].parent, FOLDERS.get(image.builder, "containers"))
+    labels = readme_said(image, arch, folder)["labels"]
+    return {"container": _run(image), "readme": {name: labels.get(name, "") for name in README}}
+
+
 def _run(image: Image) -> Json:
     """Return how an image for containers is made and run, as far as the catalogue says, a phrase by its key."""
-    if not {Format.OCI, Format.SIF} & {*image.formats}:
-        return {}
     made = {"builder": image.builder, "version": image.version, **image.containerfile, **image.container}
-    folder = {"containerfile": "containers/", "spack": "spack/"}.get(image.builder, "")
-    made.setdefault("context", f"{folder}{image.entry_name.lower()}" if folder else "")
+    folder = FOLDERS.get(image.builder, "")
+    made.setdefault("context", f"{folder}/{image.entry_name.lower()}" if folder else "")
     return {name: _phrase(value) for name, value in made.items() if value}
 
 

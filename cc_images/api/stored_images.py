@@ -40,9 +40,7 @@ def stored_files(config: Config, versions: Collection[tuple[str, str, str]] | No
     """
     store = Store(config.store)
     for tag, arch in _images(config, store, versions):
-        for build in store.builds(tag, arch):
-            if versions is not None and (tag, str(arch), build.version) not in versions:
-                continue
+        for build in store.builds(tag, arch) if versions is None else _named(store, tag, arch, versions):
             for output in build.outputs.values():
                 yield StoredFile(
                     tag=tag,
@@ -59,6 +57,12 @@ def stored_files(config: Config, versions: Collection[tuple[str, str, str]] | No
                     boot=build.boot,
                     path=store.blobs.path(output.digest),
                 )
+
+
+def _named(store: Store, tag: str, arch: Arch, versions: Collection[tuple[str, str, str]]) -> Iterator[Build]:
+    """Yield those of some versions of an image that are stored, the newest first; no other record is read."""
+    names = sorted((version for each, of, version in versions if (each, of) == (tag, arch)), reverse=True)
+    yield from (found for name in names if (found := store.build(tag, arch, name)) is not None)
 
 
 def _images(

@@ -6,6 +6,7 @@ Nothing is read outside of the folder: links in it that lead elsewhere are refus
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -17,11 +18,12 @@ from pathlib import Path
 from cc_images.builders.containerfile import context
 from cc_images.config.loader import Config
 from cc_images.config.requests import why_no_folder
-from cc_images.config.steps import require_described, step_of
+from cc_images.config.steps import describes, require_described, step_of
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model.element_source import ElementSource
 from cc_images.model.plain_text import brief
-from cc_images.model.request import LATEST, ImageRequest
+from cc_images.model.redaction import without_secrets
+from cc_images.model.request import LATEST, LONGEST_WORD, WORD, ImageRequest
 from cc_images.model.workflow import Step, Workflows
 from cc_images.sources import git
 from cc_images.sources.git_command import references
@@ -29,11 +31,16 @@ from cc_images.store.records import Store
 
 NAME = "workflows"
 
+_log = logging.getLogger(__name__)
+
 MOST_LISTED = 20_000
 """Files of a folder that is looked at for a request over HTTP."""
 
 LONGEST_PATH = 200
 """Characters of a path that a message shows."""
+
+MOST_STEPS = 2000
+"""Steps of a repository that are listed."""
 
 BRANCH = "refs/remotes/"
 
@@ -92,6 +99,41 @@ def served(path: str, workflows: Workflows) -> Path | None:
                 if found.is_relative_to(folder.resolve()) and found.is_dir():
                     return found
     return None
+
+
+def listed(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the steps of each workflow of the repository, at the commit that `latest` means; empty without one.
+
+    The repository is fetched; while it does not answer, the steps are those that were fetched last. Raises
+    CCImagesError when it was never fetched.
+    """
+    if not config.workflows.repo:
+        return {}
+    source, store = _repository(config, config.workflows.folder), Store(config.store)
+    try:
+        at = git.update(source, store)
+    except CCImagesError as error:
+        _log.warning("the workflows are those of the last time: %s", without_secrets(error.message))
+        at = git.update(source, store, offline=True)
+    found: dict[str, tuple[str, ...]] = {}
+    left = MOST_STEPS
+    for workflow in _named_folders(at.folder) if _is_inside(at, store) else ():
+        steps = [each.name for each in _named_folders(workflow) if describes(each)][:left]
+        left -= len(steps)
+        if steps:
+            found[workflow.name] = tuple(steps)
+    return found
+
+
+def _is_inside(found: git.Checkout, store: Store) -> bool:
+    """Say whether a folder of the repository is in it: a link there may lead elsewhere."""
+    return found.folder.resolve().is_relative_to((store.root / "sources" / NAME / found.commit).resolve())
+
+
+def _named_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that a request can name; links may lead elsewhere, and are none."""
+    found = (Path(each.path) for each in os.scandir(folder) if each.is_dir(follow_symlinks=False))
+    return sorted(each for each in found if WORD.match(each.name) and len(each.name) <= LONGEST_WORD)
 
 
 def standing(request: ImageRequest, config: Config, timeout: float) -> dict[str, str]:
@@ -162,8 +204,7 @@ def _of_repository(request: ImageRequest, config: Config, offline: bool, stop: t
             if request.version == LATEST or error.temporary or error.reason is not Reason.FETCH:
                 raise
             continue
-        root = store.root / "sources" / NAME / found.commit
-        if not found.folder.resolve().is_relative_to(root.resolve()):
+        if not _is_inside(found, store):
             raise _not_there(request, config)
         commit_of_folder = git.last_change(each, store, found.commit)
         return Description(step=Step(), folder=found.folder.resolve(), commit=commit_of_folder,
@@ -173,13 +214,18 @@ def _of_repository(request: ImageRequest, config: Config, offline: bool, stop: t
 
 def _source(request: ImageRequest, config: Config) -> ElementSource:
     """Return the repository of workflows, with the folder of a step. Raises UserError where nothing names it."""
-    said = config.workflows
-    if not said.repo:
+    if not config.workflows.repo:
         raise UserError(
             f"nothing says where the workflow {request.workflow} is described",
             hint="give the request a path, or say workflows: {repo: ADDRESS} in settings.yaml",
             reason=Reason.CONFIGURATION,
         )
+    return _repository(config, f"{config.workflows.folder}/{request.workflow}/{request.step}")
+
+
+def _repository(config: Config, folder: str) -> ElementSource:
+    """Return the repository of workflows, with a folder of it."""
+    said = config.workflows
     return ElementSource(
         name=NAME,
         title="the repository of",
@@ -187,7 +233,7 @@ def _source(request: ImageRequest, config: Config) -> ElementSource:
         repo=said.repo,
         branch=said.branch,
         commit=said.commit,
-        elements_directory=os.path.normpath(f"{said.folder}/{request.workflow}/{request.step}"),
+        elements_directory=os.path.normpath(folder),
     )
 
 

@@ -144,7 +144,7 @@ def _credentials(first: Json, last: Json) -> dict[str, Passwords]:
     name = sha256(str(first["user"]["name"]).encode()).hexdigest()
     before = first.get("credentials", {}).get("before", {})
     now = [each.get("credentials", {}).get("after", {}) for each in (first, last)]
-    found = {}
+    found = {each: Passwords(missing=True) for each in first.get("open", [])}
     for place in dict.fromkeys((*now[0], *now[1])):
         both = [each.get(place, "") for each in now]
         found[place] = Passwords(

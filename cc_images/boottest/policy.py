@@ -21,7 +21,7 @@ RAMDISK_MEMORY = 4096
 """The same for a ramdisk: the kernel gives at most half of it to the tree."""
 
 
-STARTS = 2
+STARTS = 3
 """The same for the trial of containers."""
 
 

@@ -73,9 +73,12 @@ def _change_password(options: argparse.Namespace) -> Json:
 
 
 def _give_role(options: argparse.Namespace) -> Json:
+    if not (options.administrator or options.user):
+        raise UserError("account role needs a role", hint="--administrator or --user, which is an ordinary account")
     role = _role(options)
     start.accounts(settings(options)).give_role(options.name, role)
-    return {"name": options.name, "done": f"is {role} now"}
+    said = "an administrator" if role is Role.ADMINISTRATOR else "an ordinary account"
+    return {"name": options.name, "role": role, "done": f"is {said} now"}
 
 
 def _limit(options: argparse.Namespace) -> Json:

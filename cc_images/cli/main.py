@@ -228,7 +228,7 @@ _NARROW = ("site", "arch")
 def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
     """Make what `settings.yaml` says the defaults of a parser and of what this process asks of the network.
 
-    Where a service does it, that decides by its own settings.
+    Where a service does it, only the architectures are asked for: the rest it decides by its own settings.
     """
     from cc_images.config import settings
 
@@ -236,13 +236,15 @@ def _settle(made: argparse.ArgumentParser, verb: str, server: str) -> None:
     for name, value in found.environment.items():
         if name in settings.NETWORK:
             os.environ.setdefault(name, value)
-    if not found.options or server:
+    if server:
+        found = replace(found, options={"architecture": found.options.get("architecture", ())}, serve={})
+    if not (any(found.options.values()) or found.serve):
         return
     settings.apply(found, parser(""), os.environ)  # all of them are looked at, whichever verb was given
     if verb in _OF_ALL:  # a run's usual sites are no reason to leave others as they are
         found = replace(found, options={name: words for name, words in found.options.items() if name not in _NARROW})
     if verb not in ("status", "list"):  # which ask no site by default
-        settings.apply(found, made, os.environ)
+        settings.apply(found, made, os.environ, verb)
 
 
 def _nothing_to_do(tags: list[str]) -> str:

@@ -129,8 +129,8 @@ def download(options: argparse.Namespace) -> int:
 
 
 def cancel(options: argparse.Namespace) -> int:
-    """Cancel a build; one that is over stays as it is."""
-    said = cancelled(_service(options), options.id)
+    """Cancel a build; one that is over stays as it is, or leaves the list if that is said."""
+    said = cancelled(_service(options), options.id, remove=options.remove)
     text.say(text.as_json({"build": options.id, "said": said}) if options.json else said)
     return 0
 

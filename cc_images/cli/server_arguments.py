@@ -30,7 +30,7 @@ THERE: Mapping[str, frozenset[str]] = {
     "build-request": _FOLLOWED | {"request", "push", "output"},
     "log": frozenset({"id", "follow", "task", "on_interrupt"}),
     "download": frozenset({"what", "output"}),
-    "cancel": frozenset({"id"}),
+    "cancel": frozenset({"id", "remove"}),
 }
 """What a service carries out, and which arguments of it."""
 
@@ -138,3 +138,7 @@ def cancel_options(made: Parser) -> None:
     """Add the arguments of `cancel`."""
     server_options(made)
     made.add_argument("id", metavar="ID", type=str.lower, help="a build's id, as `status` shows it")
+    made.add_argument(
+        "--remove", action="store_true",
+        help="take a build that is over from the list; its files are no longer yours; one that is not is cancelled",
+    )  # fmt: skip

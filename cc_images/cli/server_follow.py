@@ -142,9 +142,13 @@ def _interrupted(service: Service, id: str, how: How, signals: Interrupts) -> in
     return decisions.EXIT_INTERRUPTED
 
 
-def cancelled(service: Service, id: str) -> str:
-    """Cancel a build that is not over, and return what became of it. Raises CCImagesError."""
+def cancelled(service: Service, id: str, *, remove: bool = False) -> str:
+    """Cancel a build that is not over, or with `remove` take one that is from the list; return what became of it.
+
+    Raises CCImagesError.
+    """
     found = service.build(id)
-    if found.status in decisions.OVER:
-        return f"{id} is over already: {found.status}; its page removes it from the list, and DELETE /build/{id}"
+    if found.status in decisions.OVER and not remove:
+        how = way(service, "cancel", "--remove", id)
+        return f"{id} is over already: {found.status}; to take it from the list, and what it made: {how}"
     return f"{id} is {service.cancel(id)}"

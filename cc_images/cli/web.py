@@ -19,6 +19,8 @@ def serve(options: argparse.Namespace) -> int:
     if bool(options.tls_certificate) != bool(options.tls_key):
         raise UserError("--tls-certificate and --tls-key belong together", hint="give both, or neither on loopback")
     wanted = settings(options)
+    for remark in start.remarks(wanted.load()):
+        text.say(f"cc-images: {remark}", to=sys.stderr)
     if options.check:
         found = start.check(wanted)
         text.say(text.as_json(found) if options.json else "\n".join(f"{name}: {said}" for name, said in found.items()))

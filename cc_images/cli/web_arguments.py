@@ -40,7 +40,7 @@ def account_options(made: Parser) -> None:
     made.add_argument(
         "action", metavar="ACTION",
         choices=("add", "password", "role", "limit", "close", "list", "invite", "uninvite", "invitations"),
-        help="add: make an account; password: give it another one; role: with --administrator or without; "
+        help="add: make an account; password: give it another one; role: with --administrator or --user; "
         "limit: change what it may use; close: let nobody log in as it; list: show all; invite: print an invitation, "
         "which makes one account; uninvite: revoke it; invitations: show all",
     )  # fmt: skip
@@ -48,7 +48,9 @@ def account_options(made: Parser) -> None:
         "name", nargs="?", default="", metavar="NAME",
         help="the account's name; invite: whom it is for; uninvite: the invitation's id",
     )  # fmt: skip
-    made.add_argument("--administrator", action="store_true", help="add, role: it sees and ends everything")
+    role = made.add_mutually_exclusive_group()
+    role.add_argument("--administrator", action="store_true", help="add, role: it sees and ends everything")
+    role.add_argument("--user", action="store_true", help="role: an ordinary account, as `add` makes one by default")
     made.add_argument(
         "--running", type=or_default(at_least_zero), metavar="N",
         help="limit: builds that run at a time; `default`: as many as the service says",

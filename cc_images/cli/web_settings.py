@@ -43,7 +43,7 @@ def _database(said: str) -> str:
     """Return the database's address. Raises UserError for a password that everybody could read."""
     if holds_password(said):
         raise UserError(
-            "--database has a password, which every user of this host could read",
+            "the database's address has a password, which every user of this host could read",
             hint="put the address into CC_IMAGES_DATABASE, or into the file that CC_IMAGES_DATABASE_FILE names",
         )
     if said:

@@ -30,7 +30,11 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 KINDS = "file:///FOLDER, s3://BUCKET/PREFIX, or oci://HOST/REPOSITORY"
 _VARIABLES = {"s3": ("access-key-variable", "secret-key-variable"), "oci": ("user-variable", "password-variable")}
-_ONLY = {"endpoint": "s3"} | {name: kind for kind, names in _VARIABLES.items() for name in names} | {"insecure": "oci"}
+_ONLY = (
+    {"endpoint": "s3"}
+    | {name: kind for kind, names in _VARIABLES.items() for name in names}
+    | {"insecure": "oci", "ca": "oci"}
+)
 """Keys → the only kind of cache that has them."""
 _NOT_YET = {
     "oci+http": "say oci:// and `insecure: yes`, for a registry on this host's loopback",
@@ -70,6 +74,7 @@ def _cache_of(section: Section, home: Path, file: Path) -> BuildCache:
         endpoint=section.text("endpoint"),
         insecure=section.flag("insecure"),
         access=(user, secret),
+        ca=absolute(ca, home, file) if (ca := section.text("ca")) else "",
     )
     if cache.key and not cache.push:
         section.unused("key", "it signs packages that are pushed, and push is not yes; name others' keys under trust")
@@ -77,7 +82,7 @@ def _cache_of(section: Section, home: Path, file: Path) -> BuildCache:
         if not os.path.isfile(each):  # which a name that is too long is not, either
             section.problem("trust", f"{each} is not there; write it with `gpg --armor --export KEY`")
     values = {each: name for kind, pair in names.items() for each, name in zip(_VARIABLES[kind], pair, strict=True)}
-    values |= {"endpoint": cache.endpoint, "insecure": "yes" if cache.insecure else ""}
+    values |= {"endpoint": cache.endpoint, "insecure": "yes" if cache.insecure else "", "ca": cache.ca}
     _check_kind(section, cache, values)
     _check_endpoint(section, cache.endpoint if url.startswith("s3:") else "")
     section.close()
@@ -138,6 +143,10 @@ def _check_kind(section: Section, cache: BuildCache, values: Mapping[str, str]) 
         section.problem("", f"needs both {' and '.join(_VARIABLES[kind])}, or neither")
     if cache.insecure and cache.repository and cache.repository.partition("/")[0].partition(":")[0] not in _LOOPBACK:
         section.problem("insecure", "is for a registry on this host's loopback; give others a certificate")
+    if cache.ca and cache.insecure:
+        section.problem("ca", "there is no certificate to look at with `insecure: yes`; remove one of the two")
+    elif cache.ca and not Path(cache.ca).is_file():
+        section.problem("ca", f"{cache.ca} is not there; it has certificates, as PEM")
 
 
 def _check_endpoint(section: Section, endpoint: str) -> None:

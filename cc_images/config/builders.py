@@ -14,7 +14,7 @@ from cc_images.errors import UserError
 from cc_images.model.attempt import HERE, BuilderHost, Provider
 from cc_images.model.catalog import Arch
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+NAME, OF = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z"), "small letters, digits, dot, underscore and hyphen"
 BUILDERS = "CC_BUILDERS_CONFIG"
 """The variable that names the file of builder hosts, which need not exist."""
 
@@ -34,11 +34,21 @@ def builder_hosts(file: Path | None, problems: list[str]) -> tuple[BuilderHost, 
     """Return the builder hosts of a file; mistakes are added to the problems."""
     if file is None:
         return ()
-    return tuple(_host(section) for section in Document(file, problems, "builders.yaml").sections(NAME))
+    found: list[BuilderHost] = []
+    for section in Document(file, problems, "builders.yaml").sections(NAME, OF):
+        host = _host(section, file.parent)
+        own = next((each.name for each in found if each.local), "")
+        if host.local and own:
+            section.problem("local", f"this host has an entry, {own}")
+        if host.name == HERE and not host.local:
+            section.problem("", "is the name of this host (local: yes); another one needs another name")
+        found.append(host)
+    return tuple(found)
 
 
-def _host(section: Section) -> BuilderHost:
+def _host(section: Section, folder: Path) -> BuilderHost:
     is_slurm = "slurm" in section
+    ca = section.text("hub-ca")
     provider = _provider(section) if "provider" in section else None
     host = BuilderHost(
         name=section.name,
@@ -51,7 +61,7 @@ def _host(section: Section) -> BuilderHost:
         local=section.flag("local"),
         command=section.text("command", _COMMAND, "a program's name or path") or "cc-images",
         hub=section.text("hub", _HUB, "https://HOST:PORT, where `cc-images store serve` listens").rstrip("/"),
-        ca=section.text("hub-ca"),
+        ca=str(folder / ca) if ca else "",
         retries=section.number("retry-lost", 1, least=0, most=10),
         provider=provider,
     )

@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cc_images.errors import ConfigError
 from cc_images.model.workflow import NO_WORKFLOWS, Workflows
+
+TYPE_CHECKING = False  # YAML is read where there are settings
+if TYPE_CHECKING:
+    from cc_images.config.yaml_file import Section
 
 VARIABLE = "CC_IMAGES_SETTINGS"
 """Names the one file that is read instead; empty: none is."""
@@ -29,10 +33,17 @@ OPTIONS = frozenset(
 )
 """Options whose defaults can be set."""
 
+SERVE = frozenset({"account-bytes", "database", "keep-days", "listen", "runs", "sign-up", "tls-certificate", "tls-key"})
+"""Options of the service whose defaults can be set, below `serve`."""
+
+OF_THE_SERVICE = ("serve", "account")
+"""Verbs that take them."""
+
 OF_THE_ENVIRONMENT = {
-    "architecture": "ARCH",
-    "metrics": "CC_IMAGES_METRICS",
-    "notify": "CC_IMAGES_NOTIFY",
+    "architecture": ("ARCH",),
+    "database": ("CC_IMAGES_DATABASE", "CC_IMAGES_DATABASE_FILE"),
+    "metrics": ("CC_IMAGES_METRICS",),
+    "notify": ("CC_IMAGES_NOTIFY",),
 }
 """The variables that win over some of them."""
 
@@ -46,6 +57,10 @@ class Settings:
     store: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    serve: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Defaults of the options of the service."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """File, line and key of each of these defaults, by option, for messages."""
     scheduled: tuple[str, ...] = ()
     sign: str = ""
     """The key that signs what is published: an ssh key's file, or `gpg:FINGERPRINT`."""
@@ -76,6 +91,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         store=mine.store or hosts.store,
         environment={**hosts.environment, **mine.environment},
         options={**hosts.options, **mine.options},
+        serve={**hosts.serve, **mine.serve},
+        places={**hosts.places, **mine.places},
         scheduled=mine.scheduled or hosts.scheduled,
         sign=mine.sign or hosts.sign,
         trusted=mine.trusted or hosts.trusted,
@@ -97,18 +114,13 @@ def _read(file: Path, problems: list[str]) -> Settings:
     from cc_images.config import contexts
     from cc_images.config.workflows import workflows_of
     from cc_images.config.yaml_file import Document
-    from cc_images.config.yaml_text import choice
 
     section = Document(file, problems, str(file)).whole()
     if section is None:
         return Settings()
-    options = section.child("options")
-    said: dict[str, tuple[str, ...]] = {}
-    for name in options.names:
-        if name in OPTIONS:
-            said[name] = options.words(name)
-        else:
-            options.problem(name, choice(name, sorted(OPTIONS)))
+    places: dict[str, str] = {}
+    said = _defaults(section, "options", OPTIONS, places, problems)
+    serve = _defaults(section, "serve", SERVE, places, problems)
     store = section.text("store")
     if store and not (store.startswith(("/", "~/"))):
         section.problem("store", f"{store} must begin with / or ~/")
@@ -124,6 +136,8 @@ def _read(file: Path, problems: list[str]) -> Settings:
         trusted=trusted,
         environment=section.mapping("environment", _SET, "DIB_* or a proxy's variable"),
         options=said,
+        serve=serve,
+        places=places,
         scheduled=section.words("scheduled"),
         workflows=workflows_of(section.child("workflows")),
         contexts=contexts.folders_of(section),
@@ -134,13 +148,31 @@ def _read(file: Path, problems: list[str]) -> Settings:
     return replace(found, sources=dict.fromkeys(things, file))
 
 
-def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+def _defaults(
+    whole: Section, key: str, known: Collection[str], places: dict[str, str], problems: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the defaults of options that stand at a key, and note where each stands."""
+    from cc_images.config.yaml_text import choice
+
+    section, said = whole.child(key), dict[str, tuple[str, ...]]()
+    for name in section.names:
+        if name not in known:
+            section.problem(name, choice(name, sorted(known)))
+            continue
+        said[name] = section.words(name)
+        section.problem(name, "")  # only for its beginning: file, line and key
+        places[name] = problems.pop()
+    return said
+
+
+def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[str, str], verb: str = "") -> None:
     """Make defaults of a parser's options what the settings say. Raises ConfigError for values that are none."""
-    spoken = {name for name, variable in OF_THE_ENVIRONMENT.items() if environ.get(variable)}
+    spoken = {name for name, variables in OF_THE_ENVIRONMENT.items() if any(map(environ.get, variables))}
     home = environ.get("HOME", "/root")
     known = {word[2:]: action for action in parser._actions for word in action.option_strings if word[:2] == "--"}
     problems: list[str] = []
-    for name, words in settings.options.items():
+    service = settings.serve if verb in OF_THE_SERVICE else {}
+    for name, words in {**settings.options, **service}.items():
         action = known.get(name)
         if action is None or name in spoken or (name == "keep" and action.nargs == 0):  # another one, of `boot`
             continue
@@ -150,7 +182,7 @@ def apply(settings: Settings, parser: argparse.ArgumentParser, environ: Mapping[
                 value = f"{home}{str(value)[1:]}"
             parser.set_defaults(**{action.dest: value})
         except (argparse.ArgumentTypeError, ValueError) as error:
-            problems.append(f"{settings.sources[f'--{name}']}: options.{name}: {error}")
+            problems.append(f"{settings.places[name]}{error}")
     if problems:
         raise ConfigError(problems)
 

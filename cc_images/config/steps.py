@@ -37,9 +37,14 @@ _PIP = re.compile(
 _SPEC = re.compile(r"[A-Za-z0-9_%^@~+][A-Za-z0-9_.,:=@~+%^ -]*\Z")
 
 
+def describes(folder: Path) -> bool:
+    """Say whether a folder has a description."""
+    return any((folder / name).is_file() for name in FILES)
+
+
 def require_described(folder: Path) -> None:
     """Raise UserError for a folder without a description."""
-    if not any((folder / name).is_file() for name in FILES):
+    if not describes(folder):
         raise UserError(
             f"{folder} describes nothing", hint=f"it needs one of {', '.join(FILES)}", reason=Reason.MISSING_FILE
         )

@@ -14,7 +14,7 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -24,6 +24,7 @@ from cc_images.model.redaction import without_logins
 LISTED = 20
 """Mistakes of one kind that are listed."""
 
+_OF = "letters, digits, dot, underscore, plus and hyphen"
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -58,15 +59,15 @@ class Document:
             at = self._at(getattr(error, "problem_mark", None))
             problems.append(f"{self.title}{at}: is not YAML: {getattr(error, 'problem', None) or error}")
 
-    def sections(self, names: re.Pattern[str]) -> Iterable[Section]:
-        """Yield the entries of the top mapping."""
+    def sections(self, names: re.Pattern[str], of: str = _OF) -> Iterable[Section]:
+        """Yield the entries of the top mapping, whose names match, which are made of what `of` says."""
         if self.root is None:
             return
         for name, node in self.items(self.root, "").items():
             if names.match(name):
                 yield Section(self, name, name, node)
             else:
-                self.problem(node, name, "is not a name: letters, digits, dot, underscore, plus and hyphen")
+                self.problem(node, name, f"is not a name: {of}")
 
     def whole(self) -> Section | None:
         """Return the top mapping as one section, or None for an empty file."""
@@ -284,8 +285,7 @@ class Section:
         if type(found) is not kind:
             self._wrong(node, key, f"{getattr(node, 'value', '?')!r} is not {what}")
             return default
-        typed: T = found
-        return typed
+        return cast(T, found)
 
     def _scalar(self, node: yaml.Node, key: str) -> str:
         if not isinstance(node, yaml.ScalarNode):

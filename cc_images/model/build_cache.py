@@ -24,6 +24,8 @@ class BuildCache:
     """The names of the variables that have the access key and its secret, or a registry's user and password."""
     insecure: bool = False
     """Whether a registry on loopback is spoken to by HTTP."""
+    ca: str = ""
+    """The file of certificates, as PEM, by which a registry's may be signed too, besides those that the host trusts."""
 
     @property
     def folder(self) -> str:

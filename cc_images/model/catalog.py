@@ -229,7 +229,7 @@ class Image:
     version: str = ""
     """Its version in words of its own, such as 2.1: registries have it as a tag."""
     bump: bool = False
-    """Whether that gets a number where a registry has it with other bytes."""
+    """Whether that gets the next number when the image changes."""
     allow: tuple[str, ...] = ()
     """Findings that would be refused, and that the image allows: of ALLOWED."""
     retire: Retirement | None = None

@@ -42,6 +42,8 @@ class Passwords:
     built_in: bool = False
     """Whether it is the one that stands in a layer."""
     printed: bool = False
+    missing: bool = False
+    """Whether a server asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,8 @@ def _password(image: Subject) -> str | None:
 
 def _unchanged(place: str, found: Passwords) -> str:
     """Return what is wrong with one password or token, or nothing."""
+    if found.missing:
+        return f"{place} asks for no password"
     if found.is_name:
         return f"after its start {place} is still the user's name"
     if found.built_in:

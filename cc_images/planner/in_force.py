@@ -29,7 +29,8 @@ def to_push(
         if (named := next((each for each in builds if each.version == request.version), None)) is None:
             known = ", ".join(each.version for each in builds) or "none"
             raise UserError(
-                f"there is no version {request.version} of {image.tag} for {arch}", hint=f"the store has {known}"
+                f"there is no version {request.version} of {image.tag} for {arch}: the store has {known}",
+                hint="name one of these; a build by force (-f) replaces all before it",
             )
         return named
     if not builds:

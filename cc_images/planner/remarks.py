@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cc_images.model.catalog import Format
 from cc_images.model.plan import Request
 from cc_images.model.words import KEPT, UNTESTED
 from cc_images.planner.image_state import ImageState, is_held
@@ -26,6 +27,16 @@ def held(image_states: Iterable[ImageState], request: Request) -> list[str]:
             release = f"`cc-images release {each.image.tag} {serves.version}`"
             told.append(f"version {serves.version} of {each.label} is held ({hold.why}), and not pushed; {release}")
     return told
+
+
+def hard_to_read(image_states: Iterable[ImageState]) -> list[str]:
+    """Say which hosts alone can run a SIF file that is compressed by zstd; all others call it a bad superblock."""
+    return [
+        f"the SIF file of {each.label} is compressed by zstd: only hosts with Linux 4.14 or later that knows zstd in"
+        " squashfs, or a squashfuse that does, can run it; gzip is read everywhere"
+        for each in image_states
+        if Format.SIF in each.image.formats and each.image.container.get("compression") == "zstd"
+    ]
 
 
 def damaged(image_states: Iterable[ImageState], store: Store) -> list[str]:

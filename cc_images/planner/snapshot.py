@@ -179,6 +179,7 @@ def _of_stored(
 def _told(image_states: Sequence[ImageState], request: Request, store: Store) -> list[str]:
     return [
         *remarks.of_request(request),
+        *remarks.hard_to_read(image_states),
         *remarks.damaged(image_states, store),
         *remarks.held(image_states, request),
     ]

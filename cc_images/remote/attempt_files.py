@@ -10,6 +10,7 @@
         lease.json          the last lease that was granted
         stop, fenced        ask the builder host to end; refuse it from now on, and why
         result.json         written once
+        over                no process of it is left, by what a run has seen
         partial/<digest>    an output that is on its way (see `outputs`)
         put/, had/<digest>  names of blobs: outputs that have arrived, and those that the store had already
         lock                held for a moment by what reads and writes lease, fence, secrets or result
@@ -222,6 +223,15 @@ class AttemptFiles:
     def is_open(self) -> bool:
         """Say whether it may still bring something: it has no result and is not fenced."""
         return not any((self.folder / name).exists() for name in ("result.json", "fenced"))
+
+    def note_over(self) -> None:
+        """Note that no process of it is left: a later run could only wait for its lease once more."""
+        with clear_errors(self._root):
+            write_bytes(self.folder / "over", b"")
+
+    def is_over(self) -> bool:
+        """Say whether a run has seen that no process of it is left."""
+        return (self.folder / "over").exists()
 
     def _require_open(self) -> None:
         if why := self.fenced():

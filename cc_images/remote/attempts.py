@@ -196,7 +196,7 @@ def _why_lost(attempt: Attempt, observed: Observed) -> str:
     if attempt.granted is not None:
         return "its lease ran out: the builder host was not heard of" if observed.now >= attempt.lease_ends else ""
     if attempt.job is JobState.ENDED:
-        return "its job ended before it began"
+        return "its job ended before it asked for work (no cc-images there, or no way to the head)"
     if not _has_not_begun(attempt, observed) or _may_be_launched(attempt, observed.policy):
         return ""
     if attempt.job is JobState.RUNNING:

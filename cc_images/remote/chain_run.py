@@ -169,8 +169,8 @@ class ChainRun:
                 seen.stop_asked = now()
             case Cancel():
                 self._cancel(seen, context)
-            case Fence(why=why):
-                seen.files.fence(why)
+            case Fence(why=said):
+                seen.files.fence(why := seen.explained(said))
                 context.log.write(f"attempt {seen.claim.attempt} on {seen.claim.builder}: {why}\n".encode())
             case Refuse(why=why):
                 seen.refused = True
@@ -196,6 +196,8 @@ class ChainRun:
     # -- attempts -----------------------------------------------------------------------------------------------
 
     def _start(self, step: Start, context: TaskContext) -> None:
+        for each in (*(self._others or ()), *self._seen):  # else none would be begun
+            each.files.note_over()
         self._slot.close()
         context.step("waiting for a builder")
         link = self._slot.enter_context(self._fleet.taken(self._chain, step.avoid, context.stop))
@@ -234,7 +236,8 @@ class ChainRun:
         context.step(f"on {seen.link.name}")
         try:
             seen.link.start(seen.claim.attempt, seen.token)
-        except CCImagesError as error:  # the job may run all the same
+        except CCImagesError as error:
+            seen.start_error = error.message
             context.log.write(f"{error.message}\n".encode())
         seen.changed = now()
 
@@ -257,7 +260,7 @@ class ChainRun:
         found: list[Seen] = []
         for files, claim in self._claims.of(self._chain.name):
             with suppress(CCImagesError):
-                if claim.run == self._run.run.name or files.result() is not None:
+                if claim.run == self._run.run.name or files.is_over() or files.result() is not None:
                     continue
                 grant = files.last_grant()
                 if time.time() - (grant.at if grant else claim.made) < FORGOTTEN or not files.fenced():

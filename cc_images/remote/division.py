@@ -62,7 +62,8 @@ def divided(plan: Plan, request: Request, asked: Asked) -> tuple[Plan, Builders 
 
     Raises UserError when no builder can do a task.
     """
-    here, on, hub = asked.here, request.on, str(asked.hub)
+    here, hub = asked.here, str(asked.hub)
+    on = here.name if request.on == HERE else request.on
     every = chains(plan, request)
     hosts = [here, *(each.host for each in asked.found)]
     if natives := asked.natives:  # the plan has no emulation for them
@@ -72,7 +73,10 @@ def divided(plan: Plan, request: Request, asked: Asked) -> tuple[Plan, Builders 
     away = tuple(each for each in every if each.builds and not each.stays and placed[each.name].name != here.name)
     fleet = Fleet(hosts, kept, lambda entry: launcher(entry, hub, asked.store), on)
     builders = Builders(fleet=fleet, chains=away, hub=asked.hub, here=here.entry.tasks) if away else None
-    return _told(plan, every, placed), builders, here.entry.tasks if not here.unfit else 0
+    told = _told(plan, every, placed)
+    if not all(task.cached for task in plan.tasks):
+        told = replace(told, notes=(*told.notes, *map(_unused, (each.host for each in asked.found if each.host.unfit))))
+    return told, builders, here.entry.tasks if not here.unfit else 0
 
 
 def _here(config: Config, on: str) -> Host:
@@ -85,6 +89,11 @@ def _here(config: Config, on: str) -> Host:
         arch=arch_of(os.uname().machine),
         unfit="is not in builders.yaml" if idle else "",
     )
+
+
+def _unused(host: Host) -> str:
+    """Return a note on a host that gets nothing."""
+    return f"builder {host.name} gets nothing: {host.unfit}"
 
 
 def _told(plan: Plan, every: tuple[Chain, ...], placed: Mapping[str, Placed]) -> Plan:

@@ -9,6 +9,7 @@ from cc_images.host.facts import MISSING
 from cc_images.model.catalog import Arch
 from cc_images.model.spec import BuildSpec
 from cc_images.remote.bundle import Bundle
+from cc_images.remote.tool_versions import is_same, shown, with_versions
 
 
 def facts(bundle: Bundle) -> dict[str, str]:
@@ -18,10 +19,10 @@ def facts(bundle: Bundle) -> dict[str, str]:
 
 
 def facts_of(arches: set[Arch]) -> dict[str, str]:
-    """Return what this host has that every build depends on, for these architectures."""
+    """Return what this host has that every build depends on, for these architectures: versions, and digests."""
     found = loaded("catalogue").host_facts(arches)
     emulators = {f"emulator of {arch}": digest for arch, digest in found.emulators.items()}
-    return {"machine": found.machine, **found.tools, **emulators}
+    return {"machine": found.machine, **with_versions({**found.tools, **emulators})}
 
 
 def programs_of(specs: Iterable[BuildSpec]) -> dict[str, str]:
@@ -52,5 +53,5 @@ def unequal(head: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
     )
     for name in sorted({*head, *here} - {"machine"} - of_machine):
         one, other = head.get(name, MISSING), here.get(name, MISSING)
-        if one != other and not (one == MISSING and name in programs_here()):
-            yield f"{name} is {other[:12]}, and the head has {one[:12]}"
+        if not is_same(one, other) and not (one == MISSING and name in programs_here()):
+            yield f"{name} is {shown(other)}, and the head has {shown(one)}"

@@ -16,12 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from cc_images.errors import CCImagesError
 from cc_images.host import root
+from cc_images.host.files import clear_errors
 from cc_images.model.attempt import Ticket
 from cc_images.model.catalog import Json
 from cc_images.remote.bundle import Bundle, digests
@@ -29,7 +31,7 @@ from cc_images.remote.client import Hub
 from cc_images.remote.equality import facts, unequal
 from cc_images.remote.inputs import bring
 from cc_images.remote.lines import object_of
-from cc_images.remote.protocol import Fenced, now
+from cc_images.remote.protocol import HOST_FAULTS, Fenced, now
 from cc_images.remote.spool import Spool
 from cc_images.store.records import Store
 from cc_images.store.workspace import wait_for_guards
@@ -108,7 +110,8 @@ class Guard:
         """
         self.tenure.ask()
         logs = self.store.root / "logs" / self.ticket.attempt
-        logs.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a full disk is said by what needs it
+            logs.mkdir(parents=True, exist_ok=True)
         self.spool = Spool(logs / "stream", self.hub.stream)
         keeping = threading.Thread(target=self.tenure.keep, name="lease", daemon=True)
         keeping.start()
@@ -127,21 +130,21 @@ class Guard:
             bundle = Bundle.from_json(self.hub.bundle())
             if wrong := list(unequal(bundle.facts, facts(bundle))):
                 return self._say(unfit=wrong)
-            with ExitStack() as held:
+            with clear_errors(self.store.root), ExitStack() as held:
                 held.enter_context(self.store.lock("gc", shared=True))
                 self._fetch(bundle)
-                made, code = self._worked(bundle, held.close)
+                made, code, said = self._worked(bundle, held.close)
             if not self.tenure.runs:
                 return "fenced"
             if made is None:
-                return self._say(lost=f"its process ended with code {code}")
+                return self._say(lost=f"its process ended with code {code}{said}")
             for digest in digests(made):
                 self.hub.put(self.store.blobs.path(digest), digest)
             return self._say(made=made)
         except Fenced:
             raise
         except CCImagesError as error:
-            return self._say(lost=error.message)
+            return self._say(unfit=[error.message]) if error.reason in HOST_FAULTS else self._say(lost=error.message)
         finally:
             self._clear_up()
             self.spool.say({"over": 0})
@@ -170,8 +173,8 @@ class Guard:
             bring(self.hub, self.store, digest, folder)
         root.remove(folder)
 
-    def _worked(self, bundle: Bundle, ready: Callable[[], None]) -> tuple[Json | None, int]:
-        """Let a process do the work; return what it has made, and its exit code."""
+    def _worked(self, bundle: Bundle, ready: Callable[[], None]) -> tuple[Json | None, int, str]:
+        """Let a process do the work; return what it has made, its exit code, and the last line of its complaints."""
         vault: Mapping[str, str] = self.hub.secrets() if "secret:" in json.dumps(bundle.as_json()) else {}
         order = {
             "store": str(self.store.root),
@@ -180,7 +183,8 @@ class Guard:
             "vault": dict(vault),
             "deadline": self.tenure.deadline,
         }
-        with (self.spool.path.with_name("work.log")).open("ab") as log:
+        log_file = self.spool.path.with_name("work.log")
+        with log_file.open("ab") as log:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "cc_images", "perform", "--work"],
                 stdin=subprocess.PIPE,
@@ -198,7 +202,7 @@ class Guard:
             process.kill()
             process.wait()
             hearing.join()
-        return hearing.made, process.returncode
+        return hearing.made, process.returncode, hearing.masked(_last_line(log_file))
 
     def _watch(self, process: subprocess.Popen[bytes], order: IO[bytes], first: Json) -> None:
         """Tell the work its order and its deadlines, until it has ended, or must."""
@@ -241,16 +245,30 @@ class Hearing(threading.Thread):
             elif plain:
                 self._spool.say(self._masked(plain))
 
+    def masked(self, text: str) -> str:
+        """Return a text without secrets."""
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text
+
     def _masked(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {self._masked(name): self._masked(each) for name, each in value.items()}
         if isinstance(value, list):
             return [self._masked(each) for each in value]
-        if isinstance(value, str):
-            for secret in self._hidden:
-                value = value.replace(secret, "***")
-        return value
+        return self.masked(value) if isinstance(value, str) else value
 
+
+def _last_line(file: Path) -> str:
+    """Return the last line of what a process has complained of, after a colon; empty when there is none."""
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - TAIL))
+        lines = log.read().decode(errors="replace").split("\n")
+    return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+
+
+TAIL = 4096
+"""Bytes at the end of a file in which its last line is looked for."""
 
 LEAST_SECRET = 4
 """Characters of a value that is hidden in logs; shorter ones stand in everything."""

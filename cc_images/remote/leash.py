@@ -9,9 +9,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import IO
 
-from cc_images.remote.protocol import now
+from cc_images.remote.protocol import BLOCK, now
 
 TICK = 0.2
 """Seconds between two looks at the lease."""
@@ -20,7 +21,7 @@ TICK = 0.2
 class Leash(threading.Thread):
     """Kills this process once its deadline has passed."""
 
-    def __init__(self, deadline: float, told: IO[bytes]) -> None:
+    def __init__(self, deadline: float, told: Iterator[bytes]) -> None:
         super().__init__(name="leash", daemon=True)
         self._deadline = deadline
         self._told = told
@@ -37,6 +38,17 @@ class Leash(threading.Thread):
         for line in self._told:
             self._deadline = float(line)
         _die()
+
+
+def lines_of(pipe: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a pipe.
+
+    Its own buffer is not used: Python aborts at its end while a thread waits in the lock of one.
+    """
+    rest = b""
+    while piece := os.read(pipe.fileno(), BLOCK):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
 
 
 def _die() -> None:

@@ -195,6 +195,8 @@ def _why_not(chain: Chain, job: BuildJob, host: Host, on: str) -> str:
     if on and host.name != on:
         return f"--on {on}"
     if not host.builds_for(job.arch):
+        if host.unfit and host.arch is None and not host.entry.architectures:  # nobody knows for what it builds
+            return host.unfit
         return f"does not build for {job.arch}"
     if chain.secrets and not host.entry.trusted and not host.entry.local:
         return f"is not trusted with {', '.join(chain.secrets)}"
@@ -206,7 +208,9 @@ def _nobody(chain: Chain, refusals: Mapping[str, str], on: str) -> UserError:
         return UserError(f"--on {on}: there is no such builder", hint=f"builders: {', '.join(refusals)}")
     asked = {name: why for name, why in refusals.items() if not on or name == on}
     whys = "; ".join(f"{name} {why}" for name, why in asked.items())
-    hint = "`trusted: yes` in builders.yaml lets a builder have secrets" if "not trusted" in whys else ""
+    hint = "`cc-images builders` shows how each stands; docs/builders.md says what a builder needs"
+    if "not trusted" in whys:
+        hint = "`trusted: yes` in builders.yaml lets a builder have secrets"
     return UserError(f"no builder can do {chain.name}: {whys or 'there are none'}", hint=hint)
 
 

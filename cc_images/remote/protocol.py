@@ -22,6 +22,14 @@ MESSAGE = 1 << 20
 UPLOAD_OFFSET, STREAM_OFFSET = "Upload-Offset", "Stream-Offset"
 """Headers that name the byte at which an unfinished output, or the stream, ends at the hub."""
 
+HOST_FAULTS = frozenset(
+    {
+        *(Reason.DISK_FULL, Reason.DISK_FAULT, Reason.STORE_UNWRITABLE, Reason.READ_ONLY),
+        *(Reason.MISSING_TOOL, Reason.MISSING_DEVICE, Reason.NO_ROOT, Reason.SANDBOX),
+    }
+)
+"""Reasons for which another host may do what this one could not."""
+
 UNIX = "unix:"
 """Beginning of addresses that are sockets of the file system."""
 

@@ -28,6 +28,7 @@ from cc_images.model.plan import BootJob, BuildJob, ConvertJob, Job, LayerJob, R
 from cc_images.model.recipe import key_of
 from cc_images.model.record_shapes import DetailsShape, LayerShape, PassShape
 from cc_images.remote.lines import object_of, plain_text
+from cc_images.remote.protocol import HOST_FAULTS
 from cc_images.store import kept, notes
 from cc_images.store.notes import Evidence
 from cc_images.store.run_context import RunContext, TaskContext
@@ -52,6 +53,12 @@ class Brought:
     passes: Mapping[str, str] = field(default_factory=dict)
     looked: Mapping[str, Json] = field(default_factory=dict)
     level: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why the host itself could not do a task; empty for a task that fails wherever it is done."""
+        failed = next((each for each in self.results if not each.status.good), None)
+        return failed.error if failed is not None and failed.reason in HOST_FAULTS else ""
 
 
 LOOKED = ("boot", "contents")

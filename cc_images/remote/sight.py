@@ -36,6 +36,8 @@ class Seen:
     unfit: str = ""
     """Why the builder host can do nothing for this head."""
     launches: int = 0
+    start_error: str = ""
+    """What the last start was answered; the job may run all the same."""
     changed: float = 0.0
     stop_asked: float | None = None
     refused: bool = False
@@ -104,6 +106,10 @@ class Seen:
             over=over,
         )
 
+    def explained(self, why: str) -> str:
+        """Return why it is closed, with the answer to its start where it never had a lease."""
+        return f"{why}: {self.start_error}" if self.start_error and self._granted is None else why
+
     def _look_at_lease(self, now: float) -> None:
         """Note the last lease. The store has it by a clock that people set, so it counts from when it was seen here."""
         grant = self.files.last_grant()
@@ -119,5 +125,6 @@ class Seen:
         else:
             try:
                 self.brought = read(plain)
+                self.unfit = plain_text(self.brought.fault)
             except Wrong as error:
                 self._wrong = plain_text(str(error)) or "it is wrong"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from msgspec import convert, to_builtins
@@ -88,10 +89,14 @@ def survey(entries: Sequence[tuple[BuilderHost, Launcher]]) -> list[Surveyed]:
 
 def _asked(entry: BuilderHost, launcher: Launcher, here: dict[str, str], programs: dict[str, str]) -> Surveyed:
     try:
+        if entry.ca:
+            Path(entry.ca).read_bytes()
         plain: Any = launcher.facts()
         facts = convert(plain, Facts) if plain is not None else None
     except CCImagesError as error:
         return Surveyed(host=Host(entry=entry, arch=None, unfit=f"does not answer: {error.message}"))
+    except OSError as error:
+        return Surveyed(host=Host(entry=entry, arch=None, unfit=f"hub-ca: {entry.ca}: {error.strerror}"))
     except ValueError as error:
         return Surveyed(host=Host(entry=entry, arch=None, unfit=plain_text(f"says what cannot be read: {error}")))
     if facts is None:

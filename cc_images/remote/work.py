@@ -27,7 +27,7 @@ from cc_images.model.plan import BuildJob, ConvertJob, LayerJob, Plan, Result, S
 from cc_images.model.vault import unsealed
 from cc_images.remote import bundle as bundles
 from cc_images.remote.bundle import Bundle
-from cc_images.remote.leash import Leash
+from cc_images.remote.leash import Leash, lines_of
 from cc_images.remote.lines import Lines
 from cc_images.store import notes
 from cc_images.store.durations import History
@@ -183,8 +183,9 @@ def serve(told: IO[bytes], said: IO[bytes], stop: threading.Event) -> None:
             said.write(json.dumps(line).encode() + b"\n")
             said.flush()
 
-    order = json.loads(told.readline())
-    Leash(order["deadline"], told).start()
+    lines = lines_of(told)
+    order = json.loads(next(lines))
+    Leash(order["deadline"], lines).start()
     work = Work(
         store=Store(Path(order["store"]), stop),
         attempt=order["attempt"],

@@ -219,6 +219,7 @@ def resolved(said: Json) -> str:
     lines = [f"{said['image']} {said['arch']}{parents}{firmware}; {', '.join(said['formats'])}"]
     rows: dict[str, list[tuple[str, ...]]] = {
         "container": [(f"{name}: {value}",) for name, value in said.get("container", {}).items()],
+        **{name: [(line,) for line in value.splitlines()] for name, value in said.get("readme", {}).items()},
         "elements": [(each["name"], each["from"], each["why"]) for each in said["elements"]],
         "variables": [(f"{each['name']}={each['value']}", each["from"]) for each in said["variables"]],
         "packages": [(each["name"], each["from"]) for each in said["packages"]],
@@ -227,7 +228,7 @@ def resolved(said: Json) -> str:
     }
     for subject, table in rows.items():
         if table:
-            lines += ["", f"{subject}:", *(f"  {line}" for line in aligned(table))]
+            lines += ["", f"{subject}:", *(f"  {line}".rstrip() for line in aligned(table))]
     return "\n".join(lines)
 
 

@@ -68,6 +68,12 @@ def name_for(site: Site, image: Image, arch: Arch, wanted: Format) -> str:
     return f"{name}.{wanted}" if site.cloud and wanted in RAMDISK else name
 
 
+def _version(image: Image) -> str:
+    """Return the version that a registry knows an image by, LABEL where it is known when the image is built."""
+    numbered = image.bump and bool(image.version) and image.builder != "dib"
+    return LABEL if numbered or (image.builder == "spack" and not image.version) else image.version
+
+
 def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     """Return the properties that a published image carries; the site's win over the image's, both over ours.
 
@@ -80,7 +86,7 @@ def own_properties(image: Image, arch: Arch, site: Site) -> dict[str, str]:
     if baked := [each for each in image.allow if each in ("keys", "passwords")]:
         standard["build-allow"] = ",".join(baked)  # users who start an instance should know
     standard |= {f"build-{name}": value for name, value in image.provenance.items()}
-    version = image.version or (LABEL if image.builder == "spack" else "")
+    version = _version(image)
     if site.registry and version:
         standard |= {VERSION: version, **({BUMP: "yes"} if image.bump else {})}
     chosen = standard | dict(image.properties) | dict(site.properties)

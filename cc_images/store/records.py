@@ -79,12 +79,12 @@ class Store(RunFolders):
 
     def builds(self, tag: str, arch: Arch) -> Iterator[Build]:
         """Yield the recorded builds of an image whose blobs look intact, newest first; others are passed over."""
-        for path in _newest_first(self.root.joinpath("builds", tag, arch)):
-            build = self._recorded(path, record_files.load_build)
-            if build is None or not build.outputs:
-                continue
-            if all(self.blobs.looks_intact(output.digest, output.size) for output in build.outputs.values()):
-                yield build
+        yield from filter(None, map(self._whole, _newest_first(self.root.joinpath("builds", tag, arch))))
+
+    def _whole(self, path: Path) -> Build | None:
+        build = self._recorded(path, record_files.load_build)
+        outputs = build.outputs.values() if build is not None else ()
+        return build if outputs and all(self.blobs.looks_intact(each.digest, each.size) for each in outputs) else None
 
     def _recorded(self, path: Path, load: Callable[[Path], T]) -> T | None:
         """Return what a file records; None for one that is gone, of a newer format, or damaged: that is set aside."""
@@ -137,7 +137,8 @@ class Store(RunFolders):
 
     def build(self, tag: str, arch: Arch, version: str) -> Build | None:
         """Return one build by its version."""
-        return next((build for build in self.builds(tag, arch) if build.version == version), None)
+        build = self._whole(self.root / "builds" / tag / arch / f"{Path(version).name}.json")
+        return build if build is not None and build.version == version else None
 
     def details(self, made: Build | Layer) -> Json:
         """Return what a build or layer was made of: `recipe`, `files` of elements, `timings`, `packages`; or {}.

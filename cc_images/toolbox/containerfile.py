@@ -21,13 +21,18 @@ NOTES = "/run/cc-images"
 """Where the build's commands see `apt.conf`, and leave what apt has read."""
 
 APT = f"""\
-APT::Update::Post-Invoke-Success {{ "{NOTES}/note || true"; }};
+APT::Update::Post-Invoke-Success {{ "{NOTES}/note || true"; "{NOTES}/offer || true"; }};
+DPkg::Pre-Invoke {{ "{NOTES}/keep || true"; }};
 Dir::Cache::archives "{NOTES}/archives";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 Dir::Log "{NOTES}/log";
 """
-"""What apt reads is noted; packages, caches of indices and its logs are in no layer."""
+"""What apt reads is noted; packages, caches of indices and its logs are in no layer.
+
+Packages that earlier builds have downloaded are offered, and those that this one downloads are kept, whatever
+`apt-get clean` removes.
+"""
 
 NOTE = f"""\
 #!/bin/sh
@@ -40,17 +45,46 @@ exit 0
 """
 
 
+OFFER = f"""\
+#!/bin/sh
+# apt takes a package in its cache by name and size: it gets those alone that the indices list, which it has verified
+set -eu
+cd {NOTES}/offered && [ -x /usr/lib/apt/apt-helper ] || exit 0
+work=$(mktemp -d)
+apt-get indextargets --format '$(FILENAME)' 'Created-By: Packages' | while read -r index; do
+    [ ! -e "$index" ] || /usr/lib/apt/apt-helper cat-file "$index"
+done | sed -n 's/^SHA256: //p' | sort -u > "$work/known"
+dpkg-query -W -f '${{Package}}_${{Version}}_${{Architecture}}.deb\\n' | sed 's/:/%3a/' | sort > "$work/installed"
+ls | grep '\\.deb$' | sort | comm -23 - "$work/installed" | xargs -r sha256sum | sort > "$work/there"
+join "$work/known" "$work/there" | cut -d ' ' -f 2- | while read -r package; do
+    [ -e "{NOTES}/archives/$package" ] || cp -p "$package" {NOTES}/archives/
+done
+rm -r "$work"
+"""
+
+KEEP = f"""\
+#!/bin/sh
+for each in {NOTES}/archives/*.deb; do
+    [ ! -f "$each" ] || ln -f "$each" {NOTES}/kept/
+done
+"""
+
+PACKAGES = "apt/containers"
+"""The folder of packages in the cache of downloads, as `downloads.py` knows them."""
+
+
 def main(words: list[str]) -> int:
     """Build as ordered; return buildah's exit code."""
     order: dict[str, Any] = json.loads(Path(words[0]).read_text())
     home, out = Path(os.environ["HOME"]), Path(order["out"])
     configure(home)
     notes = home / "notes"
-    for name in ("archives/partial", "log"):
+    for name in ("archives/partial", "kept", "log", "offered"):
         (notes / name).mkdir(parents=True)
     (notes / "apt.conf").write_text(APT)
-    (notes / "note").write_text(NOTE)
-    (notes / "note").chmod(0o755)
+    for name, text in (("note", NOTE), ("offer", OFFER), ("keep", KEEP)):
+        (notes / name).write_text(text)
+        (notes / name).chmod(0o755)
     for name, archive in order["images"].items():
         identity = said("buildah", "pull", "--quiet", f"oci-archive:{archive}")
         said("buildah", "tag", identity.split()[-1], name)
@@ -60,7 +94,10 @@ def main(words: list[str]) -> int:
         file.touch(mode=0o600)
         file.write_text(os.environ.pop(f"CC_IMAGES_SECRET_{name}"))
         secrets += ["--secret", f"id={name},src={file}"]
-    argv = [*order["argv"], *secrets, "--volume", f"{notes}:{NOTES}:rw", order["context"]]
+    offered = Path(os.environ["CC_IMAGES_OFFERED"] or "/nowhere", Path(PACKAGES).name)
+    volumes = ["--volume", f"{notes}:{NOTES}:rw"]
+    volumes += ["--volume", f"{offered}:{NOTES}/offered:ro"] if offered.is_dir() else []
+    argv = [*order["argv"], *secrets, *volumes, order["context"]]
     code = subprocess.run(argv, check=False).returncode
     if code:
         return code
@@ -68,7 +105,17 @@ def main(words: list[str]) -> int:
     for name in ("apt-sources", "apt-lists"):
         if (notes / name).exists():
             shutil.copyfile(notes / name, out / name)
+    keep(notes / "kept", offered, Path(os.environ["DIB_IMAGE_CACHE"], PACKAGES))
     return 0
+
+
+def keep(kept: Path, offered: Path, cache: Path) -> None:
+    """Move the packages that were downloaded to the cache; those that were offered are there already."""
+    for each in kept.iterdir():
+        is_plain = each.is_file() and not each.is_symlink()
+        if is_plain and not (offered / each.name).exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            shutil.move(each, cache / each.name)
 
 
 def configure(home: Path) -> None:

@@ -90,7 +90,7 @@ class Gatekeeper:
             return self.by_session(request)
         if kind.lower() == "bearer":
             return self._by_token(said.strip(), "", caller.address)
-        name, password = _name_and_password(said.strip()) or ("", "")
+        name, password = name_and_password(said.strip()) or ("", "")
         if password.startswith(TOKEN):
             return self._by_token(password, name, caller.address)
         account = self.accounts.by_id(caller.account.id)
@@ -103,7 +103,7 @@ class Gatekeeper:
         return Caller(account=found[0], scopes=found[1], address=address)
 
     def _by_name(self, said: str, address: str) -> Caller | None:
-        found = _name_and_password(said)
+        found = name_and_password(said)
         if found is None:
             return None
         name, password = found
@@ -113,7 +113,7 @@ class Gatekeeper:
         return Caller(account=account, scopes=frozenset(Scope), address=address) if account is not None else None
 
 
-def _name_and_password(said: str) -> tuple[str, str] | None:
+def name_and_password(said: str) -> tuple[str, str] | None:
     """Return what a Basic header has; None for one that has no such thing."""
     try:
         name, colon, password = base64.b64decode(said, validate=True).decode().partition(":")

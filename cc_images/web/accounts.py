@@ -149,6 +149,10 @@ class Accounts:
             found = session.get(Account, number)
             return found if found is not None and found.closed is None else None
 
+    def remembers(self, account: Account | None, password: str) -> bool:
+        """Say whether a password was right for an account a moment ago, and the account still has it and is open."""
+        return self._passwords.remembers(_hash_of(account), password)
+
     def log_in(self, name: str, password: str, address: str) -> Account | None:
         """Return the account with this name and password, if there is one that is not closed.
 
@@ -156,8 +160,8 @@ class Accounts:
         """
         with self._database.reading() as session:
             found = named(session, name) if NAME.match(name) else None
-        known = found.password if found is not None and found.closed is None else None
-        if self._passwords.remembers(known, password):
+        known = _hash_of(found)
+        if self.remembers(found, password):
             return found  # also while somebody else guesses
 
         def forgiven() -> None:
@@ -174,6 +178,10 @@ class Accounts:
         with self._database.writing() as session:
             audit.note(session, name, "log-in-failed", "", address)
         return None
+
+
+def _hash_of(found: Account | None) -> str | None:
+    return found.password if found is not None and found.closed is None else None
 
 
 def named(session: Session, name: str) -> Account | None:

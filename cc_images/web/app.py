@@ -5,27 +5,33 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 
-from cc_images.api import builders
+from cc_images.api import builders, workflows
 from cc_images.errors import CCImagesError, UserError
 from cc_images.web import account_routes, administration_routes, build_routes, image_routes, operations
 from cc_images.web.access import Problem
-from cc_images.web.fleet import Fleet
 from cc_images.web.guard import BODY_SECONDS, Guard
+from cc_images.web.recent import Recent
 from cc_images.web.service import Service
+from cc_images.web.status_route import StatusRoute
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import mistake
 
 _log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+
+LISTED_AGE = 60.0
+"""Seconds for which the workflows of the repository are listed as they were found."""
 
 MOST_FIELD = 100
 """Characters of a field's name that an answer repeats."""
@@ -77,7 +83,9 @@ class App(FastAPI):
 
 def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     """Return the application over a service; `body_seconds`: in which the body of a request must come."""
+    pages = importlib.import_module(PAGES)
     app = App(
+        routes=_routes(),
         title="cc-images",
         version="1",
         docs_url=None,
@@ -86,16 +94,13 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
         openapi_url=f"{PREFIX}/openapi.json",
     )
     figures: dict[tuple[str, str, int], tuple[int, float]] = {}
-    app.state.fleet = Fleet(lambda: builders.status(service.catalogue.config))
+    app.state.fleet = Recent("the builder hosts", lambda: builders.status(service.catalogue.config))
+    app.state.workflows = Recent(
+        "the repository of workflows", lambda: workflows.listed(service.catalogue.config), LISTED_AGE
+    )
     app.state.service, app.state.gatekeeper, app.state.figures = service, service.gatekeeper, figures
-    for each in (build_routes, image_routes, account_routes, operations):
-        app.include_router(each.router, prefix=PREFIX, responses=ERRORS)
-        app.include_router(each.router, include_in_schema=False)
-    app.include_router(administration_routes.router, prefix=PREFIX, responses=ERRORS)  # older clients know none of it
-    app.state.pages = importlib.import_module(PAGES)
-    app.state.planner = app.state.pages.Planner()
-    for router in app.state.pages.ROUTERS:
-        app.include_router(router, include_in_schema=False)
+    app.state.pages, app.state.planner = pages, pages.Planner()
+    app.add_middleware(StatusRoute, service=service)
     app.add_middleware(Guard, figures=figures, secure=service.secure, seconds=body_seconds)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -106,6 +111,21 @@ def made(service: Service, body_seconds: float = BODY_SECONDS) -> App:
     app.add_exception_handler(SQLAlchemyError, _failed)
     app.add_exception_handler(Exception, _bug)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return the routes of every application: to make them from their functions' types takes longer than a request."""
+    router = APIRouter()
+    for each in (build_routes, image_routes, account_routes, operations):
+        router.include_router(each.router, prefix=PREFIX, responses=ERRORS)
+        router.include_router(each.router, include_in_schema=False)
+    router.include_router(
+        administration_routes.router, prefix=PREFIX, responses=ERRORS
+    )  # older clients know none of it
+    for pages in importlib.import_module(PAGES).ROUTERS:
+        router.include_router(pages, include_in_schema=False)
+    return router.routes
 
 
 def _answer(

@@ -51,7 +51,7 @@ def list_builds(
     """List builds, the newest first."""
     service = the(request)
     found = service.queue.entries(caller.account, everyone=everyone, most=limit, before=before)
-    return [service.viewer.build(entry, whole=False) for entry in found]
+    return service.viewer.builds(found)
 
 
 @router.get("/build/{id}")

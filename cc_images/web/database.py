@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from cc_images.errors import UserError
+from cc_images.web.claim import Claim
 
 NEWEST = "0002"
 """The revision that this version of cc-images works with."""
@@ -41,6 +42,8 @@ class Database:
         self._file = Path(make_url(address).database or "") if address.startswith("sqlite") else None
         self._engine = _engine(address)
         self._writer = self._engine.execution_options(writes=True)
+        memory = self._file is None or str(self._file) in ("", ".", ":memory:")
+        self._claim = Claim(self._engine, None if memory else self._file)
 
     def migrate(self) -> None:
         """Make the tables, or bring those of an older version up to date.
@@ -78,6 +81,27 @@ class Database:
         """Open a session that is committed at the end, and alone in writing meanwhile."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Have the database for one service alone. Raises UserError, also when it does not answer."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._claim.held())
+            except DatabaseError as error:
+                raise _useless(error) from None
+            yield
+
+    def is_claimed(self) -> bool:
+        """Say whether a service works with the database; nothing is made or changed. Raises UserError."""
+        try:
+            return self._claim.is_taken()
+        except DatabaseError as error:
+            raise _useless(error) from None
+
+    def assure(self) -> None:
+        """Look whether the database is still claimed as it was. Raises UserError, SQLAlchemyError."""
+        self._claim.assure()
 
     def close(self) -> None:
         """Close all connections."""

@@ -47,6 +47,9 @@ PAGES = {
 }
 """Those of pages instead: everything that they load is the service's own, and nothing stands in them."""
 
+SECURE = {"strict-transport-security": "max-age=31536000"}
+"""That of answers to clients that come by TLS."""
+
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 ELSEWHERE = (b"cross-site", b"same-site")
@@ -70,16 +73,17 @@ class Guard:
         self._app = app
         self._seconds = seconds
         self._figures = figures
-        always = {"strict-transport-security": "max-age=31536000"} if secure else {}
-        self._headers = _encoded(HEADERS | always)
-        self._of_pages = _encoded(HEADERS | PAGES | always)
+        self._secure = secure
+        self._headers = {tls: _encoded(HEADERS | (SECURE if tls else {})) for tls in (False, True)}
+        self._of_pages = {tls: _encoded(HEADERS | PAGES | (SECURE if tls else {})) for tls in (False, True)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry out a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(receive, send, self._headers, self._of_pages, self._seconds)
+        tls = self._secure or scope.get("scheme") == "https"  # also when a proxy of this host says so
+        exchange = Exchange(receive, send, self._headers[tls], self._of_pages[tls], self._seconds)
         scope["client"] = _client(scope)
         try:
             lengths = [value for name, value in scope["headers"] if name == b"content-length"]

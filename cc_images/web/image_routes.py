@@ -8,17 +8,21 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from cc_images.api.stored_images import StoredFile, stored_files
-from cc_images.web.access import Caller, Problem
+from cc_images.api.stored_images import stored_files
+from cc_images.web.access import Problem
 from cc_images.web.files import file_response
-from cc_images.web.kinds import push_of
+from cc_images.web.publication import Outdated, found, publication
 from cc_images.web.routing import Builder, Reader, Requested, submit, the
-from cc_images.web.service import Service
 from cc_images.web.views import FileView, file_view
 
 router = APIRouter(tags=["images"])
 
 BINARY = "application/binary"
+
+ANSWER = 5.0
+"""Seconds for which the first caller waits for what a thread of its own fetches of the repository of workflows."""
+
+UNKNOWN = "there is no such file"
 
 
 class CatalogueEntry(BaseModel):
@@ -39,6 +43,13 @@ class MachineView(BaseModel):
     container_engine: str
     mpi: str | None
     gpu: str | None
+
+
+class WorkflowView(BaseModel):
+    """A workflow of the repository, and its steps."""
+
+    workflow: str
+    steps: list[str]
 
 
 @router.get("/catalogue")
@@ -62,12 +73,22 @@ def get_machines(request: Request, caller: Reader) -> list[MachineView]:
     ]  # fmt: skip
 
 
+@router.get("/workflows")
+def get_workflows(request: Request, caller: Reader) -> list[WorkflowView]:
+    """List the steps of workflows that a request may name, as the repository had them a moment ago."""
+    found = request.app.state.workflows.known(ANSWER)
+    if found is None:
+        raise Problem(503, "the repository of workflows has not answered yet; try again soon",
+                      headers={"retry-after": "10"})  # fmt: skip
+    return [WorkflowView(workflow=workflow, steps=[*steps]) for workflow, steps in found.items()]
+
+
 @router.get("/images")
 def list_images(request: Request, caller: Reader) -> list[FileView]:
     """List the files of the images that the caller's builds have made or found; for administrators all of the store."""
     service = the(request)
-    found = stored_files(service.catalogue.config, service.queue.versions(caller.account))
-    return [file_view(each) for each in found]
+    files = stored_files(service.catalogue.config, service.queue.versions(caller.account))
+    return [file_view(each) for each in files]
 
 
 @router.get("/images/download/{name}", response_class=Response, responses={
@@ -79,7 +100,9 @@ def list_images(request: Request, caller: Reader) -> list[FileView]:
 def download(request: Request, caller: Reader, name: str) -> Response:
     """Return a file of an image, whole or by range; ETag and Repr-Digest are its sha256."""
     service = the(request)
-    file = _file(service, caller, name)
+    file = found(service, caller.account, name)
+    if file is None:
+        raise Problem(404, UNKNOWN)
     digest = base64.b64encode(bytes.fromhex(file.digest)).decode()
     headers = {
         "etag": f'"{file.digest}"',
@@ -90,24 +113,20 @@ def download(request: Request, caller: Reader, name: str) -> Response:
     try:
         return file_response(file.path, request, headers, BINARY, place=lambda: service.streams.take(caller.account.id))
     except OSError:
-        raise Problem(404, "there is no such file") from None
+        raise Problem(404, UNKNOWN) from None
 
 
-@router.post("/images/{name}/push")
+@router.post("/images/{name}/push", responses={409: {"description": "The version was replaced, or is about to be."}})
 def push_image(request: Request, caller: Builder, name: str) -> Requested:
     """Publish the version of a file on the sites of the service."""
     service = the(request)
     service.requests.take(caller.account.id)
-    file = _file(service, caller, name)
-    if file.tag not in service.catalogue.config.images:
+    try:
+        value = publication(service, caller.account, name)
+    except Outdated as outdated:
+        raise Problem(409, str(outdated)) from None
+    if value is None:
+        raise Problem(404, UNKNOWN)
+    if not {*value.content["images"]} <= service.catalogue.config.images.keys():
         raise Problem(400, "the image was made by request and is not in the catalogue: request it with push: true")
-    return submit(service, caller, push_of(file.tag, file.arch, file.version))
-
-
-def _file(service: Service, caller: Caller, name: str) -> StoredFile:
-    """Return a file by its name among those that records have and the caller may see."""
-    versions = service.queue.versions(caller.account)
-    found = next((each for each in stored_files(service.catalogue.config, versions) if each.file_name == name), None)
-    if found is None:
-        raise Problem(404, "there is no such file")
-    return found
+    return submit(service, caller, value)

@@ -6,6 +6,7 @@ is a `Value`: canonical, so that identical requests are equal.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def _images(said: ImagesRequest, config: Config) -> Json:
     for number, word in enumerate(said.images):
         image = config.images.get(word.lower())
         if image is None:
-            raise BadRequest(f"images.{number}", f"the catalogue has no image {word[:128]!r}")
+            raise BadRequest(f"images.{number}", f"the catalogue has no image {word[:128]!r}{_meant(word, config)}")
         if image.abstract:
             raise BadRequest(f"images.{number}", f"{image.tag} is abstract: other images build on it")
         tags.append(image.tag)
@@ -115,6 +116,13 @@ def _images(said: ImagesRequest, config: Config) -> Json:
         "push": said.push,
         "force": said.force,
     }
+
+
+def _meant(word: str, config: Config) -> str:
+    """Return the question whether the image of a similar tag was meant; empty: there is none."""
+    tags = [each.tag for each in config.images.values() if not each.abstract]
+    near = difflib.get_close_matches(word[:128].lower(), tags, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 KINDS: Mapping[str, Kind] = {

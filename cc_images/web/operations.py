@@ -98,7 +98,7 @@ def _metric(name: str, samples: Mapping[str, float]) -> Iterator[str]:
     "type": "object"}}}}})  # fmt: skip
 def get_builders(request: Request, caller: Reader) -> dict[str, Any]:
     """Show the builder hosts, how much is at work on each, and the queue; to administrators also what and whose."""
-    found = request.app.state.fleet.status(ANSWER)
+    found = request.app.state.fleet.known(ANSWER)
     if found is None:
         raise Problem(503, "the builder hosts have not answered yet; try again soon", headers={"retry-after": "10"})
     return asdict(found if caller.is_administrator else found.outline)

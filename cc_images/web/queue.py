@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, bindparam, case, func, select
+from sqlalchemy.orm import Session, aliased
 
 from cc_images import clock
 from cc_images.model.service_terms import Limits
@@ -19,7 +20,7 @@ from cc_images.web.decisions import Status
 from cc_images.web.tables import OVER, RUNNING, WAITING, Account, Attempt, Build, Product, Requester
 from cc_images.web.value import Value
 
-_ID = re.compile(r"[0-9a-f]{32}\Z")
+ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
 class Full(Exception):
@@ -30,12 +31,28 @@ class Full(Exception):
         self.lasts = lasts
 
 
-_NEWEST = select(func.max(Attempt.id)).where(Attempt.build == Build.number).correlate(Build).scalar_subquery()
+_BEFORE = aliased(Build)
+
+NEWEST_RUN = select(func.max(Attempt.id)).where(Attempt.build == Build.number).correlate(Build).scalar_subquery()
+"""The id of the newest run of a build, as a part of questions."""
+
+PLACE = case(
+    (
+        Build.state == WAITING,
+        select(func.count())
+        .where(_BEFORE.state == WAITING, _BEFORE.number <= Build.number)
+        .correlate(Build)
+        .scalar_subquery(),
+    ),
+    else_=0,
+)
+"""The place of a build among those that wait, from 1; 0: it does not wait."""
+
 _MINE = (Requester.build == Build.number) & (Requester.account_id == bindparam("account"))
 _ONE = (
-    select(Build, Requester, Attempt)
+    select(Build, Requester, Attempt, PLACE)
     .outerjoin(Requester, _MINE)
-    .outerjoin(Attempt, Attempt.id == _NEWEST)
+    .outerjoin(Attempt, Attempt.id == NEWEST_RUN)
     .where(Build.id == bindparam("id"))
 )
 """The question for one build, made once: clients ask it again and again."""
@@ -134,45 +151,39 @@ class Queue:
             return self._entry(session, account, id)
 
     def _entry(self, session: Session, account: Account, id: str) -> Entry | None:
-        row = session.execute(_ONE, {"id": id, "account": account.id}).one_or_none() if _ID.match(id) else None
+        row = session.execute(_ONE, {"id": id, "account": account.id}).one_or_none() if ID.match(id) else None
         if row is None:
             return None
-        found: Build = row[0]
-        mine: Requester | None = row[1] if row[1] is not None and row[1].hidden is None else None
+        build, mine, run, place = row
+        return self.seen(session, account, Entry(build=build, mine=mine, run=run, position=place))
+
+    def seen(self, session: Session, account: Account, entry: Entry) -> Entry | None:
+        """Return a build as an account sees it, with all that belongs to it; None if it is somebody else's."""
+        mine = entry.mine if entry.mine is not None and entry.mine.hidden is None else None
         if mine is None and account.role != Role.ADMINISTRATOR:
             return None
-        runs = {found.number: row[2]} if row[2] is not None else {}
-        return self._filled(session, account, [(found, mine)], runs)[0]
+        number, over = entry.build.number, entry.build.state == OVER
+        return replace(
+            entry,
+            mine=mine,
+            requesters=tuple(_requesters(session, account, [number]).get(number, ())),
+            products=tuple(_products(session, [number]).get(number, ()) if over else ()),
+        )
 
     def _filled(
-        self,
-        session: Session,
-        account: Account,
-        found: Sequence[tuple[Build, Requester | None]],
-        runs: dict[int, Attempt] | None = None,
+        self, session: Session, account: Account, found: Sequence[tuple[Build, Requester | None]]
     ) -> list[Entry]:
-        """Return builds as an account sees them: a few questions, however many builds there are.
-
-        `runs` has the newest run of each; None: that is asked, too.
-        """
+        """Return builds as an account sees them: a few questions, however many builds there are."""
         numbers = [build.number for build, _ in found]
         states = {build.state for build, _ in found}
-        if runs is None:
-            newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
-            runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
+        newest = select(func.max(Attempt.id)).where(Attempt.build.in_(numbers)).group_by(Attempt.build)
+        runs = {each.build: each for each in session.scalars(select(Attempt).where(Attempt.id.in_(newest)))}
         places: dict[int, int] = {}
         if WAITING in states:
             waiting = select(Build.number).where(Build.state == WAITING).order_by(Build.number)
             places = {number: place for place, number in enumerate(session.scalars(waiting), 1)}
-        names: dict[int, list[str]] = {}
-        if account.role == Role.ADMINISTRATOR:
-            chosen = select(Requester.build, Account.name).join(Account, Requester.account_id == Account.id)
-            for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
-                names.setdefault(number, []).append(name)
-        products: dict[int, list[Product]] = {}
-        ended = select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)
-        for each in session.scalars(ended) if OVER in states else ():
-            products.setdefault(each.build, []).append(each)
+        names = _requesters(session, account, numbers)
+        products = _products(session, numbers) if OVER in states else {}
         return [
             Entry(build=build, run=runs.get(build.number), mine=mine, requesters=tuple(names.get(build.number, ())),
                   products=tuple(products.get(build.number, ())), position=places.get(build.number, 0))
@@ -198,12 +209,25 @@ class Queue:
 
     def versions(self, account: Account) -> set[tuple[str, str, str]] | None:
         """Return the versions that builds in an account's list have made or found; None: all, for an administrator."""
-        if account.role == Role.ADMINISTRATOR:
-            return None
-        chosen = select(Product).join(Requester, Requester.build == Product.build)
+        return None if account.role == Role.ADMINISTRATOR else self.known(account)
+
+    def known(self, account: Account) -> set[tuple[str, str, str]]:
+        """Return the versions that builds in an account's list have made or found, stored or not; or all builds."""
+        chosen = select(Product.tag, Product.arch, Product.version).distinct()
+        if account.role != Role.ADMINISTRATOR:
+            chosen = chosen.join(Requester, Requester.build == Product.build).where(*_in_list(account))
         with self._database.reading() as session:
-            rows = session.scalars(chosen.where(*_in_list(account)))
-            return {(each.tag, each.arch, each.version) for each in rows}
+            return {(tag, arch, version) for tag, arch, version in session.execute(chosen)}
+
+    def at_work(self) -> list[tuple[Value, str]]:
+        """Return what is requested and not over, by anybody, each with the name of its run; empty: it has none yet."""
+        chosen = select(Build, Attempt).outerjoin(Attempt, Attempt.id == NEWEST_RUN)
+        with self._database.reading() as session:
+            rows = session.execute(chosen.where(Build.state != OVER, Build.cancelled.is_(False))).all()
+            return [
+                (Value(kind=build.kind, content=json.loads(build.value)), run.name if run is not None else "")
+                for build, run in rows
+            ]
 
     def use(self, account: Account) -> tuple[int, int]:
         """Return how many builds of an account run and wait."""
@@ -229,6 +253,23 @@ class Queue:
                 name = status if state == OVER else state
                 found[name] = found.get(name, 0) + count
             return found
+
+
+def _requesters(session: Session, account: Account, numbers: Sequence[int]) -> dict[int, list[str]]:
+    """Return the names of those who have requested builds, for administrators alone."""
+    names: dict[int, list[str]] = {}
+    if account.role == Role.ADMINISTRATOR:
+        chosen = select(Requester.build, Account.name).join(Account, Requester.account_id == Account.id)
+        for number, name in session.execute(chosen.where(Requester.build.in_(numbers)).order_by(Account.name)):
+            names.setdefault(number, []).append(name)
+    return names
+
+
+def _products(session: Session, numbers: Sequence[int]) -> dict[int, list[Product]]:
+    products: dict[int, list[Product]] = {}
+    for each in session.scalars(select(Product).where(Product.build.in_(numbers)).order_by(Product.tag)):
+        products.setdefault(each.build, []).append(each)
+    return products
 
 
 def _in_list(account: Account) -> tuple[ColumnElement[bool], ...]:

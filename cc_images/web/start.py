@@ -64,8 +64,8 @@ def running(settings: Settings, app: Callable[[Service], Any]) -> Iterator[str]:
     server.check(settings.listen)
     catalogue = Catalogue(settings.load)
     store = catalogue.config.store
-    with alone(store / service.FOLDER):
-        database = Database(settings.database or default(store))
+    database = Database(settings.database or default(store))
+    with alone(store / service.FOLDER), database.claimed():
         database.migrate()
         gatekeeper = Gatekeeper(
             accounts=Accounts(database, Passwords(settings.cost)), tokens=Tokens(database), sessions=Sessions(database)
@@ -92,7 +92,7 @@ def check(settings: Settings) -> dict[str, str]:
     found = database.revision()
     if found > NEWEST:
         raise unknown(found)
-    works = observe(config.store / service.FOLDER).alive
+    works = observe(config.store / service.FOLDER).alive or database.is_claimed()
     if not works:  # else its address is taken, by itself
         server.listener(settings.listen).close()
     known = 0
@@ -101,7 +101,7 @@ def check(settings: Settings) -> dict[str, str]:
     database.close()
     return {
         "store": str(config.store),
-        "images": str(sum(not each.abstract for each in config.images.values())),
+        "images": str(_requestable(config)),
         "database": "would be made" if not found else "ready" if found == NEWEST else f"revision {found}",
         "accounts": str(known),
         "sign_up": settings.sign_up,
@@ -109,3 +109,14 @@ def check(settings: Settings) -> dict[str, str]:
         "tls": "yes" if settings.listen.tls is not None else "no",
         "service": "at work; another one cannot start" if works else "none is at work",
     }
+
+
+def remarks(config: Config) -> list[str]:
+    """Return what keeps nobody from starting a service, and yet is hardly meant."""
+    if _requestable(config):
+        return []
+    return [f"nobody can request an image: {config.files['images.yaml']} has none, or abstract ones alone"]
+
+
+def _requestable(config: Config) -> int:
+    return sum(not each.abstract for each in config.images.values())

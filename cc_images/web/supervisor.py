@@ -83,6 +83,7 @@ class Supervisor:
     def look(self) -> None:
         """Observe, decide and act once."""
         self._launcher.reap()
+        self._database.assure()
         with self._database.reading() as session:
             builds = list(session.scalars(select(Build).where(Build.state != OVER).order_by(Build.number)))
             seen = [self._observed(session, build) for build in builds]

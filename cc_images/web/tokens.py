@@ -81,20 +81,17 @@ class Tokens:
 
     def owner(self, text: str) -> tuple[Account, frozenset[Scope]] | None:
         """Return whose token it is and what that may do; None for one that is unknown, expired or revoked."""
-        form = _FORM.match(text)
-        if form is None:
+        said = parts(text)
+        if said is None:
             return None
         with self._database.reading() as session:
-            row = session.execute(_OWNED, {"id": form[1]}).one_or_none()
-        if row is None or not hmac.compare_digest(row[0].digest, _digest(form[2])):
+            row = session.execute(_OWNED, {"id": said[0]}).one_or_none()
+        if row is None or row[1].closed is not None or not opens(row[0], said[1]):
             return None
         found, account = row
-        now = clock.now()
-        if found.revoked is not None or found.expires <= now or account.closed is not None:
-            return None
-        if found.used is None or now - found.used > NOTED:
+        if not is_noted(found):
             self._note_use(found.id)
-        return account, frozenset(Scope(each) for each in found.scopes.split())
+        return account, scopes(found)
 
     def _note_use(self, number: str) -> None:
         with self._database.writing() as session:
@@ -116,6 +113,28 @@ class Tokens:
             found.revoked = clock.now()
             audit.note(session, account.name, "token-revoke", number, address)
             return True
+
+
+def parts(text: str) -> tuple[str, str] | None:
+    """Return the id and the secret of a token's text; None for what is no token."""
+    form = _FORM.match(text)
+    return (form[1], form[2]) if form is not None else None
+
+
+def opens(token: Token, secret: str) -> bool:
+    """Say whether a secret is that of a token, which is neither expired nor revoked."""
+    right = hmac.compare_digest(token.digest, _digest(secret))
+    return right and token.revoked is None and token.expires > clock.now()
+
+
+def is_noted(token: Token) -> bool:
+    """Say whether a use of a token was noted a moment ago."""
+    return token.used is not None and clock.now() - token.used <= NOTED
+
+
+def scopes(token: Token) -> frozenset[Scope]:
+    """Return what a token may do."""
+    return frozenset(Scope(each) for each in token.scopes.split())
 
 
 def _digest(secret: str) -> str:

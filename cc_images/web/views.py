@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,12 @@ from cc_images.web.progress import Progress, Watcher
 from cc_images.web.queue import Entry
 from cc_images.web.tables import OVER, RUNNING
 from cc_images.web.value import Value
+
+Version = tuple[str, str, str]
+"""A version of an image: tag, architecture, version."""
+
+Files = Mapping[Version, Sequence[str]]
+"""The names of the files of versions."""
 
 TAIL = 20
 """Lines of a log after a failure."""
@@ -93,12 +99,23 @@ class Viewer:
         """Return the log of a build: what its run prints."""
         return self.folder / entry.build.id / "log"
 
-    def build(self, entry: Entry, *, whole: bool) -> BuildView:
-        """Return a build; `whole` with the names of its files, its tasks, and after a failure the end of its log."""
+    def builds(self, entries: Sequence[Entry]) -> list[BuildView]:
+        """Return builds with the names of their files, for which the store is asked once."""
+        versions = {each for entry in entries if not entry.withdrawn for each in _versions(entry)}
+        files = self._files(versions)
+        return [self.build(entry, whole=False, files=files) for entry in entries]
+
+    def build(self, entry: Entry, *, whole: bool, files: Files | None = None) -> BuildView:
+        """Return a build; `whole` with the names of its files, its tasks, and after a failure the end of its log.
+
+        `files` are names that are known already.
+        """
         build, run = entry.build, entry.run
         progress = self.watcher.of(build, run) if whole or build.state == RUNNING else None
         status, message = status_of(entry, progress)
-        made = self._made(entry, whole) if entry.products and not entry.withdrawn else []
+        if files is None:
+            files = self._files(_versions(entry)) if whole else {}
+        made = _made(entry, files) if not entry.withdrawn else []
         failed = whole and status is Status.FAILED
         return BuildView(
             id=build.id,
@@ -121,15 +138,23 @@ class Viewer:
             requesters=list(entry.requesters) if entry.requesters else None,
         )
 
-    def _made(self, entry: Entry, whole: bool) -> list[Made]:
-        versions = {(each.tag, each.arch, each.version) for each in entry.products}
-        files: dict[tuple[str, str, str], list[str]] = {}
-        for file in stored_files(self.catalogue.config, versions) if whole else ():
+    def _files(self, versions: Set[Version]) -> Files:
+        """Return the names of the files of versions."""
+        files: dict[Version, list[str]] = {}
+        for file in stored_files(self.catalogue.config, versions) if versions else ():
             files.setdefault((file.tag, str(file.arch), file.version), []).append(file.file_name)
-        return [
-            Made(image=tag, architecture=arch, version=version, files=files.get((tag, arch, version), []))
-            for tag, arch, version in sorted(versions)
-        ]
+        return files
+
+
+def _versions(entry: Entry) -> set[Version]:
+    return {(each.tag, each.arch, each.version) for each in entry.products}
+
+
+def _made(entry: Entry, files: Files) -> list[Made]:
+    return [
+        Made(image=tag, architecture=arch, version=version, files=list(files.get((tag, arch, version), ())))
+        for tag, arch, version in sorted(_versions(entry))
+    ]
 
 
 def _names(kind: str, content: Json, made: Sequence[Made]) -> dict[str, str | None]:

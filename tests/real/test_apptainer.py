@@ -1,18 +1,25 @@
-"""SIF files of ours and the real Apptainer: shown, run, signed, verified, and made of our OCI images."""
+"""SIF files of ours and the real Apptainer: shown, run, signed, verified, made of our OCI images, and pulled."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cc_images.model.catalog import Format
 from cc_images.model.container import Configuration
+from tests.conftest import REPOSITORY
 from tests.support import containers
 from tests.support.apptainer import Apptainer
-from tests.support.containers import archive, base, sif_file
+from tests.support.containers import Entry, Layer, archive, base, sif_file
+from tests.support.registrybed import REASON as NO_REGISTRY
+from tests.support.registrybed import RegistryBed
+from tests.support.tagpush import push
 
 pytestmark = [
     pytest.mark.skipif(bool(containers.lacking()), reason=f"missing: {', '.join(containers.lacking())}"),
@@ -30,7 +37,7 @@ SAID = Configuration(
 @pytest.fixture(scope="module")
 def apptainer(tmp_path_factory: pytest.TempPathFactory) -> Apptainer:
     made = Apptainer(tmp_path_factory.mktemp("apptainer"))
-    if why := made.make():
+    if why := made.make("podman"):
         pytest.skip(why)
     return made
 
@@ -84,3 +91,87 @@ def test_it_makes_a_file_of_our_image_of_two_layers(apptainer: Apptainer) -> Non
     )
     assert seen == ["more", "gone"]
     assert lines(apptainer.run("apptainer", "run", str(made), "a b"))[-1] == "<a b>"
+
+
+# -- registries ------------------------------------------------------------------------------------------------------
+
+needs_registry = pytest.mark.skipif(bool(NO_REGISTRY), reason=NO_REGISTRY or "it can run")
+
+CONTENT: Layer = base() | {
+    "opt/tool": Entry(),
+    "opt/tool/run": Entry(text="#!/bin/sh\necho run\n", mode=0o755),
+    "opt/tool/again": Entry(link="opt/tool/run", hard=True),
+    "opt/tool/there": Entry(link="../../etc/os-release"),
+    "home/user/notes": Entry(text="a user's own\n", mode=0o640, owner=(1000, 1000)),
+}
+
+
+def documented(*commands: str) -> list[list[str]]:
+    """Return the lines of the document with these commands for images of registries, as words."""
+    page = (REPOSITORY / "docs" / "containers.md").read_text()
+    found = re.findall(rf"^    ((?:{'|'.join(commands)}) [^#\n]*/cc-tools:[^#\n]*)", page, re.MULTILINE)
+    return [line.split() for line in found]
+
+
+def unpacked(apptainer: Apptainer, file: Path) -> dict[str, tuple[Any, ...]]:
+    """Return what a SIF file has, by its names; engines' own entries are left out."""
+    tree = apptainer.folder / f"{file.stem}.tree"
+    lines(apptainer.run("apptainer", "sif", "dump", "--output", f"{tree}.sqfs", "4", str(file)))
+    subprocess.run(["unsquashfs", "-quiet", "-dest", tree, f"{tree}.sqfs"], check=True, capture_output=True)
+    found: dict[str, tuple[Any, ...]] = {}
+    for path in tree.rglob("*"):
+        name, status = str(path.relative_to(tree)), path.lstat()
+        content: str | bytes = os.readlink(path) if path.is_symlink() else b""
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+        found[name] = (oct(status.st_mode), status.st_uid, status.st_gid, content)
+    return {name: said for name, said in found.items() if name.partition("/")[0] not in ENGINES}
+
+
+ENGINES = (".singularity.d", ".exec", ".run", ".shell", ".test", "singularity", "environment", "dev", "proc", "sys")
+"""What Apptainer puts into each image: how it is run, and the places of what it mounts."""
+
+
+@needs_registry
+def test_an_image_is_pulled_by_the_lines_of_the_document(apptainer: Apptainer) -> None:
+    """By all whose programs are there, without a login, over TLS; of the lines only the registry's name is another."""
+    made = archive(apptainer.folder / "pushed.oci.tar", SAID, CONTENT)
+    direct = sif_file(apptainer.folder / "pushed.sif.own", SAID, CONTENT)
+    done = set[str]()
+    with RegistryBed(apptainer.folder / "registry", tls=True) as registry:
+        where = f"{registry.host}/images"
+        push(where, made, "1.0", "r0")
+        push(where, direct, "1.0", "r1", form=Format.SIF)
+        assert {"1.0", "1.0-sif"} <= {*registry.tags("images/cc-x")}, "in small letters"
+        for words in documented(*(f"{engine} pull" for engine in ("podman", "docker", "sarus", "apptainer"))):
+            if apptainer.run("which", words[0]).returncode:
+                continue
+            line = [each.replace("registry.example.org/images/cc-tools", f"{where}/cc-x") for each in words]
+            assert line != words
+            there = ["env", f"SSL_CERT_FILE={registry.ca}", "STORAGE_DRIVER=vfs", "sh", "-c", 'cd "$0" && exec "$@"']
+            said = apptainer.run(*there, str(apptainer.folder), *line)
+            assert said.returncode == 0, (line, said.stderr)
+            done.add(words[0])
+    assert {"apptainer", "podman"} <= done
+    assert (apptainer.folder / "pushed.sif").read_bytes() == direct.read_bytes(), "byte by byte"
+    converted = apptainer.folder / "converted.sif"
+    assert lines(apptainer.run("apptainer", "run", str(converted), "a b"))[-1] == "<a b>"
+
+
+@needs_registry
+def test_a_conversion_by_a_local_registry_has_the_files_of_our_own(apptainer: Apptainer) -> None:
+    folder = apptainer.folder
+    archive(folder / "CC-Tools.oci.tar", SAID, CONTENT)
+    direct = sif_file(folder / "direct.sif", SAID, CONTENT)
+    copy, build = documented("skopeo copy", "apptainer build")
+    with RegistryBed(folder / "local") as registry:
+        for words in (copy, build):
+            line = [each.replace("127.0.0.1:5000", registry.host) for each in words]
+            assert line != words
+            there = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *line]
+            there = there if line[0] == "skopeo" else apptainer.command(*there)
+            said = subprocess.run(there, capture_output=True, text=True)
+            assert said.returncode == 0, (line, said.stderr)
+    converted, own = unpacked(apptainer, folder / "cc-tools.sif"), unpacked(apptainer, direct)
+    assert own.keys() >= {"opt/tool/run", "opt/tool/again", "opt/tool/there", "home/user/notes", "bin/sh"}
+    assert converted == own

@@ -1,26 +1,22 @@
-"""Builds on builder hosts behind a real sshd: what comes back, and what a broken link or a kill leaves."""
+"""Builds on builder hosts behind a real sshd: what comes back, and what a broken link leaves."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
-import signal
-import threading
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.real.conftest import Project, Watched
 from tests.support.sshbed import SSHD, SshBed
+from tests.support.works import inhabitants, works
 
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
-
-MOMENTS = int(os.environ.get("CC_IMAGES_TEST_MOMENTS", "6"))
-"""Random moments at which something is killed."""
 
 
 @pytest.fixture
@@ -35,39 +31,6 @@ def away(project: Project, ssh: SshBed) -> Project:
     (project.folder / "builders.yaml").write_text(ssh.builder("east") + ssh.builder("west"))
     project.environment |= ssh.environment
     return project
-
-
-def works(ssh: SshBed) -> dict[int, str]:
-    """Return the processes on builder hosts that do the work of an attempt, and the names of these hosts."""
-    found: dict[int, str] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            variables = (process / "environ").read_bytes().split(b"\0") if b"--work" in words else []
-        except OSError:
-            continue
-        homes = [Path(os.fsdecode(each[5:])) for each in variables if each.startswith(b"HOME=")]
-        if homes and homes[0].parent == ssh.folder:
-            found[int(process.name)] = homes[0].name
-    return found
-
-
-class Census(threading.Thread):
-    """Counts the works at a time: of one image there is never more than one."""
-
-    def __init__(self, ssh: SshBed) -> None:
-        super().__init__(daemon=True)
-        self.most = 0
-        self._ssh, self._over = ssh, threading.Event()
-
-    def run(self) -> None:
-        while not self._over.wait(0.05):
-            self.most = max(self.most, len(works(self._ssh)))
-
-    def end(self) -> int:
-        self._over.set()
-        self.join()
-        return self.most
 
 
 def test_two_images_over_two_hosts_and_a_link_that_breaks(away: Project, ssh: SshBed) -> None:
@@ -97,68 +60,6 @@ def test_two_images_over_two_hosts_and_a_link_that_breaks(away: Project, ssh: Ss
     code, output = away.run("plan", "-b", "-f", "cc-tiny", "--on", "nowhere")
     assert code == 2, output
     assert "there is no such builder" in output
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("kind", ["guard", "work", "link", "head"])
-def test_a_kill_at_any_moment_leaves_one_image_and_nothing_else(away: Project, ssh: SshBed, kind: str) -> None:
-    chosen = random.Random(f"{kind} {os.environ.get('CC_IMAGES_TEST_SEED', '1')}")
-    for number in range(MOMENTS):
-        delay = chosen.uniform(0, 40)
-        census = Census(ssh)
-        census.start()
-        run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
-        run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
-        time.sleep(delay)
-        struck(kind, run, ssh)
-        code = run.process.wait(600)
-        said = f"{kind} {number} after {delay:.1f} s: {code}\n" + "\n".join(run.lines[-15:])
-        print(said.partition("\n")[0], flush=True)
-        if kind == "head" and code == -signal.SIGKILL:
-            code, output = away.run("-b", "-p", "cc-tiny")
-            said += output
-        assert code == 0, said
-        assert away.published("CC-Tiny")
-        assert census.end() <= 1, said
-    deadline = time.monotonic() + 120
-    while works(ssh) and time.monotonic() < deadline:
-        time.sleep(1)
-    assert not works(ssh)
-    away.assert_no_leftovers()
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("delay", [0.0, 20.0])
-def test_a_link_that_is_down_for_five_minutes_ends_in_one_image(away: Project, ssh: SshBed, delay: float) -> None:
-    census = Census(ssh)
-    census.start()
-    run = Watched(away.start("-b", "-p", "-f", "cc-tiny", DIB_TINY_LINGER="1"))
-    run.wait_for(r"^\[build cc-tiny amd64\] .*on (east|west)")
-    time.sleep(delay)
-    ssh.interrupt(300)
-    code = run.process.wait(900)
-    said = "\n".join(run.lines)
-    print("\n".join(run.lines[-20:]))
-    if code:
-        assert (code, "cannot be reached" in said or "does not answer" in said) == (3, True), said
-        code, said = away.run("-b", "-p", "cc-tiny")
-    assert code == 0, said
-    assert away.published("CC-Tiny")
-    assert census.end() <= 1, said
-    assert not works(ssh)
-    away.assert_no_leftovers()
-
-
-def struck(kind: str, run: Watched, ssh: SshBed) -> None:
-    """Kill what there is of a kind now."""
-    if kind == "head":
-        run.process.kill()
-    elif kind == "link":
-        ssh.interrupt(5)
-    else:
-        for number in works(ssh):
-            parent = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(parent if kind == "guard" else number, signal.SIGKILL)
 
 
 TWELVE = """\
@@ -205,6 +106,22 @@ def seconds(pattern: str, text: str) -> str:
 
 
 CANARY = "canary-7f3a-in-a-password"
+OF_THE_HEAD = "canary-91c4-in-a-credential"
+"""In what belongs to the head alone: its registries, its clouds, its keys."""
+
+
+def credentials(folder: Path) -> dict[str, str]:
+    """Write what a head knows sites by, and return the variables that name it."""
+    folder.mkdir()
+    held = {
+        "REGISTRY_AUTH_FILE": ("auth.json", json.dumps({"auths": {"registry.invalid": {"auth": OF_THE_HEAD}}})),
+        "OS_CLIENT_CONFIG_FILE": ("clouds.yaml", f"clouds: {{ours: {{auth: {{password: {OF_THE_HEAD}}}}}}}\n"),
+        "GNUPGHOME": ("private.key", OF_THE_HEAD),
+    }
+    for name, content in held.values():
+        (folder / name).write_text(content)
+    paths = {variable: str(folder / name) for variable, (name, _) in held.items()} | {"GNUPGHOME": str(folder)}
+    return paths | {"AWS_SECRET_ACCESS_KEY": OF_THE_HEAD, "OS_PASSWORD": OF_THE_HEAD}
 
 
 @pytest.mark.deep
@@ -219,6 +136,7 @@ def test_secrets_reach_trusted_hosts_alone_and_stay_nowhere(away: Project, ssh: 
     hook.write_text("#!/bin/bash\necho the secret is $DIB_TINY_SECRET.\nsleep 3\n")
     hook.chmod(0o755)
     environment = {"DIB_TINY_SECRET": CANARY, "ELEMENTS_PATH": str(away.folder / "more")}
+    environment |= credentials(away.folder / "credentials")
     code, output = away.run("-b", "cc-tiny", **environment)
     assert code == 2, output
     assert "is not trusted with DIB_TINY_SECRET" in output
@@ -226,27 +144,61 @@ def test_secrets_reach_trusted_hosts_alone_and_stay_nowhere(away: Project, ssh: 
     (away.folder / "builders.yaml").write_text(entries)
     run = Watched(away.start("-b", "cc-tiny", **environment))
     seen: set[str] = set()
+    told: set[str] = set()
     while run.process.poll() is None:
         seen |= tellers()
+        told |= knowing(ssh)
         time.sleep(0.1)
     assert run.wait() == 0, "\n".join(run.lines)
     (log,) = away.store.glob("logs/*/build-cc-tiny-amd64.log")
     assert "the secret is ***." in log.read_text()
     assert not seen
+    assert not told
     for root in (away.store, ssh.folder):
-        holding = [path for path in root.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
-        assert not holding
+        files = [path for path in root.rglob("*") if path.is_file()]
+        assert [path for path in files if path.parent.parent.name == "sha256"], "images and layers are among them"
+        assert not [path for path in files if has_secret(path)]
     assert CANARY not in "\n".join(run.lines)
 
 
+def has_secret(path: Path) -> bool:
+    """Say whether a file has a secret, also behind its compression."""
+    with path.open("rb") as file:
+        begins = file.read(4)
+    raw = path.with_name(f"{path.name}.raw")
+    command: list[str | Path] = ["cat", path]
+    if begins == b"\x28\xb5\x2f\xfd":
+        command = ["zstd", "-dc", path]
+    elif begins == b"QFI\xfb":
+        subprocess.run(["qemu-img", "convert", "-O", "raw", path, raw], check=True)
+        command = ["cat", raw]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reading:
+        found = subprocess.run(
+            ["grep", "-caF", "-e", CANARY, "-e", OF_THE_HEAD], stdin=reading.stdout, capture_output=True
+        )
+    raw.unlink(missing_ok=True)
+    assert (reading.returncode, found.returncode in (0, 1)) == (0, True)
+    return found.returncode == 0
+
+
 def tellers() -> set[str]:
-    """Return the commands whose arguments have the secret."""
+    """Return the commands whose arguments have a secret."""
     found: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if CANARY.encode() in words:
+        if CANARY.encode() in words or OF_THE_HEAD.encode() in words:
             found.add(words.decode(errors="replace"))
+    return found
+
+
+def knowing(ssh: SshBed) -> set[str]:
+    """Return the commands on builder hosts whose environment has a credential of the head."""
+    found: set[str] = set()
+    for number, (_, words) in inhabitants(ssh).items():
+        with suppress(OSError):
+            if OF_THE_HEAD.encode() in Path(f"/proc/{number}/environ").read_bytes():
+                found.add(b" ".join(words).decode(errors="replace"))
     return found

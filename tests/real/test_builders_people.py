@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, clean_environment, write_files
 from tests.real.conftest import CATALOGUE, Project, Watched
+from tests.support.slurmbed import await_for
 from tests.support.sshbed import SSHD, SshBed
 
 TOOLS = ("buildah", "tar2sqfs", "unsquashfs")
@@ -51,6 +56,16 @@ COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "echo begun NAME; while ! [ -e /proc/1/nothing ]; do /bin/busybox sleep 0.2; done"]
 """
 
+LINES = 10_000
+
+CHATTY = r"""
+FROM scratch
+COPY busybox /bin/busybox
+COPY busybox /bin/sh
+RUN ["/bin/busybox", "awk", "BEGIN { for (i = 1; i <= LINES; i++) { getline t < \"/proc/uptime\"; close(\"/proc/uptime\"); split(t, a, \" \"); print \"line\", i, a[1]; if (i % 50 == 0) { fflush(); system(\"/bin/busybox sleep 0.2\") } } }"]
+"""  # noqa: E501
+"""Prints so many lines in a minute, each with the seconds since the host has started."""
+
 DEFINITION = """\
 Bootstrap: localimage
 From: cc-root
@@ -79,15 +94,19 @@ def based(project: Project) -> Project:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Iterator[Project]:
+def ssh(tmp_path: Path) -> Iterator[SshBed]:
+    with SshBed(tmp_path / "ssh") as made:
+        yield made
+
+
+@pytest.fixture
+def away(tmp_path: Path, ssh: SshBed) -> Project:
     """Return a project with one builder host, and a context with a program that needs nothing else."""
     write_files(tmp_path, images="CC-X: {elements: [a]}\n", sites="")
     (tmp_path / "context").mkdir()
     shutil.copy(BUSYBOX, tmp_path / "context" / "busybox")
-    with SshBed(tmp_path / "ssh") as ssh:
-        (tmp_path / "builders.yaml").write_text(ssh.builder("east"))
-        environment = clean_environment(tmp_path) | ssh.environment | {"PYTHONPATH": str(REPOSITORY)}
-        yield Project(tmp_path, environment)
+    (tmp_path / "builders.yaml").write_text(ssh.builder("east"))
+    return Project(tmp_path, clean_environment(tmp_path) | ssh.environment | {"PYTHONPATH": str(REPOSITORY)})
 
 
 needs_busybox = pytest.mark.skipif(not BUSYBOX, reason="needs busybox")
@@ -142,6 +161,83 @@ def test_a_recipe_becomes_a_file_on_a_builder_host_and_ctrl_c_ends_it(away: Proj
     assert (code, target.read_bytes() == content) == (3, True), output
     assert "no such luck" in output
     away.assert_no_leftovers()
+
+
+WHOLE = """\
+FROM scratch
+COPY busybox /bin/busybox
+COPY . /context
+RUN ["/bin/busybox", "sh", "-euxc", "cd /context; [ $(/bin/busybox readlink link) = words.txt ]; [ ! -e secret ]; /bin/busybox stat -c 'big has %s' big; /bin/busybox find . -type l; /bin/busybox rm big"]
+"""  # noqa: E501
+
+
+@needs_busybox
+@pytest.mark.deep
+def test_a_context_of_a_gibibyte_travels_with_its_links_and_nothing_else(away: Project, ssh: SshBed) -> None:
+    context = away.folder / "context"
+    (context / "words.txt").write_text("words\n")
+    (context / "link").symlink_to("words.txt")
+    (context / "secret").write_text("not for others: 5b1d")
+    (context / ".containerignore").write_text("secret\n")
+    with (context / "big").open("wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(1 << 30)
+    (away.folder / "x.recipe").write_text(WHOLE)
+    run, most = Watched(away.start("remote", "build", "x.sif", "x.recipe", "--context", "context")), 0
+    while run.process.poll() is None:
+        with suppress(OSError):
+            said = Path(f"/proc/{run.process.pid}/status").read_text()
+            most = max([most, *(int(each) for each in re.findall(r"^VmHWM:\s+(\d+) kB", said, re.MULTILINE))])
+        time.sleep(0.2)
+    assert run.wait() == 0, run.lines[-30:]
+    print(f"the head had {most >> 10} MiB")
+    assert {"big has 1073741824", "./link"} <= set(run.lines)
+    assert most < 200 << 10, "no file is held in memory"
+    found = subprocess.run(["grep", "-rlaF", "not for others: 5b1d", ssh.folder], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (1, ""), "what is ignored stays here"
+
+
+class Timed(threading.Thread):
+    """Reads what a process prints; each line is kept with the moment at which it came."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self.process = process
+        self.lines: list[tuple[float, str]] = []
+        self.start()
+
+    def run(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append((time.clock_gettime(time.CLOCK_BOOTTIME), line.rstrip()))
+
+    def printed(self) -> list[tuple[int, float, float]]:
+        """Return number, delay and moment of each line of the build, in the order in which they came."""
+        found = [(moment, line.split()) for moment, line in self.lines if line.startswith("line ")]
+        return [(int(number), moment - float(said), float(said)) for moment, (_, number, said) in found]
+
+
+@needs_busybox
+def test_each_line_is_here_within_a_second_and_in_order_also_after_a_cut(away: Project, ssh: SshBed) -> None:
+    (away.folder / "x.recipe").write_text(CHATTY.replace("LINES", str(LINES)))
+    words = ("remote", "build", "x.sif", "x.recipe", "--context", "context")
+    timed = Timed(away.start(*words))
+    await_for(lambda: len(timed.printed()) > LINES / 4, 300, "there are no lines")
+    cut = time.clock_gettime(time.CLOCK_BOOTTIME)
+    ssh.interrupt(3)
+    assert timed.process.wait(300) == 0, timed.lines[-20:]
+    timed.join(10)
+    found = timed.printed()
+    assert [number for number, _, _ in found] == [*range(1, LINES + 1)], "each once, in order"
+    late = [number for number, delay, _ in found if delay > 1]
+    delays = sorted(delay for _, delay, said in found if not cut - 1 <= said <= cut + BROKEN)
+    print(f"{len(late)} lines came after a second; besides the cut: p99 {delays[len(delays) * 99 // 100]:.2f} s")
+    assert len(delays) > LINES / 2
+    assert delays[len(delays) * 99 // 100] <= 1
+
+
+BROKEN = 15.0
+"""Seconds since a cut after which the tunnel has been made again."""
 
 
 def test_a_definition_is_built_here_and_runs_as_it_says(based: Project) -> None:

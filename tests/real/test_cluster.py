@@ -7,6 +7,7 @@ cluster in a folder of its own makes no link there. Both hosts have this host's 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import random
@@ -230,6 +231,75 @@ def everything(host: Host) -> set[str]:
     """Return the names of all files of a host, but for the store."""
     found = {str(path.relative_to(host.folder)) for path in host.folder.rglob("*")}
     return {each for each in found if not each.startswith("store")}
+
+
+BUSYBOX = shutil.which("busybox") or ""
+
+RECIPE = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "for i in $(/bin/busybox seq 60); do echo NAME $i; /bin/busybox sleep 0.5; done"]
+"""
+
+PROGRAM = """\
+#!/bin/sh
+export PYTHONPATH={repository} CC_IMAGES_STORE={folder}/of-$(hostname)
+exec {python} -m cc_images "$@"
+"""
+
+
+@pytest.mark.skipif(bool(why := lacking(("buildah", "busybox"))), reason=why or "-")
+def test_a_whole_run_goes_through_it_while_its_daemons_are_killed(hosts: tuple[Host, Host]) -> None:
+    """Two images on two nodes: the controller and a node's daemon die, and no attempt is lost or done twice."""
+    head, node = hosts
+    head.cluster("up", "--address", "10.99.7.1")
+    node.cluster("join", "-", fed=head.cluster("token").strip())
+    program = head.folder / "cc-images"
+    program.write_text(PROGRAM.format(repository=REPOSITORY, folder=head.folder, python=sys.executable))
+    program.chmod(0o755)
+    entry = (head.folder / "builders.yaml").read_text()
+    (head.folder / "builders.yaml").write_text(entry.replace("{slurm", f"{{limits: 2, command: {program}, slurm"))
+    images = "".join(
+        f"CC-{name}: {{builder: containerfile, context: {name}, formats: [oci]}}\n" for name in ("one", "two")
+    )
+    (head.folder / "images.yaml").write_text(images)
+    (head.folder / "sites.yaml").write_text("")
+    for name in ("one", "two"):
+        (head.folder / name).mkdir()
+        shutil.copy(BUSYBOX, head.folder / name / "busybox")
+        (head.folder / name / "Containerfile").write_text(RECIPE.replace("NAME", name))
+    words = (sys.executable, "-m", "cc_images", "-b", "-a", "amd64", "--on", "cluster", "cc-one", "cc-two")
+    with (head.folder / "said").open("w") as said:
+        run = subprocess.Popen(
+            [*head.into, *words], env=head.environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+
+    def at_work() -> set[str]:
+        """Return the names of hosts that have been at a build for ten seconds: Slurm may forget younger jobs."""
+        logs = head.folder.glob("of-*/logs/a*/layer-cc-*.log")
+        return {log.parts[-4].removeprefix("of-") for log in logs if re.search("^(one|two) 20$", log.read_text(), re.M)}
+
+    await_for(lambda: at_work() == {head.name, node.name}, 120, "both nodes build")
+    for host, service in ((head, "slurmctld"), (node, "slurmd")):
+        os.kill(host.service(service), signal.SIGKILL)
+    assert "started slurmctld" in head.cluster("up")
+    assert "started slurmd" in node.cluster("up")
+    assert run.wait(300) == 0, (head.folder / "said").read_text()
+    claims = [json.loads(path.read_text()) for path in head.folder.glob("store/attempts/*/claim.json")]
+    assert sorted(each["tasks"][0] for each in claims) == [
+        f"{verb} cc-{name} amd64" for verb in ("build", "layer") for name in ("one", "two")
+    ], "none was lost"
+    assert {each["builder"] for each in claims} == {"cluster"}
+    logs = [path.read_text() for path in head.folder.glob("of-*/logs/a*/layer-cc-*.log")]
+    assert sorted(log.count(" 60\n") for log in logs) == [1, 1], "none was done twice"
+    for name in ("one", "two"):
+        (record,) = (json.loads(path.read_text()) for path in head.folder.glob(f"store/builds/cc-{name}/amd64/2*.json"))
+        digest = record["outputs"]["oci"]["digest"]
+        (blob,) = head.folder.glob(f"store/blobs/sha256/*/{digest}")
+        assert hashlib.sha256(blob.read_bytes()).hexdigest() == digest
+    await_for(lambda: not head.say("squeue", "--noheader").strip(), 60, "jobs are left")
+    node.cluster("down")
+    head.cluster("down")
 
 
 @pytest.mark.deep

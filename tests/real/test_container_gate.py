@@ -478,6 +478,33 @@ def test_passwords_of_servers_change_at_each_start(gate: Gate, line: str, wrong:
     assert all(part in text for part, text in zip(wrong, found, strict=True)), found
 
 
+OPEN = """\
+#!/bin/sh
+trap "exit 0" TERM
+nc -ll -p 5900 -e /rfb &
+nc -ll -p 8888 -e /http &
+wait
+"""
+
+
+@pytest.mark.parametrize("kinds", [b"\\001\\001", b"\\001\\002"])
+def test_servers_that_ask_for_no_password_are_refused(gate: Gate, kinds: bytes) -> None:
+    asks = kinds.endswith(b"2")
+    folder = '{"type": "file"}' if asks else '{"type": "directory"}'
+    content: Layer = base() | {
+        "entry": OPEN,
+        "rfb": f"#!/bin/sh\nprintf 'RFB 003.008\\n'\nread -r version\nprintf '{kinds.decode()}'\n",
+        "http": "#!/bin/sh\nwhile read -r line && [ ${#line} -gt 1 ]; do :; done\n"
+        f"printf 'HTTP/1.0 200 OK\\r\\n\\r\\n'\necho '{folder}'\n",
+    }
+    said = Configuration(user="user", folder="/home/user", entrypoint=("/entry",), ports=("5900/tcp", "8888/tcp"))
+    verdict = gate.tried(said, content, trial=Trial(limit=20, contracts=("workstation",)))
+    assert verdict.passed, verdict.words
+    found = [each for each in verdict.broken["workstation"] if each.startswith("workstation.password: ")]
+    says = "the VNC server on port 5900 asks for no password; the notebook server on port 8888 asks for no password"
+    assert found == ([] if asks else [f"workstation.password: {says}"])
+
+
 def hashed(password: str) -> str:
     words = ["openssl", "passwd", "-5", "-salt", "salt", "-stdin"]
     return subprocess.run(words, input=password, check=True, capture_output=True, text=True).stdout.strip()

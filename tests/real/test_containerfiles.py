@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="needs b
 
 FAMILY = """\
 CC-Root: {elements: [tiny-os], formats: [oci], artifacts: {DIB_TINY_ROOT: {url: "TINY_ROOT_URL"}}}
-WS-Base: {builder: containerfile, depends: [CC-Root], version: "1.0"}
+WS-Base: {builder: containerfile, depends: [CC-Root], version: "1.0", bump: yes}
 WS-Kid: {builder: containerfile, depends: [WS-Base], secrets: [TOKEN], build-args: {WHO: you}}
 """
 
@@ -26,6 +28,7 @@ FILES = {
     "ws-base/Containerfile": """\
 ARG BASE=registry.example.org/debian:12
 FROM ${BASE}
+LABEL license=MIT
 RUN useradd --create-home --uid 1000 user && echo built > /opt/base
 USER user
 WORKDIR /home/user
@@ -101,6 +104,8 @@ def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_change
     assert (said_of_it.user, said_of_it.folder, said_of_it.entrypoint) == ("user", "/home/user", ("/bin/echo", "a b"))
     assert (said_of_it.labels["name"], said_of_it.labels["version"]) == ("ws-kid", "1.0")
     assert not [each for each in said_of_it.environment if each != "PATH"]
+    assert base.configuration.labels["license"] == "MIT"
+    assert "license" not in said_of_it.labels, "it says none itself"
     stored = subprocess.run(["grep", "-rl", "very-secret-token", family.store], check=False, capture_output=True)
     assert stored.stdout == b""
 
@@ -114,7 +119,49 @@ def test_a_family_is_built_shares_layers_and_is_built_again_only_where_it_change
     assert "context/run.sh" in family.run("explain", "ws-kid")[1]
     code, said = family.run("-b", "ws-base", "ws-kid")
     assert (code, "1 built, 1 unchanged" in said) == (0, True), said
+    labels = {name: image(family, name).configuration.labels["version"] for name in ("WS-Base", "WS-Kid")}
+    assert labels == {"WS-Base": "1.0", "WS-Kid": "1.0.1"}, "what has changed has another version"
     family.assert_no_leftovers()
+
+
+APT = """\
+FROM cc-root
+RUN echo {} && apt-get update && apt-get install -y --no-install-recommends less bc && apt-get clean
+"""
+PLANTED = "RUN apt-get update && apt-get install --print-uris -qq tree | cut -d ' ' -f 2,3 > /planted && \\\n" + (
+    'while read -r name size; do truncate -s "$size" "/run/cc-images/kept/$name"; done < /planted\n'
+)
+
+
+def test_packages_are_downloaded_once_and_taken_again_only_if_the_indices_list_them(family: Project) -> None:
+    file = family.folder / "containers/ws-base/Containerfile"
+
+    def built(text: str) -> str:
+        file.write_text(text)
+        code, said = family.run("-b", "ws-base")
+        assert code == 0, said
+        newest = max((family.store / "logs").iterdir())
+        return (newest / "layer-ws-base-amd64.log").read_text()
+
+    assert re.search(r"Need to get [1-9][0-9.]* .?B", built(APT.format("one")))
+    kept = {each.name.partition("_")[0] for each in packages(family)}
+    assert {"less", "bc"} <= kept, "though apt-get clean has removed them"
+    assert "Need to get 0 B" in built(APT.format("two"))
+    found = image(family, "WS-Base")
+    assert {"usr/bin/less", "usr/bin/bc"} <= names(found, 1)
+    assert not [name for name in names(found, 1) if name.endswith(".deb") or name.startswith("run/")]
+
+    built(APT.format("three") + PLANTED)
+    (planted,) = (each for each in packages(family) if each.name.startswith("tree_"))
+    assert planted.read_bytes().strip(b"\0") == b""
+    assert "Need to get 0 B" not in built(APT.format("four").replace("less bc", "tree"))
+    assert "usr/bin/tree" in names(image(family, "WS-Base"), 1), "the one that the indices list"
+    family.assert_no_leftovers()
+
+
+def packages(project: Project) -> list[Path]:
+    """Return the packages that are kept of the base image's builds."""
+    return [*(project.store / "caches/ws-base-amd64/current/").rglob("*.deb")]
 
 
 def test_files_of_named_contexts_are_in_the_image_and_a_new_one_is_a_reason_to_build(family: Project) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,8 +31,10 @@ from cc_images.remote.machine_loop import MachineLoop
 from cc_images.remote.machine_steps import Policy, State, Want
 from cc_images.sites.cloud import Patience
 from cc_images.store.records import Store
-from tests.conftest import REPOSITORY, write_files
+from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
+from tests.real.conftest import Project, Watched
 from tests.support import slurmbed
+from tests.support.computehost import ComputeHost
 from tests.support.gateway import Gateway, Instead
 from tests.support.slurmbed import SlurmBed, await_for
 from tests.support.sshbed import SSHD, SshBed
@@ -262,6 +266,69 @@ def test_names_that_the_cloud_does_not_have_are_told_before_anything_is_made(clo
         source.prepare()
     with pytest.raises(CCImagesError, match=r"clouds.yaml"):
         CloudMachines("burst", Provider(cloud="none", flavor="f", image="i")).every()
+
+
+CONTAINER = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "for i in $(/bin/busybox seq 30); do echo NAME $i; /bin/busybox sleep 0.2; done"]
+"""
+LACKS = lacking(("buildah", "busybox")) or ("" if SSHD else "needs sshd")
+
+
+@pytest.mark.skipif(bool(LACKS), reason=LACKS or "-")
+def test_two_images_are_built_on_machines_of_their_own_and_a_killed_run_leaves_none(
+    cloud: TestBed, tmp_path: Path
+) -> None:
+    assert cloud.nova is not None
+    provider = "{cloud: metal, flavor: tiny, image: cc-builder, network: none, user: root, maximum: 2}"
+    images = "".join(
+        f"CC-{name}: {{builder: containerfile, context: {name}, formats: [oci]}}\n" for name in ("one", "two")
+    )
+    write_files(tmp_path, images=images, sites="")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(str(shutil.which("busybox")), tmp_path / name)
+        (tmp_path / name / "Containerfile").write_text(CONTAINER.replace("NAME", name))
+
+    def listed() -> list[str]:
+        return [each.id for each in servers()]
+
+    with SshBed(tmp_path / "ssh") as ssh, ComputeHost(tmp_path / "cloud", cloud.nova, ssh, listed) as computing:
+        entry = f"burst: {{architectures: [amd64], command: {computing.command}, provider: {provider}}}\n"
+        (tmp_path / "builders.yaml").write_text(entry)
+        own = {"PYTHONPATH": str(REPOSITORY), "OS_CLIENT_CONFIG_FILE": str(cloud.clouds)}
+        made = Project(tmp_path, clean_environment(tmp_path) | ssh.environment | own)
+        code, output = made.run("-b", "-a", "amd64", "cc-one", "cc-two")
+        assert code == 0, output
+        attempts = {
+            home: [path.name for path in home.glob("store/logs/a*")] for home in (tmp_path / "cloud").glob("127.*")
+        }
+        claims = [path.parent.name for path in made.store.glob("attempts/*/claim.json")]
+        assert sorted(name for names in attempts.values() for name in names) == sorted(claims)
+        assert [len(names) for names in attempts.values()] == [1] * 4, (
+            "a layer and a build of each image: four machines"
+        )
+        await_for(lambda: not listed(), 60, "machines are left")
+
+        (tmp_path / "one" / "Containerfile").write_text(CONTAINER.replace("NAME", "other"))
+        run = Watched(made.start("-b", "-a", "amd64", "cc-one"))
+        run.wait_for(r"^\[layer cc-one amd64\] .*RUN", 300)
+        (lost,) = listed()
+        openstack.connect(cloud="metal").compute.delete_server(lost)
+        assert run.wait(400) == 0, run.lines
+        assert len(computing.made) == 4 + 3, "the machine that people deleted, another one, and that of the build"
+        await_for(lambda: not listed(), 60, "machines are left")
+
+        (tmp_path / "one" / "Containerfile").write_text(CONTAINER.replace("NAME", "again"))
+        run = Watched(made.start("-b", "-a", "amd64", "cc-one"))
+        run.wait_for(r"^\[layer cc-one amd64\] .*RUN", 300)
+        run.end(signal.SIGKILL)
+        assert len(listed()) == 1
+        code, output = made.run("builder-node", "sweep")
+        assert code == 0, output
+        await_for(lambda: not listed(), 60, "the machine of a dead run is left")
+        await_for(lambda: not computing.processes(), 60, "its work goes on")
 
 
 @pytest.mark.skipif(not SSHD, reason="sshd is missing")

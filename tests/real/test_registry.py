@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,6 +174,22 @@ def test_a_password_comes_from_the_standard_file_and_is_in_no_argv(
         assert not [each for each in seen if PASSWORD in each or token in each]
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_registry_with_tls_is_one_whose_certificate_the_host_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v0, digest = file(tmp_path, b"v0")
+    with RegistryBed(tmp_path / "bed", tls=True) as bed:
+        where = f"{bed.host}/x"
+        with pytest.raises(CCImagesError, match="certificate") as failed:
+            push(where, v0, "1.0", "r0", insecure=False)
+        assert failed.value.exit_code == 3
+        assert bed.tags("x/cc-x") == {}
+        monkeypatch.setenv("SSL_CERT_FILE", str(bed.ca))
+        assert push(where, v0, "1.0", "r1", insecure=False).changed
+        assert bed.tags("x/cc-x") == {"latest": digest, "1.0": digest}
+
+
 def killed_at(gateway: Gateway, at: int, words: list[str], done: bool) -> bool:
     """Kill a push when the gateway gets its `at`-th call from now on, or when that is done; say whether it came."""
     begun = len(gateway.calls)
@@ -293,6 +310,10 @@ def test_an_image_goes_to_a_registry_by_the_command(registry: RegistryBed, prefi
     assert "1.0" in registry.tags(f"{prefix}/cc-tiny")
     code, said = project.run("-b", "-f", "-p", "--dry-run", "cc-tiny")
     assert f"may fail: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes" in said
+    code, said = project.run("-b", "-f", "-p", "cc-tiny")
+    assert code == 0, said
+    taken = f"site reg: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes: raise"
+    assert taken in said, "before anything is built"
     code, said = project.run("-p", "--dry-run", "cc-tiny")
     assert "fail" not in said
     code, said = project.run("rollback", "cc-tiny", "-s", "reg")

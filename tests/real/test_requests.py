@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from cc_images.host.containers.archive import Image, read
-from tests.real.conftest import CATALOGUE, Project
+from tests.conftest import lacking
+from tests.real.conftest import CATALOGUE, Project, host_mirrors
 from tests.support.apptainer import Apptainer
 from tests.support.registrybed import REASON as NO_REGISTRY
 from tests.support.registrybed import RegistryBed
@@ -19,6 +21,7 @@ from tests.support.workflows import Workflows, wheel
 
 TOOLS = ("buildah", "tar2sqfs", "unsquashfs")
 MISSING = [each for each in TOOLS if shutil.which(each) is None]
+NO_EMULATION = lacking(("qemu-aarch64-static", "skopeo", "mmdebstrap"))
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 
 ROOT = """\
@@ -152,6 +155,8 @@ def inside(sif: Path, folder: Path) -> None:
     assert says("cat", "/opt/machine").splitlines() == ["x86_64_v3", "-O2 -march=x86-64-v3", "openmpi@4"]
     assert says("python3", "-c", "import greeting; print(greeting.said)") == "hello from a wheel\n"
     assert "Open MPI) 4." in says("mpirun", "--version")
+    libraries = says("find", "/usr/lib", "-type", "f", "-name", "libmpi*.so.*").split()
+    assert len([each for each in libraries if re.search(r"/libmpi(ch)?\.so", each)]) == 1, "one MPI"
     assert "less " in says("less", "--version")
     assert says("ls", "/opt") == "machine\n", "the step's folder is not in the image"
 
@@ -173,6 +178,48 @@ def test_the_base_image_for_a_machine_and_a_folder_of_ones_own(project: Project,
     said = made(project, singularity)
     assert (said["built"], sorted(said["files"])) == (False, ["oci", "sif"]), "only the SIF file was missing"
     assert not project.site.exists(), "no site was asked"
+    project.assert_no_leftovers()
+
+
+BOX_FILE = """\
+FROM scratch
+ADD root.tar /
+RUN ["/bin/busybox", "ln", "-s", "busybox", "/bin/sh"]
+"""
+
+
+@pytest.mark.skipif(bool(NO_EMULATION), reason=NO_EMULATION or "it can run")
+def test_an_image_for_another_platform_is_of_it_and_runs_there(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The step's script is run by emulation, on a base that has busybox of Debian's arm64 alone."""
+    box = project.folder / "containers" / "cc-box"
+    box.mkdir(parents=True)
+    options = ["--variant=extract", "--mode=root", "--architectures=arm64", "--include=busybox-static", "--quiet"]
+    mirror = host_mirrors().get("DIB_DEBIAN_DISTRIBUTION_MIRROR", "")
+    words = ["mmdebstrap", *options, "bookworm", str(box / "root.tar"), *([mirror] if mirror else [])]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    (box / "Containerfile").write_text(BOX_FILE)
+    with (project.folder / "images.yaml").open("a") as catalogue:
+        catalogue.write('CC-Box: {builder: containerfile, arch: [arm64], version: "1"}\n')
+    step = project.folder / "step"
+    step.mkdir()
+    script = '#!/bin/sh\nset -eu\nbusybox uname -m > /opt/machine\necho "$MACHINE_ARCHITECTURE" >> /opt/machine\n'
+    (step / "post_inst.sh").write_text(script)
+    machine = {"platform": "linux/arm64", "architecture": "neoverse_n1", "base": "cc-box"}
+    asked = request(project, machine={**machine, "container_engine": "singularity"}, path="step", push=False)
+    said = made(project, asked)
+    assert said["image"] == "minimal__workflow_wordcount_neoverse__n1_nompi_nogpu-arm64:latest"
+    words = ["skopeo", "inspect", f"oci-archive:{said['files']['oci']}"]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert (found["Os"], found["Architecture"]) == ("linux", "arm64")
+    tree, sif = tmp_path_factory.mktemp("arm64") / "tree", Path(said["files"]["sif"])
+    offset = str(sif.read_bytes().index(b"hsqs"))
+    unpack = ["unsquashfs", "-quiet", "-offset", offset, "-dest", str(tree), str(sif)]
+    subprocess.run(unpack, check=True, capture_output=True)
+    assert (tree / "opt/machine").read_text().splitlines() == ["aarch64", "neoverse_n1"]
+    words = ["qemu-aarch64-static", str(tree / "bin/busybox"), "uname", "-m"]
+    assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "aarch64\n"
     project.assert_no_leftovers()
 
 

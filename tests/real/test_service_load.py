@@ -23,8 +23,11 @@ from tests.real.test_service import wait_until_no_run_lives
 from tests.support.serviceprocess import Service, services
 
 CLIENTS, EACH = (50, 20) if DEEP else (12, 8)
+LINES = 20
+"""Lines that a log gets while all follow it."""
+
 PASSWORD = "correct horse battery"
-MOST_CPU = 0.015
+MOST_CPU = 0.004
 """CPU seconds of the service for a status: several times what it takes on cores that nobody else uses."""
 
 
@@ -73,6 +76,18 @@ class Client:
         for build in [*self.ids.values()][:5]:
             time.sleep(chance.uniform(0, 2))
             self.ask("GET", f"/build/{build}")
+
+    def follow(self, build: str, came: list[float], over: threading.Event) -> None:
+        """Follow the log of a build, and note when each line comes that a test has written."""
+        place = urlsplit(self.service.address)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
+        connection.request("GET", f"/build/{build}/log?follow=true", headers=self.headers)
+        with connection.getresponse() as answer:
+            assert answer.status == 200
+            while not over.is_set() and (line := answer.readline()):
+                if line.startswith(b"data: marker "):
+                    came.append(time.monotonic() - float(line.rpartition(b" ")[2]))
+        connection.close()
 
     def cancel_all(self) -> None:
         for build in self.ids.values():
@@ -127,6 +142,37 @@ def told(name: str, seconds: list[float], cpu: float) -> float:
     return cpu / len(seconds)
 
 
+def followed(clients: list[Client], build: str, log: Path) -> None:
+    """Let all clients follow a log at once: each line comes to each of them within a second."""
+    pid, over = clients[0].service.process.process.pid, threading.Event()
+    came: list[list[float]] = [[] for _ in clients]
+    threads = [threading.Thread(target=each.follow, args=(build, mine, over))
+               for each, mine in zip(clients, came, strict=True)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    before, began = cpu_of(pid), time.monotonic()
+    for number in range(LINES):
+        with log.open("a") as file:
+            file.write(f"marker {number} {time.monotonic()}\n")
+        time.sleep(0.3)
+    deadline = time.monotonic() + 30
+    while any(len(each) < LINES for each in came):
+        assert time.monotonic() < deadline, [len(each) for each in came]
+        time.sleep(0.1)
+    spent = (cpu_of(pid) - before) / (time.monotonic() - began)
+    over.set()
+    with log.open("a") as file:  # wakes the readers
+        file.write("marker over 0\n")
+    for thread in threads:
+        thread.join()
+    late = sorted(seconds for each in came for seconds in each[:LINES])
+    p50, p95 = (late[len(late) * each // 100] * 1000 for each in (50, 95))
+    print(f"live log: {len(clients)} followers, a line comes after p50 {p50:.0f} ms, p95 {p95:.0f} ms, "
+          f"{spent * 100:.0f} % of a core")  # fmt: skip
+    assert p95 < 1000
+
+
 def test_no_request_of_many_clients_is_lost(project: Project) -> None:
     project.environment["DIB_TINY_LINGER"] = "600"
     with services(project) as start:
@@ -161,6 +207,9 @@ def test_no_request_of_many_clients_is_lost(project: Project) -> None:
         for client in clients:
             listed = {str(each["id"]) for each in many(client)}
             assert listed >= {*client.ids.values()}, "nothing is lost"
+
+        at_once(clients, lambda client: client.ids.update({FIRST: str(client.ask("POST", "/build/", FIRST)["id"])}))
+        followed(clients, first, project.store / "service" / first / "log")
 
         service.kill()
         service = start()

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import shutil
+import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from tests.support.apptainer import Apptainer
 from tests.support.containers import BUSYBOX
 from tests.support.serviceprocess import OVER, PASSWORDS, Service, Start
 from tests.support.workflows import Workflows
+from tests.unit.web.client.test_client_commands import WITHOUT
 
 TOOLS = ("buildah", "tar2sqfs", "sqfs2tar", "busybox")
 MISSING = [each for each in TOOLS if shutil.which(each) is None]
@@ -183,6 +186,42 @@ def test_two_accounts_request_an_image_for_a_machine(
     project.assert_no_leftovers()
     if lacking:
         pytest.skip(f"all but the run by Apptainer has passed: {lacking}")
+
+
+LIBRARY = """\
+import os, sys, threading
+from pathlib import Path
+sys.modules.update(dict.fromkeys({without!r}))
+from cc_images.api.requests import build_request, read_request
+from cc_images.config.loader import load
+from cc_images.testing import Silent
+config = load(os.environ, Path.cwd())
+made = build_request(read_request(Path("request.json"), config.machines), config, Silent(), stop=threading.Event())
+print(made.identifier)
+"""
+
+
+def test_a_program_builds_what_a_file_requests_without_a_service(project: Project, workflows: Workflows) -> None:
+    """No library of the service is there, no database is made, and nothing connects to the registry of the sites."""
+    workflows.write("flow/plain", post_inst__sh=SCRIPT.format("first"))
+    workflows.commit()
+    asked = {"machine": MACHINE, "workflow": "flow", "step_id": "plain", "push": False}
+    (project.folder / "request.json").write_text(json.dumps(asked))
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        registry.setblocking(False)
+        address = f"127.0.0.1:{registry.getsockname()[1]}"
+        (project.folder / "sites.yaml").write_text(f"reg: {{registry: {address}/hpc, insecure: true}}\n")
+        done = subprocess.run(
+            [sys.executable, "-c", LIBRARY.format(without=WITHOUT)], cwd=project.folder, env=project.environment,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, f"{NAME}:latest\n"), done.stderr
+        with pytest.raises(BlockingIOError):
+            registry.accept()
+    (sif,) = (project.store / "images").glob(f"{NAME}*.sif")
+    assert words_of(sif.read_bytes(), project.folder) == "for x86_64_v3, first\n"
+    assert not list(project.store.glob("service*"))
+    project.assert_no_leftovers()
 
 
 def check_what_is_new(requests: Requests, workflows: Workflows, before: str) -> None:

@@ -20,37 +20,23 @@ from cc_images.builders.spack.locks import newest
 from cc_images.host.containers.archive import plain, read
 from cc_images.model.catalog import Arch
 from cc_images.store.records import Store
-from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
-from tests.real.conftest import Project, host_mirrors
-from tests.support import containers, spackbed
+from tests.real.conftest import Project
+from tests.support import containers
 from tests.support.apptainer import Apptainer
 from tests.support.containerrun import Storage
 from tests.support.registrybed import REASON as NO_REGISTRY
 from tests.support.registrybed import RegistryBed
+from tests.support.spackimages import MARKS, spack_project
 
-pytestmark = [
-    pytest.mark.skipif(bool(spackbed.REASON), reason=spackbed.REASON or "-"),
-    pytest.mark.skipif(bool(why := lacking(("buildah", "unshare"))), reason=why or "-"),
-    pytest.mark.skipif(os.getuid() != 0, reason="runs a container as root"),
-    pytest.mark.skipif(os.uname().machine != "x86_64", reason="the mirror's Spack is for amd64"),
-]
+pytestmark = [*MARKS]
 
 ENTRIES = """
-Own-Builder: {builder: containerfile, depends: [CC-Spack-Builder]}
 Zip: {builder: spack, depends: [Own-Builder, CC-Spack-Runtime], formats: [oci, sif], try: [zip, --version]}
 Zip-Lz4: {builder: spack, depends: [Own-Builder, CC-Spack-Runtime]}
 Bzip2-Numactl: {builder: spack, depends: [Own-Builder, CC-Spack-Runtime]}
 """
 
 FILES = {
-    "containers/own-builder/Containerfile": """\
-FROM cc-spack-builder
-COPY mirror /opt/spack-mirror
-COPY mirrors.yaml /etc/spack/mirrors.yaml
-""",
-    "containers/own-builder/mirrors.yaml": (
-        'mirrors:: {sources: {url: "file:///opt/spack-mirror", source: true, binary: false}}\n'
-    ),
     "spack/zip/spack.yaml": "spack: {specs: [zip]}\n",
     "spack/zip/Containerfile.epilogue": "RUN zip --version > /opt/said && echo more > /opt/more\n",
     "spack/zip-lz4/spack.yaml": "spack: {specs: [lz4@1.9.4, zip]}\n",
@@ -65,17 +51,7 @@ PHASE = re.compile(r"==> ([a-z0-9-]+): Executing phase: 'install'")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Return a project of three environments whose builder image is in the store."""
-    folder = tmp_path_factory.mktemp("spack")
-    write_files(folder, images=(REPOSITORY / "images.yaml").read_text() + ENTRIES, sites="local: {directory: site}")
-    (folder / "elements").symlink_to(REPOSITORY / "elements")
-    shutil.copytree(REPOSITORY / "containers", folder / "containers")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    bed = spackbed.spack_bed()
-    shutil.copytree(bed.mirror, folder / "containers/own-builder/mirror")
-    environment = clean_environment(folder) | host_mirrors() | bed.catalogue
-    project = Project(folder, environment | {"PYTHONPATH": str(REPOSITORY), "ARCH": "amd64"}, boots=True)
+    project = spack_project(tmp_path_factory.mktemp("spack"), ENTRIES, FILES)
     code, said = project.run("-b", "own-builder", "cc-spack-runtime")
     assert code == 0, said
     yield project

@@ -172,6 +172,21 @@ def cut(calls: range, done: bool) -> Rule:
     return lambda method, path, number: Instead(0, done) if number in calls else None
 
 
+def test_a_certificate_of_ones_own_is_named(home: Path, cache: BuildCache, tmp_path: Path) -> None:
+    with RegistryBed(tmp_path / "bed", htpasswd=HTPASSWD, tls=True) as bed:
+        secure = replace(cache, url=f"oci://{bed.host}/team/spack", insecure=False, ca=str(bed.ca))
+        drop(tmp_path / "drop", A)
+        told = published(Caches([replace(secure, ca="")], tmp_path / "first", home), tmp_path / "drop", A, B)
+        assert "CERTIFICATE_VERIFY_FAILED" in told[1], told
+        assert len(told) == 2, "a cache that nobody vouches for costs its packages alone"
+        told = published(Caches([secure], tmp_path / "first", home), tmp_path / "none", A, B)
+        assert told == [f"aaa@1.0/{A.hash[:7]} is in the build cache reg"]
+        second = Caches([secure], tmp_path / "second", home)
+        assert second.known([A, B]) == {A.hash}
+        with second.wanted([A, B], STOP):
+            assert (second.folder / layout.manifest_path(A)).exists()
+
+
 def test_what_refuses_costs_its_packages_alone(
     cache: BuildCache, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,23 +209,22 @@ def test_what_refuses_costs_its_packages_alone(
 
 
 def documented(cache: BuildCache) -> list[list[str]]:
-    """Return the lines of the document for a Spack on its own, with the address of this registry."""
-    page = (REPOSITORY / "docs" / "build-caches.md").read_text()
-    (line,) = re.findall(r"^    spack (mirror add .* oci://.*)$", page, re.MULTILINE)
-    mirror = line.replace("oci://registry.example.org/team/spack", cache.url.replace("oci://", "oci+http://"))
-    return [mirror.split(), *([*each.split()] for each in re.findall(r"`spack (buildcache update-index \w+)`", page))]
+    """Return the lines of the document for a Spack on its own, with the address and certificate of this registry."""
+    text = (REPOSITORY / "docs" / "build-caches.md").read_text()
+    page = text.replace("registry.example.org/team/spack", cache.repository)
+    (mirror,) = re.findall(r"^    spack (mirror add .* oci://.*)$", page, re.MULTILINE)
+    (trust,) = re.findall(r"`spack (config add config:ssl_certs:.*)`", page)
+    (update,) = re.findall(r"`spack (buildcache update-index \w+)`", page)
+    return [each.replace("/etc/ssl/site.pem", cache.ca).split() for each in (mirror, trust, update)]
 
 
 @pytest.mark.deep
 @pytest.mark.skipif(bool(spackbed.REASON), reason=spackbed.REASON)
 def test_a_real_spack_fills_it_and_others_install_from_it(home: Path, tmp_path: Path) -> None:
-    """By one prefix into the registry, by another host's store into a second one, and by a plain Spack.
-
-    Without a password, which Spack keeps for calls by HTTPS alone.
-    """
+    """By one prefix into the registry, by another host's store into a second one, and by a plain Spack; with TLS."""
     kit = spack_bed()
-    with RegistryBed(tmp_path / "registry") as registry:
-        cache = BuildCache(name="reg", url=f"oci://{registry.host}/team/spack", push=True, insecure=True)
+    with RegistryBed(tmp_path / "registry", tls=True) as registry:
+        cache = BuildCache(name="reg", url=f"oci://{registry.host}/team/spack", push=True, ca=str(registry.ca))
         _fill_and_install(kit, cache, home, tmp_path)
 
 
@@ -240,11 +254,16 @@ def _fill_and_install(kit: SpackBed, cache: BuildCache, home: Path, tmp_path: Pa
 
     third = prefix_of(kit, tmp_path / "third")
     third.mirrors()
-    mirror, update = documented(cache)
+    mirror, trust, update = documented(cache)
     third.spack(*mirror)
+    third.spack("install", "--use-buildcache", "only", *SPECS, code=1)
+    assert third.installed() == set(), "it does not know who has signed the registry's certificate"
+    third.spack(*trust)
     installs(third, "--use-buildcache", "only")
     third.spack(*update)
-    assert {"zip", "bzip2"} <= indexed(cache), "which Spack itself reads by HTTPS alone"
+    listed = third.spack("buildcache", "list", "--allarch")
+    assert "zip@" in listed
+    assert "bzip2@" in listed
     assert anybody.known(packages) == every, "the index is none of ours"
 
     victim = ours(packages)["bzip2"]
@@ -255,17 +274,6 @@ def _fill_and_install(kit: SpackBed, cache: BuildCache, home: Path, tmp_path: Pa
         f"{layout.label(victim)} is in the build cache reg",
     ]
     assert anybody.known(packages) == every
-
-
-def indexed(cache: BuildCache) -> set[str]:
-    """Return the names of the packages in the index that Spack has made in a registry."""
-    host, _, repository = cache.repository.partition("/")
-    top = f"http://{host}/v2/{repository}"
-    asked = urllib.request.Request(f"{top}/manifests/index.spack", headers={"Accept": oci_layout.MANIFEST})
-    with urllib.request.urlopen(asked, timeout=20) as answer:
-        (layer,) = json.load(answer)["layers"]
-    with urllib.request.urlopen(f"{top}/blobs/{layer['digest']}", timeout=20) as answer:
-        return {each["spec"]["name"] for each in json.load(answer)["database"]["installs"].values()}
 
 
 def installs(prefix: Prefix, *words: str) -> None:

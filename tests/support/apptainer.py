@@ -28,15 +28,15 @@ class Apptainer:
     def __init__(self, folder: Path) -> None:
         self.folder, self.root = folder, folder / "sid"
 
-    def make(self) -> str:
-        """Make the tree; return why that fails, or an empty text."""
+    def make(self, *more: str) -> str:
+        """Make the tree, with more packages of Debian; return why that fails, or an empty text."""
         if shutil.which("mmdebstrap") is None:
             return "needs mmdebstrap"
         said = subprocess.run(
             [REPOSITORY / "script" / "host-mirrors"], check=True, capture_output=True, text=True
         ).stdout
         mirror = re.findall(r"^export DIB_DEBIAN_DISTRIBUTION_MIRROR=(.*)$", said, re.MULTILINE)
-        options = ["--variant=minbase", "--quiet", "--include=apptainer,squashfs-tools"]
+        options = ["--variant=minbase", "--quiet", f"--include={','.join(('apptainer', 'squashfs-tools', *more))}"]
         options += ['--aptopt=Acquire::Check-Valid-Until "false"']  # a mirror may have stood still
         command = ["mmdebstrap", *options, "sid", str(self.root), *mirror]
         done = subprocess.run(command, capture_output=True, text=True)

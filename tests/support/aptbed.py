@@ -38,7 +38,7 @@ class AptBed:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(self._root)))
 
     def __enter__(self) -> AptBed:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -21,6 +21,14 @@ class Storage:
         """Return the name of a new container of an OCI archive."""
         return self._said("buildah", "from", "--quiet", f"oci-archive:{archive}").strip()
 
+    def started(self, image: str) -> str:
+        """Return the name of a new container of an image that the storage has."""
+        return self._said("buildah", "from", "--quiet", "--pull-never", image).strip()
+
+    def mounted(self, name: str) -> Path:
+        """Mount a container's tree; return where it is until `close`."""
+        return Path(self._said("buildah", "mount", name).strip())
+
     def run(self, name: str, *words: str) -> str:
         """Return what a command prints there; the container's variables are those of its image."""
         isolated = ("unshare", "--net", "buildah", "run", "--isolation", "chroot", "--network", "host")

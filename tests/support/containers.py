@@ -34,6 +34,9 @@ APPLETS = (
     "grep",
     "trap",
 )
+NEVER = threading.Event()
+"""Nobody stops what is given this."""
+
 PASSWD = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
 
 
@@ -98,12 +101,17 @@ def archive(target: Path, said: Configuration, *layers: Layer) -> Path:
     return target
 
 
-def sif_file(target: Path, said: Configuration, content: Layer) -> Path:
-    """Write a SIF file of one layer."""
-    tree = target.with_suffix(".tar.zst")
+def packed_tree(target: Path, content: Layer) -> Path:
+    """Write a tree as builders leave it."""
     plain = target.with_suffix(".plain")
     plain.write_bytes(layer(content))
-    subprocess.run(["zstd", "-q", "-f", plain, "-o", tree], check=True)
+    subprocess.run(["zstd", "-q", "-f", plain, "-o", target], check=True)
+    return target
+
+
+def sif_file(target: Path, said: Configuration, content: Layer) -> Path:
+    """Write a SIF file of one layer."""
+    tree = packed_tree(target.with_suffix(".tar.zst"), content)
     with target.with_suffix(".log").open("wb") as log:
         sif.write_sif(tree, target, said, Arch.AMD64, cores=1, log=log, stop=threading.Event())
     return target

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,9 +34,17 @@ Rule = Callable[[str, str, int], Fault | None]
 
 
 class FakeRegistry:
-    """A registry while it is entered. `challenge` is what it answers to calls without a login; empty: needs none."""
+    """A registry while it is entered. `challenge` is what it answers to calls without a login; empty: needs none.
 
-    def __init__(self, challenge: str = "", rule: Rule = lambda method, path, number: None) -> None:
+    `tls` is the files of a certificate and its key; without them it speaks HTTP.
+    """
+
+    def __init__(
+        self,
+        challenge: str = "",
+        rule: Rule = lambda method, path, number: None,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.challenge, self.rule = challenge, rule
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, bytes] = {}
@@ -69,6 +79,12 @@ class FakeRegistry:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.host = f"127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> FakeRegistry:

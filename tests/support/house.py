@@ -64,19 +64,15 @@ class Module:
 
 
 def modules() -> dict[str, Module]:
-    """Return the modules of the package by name, without the programs that run on their own."""
-    return {name: module(name) for name in names()}
+    """Return the modules of the package by name, without the programs that run on their own.
+
+    Their trees take 120 MB: who has them should not keep them, since each fork of the tests' process copies its tables.
+    """
+    alone = tuple(f"{each}." for each in ALONE)
+    return {name: _module(name, path) for name, path in _paths().items() if not f"{name}.".startswith(alone)}
 
 
-def names() -> list[str]:
-    """Return the names of these modules, in order."""
-    return [name for name in _paths() if not f"{name}.".startswith(tuple(f"{each}." for each in ALONE))]
-
-
-@cache
-def module(name: str) -> Module:
-    """Return a module by its name."""
-    path = _paths()[name]
+def _module(name: str, path: Path) -> Module:
     tree = ast.parse(path.read_text())
     return Module(name, path, tree, frozenset(imported(tree, _paths()) - {name}))
 

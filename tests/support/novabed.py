@@ -78,6 +78,7 @@ with context.target_cell(admin, objects.CellMappingList.get_all(admin)[0]) as ce
 
 
 SCHEDULED = """\
+import json
 import sys
 import nova.conf
 from nova import config, context, objects
@@ -86,12 +87,14 @@ objects.register_all()
 admin = context.get_admin_context()
 state, address = sys.argv[2:]
 target = objects.CellMappingList.get_all(admin)[0]
+given = []
 for request in objects.BuildRequestList.get_all(admin):
     with context.target_cell(admin, target) as cell:
         made = request.get_new_instance(cell)
         made.vm_state, made.task_state = state, None
         if address:
-            made.access_ip_v4 = address
+            made.access_ip_v4 = address.format(len(given))
+        given.append({"id": made.uuid, "address": str(made.access_ip_v4 or ""), "user_data": made.user_data or ""})
         made.create()
         if state == "error":
             said = "No valid host was found."
@@ -101,6 +104,7 @@ for request in objects.BuildRequestList.get_all(admin):
     mapping.cell_mapping = target
     mapping.save()
     request.destroy()
+print(json.dumps(given))
 """
 
 
@@ -145,7 +149,7 @@ class Nothing:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -190,9 +194,14 @@ class NovaBed:
             shutil.copy(folder / f"{name}.db", staged)
             staged.rename(templates / f"{name}.template.db")
 
-    def schedule(self, state: str = "active", address: str = "192.0.2.1") -> None:
-        """Do for all servers that were asked for what scheduler and compute host would do; nothing is started."""
-        self._run("python", "-c", SCHEDULED, self._file, state, address)
+    def schedule(self, state: str = "active", address: str = "192.0.2.1") -> list[dict[str, str]]:
+        """Do for all servers that were asked for what scheduler and compute host would do; nothing is started.
+
+        Returns id, address and user data of each, in base64. `{}` in an address is replaced by their numbers.
+        """
+        said = self._run("python", "-c", SCHEDULED, self._file, state, address)
+        given: list[dict[str, str]] = json.loads(said.splitlines()[-1])
+        return given
 
     @property
     def environment(self) -> dict[str, str]:
@@ -203,12 +212,14 @@ class NovaBed:
         """Write a server of a project that was started from an image."""
         self._run("python", "-c", STARTED, self._file, image_id, project, "deleted" if deleted else "there")
 
-    def _run(self, program: str, *words: Any) -> None:
+    def _run(self, program: str, *words: Any) -> str:
         with (self.folder / "setup.log").open("ab") as log:
-            subprocess.run(
+            done = subprocess.run(
                 [self._programs / program, *map(str, words)],
                 check=True,
                 env=os.environ | {"PYTHONWARNINGS": "ignore"},
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
+                text=True,
             )
+        return done.stdout

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that injects faults between cc-images and a service: cuts, stalls, delays."""
+"""Proxies on loopback: one injects faults between cc-images and a service, and one makes tunnels by CONNECT."""
 
 from __future__ import annotations
 
@@ -84,3 +84,64 @@ class Proxy:
         for end in (client, server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class Tunnels:
+    """An HTTP proxy of which a client is let out: whatever host it names is a port of loopback.
+
+    `refuses` is the status that it answers with instead. `heads` are the requests that it has got, `passed` is what
+    went through from clients, as the proxy can see it.
+    """
+
+    port: int
+    refuses: str = ""
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    heads: list[str] = field(default_factory=list)
+    passed: list[bytes] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Its host and port."""
+        return f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def __enter__(self) -> Tunnels:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        with client, suppress(OSError):
+            while b"\r\n\r\n" not in head and (chunk := client.recv(65536)):
+                head += chunk
+            self.heads.append(head.decode())
+            if self.refuses or not head.startswith(b"CONNECT "):
+                client.sendall(f"HTTP/1.1 {self.refuses or '400 Bad Request'}\r\ncontent-length: 0\r\n\r\n".encode())
+                return
+            with socket.create_connection(("127.0.0.1", self.port)) as server:
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=self._copy, args=(server, client, None), daemon=True)
+                back.start()
+                self._copy(client, server, self.passed)
+                back.join()
+
+    @staticmethod
+    def _copy(source: socket.socket, to: socket.socket, seen: list[bytes] | None) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                if seen is not None:
+                    seen.append(chunk)
+                to.sendall(chunk)
+        with suppress(OSError):
+            to.shutdown(socket.SHUT_WR)

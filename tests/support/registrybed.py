@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from tests.support.certificates import certificate
 
 TOOLS = ("docker-registry", "skopeo")
 REASON = "; ".join(f"needs {tool}" for tool in TOOLS if shutil.which(tool) is None)
@@ -19,7 +22,7 @@ CONFIG = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}/blobs}}, delete: {{enabled: {deletes}}}}}
-http: {{addr: "127.0.0.1:{port}", relativeurls: true, secret: none}}
+http: {{addr: "127.0.0.1:{port}", relativeurls: true, secret: none{tls}}}
 """
 
 USER, PASSWORD = "pusher", "not-a-secret"
@@ -29,10 +32,16 @@ HTPASSWD = "pusher:$2b$05$abcdefghijklmnopqrstuuVPNOToLP9MHdthRCXkVoiIF0qNKnk2G\
 class RegistryBed:
     """A registry, while it is entered."""
 
-    def __init__(self, folder: Path, *, deletes: bool = True, htpasswd: str = "") -> None:
+    def __init__(self, folder: Path, *, deletes: bool = True, htpasswd: str = "", tls: bool = False) -> None:
+        """Prepare a registry in a folder; `tls`: with a throw-away certificate, which `ca` has."""
         self.folder, self.port = folder, _free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        text = CONFIG.format(folder=folder, port=self.port, deletes=str(deletes).lower())
+        self.ca: Path | None = None
+        secure = ""
+        if tls:
+            self.ca, key = certificate(folder, "registry")
+            secure = f", tls: {{certificate: {self.ca}, key: {key}}}"
+        text = CONFIG.format(folder=folder, port=self.port, deletes=str(deletes).lower(), tls=secure)
         if htpasswd:
             (folder / "htpasswd").write_text(htpasswd)
             text += f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n"
@@ -45,7 +54,7 @@ class RegistryBed:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v2/", timeout=5).close()
+                self._opened(f"{self._top}/v2/").close()
                 return self
             except urllib.error.HTTPError:
                 return self  # it asks for a password
@@ -57,6 +66,14 @@ class RegistryBed:
         self._process.terminate()
         self._process.wait(60)
         self._log.close()
+
+    @property
+    def _top(self) -> str:
+        return f"{'https' if self.ca else 'http'}://{self.host}"
+
+    def _opened(self, asked: str | urllib.request.Request) -> Any:
+        trust = ssl.create_default_context(cafile=str(self.ca)) if self.ca else None
+        return urllib.request.urlopen(asked, timeout=20, context=trust)
 
     @property
     def host(self) -> str:
@@ -74,8 +91,8 @@ class RegistryBed:
 
     def _get(self, path: str) -> tuple[str, bytes]:
         kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
-        asked = urllib.request.Request(f"http://{self.host}/v2/{path}", headers={"Accept": kinds})
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        asked = urllib.request.Request(f"{self._top}/v2/{path}", headers={"Accept": kinds})
+        with self._opened(asked) as answer:
             return answer.headers.get("Docker-Content-Digest", ""), answer.read()
 
 

@@ -125,12 +125,13 @@ class ServiceBed:
         write_files(self.folder, images=IMAGES, sites="local: {directory: site}")
         self.store = Store(Path(environment["CC_IMAGES_STORE"]))
         self.store.root.mkdir(parents=True, exist_ok=True)
-        if not self.address and not (self.store.root / "service.sqlite").exists():
+        is_new = not self.address and not (self.store.root / "service.sqlite").exists()
+        if is_new:
             (self.store.root / "service.sqlite").write_bytes(_new_database())
         self.database = Database(self.address or default(self.store.root))
         self.database.migrate()
         known = Accounts(self.database, Passwords(CHEAP), Throttle(self.tries, 60.0), Throttle(3 * self.tries, 60.0))
-        if not known.everyone():
+        if not is_new and not known.everyone():
             add_everyone(known)
         self.gatekeeper = Gatekeeper(accounts=known, tokens=Tokens(self.database), sessions=Sessions(self.database))
         catalogue = Catalogue(lambda: load(environment, self.folder))

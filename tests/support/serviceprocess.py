@@ -14,14 +14,16 @@ import httpx
 from cc_images.api.run_note import read, ticks
 from tests.real.conftest import Project, Watched
 
-PASSWORDS = {"ada": "correct horse battery", "bob": "staple of the horses"}
+ADMINISTRATOR = "root"
+PASSWORDS = {"ada": "correct horse battery", "bob": "staple of the horses", ADMINISTRATOR: "the administrator's"}
 OVER = ("FINISHED", "FAILED", "CANCELLED")
 
 
 def accounts(project: Project) -> None:
     for name, password in PASSWORDS.items():
         (project.folder / "password").write_text(password + "\n")
-        code, output = project.run("account", "add", name, "--password-file", "password")
+        role = ["--administrator"] if name == ADMINISTRATOR else []
+        code, output = project.run("account", "add", name, *role, "--password-file", "password")
         assert code == 0, output
 
 

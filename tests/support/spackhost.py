@@ -67,7 +67,12 @@ class SpackHost:
 
     def locked(self, *specs: str) -> str:
         """Concretize in a new container; return the lock. Raises CCImagesError as a build does."""
-        self._begin(generated.lock_files(_environment(specs).text, "tool", TARGET, previous=False))
+        return self.concretized(_environment(specs))
+
+    def concretized(self, wanted: Environment, files: Mapping[str, str] | None = None) -> str:
+        """Do the same with an environment and further files of its folder."""
+        texts = generated.lock_files(wanted.text, "tool", wanted.target, previous=False)
+        self._begin(texts | {f"{generated.OURS}/environment/{name}": text for name, text in (files or {}).items()})
         self.carried_out("concretize")
         return self.path(f"{generated.FOLDER}/{generated.LOCK}").read_text(errors="replace")
 

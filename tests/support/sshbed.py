@@ -18,6 +18,9 @@ from tests.conftest import REPOSITORY
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
 
 
+ENTERED = ' && exec "$@"'
+
+
 class SshBed:
     """An sshd that admits one key, for the user of the tests. `environment` is for the program that uses ssh."""
 
@@ -84,9 +87,10 @@ class SshBed:
             self._server.wait(60)
             self._server = None
 
-    def interrupt(self, seconds: float) -> None:
-        """End all connections, and the server for some seconds."""
-        self.cut()
+    def interrupt(self, seconds: float, connections: bool = True) -> None:
+        """End the server for some seconds, and all connections, unless these are to go on."""
+        if connections:
+            self.cut()
         self.stop()
         time.sleep(seconds)
         self.start()
@@ -115,13 +119,19 @@ class SshBed:
             process = Path("/proc") / parent
         return False
 
-    def builder(self, name: str, **environment: str) -> str:
-        """Return the entry of a builder host in builders.yaml; `environment` is that of its commands."""
+    def builder(self, name: str, first: str = "", **environment: str) -> str:
+        """Return the entry of a builder host in builders.yaml; `environment` is that of its commands.
+
+        `first` is a shell command that each of them runs before, in a mount namespace of its own.
+        """
         folder = self.folder / name
         folder.mkdir()
         said = {"PYTHONPATH": str(REPOSITORY), "HOME": str(folder), **environment}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in said.items())
-        _program(folder / "cc-images", f'{exports}cd {folder}\nexec {shlex.quote(sys.executable)} -m cc_images "$@"')
+        inside = f"exec unshare --mount sh -c {shlex.quote(first + ENTERED)} sh" if first else "exec"
+        _program(
+            folder / "cc-images", f'{exports}cd {folder}\n{inside} {shlex.quote(sys.executable)} -m cc_images "$@"'
+        )
         return f"{name}: {{ssh: root@127.0.0.1, command: {folder}/cc-images, scratch: {folder}/store}}\n"
 
     def store(self, name: str) -> Path:

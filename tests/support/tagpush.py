@@ -17,14 +17,14 @@ NAME = "CC-X"
 
 
 def push(registry: str, file: Path, version: str, run: str, *, keep: int | None = 1, form: Format = Format.OCI,
-         pause: float = 0.0) -> Outcome:  # fmt: skip
+         pause: float = 0.0, insecure: bool = True) -> Outcome:  # fmt: skip
     """Publish a file as CC-X."""
     content = file.read_bytes()
     wanted = Publication(
         name=NAME, path=file, sha512=hashlib.sha512(content).hexdigest(), size=len(content), run=run,
         properties={"build-version": version, "registry-version": version},
     )  # fmt: skip
-    site = open_site(Site(name="reg", registry=registry, insecure=True), form)
+    site = open_site(Site(name="reg", registry=registry, insecure=insecure), form)
     return publish(site, wanted, Terms(keep=keep, pause=pause), stop=threading.Event())
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import tempfile
 import zipfile
+from functools import cache
 from pathlib import Path
 
 
 class Workflows:
-    """A repository at `folder`, whose steps are written and committed."""
+    """A repository at `folder`, new or there already, whose steps are written and committed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
-        self.git("init", "--quiet", "--initial-branch", "main")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            self.git("init", "--quiet", "--template=", "--initial-branch", "main")
 
     @property
     def address(self) -> str:
@@ -45,6 +48,25 @@ class Workflows:
         environment = os.environ | person | {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
         command = ["git", "-C", str(self.folder), *words]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def with_one_step(folder: Path) -> Workflows:
+    """Return a repository whose version v1 has the step flow/one."""
+    for name, content in _one_step():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return Workflows(folder)
+
+
+@cache
+def _one_step() -> list[tuple[Path, bytes]]:
+    """Return the files of such a repository, which git makes once: most tests take less time than that."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Workflows(Path(folder, "made"))
+        made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
+        made.commit(tag="v1")
+        return [(each.relative_to(made.folder), each.read_bytes())
+                for each in made.folder.rglob("*") if each.is_file()]  # fmt: skip
 
 
 def wheel(name: str, said: str) -> bytes:

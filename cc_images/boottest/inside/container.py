@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cc_images.boottest.inside import accounts, cell, credentials, layers
     from cc_images.boottest.inside.started import Started, greeting, silent
+    from cc_images.boottest.inside.unguarded import unguarded
 else:  # a script has no package
     sys.path.insert(0, str(Path(__file__).parent))
     import accounts
@@ -36,6 +37,7 @@ else:  # a script has no package
     import credentials
     import layers
     from started import Started, greeting, silent
+    from unguarded import unguarded
 
 Facts = dict[str, Any]
 
@@ -158,6 +160,8 @@ def held(run: Facts, number: int, argv: list[str], asks: str, asking: bool) -> F
             facts["heard"] = {
                 port: greeting(port) if greets else "" for port, greets in run["heard"].items() if port not in deaf
             }
+        if facts["listens"] and run["starts"] > 1 and number == 0:  # somebody has a contract
+            facts["open"] = unguarded(said["ports"])
         if facts["listens"] and asks:
             asker = Started(["/bin/sh", "-s"], user, place, variables, text=asks)
             facts["answers"] = asker.answers(run["patience"], first)

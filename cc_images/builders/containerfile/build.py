@@ -20,6 +20,8 @@ from cc_images.builders.containerfile.named import carried, laid_out
 from cc_images.builders.containerfile.result import Variables, written
 from cc_images.builders.containerfile.shown import Shown, outside, volumes
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
+from cc_images.builders.dib.download_cache import Generation
+from cc_images.builders.downloads import held, keep
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, network, process, user_emulation
 from cc_images.host.containers import archive
@@ -71,13 +73,15 @@ def build(
     stages = parsed(text, spec.arguments, spec.arch)
     wanted = stages.target(spec.target)
     made = generated(stages, wanted, {**names, **{name: name for name in named}})
-    sandbox = _sandbox(spec, inputs, context, [*bases.values(), *outside(shown, inputs.workspace)])
-    more = [*volumes(shown, sandbox)]
-    for name, folder in named.items():
-        more += ["--build-context", f"{name}={sandbox.place(folder)}"]
-    _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox, more)
-    context.step("buildah")
-    _run(spec, sandbox, place / "order.json", values, context)
+    with held(spec, context) as found:
+        sandbox = _sandbox(spec, inputs, context, [*bases.values(), *outside(shown, inputs.workspace)], found)
+        more = [*volumes(shown, sandbox)]
+        for name, folder in named.items():
+            more += ["--build-context", f"{name}={sandbox.place(folder)}"]
+        _order(spec, made, {names[name]: each for name, each in bases.items()}, place, sandbox, more)
+        context.step("buildah")
+        _run(spec, sandbox, place / "order.json", values, context)
+        keep(spec, found, sandbox.out, context)
     context.step("its layers")
     begins = stages.begins(wanted)
     base = archive.read(bases[begins]) if begins in bases else None
@@ -135,7 +139,13 @@ def _base(spec: ContainerfileSpec, wanted: From, inputs: BuildInputs, target: Pa
     return target
 
 
-def _sandbox(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext, files: Sequence[Path]) -> Sandbox:
+def _sandbox(
+    spec: ContainerfileSpec,
+    inputs: BuildInputs,
+    context: TaskContext,
+    files: Sequence[Path],
+    found: Sequence[Generation],
+) -> Sandbox:
     variables = context.run.network
     kind = network.chosen(spec.network, variables)
     foreign = user_emulation.is_foreign(spec.arch)
@@ -149,6 +159,7 @@ def _sandbox(spec: ContainerfileSpec, inputs: BuildInputs, context: TaskContext,
         outlet=network.program() if kind is network.Network.PRIVATE else "",
         interpreter=user_emulation.registration(spec.arch) if foreign else None,
         hosts=foreign,
+        seeds=tuple(each.path for each in found),
     )
 
 

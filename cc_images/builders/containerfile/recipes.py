@@ -10,15 +10,17 @@ from pathlib import Path
 from cc_images.builders.containerfile import context, definition_file, named
 from cc_images.builders.containerfile.containerfile import Containerfile, Stage, images, parsed, require_kept
 from cc_images.builders.containerfile.generated import generated
+from cc_images.builders.containerfile.instructions import instructions
 from cc_images.builders.containerfile.layered import LayeredRecipes, recipe_of, said_of
 from cc_images.builders.containerfile.remote import require_pinned
-from cc_images.builders.containerfile.spec import ContainerfileSpec, From
+from cc_images.builders.containerfile.sections import OWN, labelled, readme_said
+from cc_images.builders.containerfile.spec import ContainerfileSpec, From, Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
 from cc_images.errors import Reason, UserError
 from cc_images.model.catalog import Arch, Download, Image, Json, Material
 from cc_images.model.container import configured
-from cc_images.model.contracts import readme_labels
+from cc_images.model.contracts import README
 from cc_images.model.recipe import Recipe
 
 _TAGGED = re.compile(r"[:@].*")
@@ -26,7 +28,8 @@ _TAGGED = re.compile(r"[:@].*")
 WRITER = "1"
 """Part of every key: raised when layers come out differently, by `toolbox/containerfile.py` or by what writes them."""
 
-README = "README.md"
+MOST_OTHERS = 3
+"""Images whose downloads are shown to the build of another one: they are read whole before."""
 
 BASE = "BASE"
 """The build argument that names the first parent."""
@@ -46,14 +49,18 @@ class Recipes(LayeredRecipes):
     """Specs and recipes of images with a Containerfile.
 
     `parent_layer` resolves the layer of a parent, whoever makes it; `digest_of` finds what an image of a registry is
-    now; `builder` identifies the program that builds.
+    now; `builder` identifies the program that builds;
+    `newest` knows what an image was when it was built last.
     """
 
     config: Config
     builder: str
     parent_layer: Callable[[Image, Arch], Resolved]
     digest_of: Callable[[str, Arch], str]
+    newest: Callable[[str, Arch], Numbered] = lambda tag, arch: Numbered()
     _contexts: dict[Path, Found] = field(default_factory=dict)
+    _sharing: dict[Arch, dict[Path, list[str]]] = field(default_factory=dict)
+    """The tags of images by their contexts."""
 
     def layers(self, resolved: Resolved) -> list[Resolved]:
         """Return the layers that a build or layer relies on itself."""
@@ -113,6 +120,27 @@ class Recipes(LayeredRecipes):
         digests = {name: self.digest_of(name, arch) for name in named.values()}
         return digests, {variable: download(name, digests[name], arch) for variable, name in named.items()}
 
+    def said(self, image: Image, arch: Arch, folder: Path, stages: Sequence[Stage], bases: Mapping[str, From]) -> Json:
+        """Return what the catalogue and the README say of an image, without what they say of those it starts from."""
+        theirs = {*README} if any(each.download for each in bases.values()) else set()
+        for parent in self.config.lineage(image)[:-1]:
+            theirs |= self._tells(parent, arch)
+        own = labelled(each for stage in stages for each in stage.instructions)
+        return readme_said(image, arch, folder, cleared=theirs - own)
+
+    def _tells(self, image: Image, arch: Arch) -> set[str]:
+        """Return which labels of one image alone an image has."""
+        usual = "spack" if image.builder == "spack" else "containers"
+        folder = placed(image, arch, self.config.files["images.yaml"].parent, usual)
+        found = {name for name, text in readme_said(image, arch, folder)["labels"].items() if text and name in OWN}
+        if image.builder != "containerfile":
+            return found
+        return found | labelled(instructions(self._context(self._folder(image, arch)).text))
+
+    def before(self, image: Image, arch: Arch) -> Numbered | None:
+        """Return what an image was when it was built last, if its version is raised when it changes."""
+        return self.newest(image.tag, arch) if image.bump else None
+
     def resolved(self, image: Image, arch: Arch) -> Resolved:
         """Return the layer of an image, which is resolved now; see `LayeredRecipes`."""
         folder = self._folder(image, arch)
@@ -135,7 +163,7 @@ class Recipes(LayeredRecipes):
             artifacts=downloads,
             timeout=image.timeout,
             scratch=image.scratch,
-            families=(f"{image.tag}-{arch}",),
+            families=tuple(f"{tag}-{arch}" for tag in self._like(image, arch)),
             network=image.network,
             secrets=image.secrets,
             folder=str(folder),
@@ -143,9 +171,10 @@ class Recipes(LayeredRecipes):
             file=context.digest_of_text(found.text),
             arguments=arguments,
             target=said.get("target", ""),
-            said=readme_said(image, arch, folder),
+            said=self.said(image, arch, folder, needed, bases),
             images=bases,
             contexts=contexts,
+            before=self.before(image, arch),
         )
         recipe = self._recipe(spec, digests, file, target)
         spec = replace(spec, recipe_key=recipe.recipe_key)
@@ -171,6 +200,17 @@ class Recipes(LayeredRecipes):
             environment=spec.arguments,
         )
 
+    def _like(self, image: Image, arch: Arch) -> list[str]:
+        """Return an image's tag, and those of some others of the same context, which download much of the same."""
+        beside = self.config.files["images.yaml"].parent
+        if arch not in self._sharing:
+            self._sharing[arch] = {}
+            for each in self.config.images.values():
+                if each.builder == image.builder and arch in each.arches:
+                    self._sharing[arch].setdefault(placed(each, arch, beside, "containers"), []).append(each.tag)
+        found = self._sharing[arch].get(placed(image, arch, beside, "containers"), [])
+        return [image.tag, *(tag for tag in found if tag != image.tag)][: 1 + MOST_OTHERS]
+
     def _folder(self, image: Image, arch: Arch) -> Path:
         place = placed(image, arch, self.config.files["images.yaml"].parent, "containers")
         if place.suffix != definition_file.SUFFIX:
@@ -190,14 +230,6 @@ def placed(image: Image, arch: Arch, beside: Path, usual: str) -> Path:
     said: str = image.containerfile.get("context", f"{usual}/{image.entry_name.lower()}")
     found = beside / said.replace("{arch}", arch)
     return found if "{arch}" not in said or found.exists() else beside / said.replace("{arch}", arch.machine)
-
-
-def readme_said(image: Image, arch: Arch, folder: Path) -> Json:
-    """Return what the catalogue says of how an image is run; its README's sections are labels."""
-    said = configured(image, image.published_name(arch))
-    readme = folder / README
-    told = readme_labels(readme.read_text(errors="replace")) if readme.is_file() else {}
-    return replace(said, labels={**told, **said.labels}).as_json()
 
 
 def download(name: str, digest: str, arch: Arch) -> Download:

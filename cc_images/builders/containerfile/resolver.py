@@ -6,12 +6,16 @@ import functools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+from cc_images.builders.containerfile.numbers import called
 from cc_images.builders.containerfile.recipes import Recipes
+from cc_images.builders.containerfile.spec import Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config
-from cc_images.errors import Reason, UserError
+from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, process
+from cc_images.host.containers import archive
 from cc_images.host.facts import MISSING
 from cc_images.model.catalog import Arch, Image, Json
 from cc_images.sources import upstream
@@ -37,7 +41,11 @@ class ContainerfileResolver:
         self._troubles: dict[str, str] = {}
         self._digest = functools.cache(self._digest_of)
         self.recipes = Recipes(
-            config=config, builder=version(), parent_layer=self.layer, digest_of=lambda name, arch: self._digest(name)
+            config=config,
+            builder=version(),
+            parent_layer=self.layer,
+            digest_of=lambda name, arch: self._digest(name),
+            newest=self._newest,
         )
 
     def resolve(self, image: Image, arch: Arch) -> Resolved:
@@ -60,6 +68,13 @@ class ContainerfileResolver:
     def layer(self, image: Image, arch: Arch) -> Resolved:
         """Return the layer of an image, from which others start; it may be another builder's."""
         return self.recipes.layer(image, arch) if image.builder == self.name else self._others_layer(image, arch)
+
+    def _newest(self, tag: str, arch: Arch) -> Numbered:
+        """Return what the newest stored layer of an image is called."""
+        for layer in self._store.layers(tag, arch):
+            with suppress(CCImagesError):
+                return called(archive.read(self._store.blobs.path(layer.digest)))
+        return Numbered()
 
     def _digest_of(self, name: str) -> str:
         """Return the digest of an image of a registry: as it is named, as it is now, or as it was seen last."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from msgspec import convert
 
+from cc_images.builders.containerfile.numbers import numbered
+from cc_images.builders.containerfile.sections import OWN
 from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.errors import CCImagesError, Reason
 from cc_images.host.containers import archive
@@ -52,6 +54,8 @@ def written(
     layers = [*kept, *_new(new, spec, workspace, context, most)]
     target = workspace / "image.oci.tar"
     said = _said(made.config, wanted, spec, completed)
+    if spec.before is not None:
+        said = numbered(said, layers, spec.before)
     oci.write_image(target, layers, said, said["config"].get("Labels", {}), context.stop)
     return target
 
@@ -79,6 +83,6 @@ def _said(
     variables = dict(completed(dict(each.partition("=")[::2] for each in theirs.get("Env") or ())))
     mine = dict(ours["config"])
     mine["Env"] = [f"{name}={value}" for name, value in (variables | dict(wanted.environment)).items()]
-    mine["Labels"] = labels | dict(wanted.labels)
+    mine["Labels"] = {name: value for name, value in (labels | dict(wanted.labels)).items() if value or name not in OWN}
     both = {name: value for name, value in {**theirs, **mine}.items() if value}
     return {**ours, "config": both}

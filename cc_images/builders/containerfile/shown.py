@@ -11,7 +11,9 @@ from cc_images.host.sandbox import Sandbox
 PLACE = PurePosixPath("/run/cc-images")
 """The folder below which things are shown: it goes with the sandbox, and no layer has it."""
 
-TAKEN = frozenset({"apt-lists", "apt-sources", "apt.conf", "archives", "log", "note"})
+TAKEN = frozenset(
+    {"apt-lists", "apt-sources", "apt.conf", "archives", "keep", "kept", "log", "note", "offer", "offered"}
+)
 """Names there that `toolbox/containerfile.py` uses itself."""
 
 

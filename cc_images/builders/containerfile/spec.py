@@ -24,6 +24,14 @@ class From:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """The version of the image as it was built last, and the digest of its content; empty: there is none."""
+
+    version: str = ""
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamedContext:
     """A folder besides the build's context: one of the host that made the spec, or of a commit of a repository."""
 
@@ -58,6 +66,8 @@ class LayeredSpec(BuildSpec):
     """The images of the stages that it needs, by the names that they have in the file once arguments are filled in."""
     own: str = ""
     """The recipe key of the image's own layer, from which others start, too: the image's build takes what is there."""
+    before: Numbered | None = None
+    """What it was when it was built last, if its version is raised by what changes; no part of a key."""
 
     def shown(self) -> Json:
         """Return the spec as plain data without secrets, with the names that plans have for every build."""

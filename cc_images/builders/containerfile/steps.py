@@ -7,6 +7,7 @@ requirements and the script are files. The folder of the step is there while the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from cc_images.errors import Reason, UserError
@@ -34,6 +35,12 @@ OF_MPI: Mapping[str, tuple[str, ...]] = {
 }
 """Debian's packages of each MPI, the first with its version."""
 
+_OF_APT = re.compile(r"(?:lib)?(openmpi|mpich|mpi-default)")
+"""How the names of Debian's packages of an MPI begin."""
+
+FAMILIES: Mapping[str, str] = {"mpi-default": "openmpi"}
+"""The MPI that Debian's packages bring which name none."""
+
 VERSIONS: Mapping[str, Mapping[str, str]] = {
     "bookworm": {"openmpi": "4.1.4", "mpich": "4.0.2"},
     "trixie": {"openmpi": "5.0.7"},
@@ -57,8 +64,10 @@ PIP = ("python3", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-versi
 def packages_of(step: Step, machine: Machine, release: str) -> tuple[str, ...]:
     """Return the words for apt: the step's own packages, those of its MPI unless Spack has it, and pip.
 
-    Raises UserError for an MPI that Debian does not have.
+    Raises UserError for an MPI that Debian does not have, and for a second one.
     """
+    if machine.mpi:
+        _require_one_mpi(step, machine.mpi)
     needs_pip = step.pip or step.has_requirements
     mpi = _mpi(machine.mpi, release) if machine.mpi and not step.is_of_spack else ()
     return tuple(dict.fromkeys((*step.apt, *mpi, *(OF_PIP if needs_pip else ()))))
@@ -94,6 +103,19 @@ def _environment(machine: Machine, release: str) -> tuple[str, ...]:
         f"MACHINE_MPI={machine.mpi or ''}",
         f"MACHINE_GPU={machine.gpu or ''}",
     )
+
+
+def _require_one_mpi(step: Step, mpi: Runtime) -> None:
+    """Raise UserError where apt would bring another MPI than the machine's, which Spack has if it has a part."""
+    for word in step.apt:
+        found = _OF_APT.match(word)
+        name = FAMILIES.get(found[1], found[1]) if found else mpi.name
+        if name != mpi.name or (found and step.is_of_spack):
+            raise UserError(
+                f"apt: {word} and the machine's {mpi} are two MPIs",
+                hint="leave MPI to the machine",
+                reason=Reason.VALUE,
+            )
 
 
 def _mpi(mpi: Runtime, release: str) -> tuple[str, ...]:

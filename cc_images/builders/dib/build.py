@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,24 +11,22 @@ from cc_images.builders import provenance
 from cc_images.builders.base import BuildInputs, Built
 from cc_images.builders.dib import command, twins, watching
 from cc_images.builders.dib.command import Made
-from cc_images.builders.dib.download_cache import Caches, Generation
 from cc_images.builders.dib.element_modes import copy_normal, is_normal
 from cc_images.builders.dib.elements import Elements, with_layout
 from cc_images.builders.dib.layers import LAYER_ELEMENT, inherit, write_element
 from cc_images.builders.dib.spec import DibSpec
 from cc_images.builders.dib.watching import Watch
+from cc_images.builders.downloads import held, keep
 from cc_images.errors import CCImagesError
 from cc_images.host import network, user_emulation
 from cc_images.host.named_files import named_files
-from cc_images.host.root import TOOLBOX, remove
+from cc_images.host.root import TOOLBOX
 from cc_images.host.sandbox import Sandbox
 from cc_images.model.catalog import Material
 from cc_images.model.recipe import merged
 from cc_images.model.spec import BuildSpec
 from cc_images.sources import upstream
 from cc_images.store.run_context import RunContext, TaskContext
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +43,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
     run = context.run
     artifacts = linked(spec, inputs)
     start = _start(spec, inputs)
-    with downloads(spec, context) as found:
+    with held(spec, context) as found:
         sandbox = Sandbox(
             workspace=inputs.workspace,
             guards=run.run.work / "guards",
@@ -71,7 +67,7 @@ def build(spec: DibSpec, inputs: BuildInputs, context: TaskContext) -> Built:
             if sandbox.twins is not None:
                 context.log.write(twins.started(sandbox.twins).encode())
         if not inputs.until:
-            _keep_downloads(spec, found, sandbox.out, context)
+            keep(spec, found, sandbox.out, context)
     return Built(
         file=file,
         parts=command.ramdisk(sandbox.out),
@@ -204,29 +200,3 @@ def fetched(spec: DibSpec, downloads: Mapping[str, Path]) -> dict[str, str]:
         for variable, artifact in spec.artifacts.items()
         if not artifact.url.startswith("file:") and not artifact.sha256
     }
-
-
-@contextmanager
-def downloads(spec: DibSpec, context: TaskContext) -> Iterator[list[Generation]]:
-    """Hold what earlier builds of the image and of its ancestors have downloaded."""
-    found: list[Generation] = []
-    try:
-        for family in spec.families:
-            if (generation := Caches(context.store.root).newest(family)) is not None:
-                found.append(generation)
-                _log.info("downloads: %s of %s", generation.path.name, family)
-        yield found
-    finally:
-        for each in found:
-            each.close()
-
-
-def _keep_downloads(spec: DibSpec, found: Sequence[Generation], out: Path, context: TaskContext) -> None:
-    """Promote what a build has downloaded; the build is worth more than that, so a failure is only noted."""
-    family = spec.families[0]
-    used = next((each.path for each in found if each.path.parent.name == family), None)
-    try:
-        with context.store.lock(f"cache {family}"):
-            Caches(context.store.root).promote(family, context.run.run.version, used, out, remove)
-    except (OSError, CCImagesError) as error:
-        context.log.write(f"cannot keep its downloads: {error}\n".encode())

@@ -63,15 +63,14 @@ class Digests:
 
 def fingerprints(folder: Path, digests: Digests) -> Iterator[tuple[str, str]]:
     """Yield path and fingerprint of all below an element's folder; an empty folder has a fingerprint, too."""
-    yield from _fingerprints(folder, "", frozenset(), digests)
+    yield from _fingerprints(folder, "", (os.path.realpath(folder),), digests)
 
 
-def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Digests) -> Iterator[tuple[str, str]]:
-    """Links are followed, as dib does, but never in a circle.
+def _fingerprints(folder: Path, prefix: str, above: tuple[str, ...], digests: Digests) -> Iterator[tuple[str, str]]:
+    """Links are followed, as dib does, but never in a circle: `above` has the folder and those above it, resolved.
 
     Of a mode only the right to execute counts: builds see no more of it (`element_modes`).
     """
-    above |= {folder.resolve()}
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda each: each.name)
     if prefix and not entries:
@@ -81,8 +80,9 @@ def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Di
         if entry.is_symlink():
             yield f"{name} ->", os.readlink(path)
         if os.path.isdir(path):
-            if entry.name != "__pycache__" and path.resolve() not in above:
-                yield from _fingerprints(path, f"{name}/", above, digests)
+            real = os.path.realpath(path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+            if entry.name != "__pycache__" and real not in above:
+                yield from _fingerprints(path, f"{name}/", (*above, real), digests)
         elif os.path.isfile(path):
             status = entry.stat()
             yield name, f"{normal(status.st_mode):o} {digests.of(path, status)}"
@@ -94,12 +94,15 @@ def _fingerprints(folder: Path, prefix: str, above: frozenset[Path], digests: Di
 
 def mentions(path: Path, word: str) -> bool:
     """Say whether a file contains a word, not as a part of a longer one."""
-    pattern = re.compile(rb"(?<!\w)" + re.escape(word.encode()) + rb"(?!\w)")
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return False
+        if os.fstat(file.fileno()).st_size < LARGE:
+            return _has(file.read(), word.encode())
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return text.find(word.encode()) >= 0 and pattern.search(text) is not None
+            return _has(text, word.encode())
+
+
+def _has(text: bytes | mmap.mmap, word: bytes) -> bool:
+    return text.find(word) >= 0 and re.search(rb"(?<!\w)" + re.escape(word) + rb"(?!\w)", text) is not None
 
 
 def digest_of(files: Mapping[str, str]) -> str:

@@ -65,9 +65,12 @@ class Elements:
         self._paths: dict[str, Path] = {}
         for folder in reversed(self.folders):
             with os.scandir(folder) as entries:
-                found = [Path(entry.path) for entry in entries if os.path.isdir(entry.path)]
+                found = [entry for entry in entries if os.path.isdir(entry.path)]
             # a link is known by the name of the folder that it leads to, as in dib
-            self._paths |= {os.path.basename(os.path.realpath(path)): path for path in found}
+            self._paths |= {
+                os.path.basename(os.path.realpath(each.path)) if each.is_symlink() else each.name: Path(each.path)
+                for each in found
+            }
         self._file_digests = Digests(memory)
         self._files: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, str] = {}

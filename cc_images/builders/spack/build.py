@@ -169,6 +169,7 @@ def _spec(spec: SpackSpec, place: Path, texts: Mapping[str, str], locked: Locked
             arguments={},
             said=said,
             images=spec.images,
+            before=spec.before,
             apart="" if locked is None else generated.APART,
         ),
     )

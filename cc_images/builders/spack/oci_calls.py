@@ -13,11 +13,12 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from cc_images.builders.spack.cache_layout import Blob, Odd
 from cc_images.builders.spack.oci_login import Login
@@ -74,8 +75,6 @@ class Calls:
         host, _, repository = cache.repository.partition("/")
         self._top = f"{'http' if cache.insecure else 'https'}://{host}"
         self._base = f"{self._top}/v2/{repository}/"
-        near = [ProxyHandler({})] if cache.insecure else []  # HTTP on loopback has no business with a proxy
-        self._opener = build_opener(_Redirects, *near)
         self._login = Login(cache, self._told)
         self._authorization: dict[str, str] = {}
         self._is_reached = False
@@ -147,6 +146,22 @@ class Calls:
                 pass
 
         self._tried(call)
+
+    @cached_property
+    def _opener(self) -> OpenerDirector:
+        if self._cache.insecure:
+            return build_opener(_Redirects, ProxyHandler({}))  # HTTP on loopback has no business with a proxy
+        trust = ssl.create_default_context()
+        if self._cache.ca:
+            try:
+                trust.load_verify_locations(self._cache.ca)
+            except OSError as error:
+                raise self._failure(
+                    Reason.VALUE,
+                    f"{self._cache.ca}: {error.strerror or error}",
+                    "let `ca` in sites.yaml name a file with the certificates, as PEM, that may sign the registry's",
+                ) from error
+        return build_opener(_Redirects, HTTPSHandler(context=trust))
 
     # -- one call -------------------------------------------------------------------------------------------------
 
@@ -233,7 +248,7 @@ class Calls:
         except (OSError, http.client.HTTPException) as error:
             cause = error.reason if isinstance(error, URLError) else error
             if isinstance(cause, ssl.SSLError):
-                hint = "the registry needs a certificate that this host trusts; for one on loopback say `insecure: yes`"
+                hint = "name whom its certificate is signed by, `ca: FILE`; for HTTP on loopback say `insecure: yes`"
                 raise self._failure(Reason.UNREACHABLE, str(cause), hint) from error
             text = str(cause) or type(cause).__name__
             hint = "see whether the registry runs and can be reached from here"

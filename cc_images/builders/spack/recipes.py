@@ -10,7 +10,7 @@ from pathlib import Path
 from cc_images.builders.containerfile import context
 from cc_images.builders.containerfile.containerfile import images, parsed
 from cc_images.builders.containerfile.layered import LayeredRecipes, recipe_of, said_of
-from cc_images.builders.containerfile.recipes import WRITER, placed, readme_said
+from cc_images.builders.containerfile.recipes import WRITER, placed
 from cc_images.builders.containerfile.recipes import Recipes as ContainerfileRecipes
 from cc_images.builders.containerfile.spec import From
 from cc_images.builders.resolved import Resolved
@@ -84,7 +84,8 @@ class Recipes(LayeredRecipes):
             epilogue=folder.epilogue,
             caches=self.containerfiles.config.build_caches,
             lock=lock.spec.recipe_key,
-            said=readme_said(image, arch, folder.path),
+            said=self.containerfiles.said(image, arch, folder.path, stages, bases),
+            before=self.containerfiles.before(image, arch),
         )
         others = {name: each.layer for name, each in bases.items() if each.layer and name != runtime}
         recipe = self._recipe(

@@ -54,8 +54,13 @@ def do(envelope: Envelope, context: TaskContext, result: Result) -> Result:
     recorded = _kept(job, before, made, sealed, run, result)
     found.clear_up()
     if before is None:
-        remove(found.source.file.parent)  # the disk or tree is of no more use, and others may want its room
+        _remove_source(found.source.file, workspace)
     return recorded
+
+
+def _remove_source(file: Path, workspace: Path) -> None:
+    """Remove a disk or tree, which is of no more use: others may want its room. Notes of the workspace stay."""
+    remove(file if file.parent == workspace else file.parent)
 
 
 def take(job: ConvertJob, made: Mapping[Format, Output], run: RunContext, result: Result) -> Result:

@@ -42,6 +42,8 @@ LOOKED_UP = 10.0
 FOLDER = 'd="${XDG_RUNTIME_DIR:-/tmp}/cc-images-$(id -u)"; mkdir -p -m 700 "$d" && [ -O "$d" ] && [ ! -L "$d" ]'
 """Makes the folder of the sockets, which nobody else can enter."""
 
+ADVICE = "cc-images: what to do:"
+
 _log = logging.getLogger(__name__)
 
 
@@ -217,9 +219,10 @@ def _trouble(destination: tuple[str, ...], why: str) -> CCImagesError:
 
 
 def _last(said: bytes) -> str:
-    """Return the last line that is not empty."""
-    lines = said.decode(errors="replace").splitlines()
-    return plain_text(next((line for line in reversed(lines) if line.strip()), "").strip())
+    """Return the last line that says something; the advice behind an error of cc-images is for people there."""
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+    found = next((line for line in reversed(lines) if line and not line.startswith(ADVICE)), "")
+    return plain_text(found.removeprefix("cc-images: "))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

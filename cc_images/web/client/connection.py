@@ -5,20 +5,19 @@ Faults of the network are `Cut`; refusals of the service have its own words, wit
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.model.plain_text import all_printable, printable
 from cc_images.web.client.address import Address
 from cc_images.web.client.decisions import TEMPORARY
+from cc_images.web.client.proxies import proxy_for
 
 TIMEOUT = 45.0
 """Seconds without a byte after which a connection counts as cut; a service writes every 15 seconds."""
@@ -31,6 +30,9 @@ NAMELESS = {404: "the service has no such thing, or it is somebody else's"}
 
 ENDED = (OSError, HTTPException, ValueError)
 """Errors of a connection that gives no more of an answer; ValueError is one about parts of a negative length."""
+
+_NUMBER = re.compile(r"\.[0-9]+\Z")
+"""The place in a list of a field at fault."""
 
 LINE = 1 << 20
 """Bytes of a line of events."""
@@ -126,6 +128,7 @@ class Answer:
             hint = "give that address, if you trust it: no token is sent after a redirection"
             return UserError(f"{self._address} leads to {to or 'elsewhere'}", hint=hint)
         if 400 <= status < 500:
+            field = _NUMBER.sub("", field)  # the message names what people have typed
             return UserError(f"{field}: {message}" if field else message)
         return CCImagesError(f"{self._address}: {message}")
 
@@ -140,6 +143,7 @@ class Link:
         self._authorization = authorization
         self._timeout = timeout
         self._context = _context(authorities) if address.secure else None
+        self._proxy = proxy_for(address) if address.secure else None
 
     @contextmanager
     def open(
@@ -175,21 +179,19 @@ class Link:
                 reason=Reason.UNREACHABLE,
             ) from None
         except (OSError, HTTPException) as error:
-            raise Cut(f"{self.address} does not answer: {_words(error)}", sent=sent) from None
+            refusal = self._proxy.refusal(error) if self._proxy is not None else None
+            if refusal is not None:
+                raise refusal from None
+            through = f" through the proxy {self._proxy}" if self._proxy is not None else ""
+            raise Cut(f"{self.address} does not answer{through}: {_words(error)}", sent=sent) from None
 
     def _connection(self) -> HTTPConnection:
         host, port = self.address.host, self.address.port
         if self._context is None:
             return HTTPConnection(host, port, timeout=self._timeout)
-        proxy = getproxies().get("https", "")
-        if not proxy or self.address.is_here or proxy_bypass(f"{host}:{port}"):
-            return HTTPSConnection(host, port, timeout=self._timeout, context=self._context)
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        tunnel = HTTPSConnection(parts.hostname or "", parts.port or 80, timeout=self._timeout, context=self._context)
-        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-        known = {"proxy-authorization": f"Basic {base64.b64encode(login).decode()}"} if parts.username else {}
-        tunnel.set_tunnel(host, port, known)
-        return tunnel
+        if self._proxy is not None:
+            return self._proxy.tunnel(self.address, self._timeout, self._context)
+        return HTTPSConnection(host, port, timeout=self._timeout, context=self._context)
 
 
 def _context(authorities: str | None) -> ssl.SSLContext:

@@ -19,12 +19,14 @@ LISTED = 20
 
 def builds(found: Sequence[Build], now: datetime) -> str:
     """Return the table of builds."""
-    table = [("build", "status", "requested", "of", "")]
+    table = [("build", "status", "requested", "of", "version", "")]
     for each in found:
         message = _one_line(each.message)
         if each.requesters:
             message = " ".join(filter(None, (message, f"({', '.join(each.requesters)})")))
-        table.append((each.id, each.status, _age(each.requested, now), clipped(subject(each), WIDTH), message[:WIDTH]))
+        versions = ", ".join(dict.fromkeys(_one_line(made.version) for made in each.images))
+        row = (each.id, each.status, _age(each.requested, now), clipped(subject(each), WIDTH), versions or "-")
+        table.append((*row, message[:WIDTH]))
     return "\n".join(aligned(table)) if found else "no builds yet"
 
 
@@ -74,6 +76,8 @@ def subject(found: Build) -> str:
     if not isinstance(names, list):
         names = [said.get("image_id") or " ".join(str(said.get(key, "")) for key in ("workflow", "step_id"))]
     arches = said.get("architectures")
+    if said.get("commit"):
+        names = [f"{names[0]} at {str(said['commit'])[:12]}"]
     words = [", ".join(map(str, names)), *([f"({', '.join(map(str, arches))})"] if isinstance(arches, list) and arches
              else []), *(each for each in ("push", "force") if said.get(each) is True)]  # fmt: skip
     return _one_line(" ".join(words)).strip() or found.kind

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from cc_images.model.fleet import FleetStatus
 from cc_images.web.access import Caller
 from cc_images.web.pages.frame import Member, page, rendered, stream
-from cc_images.web.pages.request_words import is_over, title
+from cc_images.web.pages.request_words import detail, is_over, title
 from cc_images.web.routing import the
 
 router = APIRouter()
@@ -42,7 +42,7 @@ def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:
     entries = service.queue.entries(caller.account, everyone=caller.is_administrator, most=MOST)
     found = [service.viewer.build(entry, whole=False) for entry in entries]
     under_way = [each for each in found if not is_over(each)]
-    fleet: FleetStatus | None = request.app.state.fleet.status(patience)
+    fleet: FleetStatus | None = request.app.state.fleet.known(patience)
     return {
         "counts": service.queue.counts(),
         "places": service.queue.limits.places,
@@ -51,6 +51,7 @@ def _now(request: Request, caller: Caller, patience: float) -> dict[str, Any]:
         "latest": [each for each in found if is_over(each)][:LATEST],
         "hosts": _hosts(fleet) if fleet is not None else None,
         "title_of": title,
+        "detail_of": detail,
     }
 
 

@@ -40,6 +40,7 @@ TITLES: Mapping[int, str] = {
     403: "That is not allowed",
     404: "There is no such page",
     405: "That is not allowed",
+    409: "It has changed meanwhile",
     429: "Too often",
     500: "The service has a fault",
     503: "Not now",

@@ -16,6 +16,9 @@ from cc_images.web.value import BadRequest, Value
 
 router = APIRouter()
 
+ANSWER = 0.3
+"""Seconds for which the first form waits for workflows, which a thread of their own fetches."""
+
 
 @router.get("/new")
 def get_new(request: Request, caller: Member) -> Response:
@@ -68,7 +71,9 @@ def _show(
         "new.html",
         status=status,
         kind=kind,
-        kinds=[each for each in request_forms.FORMS if each in kinds.KINDS],
+        kinds=[each for each in request_forms.FORMS if each in kinds.KINDS and not request_forms.missing(each, config)],
+        missing=request_forms.missing(kind, config),
+        proposals=_proposals(request, kind),
         fields=[each for each in request_forms.FORMS[kind] if each.offered(config) or form.one(each.name)],
         config=config,
         form=form,
@@ -79,6 +84,13 @@ def _show(
         no_plan="" if isinstance(planned, Plan) else planned,
         tasks=_tasks(planned),
     )
+
+
+def _proposals(request: Request, kind: str) -> dict[str, dict[str, str]]:
+    """Return the texts that fields propose; of workflows those that are known by now."""
+    if kind != "machine":
+        return {}
+    return request_forms.proposals(request.app.state.workflows.known(ANSWER) or {})
 
 
 def _notes(planned: Plan | str) -> list[str]:

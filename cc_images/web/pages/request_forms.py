@@ -130,6 +130,29 @@ FORMS: Mapping[str, tuple[Field, ...]] = {
 """The forms by the kind of request that they make; see `web.kinds.KINDS`."""
 
 
+def missing(kind: str, config: Config) -> str:
+    """Return what a service lacks for requests of a kind; empty: nothing."""
+    said = config.workflows
+    if kind != "machine" or said.repo or said.served or config.machines:
+        return ""
+    return (
+        "This service has no workflows and no machines: settings.yaml names a repository (workflows: {repo: ADDRESS}), "
+        "machines.yaml describes machines"
+    )
+
+
+def proposals(steps: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    """Return texts that are proposed by their fields, each with what people read beside it; `steps` by workflow."""
+    of_step: dict[str, list[str]] = {}
+    for workflow, names in steps.items():
+        for name in names:
+            of_step.setdefault(name, []).append(workflow)
+    return {
+        "workflow": {workflow: ", ".join(names) for workflow, names in steps.items()},
+        "step_id": {name: f"of {', '.join(workflows)}" for name, workflows in of_step.items()},
+    }
+
+
 def body(kind: str, form: Form) -> Json:
     """Return the request that a form makes. A thing that is chosen by its name is not described as well."""
     made: Json = {}

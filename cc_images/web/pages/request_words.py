@@ -31,6 +31,22 @@ def title(build: BuildView) -> str:
     return " / ".join(str(said[each]) for each in ("workflow", "step_id", "version") if said.get(each)) or build.kind
 
 
+def detail(build: BuildView) -> str:
+    """Return what tells a request from others of the same title: its variant, and the version that it has made."""
+    said, words = build.request, list[str]()
+    if build.kind == "machine":
+        machine = said.get("machine", {})
+        parts = (machine.get(each) for each in ("platform", "architecture", "container_engine", "mpi", "gpu"))
+        words += [str(each) for each in parts if each]
+        words += [f"commit {str(said['commit'])[:12]}"] if said.get("commit") else []
+    else:
+        words += ["all architectures"] if said.get("architectures") == [] else list(said.get("architectures", []))
+    words += ["by force"] if said.get("force") else []
+    words += ["publishes"] if said.get("push") and build.kind != "push" else []
+    versions = sorted({each.version for each in build.images} - {said.get("version")})
+    return " · ".join([*words, *(f"version {each}" for each in versions)])
+
+
 def facts(build: BuildView) -> list[tuple[str, str]]:
     """Return the parts of a request, a name and a text each."""
     found = [(name.replace("_", " "), text) for name, text in _flat(build.request) if text]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from cc_images.web import build_routes
 from cc_images.web.access import Caller
 from cc_images.web.pages.frame import Member, Posted, local, page, redirect, rendered, stream
-from cc_images.web.pages.request_words import again, facts, is_over, title
+from cc_images.web.pages.request_words import again, detail, facts, is_over, title
 from cc_images.web.routing import the
 
 router = APIRouter()
@@ -41,7 +41,8 @@ def _list(request: Request, caller: Caller, everyone: bool, before: int) -> dict
     found = service.queue.entries(caller.account, everyone=everyone, most=LISTED + 1, before=before)
     rows = [(service.viewer.build(entry, whole=False), entry.mine is not None) for entry in found[:LISTED]]
     more = rows[-1][0].number if len(found) > LISTED else 0
-    return {"rows": rows, "everyone": everyone, "before": before, "more": more, "title_of": title, "is_over": is_over}
+    return {"rows": rows, "everyone": everyone, "before": before, "more": more, "title_of": title, "detail_of": detail,
+            "is_over": is_over}  # fmt: skip
 
 
 @router.get("/requests/{id}")

@@ -11,7 +11,7 @@ import yaml
 from cc_images.config.loader import load
 from cc_images.errors import ConfigError
 from tests.conftest import Cli, write_files
-from tests.unit.builders.test_keys import Project, project  # noqa: F401 - a fixture
+from tests.unit.builders.test_keys import Project, pristine, project  # noqa: F401 - fixtures
 
 PARENT = """\
 # mine

@@ -115,6 +115,7 @@ def test_bills_leave_the_store_with_their_build(cli: Cli, project: Path, store: 
     assert not [*folder.glob("2*")]
 
 
+@pytest.mark.long
 def test_other_packages_or_files_make_other_bills_and_nothing_else_does(cli: Cli, project: Path, store: Store) -> None:
     published(cli)
     kept = project / f"store/builds/cc-x/amd64/{V1}.cdx"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.unit.planner.test_planner import BOTH, planned, state
 
 GOOD = Site(name="good", directory="/nonexistent/d", is_baremetal=True)
 WRONG = Site(name="wrong", cloud="nowhere", is_baremetal=True)
+REGISTRY = Site(name="good", registry="registry.example.org/x")
 AWAY = Site(name="away", cloud="away", is_baremetal=True)
 
 
@@ -49,11 +50,24 @@ def host(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise CCImagesError("site away does not answer", hint="h", reason=Reason.UNREACHABLE, temporary=True)
             return []
 
+        def refusal(self, name: str, properties: Mapping[str, str], publication: object) -> str:
+            assert (self.site.registry, publication) == (REGISTRY.registry, None)
+            if name == "CC-Y":
+                raise CCImagesError("the registry is tired", hint="h", reason=Reason.UNREACHABLE, temporary=True)
+            return f"{name.lower()}:1.0 exists, and the build may have other bytes"
+
     asked.clear()
     monkeypatch.setattr(preflight, "open_site", Opened)
 
 
 asked: list[str] = []
+
+
+def test_a_version_that_a_registry_has_is_said_before_anything_is_built() -> None:
+    assert require(plan(GOOD), [REGISTRY], offline=True) == [
+        "site good: cc-x:1.0 exists, and the build may have other bytes: raise the image's version, or say bump: yes"
+    ]
+    assert require(plan(GOOD), [GOOD], offline=True) == []
 
 
 def plan(*sites: Site) -> Plan:

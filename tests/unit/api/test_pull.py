@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
-import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from cc_images import clock
+from cc_images.cli.main import main
 from cc_images.model.catalog import Arch
 from cc_images.model.status import Hold
 from cc_images.store.holds import Holds
 from cc_images.store.records import Store
-from tests.conftest import Cli, write_files
+from tests.conftest import Cli, clean_environment, forked, write_files
 from tests.unit.api.test_rollback import add
 
 V1, V2 = "20261101T000000Z", "20261102T000000Z"
@@ -37,36 +40,46 @@ class Served:
                     asked.append(self.path)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}/prod"
 
 
-@pytest.fixture
-def published(cli: Cli, tmp_path: Path) -> Iterator[tuple[Cli, Served]]:
-    """Return the command line in a project that has published one version in its catalogue, and that on loopback."""
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project that has published one version in its catalogue."""
+    folder = tmp_path_factory.mktemp("project")
     write_files(
-        tmp_path,
+        folder,
         images="CC-X: {elements: [debian-minimal], disk: []}\n",
         sites="all: {catalogue: catalogue, scope: prod}\n",
     )
-    store = Store(tmp_path / "store")
-    store.root.mkdir()
-    release(cli, tmp_path, V1)
+    (folder / "store").mkdir()
+    release(folder, V1)
+    return folder
+
+
+@pytest.fixture
+def published(cli: Cli, project: Path, tmp_path: Path) -> Iterator[tuple[Cli, Served]]:
+    """Return the command line in a copy of the project, and its catalogue on loopback."""
+    shutil.copytree(project, tmp_path, symlinks=True, dirs_exist_ok=True)
     served = Served(tmp_path / "catalogue")
     yield cli, served
     served.server.shutdown()
     served.server.server_close()
 
 
-def release(cli: Cli, tmp_path: Path, version: str) -> None:
-    """Build a version, so to speak, and publish it in the catalogue."""
+def release(tmp_path: Path, version: str) -> None:
+    """Build a version, so to speak, and publish it in the catalogue: a minute ago, or later if there is one already."""
     add(Store(tmp_path / "store"), version)
-    done = cli(*PUSH)
+    before = list((tmp_path / "catalogue" / "prod" / "versions").glob("*"))
+    moment = clock.now() - timedelta(minutes=1) + timedelta(seconds=2 * len(before))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cc_images.clock.now", lambda: moment)  # images are told apart by the second
+        done = forked(main, PUSH, tmp_path, clean_environment(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    time.sleep(1.01)  # images are told apart by the second
 
 
 @pytest.fixture
@@ -105,7 +118,7 @@ def test_sites_get_what_a_catalogue_has(published: tuple[Cli, Served], other: Pa
     assert (has(other), has(other, "two")) == (V1, V1)
     assert len(served.asked) == 1, "the bytes came once, for both sites"
 
-    release(cli, tmp_path, V2)
+    release(tmp_path, V2)
     code, rows = pulled(cli, other, str(tmp_path / "catalogue" / "prod"), "cc-*")
     assert (rows["one"]["before"], rows["one"]["after"], has(other)) == (V1, V2, V2)
     status = cli("rollback", "cc-x", "--dry-run")
@@ -117,7 +130,7 @@ def test_what_the_catalogue_goes_back_to_is_brought_back_without_bytes(
 ) -> None:
     cli, served = published
     pulled(cli, other, served.address)
-    release(cli, tmp_path, V2)
+    release(tmp_path, V2)
     pulled(cli, other, served.address)
     assert cli("rollback", "cc-x").returncode == 0
     fetched = len(served.asked)
@@ -134,7 +147,7 @@ def test_a_version_that_is_held_here_is_not_pulled(published: tuple[Cli, Served]
     pulled(cli, other, served.address)
     (other / "images.yaml").write_text("CC-X: {elements: [debian-minimal], disk: []}\n")
     here = {"cwd": other, "CC_IMAGES_STORE": str(other / "store")}
-    release(cli, tmp_path, V2)
+    release(tmp_path, V2)
     pulled(cli, other, served.address)
     assert cli("rollback", "cc-x", "--why", "no network", **here).returncode == 0
     code, rows = pulled(cli, other, served.address)
@@ -146,7 +159,7 @@ def test_a_version_that_is_held_here_is_not_pulled(published: tuple[Cli, Served]
 def test_a_person_who_rolled_back_by_hand_stands(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
     cli, served = published
     pulled(cli, other, served.address)
-    release(cli, tmp_path, V2)
+    release(tmp_path, V2)
     pulled(cli, other, served.address)
     one = other / "one"
     (one / "CC-X.qcow2").unlink()
@@ -216,10 +229,11 @@ def test_a_site_that_takes_another_format_is_left_out(published: tuple[Cli, Serv
     assert rows["two"]["done"]
 
 
+@pytest.mark.long
 def test_what_another_host_has_rolled_back_stands(published: tuple[Cli, Served], other: Path, tmp_path: Path) -> None:
     cli, served = published
     pulled(cli, other, served.address)
-    release(cli, tmp_path, V2)
+    release(tmp_path, V2)
     pulled(cli, other, served.address)
     (other / "images.yaml").write_text("CC-X: {elements: [debian-minimal], disk: []}\n")
     assert cli("rollback", "cc-x", cwd=other, CC_IMAGES_STORE=str(tmp_path / "third")).returncode == 0
@@ -228,7 +242,7 @@ def test_what_another_host_has_rolled_back_stands(published: tuple[Cli, Served],
     assert code == 0
     assert "it was rolled back here" in rows["one"]["note"]
     assert has(other) == V1
-    release(cli, tmp_path, "20261103T000000Z")
+    release(tmp_path, "20261103T000000Z")
     pulled(cli, other, served.address)
     assert has(other) == "20261103T000000Z"
 

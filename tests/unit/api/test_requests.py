@@ -144,6 +144,29 @@ def test_machines_that_the_catalogue_cannot_serve(config: Config, machine: dict[
         made(config, machine)
 
 
+@pytest.mark.parametrize(
+    ("mpi", "word"),
+    [
+        ("openmpi", "mpich"), ("openmpi@4", "libmpich-dev"), ("openmpi", "libmpich12:amd64"), ("mpich", "openmpi-bin"),
+        ("mpich", "libopenmpi-dev=4.*"), ("mpich", "mpi-default-dev"), ("mpich", "libopenmpi3/bookworm"),
+    ],
+)  # fmt: skip
+def test_a_second_mpi_of_apt_is_refused(config: Config, mpi: str, word: str) -> None:
+    described(config, eflows4hpc__yaml=f"apt: [less, '{word.replace('.*', '')}']\n")
+    with pytest.raises(UserError, match=r"^apt: .* and the machine's .* are two MPIs"):
+        made(config, {"mpi": mpi})
+    made(config)
+
+
+@pytest.mark.parametrize(
+    ("mpi", "words"),
+    [("openmpi", "openmpi-bin, libopenmpi-dev, mpi-default-dev"), ("mpich", "mpich, libmpich-dev, python3-mpi4py")],
+)
+def test_the_same_mpi_may_be_named_twice(config: Config, mpi: str, words: str) -> None:
+    described(config, eflows4hpc__yaml=f"apt: [{words}]\n")
+    made(config, {"mpi": mpi})
+
+
 @pytest.mark.parametrize("key", ["base", "spack-builder"])
 @pytest.mark.parametrize("text", ["apt: [less]\n", "spack: [zip]\n"])
 def test_an_image_that_a_machine_names_is_looked_for_though_the_step_needs_it_not(

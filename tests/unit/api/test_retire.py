@@ -66,6 +66,7 @@ def test_the_calendar_and_what_is_due(aged: Cli, tmp_path: Path) -> None:
     assert when > NOW
 
 
+@pytest.mark.long
 def test_rules_of_the_image_win_and_without_any_that_is_said(aged: Cli, tmp_path: Path) -> None:
     write_files(
         tmp_path,

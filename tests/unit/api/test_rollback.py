@@ -169,6 +169,7 @@ def test_an_image_that_no_site_has_says_so(published: Cli) -> None:
     assert done.stdout.count("FAILED: the site has no image of this name") == 2
 
 
+@pytest.mark.long
 def test_a_version_that_was_published_twice_is_rolled_back_too(published: Cli, tmp_path: Path) -> None:
     assert published("rollback", "cc-x").returncode == 0
     assert published("release", "cc-x", BAD).returncode == 0
@@ -180,6 +181,7 @@ def test_a_version_that_was_published_twice_is_rolled_back_too(published: Cli, t
     assert not Holds(Store(tmp_path / "store")).of("cc-x", Arch.AMD64)[BAD].released
 
 
+@pytest.mark.long
 def test_a_release_lets_peoples_changes_stand(published: Cli, tmp_path: Path) -> None:
     for words in (("rollback", "cc-x"), ("release", "cc-x", BAD), ("-q", "-p", "--no-boot-test", "cc-x")):
         assert published(*words).returncode == 0

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from cc_images.cli.main import main
 from cc_images.errors import CCImagesError
 from cc_images.host import signing
 from cc_images.model.builds import Build
 from cc_images.model.catalog import Arch
 from cc_images.model.statement import statement
 from cc_images.store.records import Store
-from tests.conftest import Cli, write_files
+from tests.conftest import Cli, clean_environment, forked, write_files
 from tests.unit.api.test_rollback import add
 
 V1 = "20261101T000000Z"
@@ -41,9 +42,15 @@ def allowed(folder: Path, key: Path, options: str = "") -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ssh_key(tmp_path_factory.mktemp("pair"), "key")
+
+
 @pytest.fixture
-def key(tmp_path: Path) -> Path:
-    return ssh_key(tmp_path, "key")
+def key(pair: Path, tmp_path: Path) -> Path:
+    shutil.copy(pair.with_suffix(".pub"), tmp_path)
+    return Path(shutil.copy(pair, tmp_path))
 
 
 def gpg_key(owner: str, expires: str) -> None:
@@ -75,12 +82,31 @@ PUSH = ("-q", "-p", "--no-boot-test", "cc-x")
 SITES = "all: {catalogue: catalogue, scope: prod}\none: {directory: one}\n"
 
 
-@pytest.fixture
-def published(cli: Cli, tmp_path: Path, key: Path) -> Cli:
-    """Return the command line in a project that has published a signed version in a catalogue and a folder."""
-    project(tmp_path, SITES)
-    done = cli(*PUSH, **settings(tmp_path, sign=key))
+def publish(folder: Path, key: Path) -> None:
+    """Publish a signed version in a catalogue and a folder."""
+    project(folder, SITES)
+    done = forked(main, PUSH, folder, clean_environment(folder) | settings(folder, sign=key))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def published(cli: Cli, key: Path, tmp_path: Path) -> Cli:
+    """Return the command line in a project that has published a signed version in a catalogue and a folder."""
+    publish(tmp_path, key)
+    return cli
+
+
+@pytest.fixture(scope="module")
+def signed(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signed")
+    publish(folder, pair)
+    return folder
+
+
+@pytest.fixture
+def catalogued(cli: Cli, signed: Path, tmp_path: Path) -> Cli:
+    """Return the command line in a copy of the project, without the folder, which knows its images by inode."""
+    shutil.copytree(signed, tmp_path, symlinks=True, ignore=shutil.ignore_patterns("one"), dirs_exist_ok=True)
     return cli
 
 
@@ -118,7 +144,7 @@ def test_nothing_trusted_is_said(published: Cli, tmp_path: Path) -> None:
     ],
 )
 def test_what_no_trusted_key_has_signed_is_refused_by_name(
-    published: Cli, tmp_path: Path, key: Path, what: str, said: str
+    catalogued: Cli, tmp_path: Path, key: Path, what: str, said: str
 ) -> None:
     place = json.loads((tmp_path / "catalogue" / "prod" / "current").read_text())[NAME]
     manifest = tmp_path / "catalogue" / "prod" / "versions" / place / "manifest.json"
@@ -147,12 +173,12 @@ def test_what_no_trusted_key_has_signed_is_refused_by_name(
     if what == "flipped":
         next(manifest.parent.glob("*.qcow2")).write_text("other")
     trust = settings(tmp_path, trusted=trusted)
-    verified = published("verify", "--signature", "all", **trust)
+    verified = catalogued("verify", "--signature", "all", **trust)
     assert verified.returncode == 3
     assert "REFUSED: " in verified.stdout
     assert said in verified.stdout
     project(tmp_path, "two: {directory: two, require-signature: true}\nthree: {directory: three}\n")
-    pulled = published(
+    pulled = catalogued(
         "pull", str(tmp_path / "catalogue" / "prod"), "--json", CC_IMAGES_STORE=str(tmp_path / "b"), **trust
     )
     assert pulled.returncode == 3
@@ -162,7 +188,7 @@ def test_what_no_trusted_key_has_signed_is_refused_by_name(
     assert (tmp_path / "three" / "CC-X.qcow2").exists() == (what != "flipped"), "that site asks for no signature"
 
 
-def test_another_image_that_is_signed_does_not_stand_in_its_place(published: Cli, tmp_path: Path, key: Path) -> None:
+def test_another_image_that_is_signed_does_not_stand_in_its_place(catalogued: Cli, tmp_path: Path, key: Path) -> None:
     scope = tmp_path / "catalogue" / "prod"
     place = json.loads((scope / "current").read_text())[NAME]
     version = scope / "versions" / place
@@ -172,7 +198,7 @@ def test_another_image_that_is_signed_does_not_stand_in_its_place(published: Cli
     (scope / "current").write_text(json.dumps({"CC-Other": place}))
     project(tmp_path, "two: {directory: two, require-signature: true}\n")
     trust = settings(tmp_path, trusted=allowed(tmp_path, key))
-    done = published("pull", str(scope), CC_IMAGES_STORE=str(tmp_path / "b"), **trust)
+    done = catalogued("pull", str(scope), CC_IMAGES_STORE=str(tmp_path / "b"), **trust)
     assert done.returncode == 3
     assert "about other bytes, or another image" in done.stdout
     assert not (tmp_path / "two" / "CC-Other.qcow2").exists()
@@ -191,16 +217,16 @@ def test_bytes_that_were_changed_on_a_site_are_noticed(published: Cli, tmp_path:
         assert "about other bytes" in done.stdout
 
 
-def test_a_pull_takes_what_is_signed(published: Cli, tmp_path: Path, key: Path) -> None:
+def test_a_pull_takes_what_is_signed(catalogued: Cli, tmp_path: Path, key: Path) -> None:
     project(tmp_path, "two: {directory: two, require-signature: true}\n")
     words = ("pull", str(tmp_path / "catalogue" / "prod"))
-    unknown = published(*words, CC_IMAGES_STORE=str(tmp_path / "b"))
+    unknown = catalogued(*words, CC_IMAGES_STORE=str(tmp_path / "b"))
     assert unknown.returncode == 2
     assert "nothing says whose signatures count" in unknown.stderr
     trust = settings(tmp_path, trusted=allowed(tmp_path, key))
-    assert published(*words, CC_IMAGES_STORE=str(tmp_path / "b"), **trust).returncode == 0
+    assert catalogued(*words, CC_IMAGES_STORE=str(tmp_path / "b"), **trust).returncode == 0
     assert (tmp_path / "two" / "CC-X.qcow2").read_text() == V1
-    there = published("verify", "--signature", "two", **trust)
+    there = catalogued("verify", "--signature", "two", **trust)
     assert there.returncode == 0, "the signature has come along"
 
 

@@ -64,7 +64,7 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "www")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield Archive(tmp_path / "www", server.server_port)
     server.shutdown()
     server.server_close()

@@ -125,7 +125,7 @@ def doctor(tmp_path: Path) -> Iterator[tuple[str, list[str], list[int]]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", asked, status
     server.shutdown()
     server.server_close()
@@ -156,6 +156,7 @@ def test_a_bad_version_is_rolled_back_and_held(
     assert "is held (bad: " in again.stdout
 
 
+@pytest.mark.long
 def test_what_a_killed_run_has_only_held_is_taken_back_by_the_next(
     cli: Cli, tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
@@ -253,6 +254,7 @@ def test_something_newer_replaces_a_bad_version_that_nothing_is_older_than(cli: 
     assert there(tmp_path)[0] == V2
 
 
+@pytest.mark.long
 def test_an_interrupted_push_is_put_in_order_although_health_is_bad_and_a_bad_one_is_not_finished(
     cli: Cli, tmp_path: Path, clock: Callable[[float], None]
 ) -> None:

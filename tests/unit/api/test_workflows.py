@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.api.workflows import description, standing
+from cc_images.api.workflows import description, listed, standing
 from cc_images.config.loader import Config, load
 from cc_images.errors import CCImagesError, UserError
 from cc_images.model.machine import Machine
@@ -194,3 +194,25 @@ def test_a_folder_is_known_by_what_its_files_look_like(config: Config, tmp_path:
         change()
         seen.append(standing(asked(path=own), config, 60))
     assert len({each["listing"] for each in seen}) == len(seen)
+
+
+def test_the_steps_of_the_repository_are_listed(config: Config, repository: Workflows) -> None:
+    repository.commit()
+    repository.write("w/three", post_inst__sh="true\n")
+    repository.write("w/described-by-nothing", README__md="no step\n")
+    repository.write("other/one", requirements__txt="numpy\n")
+    repository.write("no name/one", requirements__txt="numpy\n")
+    (repository.folder / "w" / "link").symlink_to("/etc")
+    repository.commit()
+    assert listed(config) == {"other": ("one",), "w": ("one", "three", "two")}
+    repository.write("w/four", post_inst__sh="true\n")
+    repository.commit()
+    assert listed(config)["w"] == ("four", "one", "three", "two"), "the newest commit"
+    (repository.folder / "out").symlink_to(repository.folder.parent)
+    repository.commit()
+    assert listed(replace(config, workflows=replace(config.workflows, folder="out"))) == {}, "a link out of it"
+    repository.folder.rename(repository.folder.with_name("gone"))
+    assert listed(config)["w"] == ("four", "one", "three", "two"), "as it was the last time"
+    with pytest.raises(CCImagesError):
+        listed(replace(config, workflows=replace(config.workflows, repo="file:///nowhere")))
+    assert listed(replace(config, workflows=replace(config.workflows, repo=""))) == {}

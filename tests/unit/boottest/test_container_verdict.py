@@ -118,7 +118,8 @@ def test_contracts_are_judged_by_both_starts() -> None:
     starts = [
         first
         | {"after": hashed("one"), "folders": {"datasets": [1000, 1000]}, "output": "hello", "mounted": []}
-        | {"credentials": {"before": {"vnc": "1"}, "after": {"vnc": "2", "token": sha256("abc"), "own": "3"}}},
+        | {"credentials": {"before": {"vnc": "1"}, "after": {"vnc": "2", "token": sha256("abc"), "own": "3"}}}
+        | {"open": ["the VNC server on port 5900"]},
         first
         | {"after": hashed("two"), "folders": {"datasets": None}, "output": "now it is two", "mounted": ["/home"]}
         | {"credentials": {"before": {"vnc": "1"}, "after": {"vnc": "1", "token": sha256("two"), "own": "3"}}},
@@ -127,6 +128,7 @@ def test_contracts_are_judged_by_both_starts() -> None:
     found = subject({"starts": starts, "configuration": shown}, Format.OCI)
     assert found.passwords == {
         "the user's password": Passwords(printed=True),
+        "the VNC server on port 5900": Passwords(missing=True),
         "vnc": Passwords(built_in=True),
         "token": Passwords(printed=True),
         "own": Passwords(same=True),

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
+from cc_images.builders.containerfile.builder import CONTAINERFILE
 from cc_images.builders.containerfile.recipes import Recipes, pinned
-from cc_images.builders.containerfile.spec import ContainerfileSpec
+from cc_images.builders.containerfile.sections import OWN
+from cc_images.builders.containerfile.spec import ContainerfileSpec, Numbered
 from cc_images.builders.resolved import Resolved
 from cc_images.config.loader import Config, load
 from cc_images.errors import UserError
@@ -136,6 +139,57 @@ def test_a_key_follows_files_arguments_labels_parents_digests_and_the_program(tm
     assert moved(digest="sha256:2") == {"base", "kid", "other"}
     assert moved(builder="1.29") == {"base", "kid", "other"}
     assert moved(IMAGES.replace('"1"', '"2"')) == {"base", "kid", "other"}, "children have their parent's version"
+
+
+def test_what_an_image_was_is_in_its_spec_and_in_no_key(tmp_path: Path) -> None:
+    found = config(tmp_path, IMAGES.replace('version: "1"', 'version: "1", bump: yes'))
+    before = Numbered(version="1.3", content="c")
+    made = recipes(found)
+    made.newest = lambda tag, arch: before if tag == "kid" else Numbered()
+    specs = {tag: made.build(image, Arch.AMD64).spec for tag, image in found.images.items()}
+    said = {tag: spec.before for tag, spec in specs.items() if isinstance(spec, ContainerfileSpec)}
+    assert said == {"base": Numbered(), "kid": before, "other": Numbered()}, "children raise theirs as well"
+    assert {tag: spec.recipe_key for tag, spec in specs.items()} == keys(found)
+    assert CONTAINERFILE.decode(to_builtins(specs["kid"])) == specs["kid"], "it travels"
+    unraised = recipes(config(tmp_path)).build(config(tmp_path).images["kid"], Arch.AMD64).spec
+    assert isinstance(unraised, ContainerfileSpec)
+    assert unraised.before is None
+
+
+def test_downloads_are_shared_with_images_of_the_same_context(tmp_path: Path) -> None:
+    more = "".join(
+        f"More-{number}: {{builder: containerfile, context: containers/kid, depends: [Base]}}\n" for number in range(4)
+    )
+    made = recipes(found := config(tmp_path, IMAGES.replace("WHO: me}}", "WHO: me}, variants: {x: {}}}") + more))
+    families = {tag: made.build(image, Arch.AMD64).spec.families for tag, image in found.images.items()}
+    assert families["base"] == ("base-amd64",)
+    assert families["kid"] == ("kid-amd64", "kid-x-amd64", "other-amd64", "more-0-amd64")
+    assert families["more-3"] == ("more-3-amd64", "kid-amd64", "kid-x-amd64", "other-amd64"), "its own comes first"
+
+
+def test_a_readme_tells_of_one_image_alone(tmp_path: Path) -> None:
+    def labels(tag: str) -> dict[str, str]:
+        made = recipes(found := config(tmp_path, **texts)).build(found.images[tag], Arch.AMD64).spec
+        assert isinstance(made, ContainerfileSpec)
+        said: dict[str, str] = made.said["labels"]
+        return {name: text for name, text in said.items() if name in OWN}
+
+    texts = {"base": 'FROM scratch\nLABEL "licenses"=MIT\n', "kid": "FROM base\n"}
+    config(tmp_path, **texts)
+    key = keys(config(tmp_path, **texts))["kid"]
+    assert labels("base") == {}
+    assert labels("kid") == {"licenses": ""}
+    (tmp_path / "containers/base/README.md").write_text("## License\nMIT\n")
+    assert labels("base") == {"license": "MIT"}
+    assert labels("kid") == {"license": "", "licenses": ""}, "it has none"
+    assert keys(config(tmp_path, **texts))["kid"] != key
+    texts["kid"] = "FROM base\nLABEL license Apache-2.0\n"
+    assert labels("kid") == {"licenses": ""}, "the file says one"
+    (tmp_path / "containers/kid/README.md").write_text("## Licence\nGPL-3.0\n")
+    assert labels("kid") == {"license": "GPL-3.0", "licenses": ""}
+    texts["base"] = "FROM registry.example.org/debian:12\n"
+    (tmp_path / "containers/base/README.md").unlink()
+    assert labels("base") == {"description": "", "usage": "", "license": ""}, "nobody knows what that one says"
 
 
 def test_a_file_that_is_no_part_of_its_context_is_in_the_key(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ class Project:
         self.environ = {"HOME": str(root)}
         self.request = Request(tags=("parent", "child"), build=True)
         self.repository = root / "repository"
+        if not root.exists():
+            self._make()
+        self.images(IMAGES)
+
+    def _make(self) -> None:
         for name, text in {
             "elements/os/element-provides": "operating-system\n",
             "elements/os/install.d/10-os": "echo os\n",
@@ -64,13 +69,12 @@ class Project:
             "repository/theirs/install.d/10-theirs": "echo theirs\n",
             "repository/README": "one\n",
         }.items():
-            path = root / name
+            path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             path.chmod(0o755 if path.parent.suffix == ".d" else 0o644)
-        (root / "elements/os/static").mkdir()
-        (root / "elements/os/link").symlink_to("install.d")
-        self.images(IMAGES)
+        (self.root / "elements/os/static").mkdir()
+        (self.root / "elements/os/link").symlink_to("install.d")
         self.commit()
 
     def images(self, text: str) -> None:
@@ -82,7 +86,7 @@ class Project:
         )
 
     def commit(self) -> None:
-        subprocess.run(["git", "init", "--quiet", "--initial-branch=main", self.repository], check=True)
+        subprocess.run(["git", "init", "--quiet", "--template=", "--initial-branch=main", self.repository], check=True)
         git = ("git", "-C", str(self.repository), "-c", "user.name=x", "-c", "user.email=x@x.invalid")
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "--quiet", "-m", "x"], check=True)
@@ -101,9 +105,15 @@ class Project:
         return {name: spec.recipe_key for name, spec in self.specs().items()}
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Project(tmp_path_factory.mktemp("pristine") / "project").root
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
+def project(pristine: Path, tmp_path: Path) -> Project:
+    """Return a project of its own: a copy, since git takes longer than most tests."""
+    return Project(shutil.copytree(pristine, tmp_path / "project", symlinks=True))
 
 
 def write(name: str, text: str) -> Callable[[Project], None]:

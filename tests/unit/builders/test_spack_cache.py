@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,6 +81,45 @@ def test_the_key_is_made_once_and_stays_at_home(tmp_path: Path) -> None:
     assert "PRIVATE" not in key
     assert all(file.stat().st_mode & 0o077 == 0 for file in (home / "private-keys-v1.d").iterdir())
     assert agents(home) == []
+
+
+NOTED = """\
+#!/bin/sh
+for each; do printf '%s\\n' "$each"; done >> {log}
+env >> {log}
+exec {program} "$@"
+"""
+
+
+def test_the_private_key_is_in_no_argument_variable_log_or_file_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it is made, signs and packages are verified: neither as bytes nor in hexadecimal nor in ASCII armour."""
+    home, log, programs = tmp_path / "gnupg", tmp_path / "log", tmp_path / "bin"
+    programs.mkdir()
+    for name in ("gpg", "gpg-agent", "gpgconf"):
+        (programs / name).write_text(NOTED.format(log=log, program=shutil.which(name)))
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    caches = Caches((), tmp_path / "store", home)
+    filled(caches, tmp_path, A, B)
+    command = ["gpg", "--homedir", str(home), "--batch", "--armor", "--export-secret-keys"]
+    monkeypatch.undo()
+    armor = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+    (file,) = (home / "private-keys-v1.d").iterdir()
+    numbers = re.findall(r"\([dpq]#([0-9A-F]{40,})#\)", re.sub(r"\s", "", file.read_text()))
+    assert len(numbers) == 3
+    forms = [form for each in numbers for form in (each.encode(), each.lower().encode(), bytes.fromhex(each))]
+    forms += [line.encode() for line in armor.splitlines() if len(line) == 64][10:20]  # the public key comes first
+    assert len(forms) > 12
+    seen = log.read_bytes()
+    assert b"--clearsign" in seen
+    assert b"--verify-files" in seen
+    stored = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert len(stored) > 5
+    for content in (seen, caplog.text.encode(), *stored):
+        assert not [form for form in forms if form in content]
 
 
 def agents(home: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.api.plan import plan
+from cc_images.builders.containerfile.spec import Numbered
 from cc_images.builders.resolved import Resolved, Resolver
 from cc_images.builders.resolver import image_builder
 from cc_images.builders.spack.spec import SpackSpec
@@ -20,7 +21,7 @@ from cc_images.model.container import Configuration
 from cc_images.model.plan import Request
 from cc_images.model.target import Target
 from cc_images.store.records import Store
-from tests.conftest import GOLDEN, clean_environment, write_files
+from tests.conftest import GOLDEN, Cli, clean_environment, write_files
 from tests.support.containers import Entry, archive
 
 IMAGES = """\
@@ -164,12 +165,35 @@ def test_folders_are_found_without_entries(tmp_path: Path) -> None:
     assert bzip2.builder == "spack"
     assert {*bzip2.arches} == {Arch.AMD64, Arch.ARM64}
     assert bzip2.bump
+    assert isinstance(spec := resolved(found, "bzip2")[0].spec, SpackSpec)
+    assert spec.before == Numbered()
     for arch in Arch:
         assert resolved(found, "bzip2", arch)[0].spec.arch is arch
     assert resolved(found, "flat")[0].spec.tag == "flat"
     assert (lolcow.version, lolcow.formats, lolcow.builder) == ("1.2", (Format.SIF,), "containerfile")
     assert (kid.version, kid.depends) == ("2", ("cc-spack-runtime",))
     assert resolved(found, "kid")[1].keys() == {"kid", "cc-spack-runtime"}
+
+
+def test_the_only_files_to_edit_are_those_of_the_folder(cli: Cli, tmp_path: Path) -> None:
+    """A folder or a definition file that is dropped in is in the plan, for the architecture that it is in."""
+    folder = project(tmp_path)
+    catalogue = (folder / "images.yaml").read_bytes()
+    assert "bzip2" in cli("plan", "-b", "bzip2").stderr, "there is no such image"
+    for name, text in {
+        "amd64/bzip2/spack.yaml": YAML,
+        "arm64/bzip2/spack.yaml": YAML,
+        "aarch64/lz4/spack.yaml": YAML,
+        "x86_64/kid.def": "Bootstrap: localimage\nFrom: cc-spack-runtime\n",
+    }.items():
+        (folder / "container_definitions" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "container_definitions" / name).write_text(text)
+    done = cli("plan", "-b", "bzip2", "lz4", "kid")
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = {line for line in done.stdout.splitlines() if line.endswith("64") and not line.startswith(" ")}
+    assert {"bzip2 amd64", "bzip2 arm64", "lz4 arm64", "kid amd64", "cc-spack-builder arm64"} <= planned
+    assert not {"lz4 amd64", "kid arm64"} & planned
+    assert (folder / "images.yaml").read_bytes() == catalogue
 
 
 @pytest.mark.parametrize(

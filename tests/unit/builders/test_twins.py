@@ -197,9 +197,20 @@ class Root:
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Root:
+    return Root(tmp_path_factory.mktemp("twins"))
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Root:
-    return Root(tmp_path)
+def root(compiled: Root) -> Root:
+    """Return the folder with nothing in it but the interpreter, in which its path is, and the emulator."""
+    for each in compiled.folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name not in ("emulator", "interpreter"):
+            each.unlink()
+    return compiled
 
 
 @needs_compiler

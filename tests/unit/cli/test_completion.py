@@ -104,7 +104,7 @@ ASK = {
 }
 
 
-@pytest.mark.parametrize("shell", ASK)
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(each, marks=pytest.mark.long) for each in ("zsh", "fish"))])
 def test_shells_read_their_script_and_complete_a_tag(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")

@@ -308,7 +308,7 @@ def test_doctor_tries_to_write_to_the_store(cli: Cli, catalogue: Path) -> None:
     assert (store["state"], store["remedy"]) == ("LACK", "set CC_IMAGES_STORE to a folder of yours")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_an_output_without_box_characters_gets_others(tmp_path: Path, encoding: str) -> None:
     write_files(tmp_path, images="CC-One: {elements: [os]}\n", sites="local: {directory: site}")
     for name, text in {"os/element-provides": "operating-system\n", "vm/x": "", "block-device-efi/x": ""}.items():

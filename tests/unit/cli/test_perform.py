@@ -30,6 +30,15 @@ def test_an_attempt_in_the_background_is_for_this_host(cli: Cli, tmp_path: Path)
     assert (said.returncode, "this is no ticket" in said.stderr) == (2, True), said.stderr
 
 
+@pytest.mark.parametrize("place", ["file/store", "/proc/nothing/store"])
+def test_a_host_whose_store_cannot_be_made_says_so_in_place_of_its_facts(place: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = cli("perform", "--facts", CC_IMAGES_STORE=str(tmp_path / place))
+    assert (said.returncode, said.stdout) == (2, ""), said.stderr
+    assert f"the store cannot be made: {tmp_path / place}: " in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_what_is_no_attempt_is_not_looked_for(cli: Cli) -> None:
     said = cli("perform", "--cancel", "../../etc")
     assert (said.returncode, "no attempt's id" in said.stderr) == (2, True)

@@ -19,6 +19,7 @@ def loaded(folder: Path, sites: str) -> Config:
 
 def test_caches_are_read_and_are_no_sites(tmp_path: Path) -> None:
     (tmp_path / "others.asc").write_text("a key")
+    (tmp_path / "certificates.pem").write_text("a certificate")
     found = loaded(
         tmp_path,
         """local: {directory: site}
@@ -36,6 +37,7 @@ build-caches:
     user-variable: SPACK_USER
     password-variable: SPACK_PASSWORD
   near: {url: 'oci://localhost/spack', insecure: yes}
+  own: {url: 'oci://registry.example.org/own', ca: certificates.pem}
 """,
     )
     assert [site.name for site in found.sites] == ["local"]
@@ -55,11 +57,12 @@ build-caches:
             access=("SPACK_USER", "SPACK_PASSWORD"),
         ),
         BuildCache(name="near", url="oci://localhost/spack", insecure=True),
+        BuildCache(name="own", url="oci://registry.example.org/own", ca=str(tmp_path / "certificates.pem")),
     )
     assert found.build_caches[0].folder == "/mnt/cache"
     assert found.build_caches[1].folder == ""
     assert [each.repository for each in found.build_caches] == [
-        "", "", "registry.example.org:5000/team/spack", "localhost/spack",
+        "", "", "registry.example.org:5000/team/spack", "localhost/spack", "registry.example.org/own",
     ]  # fmt: skip
 
 
@@ -76,6 +79,7 @@ def test_without_the_entry_there_are_none(tmp_path: Path) -> None:
         ),
         ("{url: 's3://bucket', insecure: yes}", "insecure is not used: only oci:// has it"),
         ("{url: 's3://bucket', user-variable: A}", "user-variable is not used: only oci:// has it"),
+        ("{url: 's3://bucket', ca: /etc/hosts}", "ca is not used: only oci:// has it"),
         ("{url: 'file:///c', access-key-variable: A}", "access-key-variable is not used: only s3:// has it"),
     ],
 )
@@ -103,6 +107,11 @@ def test_keys_of_another_kind_are_named(tmp_path: Path, entry: str, note: str) -
         ("{url: 'oci://r.example.org/c', user-variable: A}", "needs both user-variable and password-variable"),
         ("{url: 'oci://r.example.org/c', password-variable: a/b+c}", "the value does not belong here"),
         ("{url: 'oci://r.example.org/c', insecure: yes}", "insecure: is for a registry on this host's loopback"),
+        ("{url: 'oci://r.example.org/c', ca: gone.pem}", "gone.pem is not there; it has certificates, as PEM"),
+        (
+            "{url: 'oci://localhost:5000/c', insecure: yes, ca: /etc/hosts}",
+            "ca: there is no certificate to look at with `insecure: yes`",
+        ),
         ("{url: 'https://example.org/cache'}", "https:// is no build cache here: nothing can be written there"),
         ("{url: 'gs://bucket'}", "gs:// is not known"),
         ("{url: 's3://me:secret@bucket/x'}", "url: has credentials; name variables"),

@@ -54,6 +54,13 @@ def test_machines_of_a_cloud_alone_and_for_the_nodes_of_slurm(tmp_path: Path) ->
     assert farm.provider.ttl == 12 * 3600
 
 
+def test_a_certificate_lies_beside_the_file(tmp_path: Path) -> None:
+    (near, far), problems = read(
+        f"near: {{ssh: a, {HUB}}}\nfar: {{ssh: b, hub: 'https://h:1', hub-ca: /c}}\n", tmp_path
+    )
+    assert (problems, near.ca, far.ca) == ([], str(tmp_path / "c"), "/c")
+
+
 HUB = "hub: 'https://h:1', hub-ca: c"
 CLOUD = "cloud: c, flavor: f, image: i"
 
@@ -75,6 +82,13 @@ CLOUD = "cloud: c, flavor: f, image: i"
         (f"{{slurm: {{options: ['--time=$(id)']}}, {HUB}}}", "slurm.options: '--time=$(id)' is not of the form"),
         ("{ssh: me@near, hub: 'https://h:1'}", "hub-ca"),
         ("{ssh: me@near, sshh: x}", "sshh"),
+        ("{ssh: me@near, limits: two}", "one.limits: 'two' is not a whole number"),
+        ("{ssh: me@near, trusted: maybe}", "one.trusted: 'maybe' is not true or false"),
+        ("{ssh: me@near, architectures: [x86_64]}", "one.architectures: 'x86_64' is none of amd64, arm64"),
+        ("hello", "one: must be a mapping"),
+        ("{local: yes}\ntwo: {local: yes}", "builders.yaml:2: two.local: this host has an entry, one"),
+        ("{local: yes}\nhere: {ssh: me@near}", "builders.yaml:2: here: is the name of this host"),
+        ("{ssh: me@near}\nEast: {ssh: me@east}", "builders.yaml:2: East: is not a name: small letters, digits, "),
         (f"{{ssh: me@near, provider: {{{CLOUD}}}}}", "needs one of"),
         ("{provider: {}}", "needs flavor"),
         (f"{{provider: {{{CLOUD}}}}}", "architectures: is missing"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cc_images.builders import base
 from cc_images.engine import worker
 from cc_images.engine.tasks import convert
 from cc_images.engine.tasks.stored import version_of
@@ -23,6 +24,7 @@ from cc_images.store.run_context import RunContext
 from cc_images.testing import FakeBuilder
 from tests.conftest import NOW
 from tests.support.context import envelope, run_context
+from tests.support.flatbuilder import FlatBuilder
 from tests.support.jobs import build_job
 
 OTHER = "f" * 64
@@ -75,6 +77,16 @@ def test_the_same_disk_again_keeps_its_version(store: Store, builder: FakeBuilde
     assert (build.version, build.again[:8]) == (version, f"{NOW + timedelta(days=1):%Y%m%d}")
     assert build.upstream == builder.upstream, "so the next plan finds that nothing has moved"
     assert build.last_made - build.created == timedelta(days=1)
+
+
+def test_the_same_keeps_its_version_also_when_its_builder_needs_no_folder_of_its_own(store: Store) -> None:
+    base.BUILDERS["fake"] = FlatBuilder()
+    try:
+        _, version = made(store, 0)
+        again, taken = made(store, 1)
+    finally:
+        del base.BUILDERS["fake"]
+    assert (again.version, taken) == (version, version), "a push takes the version that stays"
 
 
 def test_another_disk_is_a_new_version(store: Store, builder: FakeBuilder) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from cc_images.builders.base import BuildInputs, Built, decoded
-from cc_images.builders.dib.build import downloads
 from cc_images.builders.dib.download_cache import Caches
+from cc_images.builders.downloads import held
 from cc_images.engine import worker
 from cc_images.engine.envelope import Envelope
 from cc_images.engine.execute import execute
@@ -151,7 +151,7 @@ def test_builds_for_two_architectures_hold_the_downloads_of_each(store: Store, r
     locks = list((store.root / "caches").glob("*/*lock"))
     assert len(locks) == len(Arch)
     spec = dib_spec(families=tuple(f"cc-one-{arch}" for arch in Arch))
-    with task_context(context, "build") as task, downloads(spec, task) as found:
+    with task_context(context, "build") as task, held(spec, task) as found:
         assert len(found) == len(Arch)
         assert [try_lock(each) for each in locks] == [None] * len(Arch), "nobody may take them away"
 

@@ -99,6 +99,7 @@ def test_every_rule_has_a_violation_here() -> None:
         (said(same=True), "password", "the user's password is the same after two starts"),
         (said(printed=True), "password", "it prints the user's password"),
         (said(VNC, built_in=True), "password", f"after its start {VNC} is still that of a layer"),
+        (said("the VNC server on port 5900", missing=True), "password", "the VNC server on port 5900 asks for no pass"),
         (said(VNC, is_name=True), "password", f"after its start {VNC} is still the user's name"),
         (replace(GOOD, entrypoint=("/bin/sh", "-c", "serve")), "words", "one command of a shell"),
         (replace(GOOD, script="#!/bin/sh\nexec serve $*\n"), "words", "breaks words with spaces"),

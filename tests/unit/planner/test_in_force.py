@@ -111,7 +111,7 @@ def test_what_serves_no_present_input_is_pushed_by_its_version_only(project: Pro
     assert "environment/DIB_SETTING 1 → 2" in refused.value.message
     assert f"-p --version {old.version}" in refused.value.hint
     assert project.pushed(version=old.version) == old.version
-    with pytest.raises(UserError, match="there is no version 20200101T000000Z of cc-one for amd64"):
+    with pytest.raises(UserError, match="there is no version 20200101T000000Z of cc-one for amd64: the store has 2"):
         project.pushed(version="20200101T000000Z")
     assert project.listed() == (old.version, "stale")
 

@@ -11,6 +11,7 @@ import pytest
 from cc_images.model.site import Site
 from cc_images.model.status import Hold, Put
 from cc_images.planner.waves import Known, Turn, turns
+from tests.conftest import samples
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 ONE = Site(name="one", directory="/1")
@@ -146,7 +147,7 @@ class Fleet:
             self.has["one"] = "20200101T000000Z", self.now
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(samples(40, 200)))
 def test_over_many_nights_nothing_goes_on_that_has_not_baked_and_is_not_held(seed: int) -> None:
     fleet = Fleet(random.Random(seed))
     sites = [ONE, TWO, THREE]

@@ -224,7 +224,13 @@ def test_why_an_attempt_is_lost() -> None:
             (attempt(granted=300), Fence(attempt="a1", why="its lease ran out: the builder host was not heard of")),
             (attempt(granted=390, over=2), Fence(attempt="a1", why="it ended without a result (code 2)")),
             (attempt(destroyed=True), Fence(attempt="a1", why="its machine is gone")),
-            (attempt(job=JobState.ENDED), Fence(attempt="a1", why="its job ended before it began")),
+            (
+                attempt(job=JobState.ENDED),
+                Fence(
+                    attempt="a1",
+                    why="its job ended before it asked for work (no cc-images there, or no way to the head)",
+                ),
+            ),
             (attempt(), Fence(attempt="a1", why="its job runs, and does not reach this host")),
             (attempt(job=JobState.UNKNOWN, launches=2), Fence(attempt="a1", why="nobody knows of its job")),
             (attempt(job=JobState.UNKNOWN), LaunchAgain(attempt="a1")),

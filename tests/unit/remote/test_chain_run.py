@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -414,6 +415,40 @@ def test_a_host_that_is_unfit_is_used_no_more(head: Head) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("reason", [Reason.DISK_FULL, Reason.STORE_UNWRITABLE, Reason.SANDBOX])
+def test_a_host_that_is_at_fault_itself_is_used_no_more_and_named(head: Head, reason: Reason) -> None:
+    def full(job: Job) -> None:
+        failed = {
+            "task": job.begin().envelopes[0]["task"],
+            "status": "failed",
+            "error": "only 0 MiB are free",
+            "reason": str(reason),
+        }
+        job.bring({"results": [failed]})
+        job.over()
+
+    head.scripts = {"one": full, "two": honest}
+    (result,) = head.do(layer(head))
+    assert (result.status, len(head.hosts["two"].tickets)) == (Status.DONE, 1), result
+    head.scripts = {"one": full}
+    (result,) = head.do((LAYER.replace("one", "two"), layer(head, tag="cc-two")[1]))
+    assert result.status is Status.FAILED
+    assert result.error == "no builder can do layer cc-two amd64: one only 0 MiB are free"
+
+
+def test_a_job_that_never_began_says_what_its_start_was_answered(head: Head) -> None:
+    def silent(job: Job) -> None:
+        """Never ask for a lease."""
+
+    head.scripts = {"one": silent}
+    (result,) = head.do(layer(head), fails=True, retries=0)
+    assert result.status is Status.FAILED
+    assert (
+        "its job ended before it asked for work (no cc-images there, or no way to the head): the answer was lost"
+        in result.error
+    )
+
+
 def test_a_job_whose_start_was_answered_with_an_error_may_run_all_the_same(head: Head) -> None:
     (result,) = head.do(layer(head), fails=True)
     assert result.status is Status.DONE, result
@@ -485,6 +520,33 @@ def test_an_attempt_of_a_dead_run_is_closed_and_another_begins(head: Head) -> No
     assert result.status is Status.DONE, result
     assert files.fenced() == "its run is dead"
     assert not old.fenced()
+
+
+def given_up(head: Head) -> attempt_files.AttemptFiles:
+    """Return an attempt of a dead run that had a lease a moment ago, and is fenced."""
+    files = attempt_files.AttemptFiles(head.store, f"a{2:032x}")
+    claim = replace(attempt(head.store).claim(), attempt=files.attempt, tasks=(LAYER,))
+    files.create(claim, "token", {"format": 1}, [])
+    files.grant(time.time(), "1" * 32)
+    files.fence("enough")
+    return files
+
+
+def test_an_attempt_that_is_over_is_noted_before_another_begins(head: Head) -> None:
+    files = given_up(head)
+    files.append(0, b'{"over": 0}\n')
+    assert not files.is_over()
+    (result,) = head.do(layer(head))
+    assert result.status is Status.DONE, result
+    assert files.is_over()
+
+
+def test_a_lease_that_another_run_has_seen_run_out_is_not_waited_for_again(head: Head) -> None:
+    given_up(head).note_over()
+    began = time.monotonic()
+    (result,) = head.do(layer(head))
+    assert result.status is Status.DONE, result
+    assert time.monotonic() - began < 20
 
 
 def test_notes_are_those_of_the_head(head: Head) -> None:

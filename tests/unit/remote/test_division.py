@@ -90,6 +90,14 @@ def test_each_task_says_where_it_is_done_and_why() -> None:
     assert here == 0
 
 
+def test_a_plan_says_why_a_host_gets_nothing() -> None:
+    gone = host("gone", unfit="does not answer: No route to host")
+    told, _, _ = division.divided(plan(Arch.AMD64), REQUEST, asked(host("one"), gone))
+    assert told.notes == ("builder gone gets nothing: does not answer: No route to host",)
+    cached = Plan(version="v", tasks=(Task(id="build cc-two amd64", job=build_job(), reason="", cached=True),))
+    assert division.divided(cached, REQUEST, asked(host("one"), gone))[0].notes == ()
+
+
 def test_a_host_that_does_not_answer_gets_nothing(tmp_path: Path) -> None:
     write_files(tmp_path, images="CC-X: {elements: [vm]}", sites="one: {directory: site}")
     (tmp_path / "builders.yaml").write_text("dead: {ssh: 'nobody@127.0.0.1:1'}\n")
@@ -97,11 +105,24 @@ def test_a_host_that_does_not_answer_gets_nothing(tmp_path: Path) -> None:
     found = builders.ask(REQUEST, config)
     assert isinstance(found, Asked)
     assert [each.host.unfit.partition(":")[0] for each in found.found] == ["does not answer"]
-    with pytest.raises(UserError, match="build cc-one amd64: here is not in builders"):
+    with pytest.raises(UserError, match=r"here is not in builders.yaml; dead does not answer: .*nobody@127"):
         builders.divided(plan(Arch.AMD64), REQUEST, found)
     with pytest.raises(UserError, match="--on far: there is no such builder"):
         builders.ask(Request(tags=("cc-x",), build=True, on="far"), config)
     assert builders.ask(Request(tags=("cc-x",), push=True), config).found == ()  # type: ignore[union-attr]
+
+
+def test_here_is_this_host_whatever_its_entry_is_called(tmp_path: Path) -> None:
+    write_files(tmp_path, images="CC-X: {elements: [vm]}", sites="one: {directory: site}")
+    (tmp_path / "builders.yaml").write_text("mine: {local: yes}\nfar: {ssh: far}\n")
+    config = load({"HOME": str(tmp_path), "CC_IMAGES_STORE": str(tmp_path / "store")}, tmp_path)
+    here = Request(tags=("cc-one",), build=True, on="here")
+    found = builders.ask(here, config)
+    assert isinstance(found, Asked)
+    assert found.found == (), "the other one is not asked"
+    told, away, _ = division.divided(plan(found.here.arch or Arch.AMD64), here, found)
+    assert away is None
+    assert "; on mine (" in told.tasks[0].reason
 
 
 def test_a_run_without_anything_to_build_has_a_place_all_the_same() -> None:

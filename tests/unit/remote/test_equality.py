@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cc_images.builders.containerfile.builder import CONTAINERFILE
 from cc_images.builders.containerfile.spec import ContainerfileSpec
 from cc_images.model.attempt import BuilderHost, JobState
 from cc_images.model.catalog import Arch, Json, Material
 from cc_images.model.plan import BuildJob, Task
-from cc_images.remote.equality import programs_here, programs_of, unequal
+from cc_images.remote.equality import facts_of, programs_here, programs_of, unequal
 from cc_images.remote.placement import Chain, Host, place
 from cc_images.remote.survey import facts_here, survey
 from cc_images.store.records import Store
@@ -69,7 +74,33 @@ def test_a_host_with_another_buildah_gets_no_containerfiles_and_all_else(store: 
     assert older.unfit_for == {"buildah": f"buildah is missing, and the head has {here[:12]}"}
 
 
+def test_a_host_whose_certificate_is_not_there_gets_nothing(store: Store, tmp_path: Path) -> None:
+    entry = BuilderHost(name="farm", slurm={"partition": "p"}, hub="https://h:1", ca=str(tmp_path / "hub.pem"))
+    (found,) = survey([(entry, Told(facts_here(store)))])
+    assert found.host.unfit == f"hub-ca: {tmp_path}/hub.pem: No such file or directory"
+    (tmp_path / "hub.pem").write_text("")
+    (found,) = survey([(entry, Told(facts_here(store)))])
+    assert found.host.unfit == ""
+
+
 def test_a_head_needs_no_program_that_only_some_builds_use() -> None:
     assert [*unequal({"buildah": "missing"}, {"buildah": "1.28.2"})] == []
     assert [*unequal({"buildah": "1.28.2"}, {"buildah": "missing"})] == ["buildah is missing, and the head has 1.28.2"]
     assert [*unequal({"mke2fs": "missing"}, {"mke2fs": "1.47"})] == ["mke2fs is 1.47, and the head has missing"]
+
+
+def test_a_tool_that_differs_is_named_with_both_versions() -> None:
+    old, new = f"{'a' * 64} 1.47.0-2", f"{'b' * 64} 1.47.2-1"
+    assert [*unequal({"mke2fs": old}, {"mke2fs": new})] == [
+        "mke2fs is 1.47.2-1 (bbbbbbbbbbbb), and the head has 1.47.0-2 (aaaaaaaaaaaa)"
+    ]
+    assert [*unequal({"mke2fs": old}, {"mke2fs": f"{'a' * 64} 1.47.0-2+b1"})] == [], "the bytes are the same"
+    assert [*unequal({"mke2fs": old}, {"mke2fs": "a" * 64})] == [], "a host without Debian's database"
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-query"), reason="needs dpkg")
+def test_versions_are_those_of_packages() -> None:
+    said = subprocess.run(["dpkg-query", "-W", "-f=${Version}", "mmdebstrap"], capture_output=True, text=True)
+    digest, version = facts_of(set())["mmdebstrap"].split()
+    assert (len(digest), version) == (64, said.stdout)
+    assert " " not in facts_of(set())["diskimage-builder"]

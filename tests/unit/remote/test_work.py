@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,13 +18,11 @@ import pytest
 from cc_images import clock
 from cc_images.api import jobs, perform
 from cc_images.builders import base
-from cc_images.builders.base import BuildInputs, Built
 from cc_images.errors import CCImagesError
 from cc_images.model.attempt import JobState
 from cc_images.model.builds import Layer
 from cc_images.model.catalog import Arch, Format, Json
 from cc_images.model.plan import ConvertJob
-from cc_images.model.spec import BuildSpec
 from cc_images.remote import bundle as bundles
 from cc_images.remote.attempt_files import AttemptFiles
 from cc_images.remote.bundle import Bundle, digests
@@ -28,10 +30,11 @@ from cc_images.remote.equality import facts_of, unequal
 from cc_images.remote.hub import Hub
 from cc_images.remote.work import Work
 from cc_images.store.records import Store
-from cc_images.store.run_context import RunContext, TaskContext
+from cc_images.store.run_context import RunContext
 from cc_images.testing import FakeBuilder
 from tests.support import hubs
 from tests.support.context import envelope, run_context
+from tests.support.flatbuilder import FlatBuilder
 from tests.support.jobs import build_job, layer_job
 
 TASK = "layer cc-one amd64"
@@ -164,34 +167,45 @@ def test_tools_that_differ_are_named_and_other_machines_have_other_programs() ->
     ]
 
 
-class Flat(FakeBuilder):
-    """A builder that leaves its file in the workspace itself, as that of Containerfiles does."""
-
-    def build(self, spec: BuildSpec, inputs: BuildInputs, context: TaskContext) -> Built:
-        """Write the bytes."""
-        inputs.workspace.mkdir(parents=True, exist_ok=True)
-        file = inputs.workspace / "disk.raw"
-        file.write_bytes(self.content)
-        return Built(file=file, upstream={})
+@pytest.fixture
+def flat() -> Iterator[None]:
+    base.BUILDERS["flat"] = FlatBuilder()
+    yield
+    del base.BUILDERS["flat"]
 
 
-def test_an_image_is_made_also_after_an_attempt_that_was_lost(head: RunContext, tmp_path: Path) -> None:
-    base.BUILDERS["flat"] = Flat()
-    try:
-        build = build_job(builder="flat", version=head.run.version)
-        convert = ConvertJob(name="CC-One", published_name="CC-One", tag="cc-one", arch=Arch.AMD64,
-                             version=head.run.version, formats=(Format.RAW,))  # fmt: skip
-        sent = [envelope(head, "build cc-one amd64", build), envelope(head, "convert cc-one amd64", convert)]
-        bundle = bundles.made(sent, head, tmp_path, facts_of({Arch.AMD64}))
-        there = Store(tmp_path / "there")
-        brought({digest: head.store.blobs.path(digest) for digest in bundle.inputs}, there)
-        for _ in range(2):  # the first one does not bring what it has made
-            made, _ = done(bundle, {}, there)
-            assert [each["status"] for each in made["results"]] == ["done", "done"], made
-            assert made["evidence"]["recipe_key"] == "a"
-            assert [each["format"] for each in made["outputs"]] == ["raw"]
-    finally:
-        del base.BUILDERS["flat"]
+def image_of(head: RunContext, folder: Path) -> Bundle:
+    """Return the bundle of an image that is built and converted, always to the same bytes."""
+    build = build_job(builder="flat", version=head.run.version)
+    convert = ConvertJob(name="CC-One", published_name="CC-One", tag="cc-one", arch=Arch.AMD64,
+                         version=head.run.version, formats=(Format.RAW,))  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    sent = [envelope(head, "build cc-one amd64", build), envelope(head, "convert cc-one amd64", convert)]
+    return bundles.made(sent, head, folder, facts_of({Arch.AMD64}))
+
+
+def require_image(bundle: Bundle, head: RunContext, there: Store) -> None:
+    """Have an image made, and look at what its head gets."""
+    brought({digest: head.store.blobs.path(digest) for digest in bundle.inputs}, there)
+    made, _ = done(bundle, {}, there)
+    assert [each["status"] for each in made["results"]] == ["done", "done"], made
+    assert made["evidence"]["recipe_key"] == "a"
+    assert [each["format"] for each in made["outputs"]] == ["raw"]
+
+
+def test_an_image_is_made_also_after_an_attempt_that_was_lost(head: RunContext, flat: None, tmp_path: Path) -> None:
+    bundle = image_of(head, tmp_path)
+    for _ in range(2):  # the first one does not bring what it has made
+        require_image(bundle, head, Store(tmp_path / "there"))
+
+
+def test_an_image_that_its_host_has_made_before_is_a_result_too(flat: None, tmp_path: Path) -> None:
+    store = Store(tmp_path / "head")
+    for day in range(2):
+        run = store.start_run(clock.now() + timedelta(days=day))
+        context = run_context(store, run)
+        require_image(image_of(context, tmp_path / str(day)), context, Store(tmp_path / "there"))
+        store.finish_run(run, shutil.rmtree)
 
 
 # -- the guard -------------------------------------------------------------------------------------------------------
@@ -232,11 +246,31 @@ def test_work_that_dies_is_said_to_be_lost_and_nothing_is_left(
     with Hub(head.store).serving() as address:
         ended = perform.perform(hubs.ticket(address, 7), there, threading.Event())
     assert ended == "lost", "the process of the work knows no builder named fake"
-    assert "its process ended with code" in str((files.result() or {})["lost"])
+    assert re.search("its process ended with code 1: .*fake", str((files.result() or {})["lost"]))
     assert said_by(files)[-1] == {"over": 0}
     assert all(Store(there).blobs.is_intact(each) for each in bundle.inputs), "inputs came"
     assert jobs.look(there, [ATTEMPT]) == {ATTEMPT: JobState.ENDED}
     assert SECRET not in "".join(path.read_text(errors="replace") for path in there.rglob("*") if path.is_file())
+
+
+@pytest.mark.real
+def test_a_host_on_which_inputs_find_no_room_says_that_it_is_unfit(
+    head: RunContext, fake: FakeBuilder, tmp_path: Path
+) -> None:
+    bundle, _ = bundle_of(head, tmp_path / "pack")
+    head.store.root.joinpath("big").write_bytes(os.urandom(3 << 20))
+    big = head.store.blobs.add(head.store.root / "big")
+    files = offered(head, tmp_path, replace(bundle, files=big.digest))
+    (there := tmp_path / "there").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", there], check=True)
+    try:
+        with Hub(head.store).serving() as address:
+            assert perform.perform(hubs.ticket(address, 7), there, threading.Event()) == "unfit"
+    finally:
+        subprocess.run(["umount", there], check=True)
+    result = files.result()
+    assert result is not None
+    assert "is full" in result["unfit"][0]
 
 
 def test_a_fenced_attempt_begins_nothing(head: RunContext, fake: FakeBuilder, tmp_path: Path) -> None:

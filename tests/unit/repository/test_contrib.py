@@ -91,6 +91,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(checkout: Path) -> None:
                 subprocess.run(["systemd-analyze", kind, value], check=True, capture_output=True)
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_unit_of_the_service(checkout: Path) -> None:
+    unit = checkout / "contrib/service/cc-images-serve.service"
+    text = unit.read_text()
+    unit.write_text(text.replace("/usr/local/bin/cc-images", str(checkout / ".venv/bin/cc-images")))
+    said = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+    assert (said.returncode, [line for line in said.stderr.splitlines() if "cc-images" in line]) == (0, [])
+
+
 def commands() -> dict[str, list[str]]:
     """Return the words with which each of the files runs cc-images."""
     texts = {
@@ -122,7 +131,7 @@ def test_the_service_has_words_that_the_command_line_takes() -> None:
     words = text.partition("ExecStart=")[2].splitlines()[0].partition("cc-images serve ")[2].split()
     assert parser("serve").parse_args(words).listen == "127.0.0.1:8080"
     assert "KillMode=process\n" in text, "runs go on while the service starts again"
-    assert "proxy_pass http://127.0.0.1:8080;" in (CONTRIB / "service/nginx.conf").read_text()
+    assert "    server 127.0.0.1:8080;" in (CONTRIB / "service/nginx.conf").read_text()
 
 
 def notify(tmp_path: Path, *words: str, **said: str) -> subprocess.CompletedProcess[str]:

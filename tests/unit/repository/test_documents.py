@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from cc_images.cli.help_texts import VERBS
 from cc_images.cli.parser import parser
 from cc_images.config.loader import load
@@ -53,11 +51,14 @@ def is_taken(words: list[str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("document", "line"), commands(), ids=lambda each: str(each)[:60])
-def test_commands_in_the_documents_are_taken(document: str, line: str) -> None:
-    words = shlex.split(re.sub(r"\s{2,}#.*| # .*|[;|&)].*", "", line), comments=True)[1:]
-    words = [PLACEHOLDERS.get(word, word) for word in words]
-    assert is_taken(words) or is_taken([*words, "cc-x"]), f"{document}: {line}"
+def test_commands_in_the_documents_are_taken() -> None:
+    refused = []
+    for document, line in commands():
+        words = shlex.split(re.sub(r"\s{2,}#.*| # .*|[;|&)].*", "", line), comments=True)[1:]
+        words = [PLACEHOLDERS.get(word, word) for word in words]
+        if not is_taken(words) and not is_taken([*words, "cc-x"]):
+            refused.append(f"{document}: {line}")
+    assert refused == []
 
 
 def test_make_targets_and_scripts_in_the_documents_are_there() -> None:

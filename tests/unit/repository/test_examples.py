@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from cc_images.api.requests import prepared, read_request
+from cc_images.builders.spack.environment import environment
 from cc_images.config.loader import Config, load
+from cc_images.config.spack_file import environment_of
 from cc_images.model import targets
+from cc_images.model.catalog import Arch
 from tests.conftest import REPOSITORY, Cli
 from tests.unit.repository.test_documents import snippets
 
@@ -105,3 +108,29 @@ def test_the_page_names_every_processor() -> None:
     named = {*re.findall(r"`([a-z0-9_.]+)`", DOCUMENT.read_text())}
     armv8 = {f"armv8.{number}a" for number in range(1, 7)}
     assert {*targets.KNOWN} - armv8 <= named
+
+
+def test_the_example_of_three_lines_is_an_environment_of_ours_too() -> None:
+    """The Dockerfile needs nothing but the names of two images; what is done stands behind ONBUILD in one of these."""
+    folder = REPOSITORY / "examples" / "spack"
+    made = environment(environment_of(folder / "tool" / "spack.yaml", "spack.yaml"), Arch.AMD64)
+    assert made.first == "zip"
+    lines = (folder / "tool" / "Dockerfile").read_text().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["FROM", "FROM", "COPY"]
+    for name in ("builder", "runtime"):
+        assert f"localhost/spack-{name}" in " ".join(lines)
+        text = (folder / name / "Containerfile").read_text()
+        assert f"ARG BASE=localhost/cc-spack-{name}\n" in text
+        assert ("\nONBUILD RUN " in text) is (name == "builder")
+    assert "buildah build --format=docker --tag localhost/spack-builder builder\n" in (folder / "README.md").read_text()
+
+
+def test_the_pages_environment_with_an_mpi_is_read(tmp_path: Path) -> None:
+    (text,) = re.findall(
+        r"^    (spack:\n      specs: \[ring\]\n(?:      .*\n)+)",
+        (REPOSITORY / "docs/containers.md").read_text(),
+        re.MULTILINE,
+    )
+    (tmp_path / "spack.yaml").write_text(text)
+    made = environment(environment_of(tmp_path / "spack.yaml", "spack.yaml"), Arch.AMD64)
+    assert made.plain["packages"]["mpi"] == {"require": ["mpich"]}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
+from tests.support import house
 
 PATCHED = 15
 """Patched constants from which on there are too many: one is hard to give as a parameter when it is the host's."""
@@ -18,7 +20,7 @@ STANDARD = {"os", "sys"}
 """Modules of Python whose public functions begin with an underscore (os._exit)."""
 
 
-@cache
+@pytest.fixture(scope="module")
 def trees() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text())) for path in sorted((REPOSITORY / "tests").rglob("*.py"))]
 
@@ -50,18 +52,19 @@ def patched_constants(tree: ast.Module) -> Iterator[str]:
                     yield name
 
 
-def test_no_test_is_about_a_private_name() -> None:
-    found = {str(path.relative_to(REPOSITORY)): names for path, tree in trees() if (names := [*private_names(tree)])}
+def test_no_test_is_about_a_private_name(trees: list[tuple[Path, ast.Module]]) -> None:
+    found = {str(path.relative_to(REPOSITORY)): names for path, tree in trees if (names := [*private_names(tree)])}
     assert not found
 
 
-def test_no_module_imports_a_private_name() -> None:
-    sources = (REPOSITORY / "cc_images").rglob("*.py")
-    imports = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
+def test_no_module_imports_a_private_name(modules: dict[str, house.Module]) -> None:
+    alone = [path for folder in house.ALONE for path in (house.PACKAGE / folder.replace(".", "/")).rglob("*.py")]
+    trees = [*(each.tree for each in modules.values()), *(ast.parse(path.read_text()) for path in alone)]
+    imports = (node for tree in trees for node in ast.walk(tree))
     found = [each.name for node in imports if isinstance(node, ast.ImportFrom) for each in node.names]
     assert not [name for name in found if is_private(name)]
 
 
-def test_constants_are_parameters() -> None:
-    found = [f"{path.name}: {name}" for path, tree in trees() for name in patched_constants(tree)]
+def test_constants_are_parameters(trees: list[tuple[Path, ast.Module]]) -> None:
+    found = [f"{path.name}: {name}" for path, tree in trees for name in patched_constants(tree)]
     assert len(found) < PATCHED, found

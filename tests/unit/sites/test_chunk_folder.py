@@ -105,8 +105,10 @@ def test_chunks_that_no_image_has_go_with_the_last_one(tmp_path: Path, folder: P
     ("at", "after"),
     [
         (1, True),
-        (3, False),
-        *(pytest.param(*each, marks=pytest.mark.long) for each in ((1, False), (2, False), (2, True), (3, True))),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in ((1, False), (2, False), (2, True), (3, False), (3, True))
+        ),
     ],
 )
 def test_a_push_that_was_killed_is_finished_by_the_next(
@@ -152,7 +154,7 @@ def served(folder: Path, most: int = 1 << 30) -> Iterator[str]:
     """Serve a folder on loopback; give its address."""
     Quiet.sent, Quiet.most = 0, most
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -180,6 +182,7 @@ def test_a_fetch_goes_on_where_it_ended(tmp_path: Path, folder: Path, site: Imag
     assert not list(tmp_path.glob(".got*"))
 
 
+@pytest.mark.long
 def test_what_an_older_image_has_is_not_fetched(tmp_path: Path, folder: Path, site: ImageSite) -> None:
     old = published(tmp_path, disk_of(tmp_path / "one", 1))
     new = published(tmp_path, disk_of(tmp_path / "two", 1, b"changed"))

@@ -8,6 +8,7 @@ import pytest
 
 from cc_images.model.catalog import RAMDISK, Arch, Format, Image
 from cc_images.model.site import Site
+from cc_images.sites.registry_names import LABEL
 from cc_images.sites.targets import formats_for, name_for, own_properties, takes
 
 DISK = Image(name="CC-X")
@@ -77,3 +78,7 @@ def test_an_image_goes_to_registries_with_its_own_version() -> None:
     versioned = Image(name="CC-X", formats=(Format.OCI,), disk=(), version="2.1")
     assert own_properties(versioned, Arch.AMD64, REGISTRY)["registry-version"] == "2.1"
     assert "registry-version" not in own_properties(versioned, Arch.AMD64, FOLDER)
+    raised = replace(versioned, builder="containerfile", bump=True)
+    assert own_properties(raised, Arch.AMD64, REGISTRY)["registry-version"] == LABEL, "the number comes with the build"
+    assert own_properties(replace(raised, version=""), Arch.AMD64, REGISTRY).get("registry-version") is None
+    assert own_properties(replace(versioned, bump=True), Arch.AMD64, REGISTRY)["registry-version"] == "2.1", "dib's"

@@ -118,7 +118,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "InRelease").write_text("one")
     with Server(tmp_path / "www") as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
         yield made
         made.shutdown()
 
@@ -168,7 +168,7 @@ class Slow(Torn):
 
 def test_an_answer_that_breaks_off_is_no_answer(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Torn) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/InRelease"
         for _ in range(2):
             state = upstream.look([address], tmp_path / "upstream.json")
@@ -180,7 +180,7 @@ def test_an_answer_that_breaks_off_is_no_answer(tmp_path: Path) -> None:
 def test_a_server_that_never_ends_is_left(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/InRelease"
         assert list(upstream.look([address], tmp_path / "upstream.json", patience=0.5).troubles) == [address]
         server.shutdown()

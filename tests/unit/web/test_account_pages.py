@@ -123,7 +123,7 @@ FORMS = ("/me/password", "/me/tokens", "/me/tokens/0123456789ab/revoke", *OF_ADM
 SAID = {"name": "eve", "password": PASSWORD, "again": PASSWORD, "sure": "yes"}
 
 
-@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize("path", [*FORMS[:4], *(pytest.param(each, marks=pytest.mark.long) for each in FORMS[4:])])
 def test_each_form_needs_a_session_and_its_token(bed: ServiceBed, path: str) -> None:
     browser, other = member(bed, "root"), member(bed, "root")
     before = bed.ask("root", "GET", "/audit").json()

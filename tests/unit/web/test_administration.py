@@ -185,6 +185,7 @@ def test_versions_with_the_same_bytes_count_once_and_gone_ones_not(bed: ServiceB
     assert bed.ask("ada", "GET", "/account").json()["bytes"] == 0
 
 
+@pytest.mark.long
 def test_the_command_line_limits_and_invites(cli: Cli, tmp_path: Path) -> None:
     write_files(tmp_path, images="", sites="")
     (tmp_path / "password").write_text("correct horse battery\n")
@@ -195,7 +196,7 @@ def test_the_command_line_limits_and_invites(cli: Cli, tmp_path: Path) -> None:
     assert answer.stdout == "ada: running 3, waiting default, bytes 50.0 GiB\n"
     assert json.loads(cli("account", "limit", "ada", "--running", "default", "--json").stdout)["running"] is None
     assert cli("account", "list").stdout == "ada                  user (bytes 50.0 GiB)\n"
-    assert cli("account", "role", "ada", "--administrator").stdout == "ada: is administrator now\n"
+    assert cli("account", "role", "ada", "--administrator").stdout == "ada: is an administrator now\n"
     said = cli("account", "invite", "Eve", "--days", "91").stderr
     assert "argument --days: '91' is not a whole number from 1 to 90" in said
     said = cli("account", "password", "ada", "--password-file", "nothing").stderr.splitlines()[0]

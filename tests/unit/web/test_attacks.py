@@ -15,9 +15,9 @@ from cc_images.model.attempt import Waiting
 from cc_images.model.fleet import AtWork, FleetStatus, HostStatus, MachineState, MachineStatus
 from cc_images.model.service_terms import Limits, SignUp
 from cc_images.web.accounts import Role
-from cc_images.web.fleet import Fleet
 from cc_images.web.pages.planning import Planner
 from cc_images.web.passwords import Unfit
+from cc_images.web.recent import Recent
 from cc_images.web.throttle import TooMany
 from cc_images.web.value import Value
 from tests.support.browser import Browser
@@ -147,7 +147,7 @@ def test_builders_tell_only_administrators_what_others_do(bed: ServiceBed) -> No
     host = HostStatus(name="far", reached="ssh", cores=8, limit=2, at_work=(work, work), strangers=("secret",),
                       machines=(machine,))  # fmt: skip
     waiting = Waiting(chain="build cc-secret amd64", run="r-secret", since=3.0, why="far is busy", owner="secret")
-    bed.app.state.fleet = Fleet(lambda: FleetStatus(now=9.0, hosts=(host,), queue=(waiting,)))
+    bed.app.state.fleet = Recent("hosts", lambda: FleetStatus(now=9.0, hosts=(host,), queue=(waiting,)))
     assert "cc-secret" in bed.ask("root", "GET", "/builders").text
     found = bed.ask("ada", "GET", "/builders")
     assert "secret" not in found.text

@@ -19,7 +19,7 @@ from cc_images.web.throttle import TooMany
 from cc_images.web.value import BadRequest, Value
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
-from tests.support.workflows import Workflows
+from tests.support.workflows import Workflows, with_one_step
 
 CUBE = {"platform": "linux/amd64", "architecture": "x86_64_v3", "container_engine": "singularity"}
 STEP = {"machine": CUBE, "workflow": "flow", "step_id": "one"}
@@ -27,9 +27,7 @@ STEP = {"machine": CUBE, "workflow": "flow", "step_id": "one"}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Workflows:
-    made = Workflows(tmp_path / "repository")
-    made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
-    made.commit()
+    made = with_one_step(tmp_path / "repository")
     (tmp_path / "settings.yaml").write_text(f"workflows: {{repo: '{made.address}'}}\n")
     return made
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,14 +14,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, func, select
+from sqlalchemy import MetaData, create_engine, func, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from cc_images import clock
 from cc_images.errors import UserError
 from cc_images.web import database
 from cc_images.web.database import Database, default, holds_password
 from cc_images.web.tables import Account, Base, Build, LogIn, Product
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, REPOSITORY
 from tests.support.servicebed import ServiceBed
 from tests.unit.web.conftest import ADDRESS, emptied
 
@@ -123,6 +126,75 @@ def test_a_password_in_an_address_is_seen() -> None:
     assert holds_password("postgresql+psycopg://me:secret@host/name")
     assert not holds_password("postgresql+psycopg://me@host/name")
     assert not holds_password("")
+
+
+HOLD = """\
+import sys
+from cc_images.web.database import Database
+with Database(sys.argv[1]).claimed():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_database_belongs_to_one_service(bed: ServiceBed) -> None:
+    address = ADDRESS or default(bed.store.root)
+    first, second = Database(address), Database(address)
+    assert not second.is_claimed()
+    with first.claimed():
+        assert second.is_claimed()
+        with pytest.raises(UserError, match="another service works with this database"), second.claimed():
+            pass
+        first.assure()
+        assert bed.request("ada", "cc-one"), "accounts and commands go on"
+    with second.claimed():
+        assert first.is_claimed()
+    for each in (first, second):
+        each.close()
+
+
+def test_a_service_that_was_killed_leaves_the_database(bed: ServiceBed) -> None:
+    address = ADDRESS or default(bed.store.root)
+    database = Database(address)
+    words = [sys.executable, "-c", HOLD, address]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert database.is_claimed()
+        other.kill()
+        with database.claimed():  # at once, or as soon as the server of the database has seen it
+            database.assure()
+    database.close()
+
+
+def test_a_link_to_a_database_is_the_same_database(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link.sqlite").symlink_to(tmp_path / "store" / "service.sqlite")
+    link = Database(f"sqlite:///{tmp_path / 'link.sqlite'}")
+    with Database(default(tmp_path / "store")).claimed(), pytest.raises(UserError), link.claimed():
+        pass
+
+
+@pytest.mark.skipif(not ADDRESS.startswith("postgresql"), reason="SQLite has no connections that a server ends")
+def test_a_claim_is_taken_again_when_the_server_has_ended_its_connection(bed: ServiceBed) -> None:
+    first, second = Database(ADDRESS), Database(ADDRESS)
+    end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid() AND"
+               " pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')")  # fmt: skip
+    with first.claimed():
+        for taken in (False, True):
+            with bed.database.writing() as session:
+                session.execute(end)
+            with pytest.raises(SQLAlchemyError):
+                first.assure()
+            if not taken:
+                first.assure()
+                assert second.is_claimed()
+                continue
+            with second.claimed(), pytest.raises(UserError, match="another service"):
+                first.assure()
+            first.assure()
+    for each in (first, second):
+        each.close()
 
 
 def test_writers_wait_for_each_other(bed: ServiceBed) -> None:

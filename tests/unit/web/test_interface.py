@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cc_images.host import record_files
+from cc_images.host.record_files import load_build
+from cc_images.model.builds import Build
+from cc_images.model.catalog import Arch
 from cc_images.store.workspace import log_path
 from cc_images.web import files, ranges
 from tests.support.servicebed import ServiceBed
@@ -39,6 +44,7 @@ def test_a_download_is_what_the_record_says(bed: ServiceBed) -> None:
     assert answer.headers["etag"] == f'"{digest.hex()}"' == f'"{row["sha256"]}"'
     assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
     assert answer.headers["content-disposition"] == f'attachment; filename="{FILE}"'
+    assert answer.headers["content-type"] == "application/binary"
     head = bed.ask("ada", "HEAD", f"/images/download/{FILE}")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
     unchanged = bed.ask("ada", "GET", f"/images/download/{FILE}", headers={"if-none-match": answer.headers["etag"]})
@@ -100,6 +106,93 @@ def test_a_stored_version_is_pushed(bed: ServiceBed) -> None:
     build = bed.ask("ada", "POST", f"/images/{FILE}/push").json()["id"]
     bed.look()
     assert bed.runs.words[build] == ["-p", "-v", "--version", RUN, "-a", "amd64", "cc-one"]
+
+
+def test_the_list_of_builds_has_the_files_of_those_that_are_over(
+    bed: ServiceBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = finished(bed)
+    for number in range(40):
+        bed.stored(b"by the command line", f"20261101T0300{number:02}Z")
+    bed.request("ada", "cc-two")
+    read: list[str] = []
+
+    def load(path: Path) -> Build:
+        read.append(path.stem)
+        return load_build(path)
+
+    monkeypatch.setattr(record_files, "load_build", load)
+    waits, over = bed.ask("ada", "GET", "/builds").json()
+    assert read == [RUN], "others are not looked at, however many there are"
+    one = bed.ask("ada", "GET", f"/build/{build}").json()
+    assert (
+        (over["filename"], over["images"])
+        == (one["filename"], one["images"])
+        == (
+            FILE,
+            [{"image": "cc-one", "architecture": "amd64", "version": RUN, "files": [FILE]}],
+        )
+    )
+    assert (waits["filename"], waits["images"]) == (None, [])
+    assert bed.ask("bob", "GET", "/builds").json() == []
+
+
+NEWER = "20261123T030000Z"
+
+
+def forget(bed: ServiceBed, version: str) -> None:
+    """Take a version out of the store, as a build by force does with those before."""
+    bed.store.forget(*(each for each in bed.store.builds("cc-one", Arch.AMD64) if each.version == version))
+
+
+def test_a_version_that_was_built_again_is_not_requested_to_be_published(bed: ServiceBed) -> None:
+    finished(bed)
+    again = bed.request("ada", "cc-one", force=True)
+    bed.look()
+    bed.plan(again, NEWER)
+    bed.look()
+    bed.stored(b"newer", NEWER)
+    forget(bed, RUN)
+    bed.finish(again, NEWER)
+    answer = bed.ask("ada", "POST", f"/images/{FILE}/push")
+    assert answer.status_code == 409, answer.text
+    assert answer.json()["message"] == (
+        f"version {RUN} of cc-one for amd64 is no longer in the store: a build by force has replaced it, or it was "
+        f"pruned; there is CC-One-{NEWER}.qcow2"
+    )
+    assert bed.ask("root", "POST", f"/images/{FILE}/push").status_code == 409
+    assert bed.ask("bob", "POST", f"/images/{FILE}/push").status_code == 404, "it was never his"
+    assert bed.ask("ada", "POST", f"/images/CC-One-{NEWER}.qcow2/push").status_code == 200
+    forget(bed, NEWER)
+    said = bed.ask("ada", "POST", f"/images/{FILE}/push").json()["message"]
+    assert said.endswith("or it was pruned; request the image again, with push: true")
+    assert bed.ask("ada", "POST", f"/images/x-{FILE}/push").status_code == 404
+
+
+def test_a_version_that_is_about_to_be_replaced_is_not_requested_to_be_published(bed: ServiceBed) -> None:
+    """The push would wait for that build, and find the version gone."""
+    finished(bed)
+    path = f"/images/{FILE}/push"
+    others = [bed.request("bob", "cc-two", force=True), bed.request("bob", "cc-one")]
+    pushed = bed.ask("ada", "POST", path)
+    assert pushed.status_code == 200, "others replace nothing of it"
+    for each in (*others, pushed.json()["id"]):
+        bed.ask("ada" if each not in others else "bob", "DELETE", f"/build/{each}")
+    forced = bed.request("bob", "cc-one", "cc-two", force=True, architectures=["amd64"])
+    for _ in ("it waits", "it runs"):
+        answer = bed.ask("ada", "POST", path)
+        assert answer.status_code == 409, answer.text
+        assert answer.json()["message"] == (
+            f"a build by force that waits or runs replaces version {RUN} of cc-one for amd64: publish what it makes"
+        )
+        bed.look()
+    bed.plan(forced, NEWER)
+    bed.look()
+    bed.stored(b"newer", NEWER)
+    path = f"/images/CC-One-{NEWER}.qcow2/push"
+    assert bed.ask("root", "POST", path).status_code == 200, "that is what it has made"
+    bed.ask("bob", "DELETE", f"/build/{forced}")
+    assert bed.ask("ada", "POST", f"/images/{FILE}/push").status_code == 200
 
 
 LOG = b"first\nsecond \x1b[31mred\x1b[0m\nlast <b>" + "\u009b1mää".encode()
@@ -241,8 +334,8 @@ def test_the_document_says_what_is(bed: ServiceBed) -> None:
     assert {path.split("{")[0] for path in document["paths"]} == {
         f"/api/v1/{each}"
         for each in ("build", "build/", "builds", "images", "images/download/", "images/", "catalogue", "builders",
-                     "machines", "account", "account/password", "tokens", "tokens/", "audit", "health", "metrics",
-                     "sign-up", "accounts", "accounts/", "invitations", "invitations/")
+                     "machines", "workflows", "account", "account/password", "tokens", "tokens/", "audit", "health",
+                     "metrics", "sign-up", "accounts", "accounts/", "invitations", "invitations/")
     }  # fmt: skip
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

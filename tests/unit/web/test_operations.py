@@ -23,7 +23,7 @@ from cc_images.web import app
 from cc_images.web.database import Database
 from cc_images.web.queue import Queue
 from cc_images.web.server import Listen, listener
-from tests.conftest import Cli, write_files
+from tests.conftest import Cli, samples, write_files
 from tests.support.servicebed import PASSWORDS, PlayedRuns, ServiceBed
 from tests.support.wire import request, rest_of, served
 from tests.unit.web.test_hostile_wire import BIG, download
@@ -86,7 +86,7 @@ def test_figures_are_read_while_requests_come(bed: ServiceBed) -> None:
     thread = threading.Thread(target=grow)
     thread.start()
     try:
-        for _ in range(30):
+        for _ in range(samples(10, 30)):
             assert bed.ask("root", "GET", "/metrics").status_code == 200
     finally:
         over.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import pytest
 
 from cc_images.web.pages.request_words import again
+from cc_images.web.recent import Recent
 from cc_images.web.views import BuildView
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
-from tests.support.workflows import Workflows
+from tests.support.workflows import with_one_step
 
 MACHINES = "cube: {platform: linux/amd64, architecture: x86_64_v3, container-engine: singularity, mpi: openmpi@4}\n"
 
@@ -30,9 +33,7 @@ RIGHT: dict[str, Any] = {
 
 @pytest.fixture
 def ada(tmp_path: Path, bed: ServiceBed) -> Iterator[Browser]:
-    made = Workflows(tmp_path / "repository")
-    made.write("flow/one", eflows4hpc__yaml="apt: [less]\n")
-    made.commit(tag="v1")
+    made = with_one_step(tmp_path / "repository")
     (tmp_path / "machines.yaml").write_text(MACHINES)
     (tmp_path / "settings.yaml").write_text(
         f"workflows: {{repo: '{made.address}', served: ['{tmp_path / 'steps'}']}}\n"
@@ -129,6 +130,15 @@ def test_each_field_tells_what_is_wrong_with_it(bed: ServiceBed, ada: Browser, n
     assert bed.ask("ada", "GET", "/builds").json() == []
 
 
+def test_requests_of_one_step_can_be_told_from_each_other(bed: ServiceBed, ada: Browser) -> None:
+    ada.post("/new", None, **RIGHT)
+    ada.post("/new", None, **(RIGHT | {"machine.mpi": "openmpi@4", "force": "on"}))
+    other, one = re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/requests").text)
+    (commit,) = {each["request"]["commit"] for each in bed.ask("ada", "GET", "/builds").json()}
+    assert one == f"linux/amd64 · haswell · podman · commit {commit[:12]}"
+    assert other == f"linux/amd64 · haswell · podman · openmpi@4 · commit {commit[:12]} · by force"
+
+
 def test_a_form_with_nothing_in_it_names_a_field(bed: ServiceBed, ada: Browser) -> None:
     answer = ada.post("/new", kind="machine")
     assert answer.status_code == 400
@@ -142,3 +152,51 @@ def test_what_it_would_do_is_shown(bed: ServiceBed, ada: Browser) -> None:
     assert bed.ask("ada", "GET", "/builds").json() == []
     assert "no plan" in answer.text, "the base image is not in the catalogue of this test"
     assert "cc-debian12-container, the default, is not in the catalogue" in answer.text
+
+
+def test_the_form_proposes_the_workflows_of_the_repository(bed: ServiceBed, ada: Browser) -> None:
+    deadline = time.monotonic() + 20
+    while "workflow-known" not in (page := ada.get("/new?kind=machine").text):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert '<input id="workflow"' in page
+    assert 'list="workflow-known"' in page
+    assert '<option value="flow" label="flow: one">' in page
+    assert '<option value="one" label="one: of flow">' in page
+    other = bed.again()
+    assert other.ask("ada", "GET", "/workflows").json() == [{"workflow": "flow", "steps": ["one"]}]
+    other.database.close()
+
+
+def test_nobody_waits_for_the_repository(bed: ServiceBed) -> None:
+    (bed.folder / "machines.yaml").write_text(MACHINES)
+    slow = bed.again()
+    ada = Browser(slow)
+    ada.log_in("ada")
+    let = threading.Event()
+    slow.app.state.workflows = Recent("a repository", lambda: {"late": ("one",)} if let.wait(30) else {})
+    began = time.monotonic()
+    assert "workflow-known" not in ada.get("/new?kind=machine").text
+    assert "workflow-known" not in ada.get("/new?kind=machine").text
+    assert time.monotonic() - began < 5
+    let.set()
+    assert slow.ask("ada", "GET", "/workflows").json() == [{"workflow": "late", "steps": ["one"]}]
+    assert '<option value="late"' in ada.get("/new?kind=machine").text
+    slow.database.close()
+
+
+def test_a_service_without_workflows_and_machines_offers_no_form_for_them(bed: ServiceBed) -> None:
+    root = Browser(bed)
+    root.log_in("root")
+    assert "kind=machine" not in root.get("/new").text
+    page = root.get("/new?kind=machine").text
+    assert "no workflows and no machines: settings.yaml names a repository" in page
+    assert "Start build" not in page
+    assert bed.ask("ada", "GET", "/workflows").json() == []
+    (bed.folder / "machines.yaml").write_text(MACHINES)
+    other = bed.again()
+    ada = Browser(other)
+    ada.log_in("ada")
+    assert "kind=machine" in ada.get("/new").text
+    assert "Start build" in ada.get("/new?kind=machine").text
+    other.database.close()

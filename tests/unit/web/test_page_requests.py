@@ -19,7 +19,7 @@ from cc_images.web.pages.live import event
 from cc_images.web.pages.planning import REQUESTS, Planner
 from tests.support.browser import Browser
 from tests.support.servicebed import ServiceBed
-from tests.unit.web.test_interface import FILE, RUN, finished
+from tests.unit.web.test_interface import FILE, RUN, finished, forget
 
 ODD = "<script>alert(1)</script>"
 
@@ -280,6 +280,18 @@ def test_the_home_page_shows_builders_without_what_others_do(bed: ServiceBed, ad
     assert build in logged_in(bed, "root").get("/").text
 
 
+def test_requests_of_one_image_can_be_told_from_each_other(bed: ServiceBed, ada: Browser) -> None:
+    finished(bed)
+    bed.request("ada", "cc-two", architectures=["arm64"], force=True)
+    bed.request("ada", "cc-two", push=True)
+    bed.ask("ada", "POST", f"/images/{FILE}/push")
+    wanted = ["amd64", "all architectures · publishes", "arm64 · by force", f"all architectures · version {RUN}"]
+    assert re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/requests").text) == wanted
+    assert {*re.findall(r'<p class="detail">([^<]*)</p>', ada.get("/").text)} == {*wanted}
+    root = logged_in(bed, "root")
+    assert root.get("/").text.count("· ada<") == 4, "each with who has requested it"
+
+
 def test_images_are_shown_to_whose_build_made_them(bed: ServiceBed, ada: Browser) -> None:
     finished(bed)
     path = f"/available/cc-one/amd64/{RUN}"
@@ -298,6 +310,18 @@ def test_images_are_shown_to_whose_build_made_them(bed: ServiceBed, ada: Browser
     assert "Publish cc-one" in ada.follow().text
     for wrong in ("/available/cc-one/amd64/x", "/available/cc-one/vax/1", "/available/x/amd64/1"):
         assert ada.get(wrong).status_code == 404
+
+
+def test_the_button_of_a_page_that_was_open_when_its_version_was_replaced_says_so(
+    bed: ServiceBed, ada: Browser
+) -> None:
+    finished(bed)
+    assert "Publish on the sites" in ada.get(f"/available/cc-one/amd64/{RUN}").text
+    forget(bed, RUN)
+    answer = ada.post(f"/available/{FILE}/push")
+    assert answer.status_code == 409
+    assert "It has changed meanwhile" in answer.text
+    assert f"{RUN} of cc-one for amd64 is no longer in the store: a build by force has replaced it" in answer.text
 
 
 def test_an_image_says_what_changed_what_is_in_it_and_where_it_is(bed: ServiceBed) -> None:

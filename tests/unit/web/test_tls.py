@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,19 +19,8 @@ from cc_images.web.passwords import Passwords
 from cc_images.web.server import Listen
 from cc_images.web.sessions import COOKIE
 from tests.conftest import clean_environment, write_files
-from tests.support.servicebed import CHEAP, IMAGES, PASSWORDS, add_everyone
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a certificate for this host, and its key."""
-    made = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(made[0]),
-         "-keyout", str(made[1])],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return made
+from tests.support.certificates import certificate
+from tests.support.servicebed import CHEAP, IMAGES, PASSWORDS, ServiceBed, add_everyone
 
 
 @pytest.fixture
@@ -72,6 +60,15 @@ def test_a_browser_gets_cookies_for_tls_alone(client: httpx.Client) -> None:
     assert [each.partition("=")[0] for each in cookies] == ["cc_images_form", COOKIE]
     assert all({"Secure", "HttpOnly", "SameSite=lax"} <= set(each.split("; ")) for each in cookies)
     assert client.get("/me", headers={"accept": "text/html"}).status_code == 200
+
+
+def test_browsers_behind_a_proxy_with_tls_come_by_tls_alone(bed: ServiceBed) -> None:
+    for scheme, said in (
+        ("https", "max-age=31536000"),
+        ("http", None),
+    ):  # the server takes the word of proxies here alone
+        answer = bed.ask("", "GET", f"{scheme}://service/health")
+        assert answer.headers.get("strict-transport-security") == said
 
 
 def test_a_program_gets_what_it_asks_for(client: httpx.Client) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(params=["dash", "bash"])
+@pytest.fixture(params=["dash", pytest.param("bash", marks=pytest.mark.long)])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Return a function that runs the client in a shell, with a curl that writes down its words and variables."""
     shell = shutil.which(request.param)

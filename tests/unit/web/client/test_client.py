@@ -83,6 +83,24 @@ def test_a_log_goes_on_where_it_was_cut_and_no_line_comes_twice(served: Served, 
                for first, again in zip(told[::2], told[1::2], strict=False))  # fmt: skip
 
 
+def test_a_line_of_a_log_is_there_within_a_second(served: Served, token: Path) -> None:
+    build = served.bed.request("ada", "cc-one")
+    served.bed.look()
+    served.bed.plan(build, RUN)
+    service, _ = linked(served.url, token)
+    happened, waits = followed(service, build), list[float]()
+    for number in range(5):
+        written_at = time.monotonic()
+        served.write(build, f"line {number}\n")
+        found = next(happened)
+        waits.append(time.monotonic() - written_at)
+        assert isinstance(found, Lines)
+        assert found.lines == (f"line {number}",)
+    assert sorted(waits)[2] < 1.0, waits
+    served.bed.finish(build, RUN, version="none")
+    assert isinstance(next(happened), Build)
+
+
 def test_a_service_that_starts_again_is_no_failure(served: Served, token: Path) -> None:
     service, told = linked(served.url, token)
     build = served.bed.request("ada", "cc-one")

@@ -126,8 +126,21 @@ def test_a_request_is_left_alone_and_taken_up_again(served: Served, run: Run, wo
     assert run(*words, "log", "-f", build)[:2] == (130, f"{build} CANCELLED\n"), "without a wait for the queue"
     code, said = run(*words, "cancel", build)[:2]
     assert (code, said.startswith(f"{build} is over already: CANCELLED; ")) == (0, True)
-    assert f"DELETE /build/{build}" in said, "how it leaves the list"
+    assert f"cc-images --server {served.url} cancel --remove {build}" in said, "how it leaves the list"
     assert build in run(*words, "status")[1], "it was not removed from the list"
+
+
+def test_a_build_that_is_over_is_removed_from_the_list(served: Served, run: Run, words: list[str]) -> None:
+    build = run(*words, "--detach", "-b", "cc-one")[1].strip()
+    assert run(*words, "cancel", "--remove", build)[:2] == (0, f"{build} is cancelled\n"), "first things first"
+    assert build in run(*words, "status")[1]
+    assert run(*words, "cancel", "--remove", build)[:2] == (0, f"{build} is removed\n")
+    assert run(*words, "status")[1] == "no builds yet\n"
+    code, _, complaints = run(*words, "cancel", "--remove", build)
+    assert (code, complaints) == (2, "cc-images: there is no such build\n")
+    other = run(*words, "--detach", "-b", "cc-one")[1].strip()
+    said = json.loads(run(*words, "cancel", "--json", "--remove", other)[1])
+    assert said == {"build": other, "said": f"{other} is cancelled"}
 
 
 def test_looks_at_what_there_is(served: Served, run: Run, words: list[str]) -> None:
@@ -136,9 +149,9 @@ def test_looks_at_what_there_is(served: Served, run: Run, words: list[str]) -> N
     served.bed.look()
     good_run(served)(build)
     table = run(*words, "status")[1].splitlines()
-    assert table[0].split() == ["build", "status", "requested", "of"]
+    assert table[0].split() == ["build", "status", "requested", "of", "version"]
     assert table[1].split()[:2] == [build, "FINISHED"]
-    assert table[1].endswith("cc-one")
+    assert table[1].split()[-2:] == ["cc-one", RUN]
     assert run("status", *words, build)[1].splitlines()[0] == f"{build}  FINISHED"
     assert json.loads(run(*words, "status", "--json", build)[1])[0]["filename"] == FILE
     assert [each["id"] for each in json.loads(run(*words, "status", "--json")[1])] == [build]
@@ -200,7 +213,7 @@ def test_a_stored_version_is_published(served: Served, run: Run, words: list[str
 
 
 def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
-    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def requested(*more: str) -> dict[str, list[str]]:
         build = run(*words, "--detach", *more)[1].strip()
@@ -208,9 +221,26 @@ def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
         return said
 
     assert requested("-b", "cc-*")["images"] == ["cc-one", "cc-two"]
+    assert requested("-b", "cc-two")["architectures"] == []
+    settings = tmp_path / "own.yaml"
+    settings.write_text("options: {architecture: [amd64], tasks: 3, no-boot-test: yes, site: [local]}\n")
+    monkeypatch.setenv("CC_IMAGES_SETTINGS", str(settings))
+    assert requested("-b", "cc-two")["architectures"] == ["amd64"], "as here; the rest is for the service to say"
     monkeypatch.setenv("ARCH", "arm64")
     assert requested("-b", "cc-two")["architectures"] == ["arm64"]
     assert requested("-b", "-a", "amd64", "cc-two")["architectures"] == ["amd64"]
+
+
+def test_without_an_architecture_a_run_there_has_those_of_a_run_here(
+    served: Served, run: Run, words: list[str]
+) -> None:
+    build = run(*words, "--detach", "-b", "cc-two")[1].strip()
+    served.bed.look()
+    there = [each for each in served.bed.runs.words[build] if each != "-v"]
+    plans = [json.loads(run("plan", "--offline", "--json", *each)[1]) for each in (there, ["-b", "cc-two"])]
+    tasks = [[each["id"] for each in plan["tasks"]] for plan in plans]
+    assert tasks[0] == tasks[1]
+    assert "build cc-two amd64" in tasks[0]
 
 
 @pytest.mark.parametrize(
@@ -228,8 +258,9 @@ def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
         (["cc-one"], "nothing to do"),
         (["-b", "all"], "all means images of this host's catalogue"),
         (["-b", "nope-*"], "the service has no image nope-*"),
-        (["-b", "cc-nope"], "images.0: the catalogue has no image 'cc-nope'"),
-        (["-b", "-a", "arm64", "cc-one"], "architectures.0: cc-one is not made for arm64"),
+        (["-b", "cc-two", "debian"], "cc-images: images: the catalogue has no image 'debian'\n"),
+        (["-b", "CC-Tow"], "cc-images: images: the catalogue has no image 'cc-tow'; did you mean cc-two?\n"),
+        (["-b", "-a", "arm64", "cc-one"], "cc-images: architectures: cc-one is not made for arm64\n"),
         (["-p", "cc-one"], "-p without -b publishes a stored version"),
         (["-p", "-f", "--version", RUN, "cc-one"], "-f without -b"),
         (["-b", "--version", RUN, "cc-one"], "--version is about a stored version"),
@@ -241,7 +272,7 @@ def test_patterns_mean_images_of_the_service_and_arch_means_as_ever(
 def test_what_a_service_does_not_do_gets_one_line(run: Run, words: list[str], said: list[str], why: str) -> None:
     code, output, complaints = run(*words, *said)
     assert (code, output) == (2, "")
-    assert why in complaints.splitlines()[0]
+    assert why in complaints.splitlines(keepends=True)[0]
     assert len(complaints.splitlines()) <= 2
 
 
@@ -426,7 +457,9 @@ def started(served: Served, words: list[str], tmp_path: Path) -> Iterator[Callab
 Started = Callable[..., tuple[Client, str]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_without_a_terminal_an_interrupt_detaches(served: Served, started: Started, number: int) -> None:
     client, build = started()
     client.interrupt(number)
