@@ -20,7 +20,7 @@ from cc_images.engine.envelope import Envelope
 from cc_images.errors import CCImagesError, Interrupted, Reason
 from cc_images.host import environment
 from cc_images.model.attempt import Claim
-from cc_images.model.catalog import Json
+from cc_images.model.catalog import Arch, Json
 from cc_images.model.plan import BuildJob, LayerJob, Result
 from cc_images.remote import bundle, settle
 from cc_images.remote.attempt_files import AttemptFiles
@@ -61,8 +61,8 @@ class Shared:
     """What all chains of a run share besides the run."""
 
     fleet: Fleet
-    facts: Mapping[str, str]
-    """What a builder host must have as this one has it; see `equality.unequal`."""
+    facts: Mapping[Arch, Mapping[str, str]]
+    """What a builder host must have as this one has it, by what it builds for; see `equality.unequal`."""
     claims: Claims
 
 
@@ -277,7 +277,8 @@ class ChainRun:
         folder = self._run.run.work / "bundles" / re.sub(r"\W+", "-", self._chain.name)
         folder.mkdir(parents=True, exist_ok=True)
         specs = [each.job.spec for each in self._envelopes if isinstance(each.job, BuildJob)]
-        self._made = bundle.made(self._envelopes, self._run, folder, {**self._facts, **programs_of(specs)})
+        facts = {**self._facts[specs[0].arch], **programs_of(specs)}
+        self._made = bundle.made(self._envelopes, self._run, folder, facts)
         return self._made
 
 

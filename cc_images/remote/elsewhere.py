@@ -62,7 +62,9 @@ class Builders:
             ending.callback(self.fleet.close)
             self.fleet.share(context)
             executor = ending.enter_context(ThreadPoolExecutor(max(1, len(self.tasks)), thread_name_prefix="elsewhere"))
-            shared = Shared(fleet=self.fleet, facts=facts_of(arches), claims=Claims(context.store))
+            shared = Shared(
+                fleet=self.fleet, facts={each: facts_of({each}) for each in arches}, claims=Claims(context.store)
+            )
             pools: dict[str, Pool] = {}
             for chain in self.chains:
                 pool = ChainPool(chain, shared, envelope, context, executor)

@@ -24,6 +24,7 @@ from cc_images.model.recipe import key_of
 from cc_images.remote import attempt_files
 from cc_images.remote.bundle import digests
 from cc_images.remote.elsewhere import Builders, hub_path
+from cc_images.remote.equality import facts_of
 from cc_images.remote.placement import chains
 from cc_images.store import notes
 from cc_images.store.records import Store
@@ -434,6 +435,30 @@ def test_a_host_that_is_at_fault_itself_is_used_no_more_and_named(head: Head, re
     (result,) = head.do((LAYER.replace("one", "two"), layer(head, tag="cc-two")[1]))
     assert result.status is Status.FAILED
     assert result.error == "no builder can do layer cc-two amd64: one only 0 MiB are free"
+
+
+def test_a_host_is_held_to_what_its_own_builds_need(head: Head) -> None:
+    """A run for two architectures does not ask for the emulator of the one on hosts that build for the other."""
+    needs: dict[str, set[str]] = {}
+
+    def script(job: Job) -> None:
+        bundle = job.begin()
+        needs[bundle.envelopes[0]["task"]] = {name for name in bundle.facts if name.startswith("emulator of")}
+        job.bring(job.work(bundle))
+        job.over()
+
+    jobs = [layer_job(builder="fake", version=head.context.run.version, arch=arch) for arch in Arch]
+    tasks = tuple(Task(id=f"layer cc-one {job.arch}", job=job, reason="") for job in jobs)
+    plan, hub = Plan(version=head.context.run.version, tasks=tasks), hub_path()
+    hosts = {"one": InProcess(head.folder / "one", f"unix:{hub}", script)}
+    found = chains(plan, Request(tags=("cc-one",)))
+    builders = Builders(fleet=fleet(hosts, architectures=tuple(map(str, Arch))), chains=found, hub=hub)
+    with builders.opened(plan, lambda task: envelope(head.context, task.id, task.job), head.context) as pools:
+        for task in tasks:
+            assert pools[task.id].submit(task).result(timeout=60).status is Status.DONE
+    foreign = {f"layer cc-one {arch}": {f"emulator of {arch}"} & {*facts_of({arch})} for arch in Arch}
+    assert needs == foreign
+    assert len([each for each in foreign.values() if each]) == 1
 
 
 def test_a_job_that_never_began_says_what_its_start_was_answered(head: Head) -> None:
