@@ -98,6 +98,11 @@ def test_it_makes_a_file_of_our_image_of_two_layers(apptainer: Apptainer) -> Non
 needs_registry = pytest.mark.skipif(bool(NO_REGISTRY), reason=NO_REGISTRY or "it can run")
 
 CONTENT: Layer = base() | {
+    "home": Entry(),
+    "opt": Entry(),
+    "root": Entry(mode=0o700),
+    "var": Entry(),
+    "var/tmp": Entry(mode=0o1777),
     "opt/tool": Entry(),
     "opt/tool/run": Entry(text="#!/bin/sh\necho run\n", mode=0o755),
     "opt/tool/again": Entry(link="opt/tool/run", hard=True),
@@ -116,8 +121,10 @@ def documented(*commands: str) -> list[list[str]]:
 def unpacked(apptainer: Apptainer, file: Path) -> dict[str, tuple[Any, ...]]:
     """Return what a SIF file has, by its names; engines' own entries are left out."""
     tree = apptainer.folder / f"{file.stem}.tree"
-    lines(apptainer.run("apptainer", "sif", "dump", "--output", f"{tree}.sqfs", "4", str(file)))
-    subprocess.run(["unsquashfs", "-quiet", "-dest", tree, f"{tree}.sqfs"], check=True, capture_output=True)
+    listed = "\n".join(lines(apptainer.run("apptainer", "sif", "list", str(file))))
+    (place,) = re.findall(r"\|(\d+)-\d+ +\|FS \(Squashfs", listed)
+    unpack = ["unsquashfs", "-quiet", "-offset", place, "-dest", str(tree), str(file)]
+    subprocess.run(unpack, check=True, capture_output=True)
     found: dict[str, tuple[Any, ...]] = {}
     for path in tree.rglob("*"):
         name, status = str(path.relative_to(tree)), path.lstat()

@@ -181,30 +181,23 @@ def test_the_base_image_for_a_machine_and_a_folder_of_ones_own(project: Project,
     project.assert_no_leftovers()
 
 
-BOX_FILE = """\
-FROM scratch
-ADD root.tar /
-RUN ["/bin/busybox", "ln", "-s", "busybox", "/bin/sh"]
-"""
-
-
 @pytest.mark.skipif(bool(NO_EMULATION), reason=NO_EMULATION or "it can run")
 def test_an_image_for_another_platform_is_of_it_and_runs_there(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The step's script is run by emulation, on a base that has busybox of Debian's arm64 alone."""
+    """The step's script is run by emulation, on a base that has a few programs of Debian's arm64 alone."""
     box = project.folder / "containers" / "cc-box"
     box.mkdir(parents=True)
-    options = ["--variant=extract", "--mode=root", "--architectures=arm64", "--include=busybox-static", "--quiet"]
+    options = ["--variant=extract", "--mode=root", "--architectures=arm64", "--include=coreutils,dash", "--quiet"]
     mirror = host_mirrors().get("DIB_DEBIAN_DISTRIBUTION_MIRROR", "")
     words = ["mmdebstrap", *options, "bookworm", str(box / "root.tar"), *([mirror] if mirror else [])]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    (box / "Containerfile").write_text(BOX_FILE)
+    (box / "Containerfile").write_text("FROM scratch\nADD root.tar /\n")
     with (project.folder / "images.yaml").open("a") as catalogue:
         catalogue.write('CC-Box: {builder: containerfile, arch: [arm64], version: "1"}\n')
     step = project.folder / "step"
     step.mkdir()
-    script = '#!/bin/sh\nset -eu\nbusybox uname -m > /opt/machine\necho "$MACHINE_ARCHITECTURE" >> /opt/machine\n'
+    script = '#!/bin/sh\nset -eu\nuname -m > /opt/machine\necho "$MACHINE_ARCHITECTURE" >> /opt/machine\n'
     (step / "post_inst.sh").write_text(script)
     machine = {"platform": "linux/arm64", "architecture": "neoverse_n1", "base": "cc-box"}
     asked = request(project, machine={**machine, "container_engine": "singularity"}, path="step", push=False)
@@ -218,7 +211,7 @@ def test_an_image_for_another_platform_is_of_it_and_runs_there(
     unpack = ["unsquashfs", "-quiet", "-offset", offset, "-dest", str(tree), str(sif)]
     subprocess.run(unpack, check=True, capture_output=True)
     assert (tree / "opt/machine").read_text().splitlines() == ["aarch64", "neoverse_n1"]
-    words = ["qemu-aarch64-static", str(tree / "bin/busybox"), "uname", "-m"]
+    words = ["qemu-aarch64-static", "-L", str(tree), str(tree / "bin/uname"), "-m"]
     assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "aarch64\n"
     project.assert_no_leftovers()
 

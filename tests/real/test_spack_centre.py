@@ -23,7 +23,7 @@ from tests.support.apptainer import Apptainer
 from tests.support.containerrun import Storage
 from tests.support.slurmbed import REASON as NO_SLURM
 from tests.support.slurmbed import SlurmBed
-from tests.support.spackimages import MARKS, spack_project
+from tests.support.spackimages import MARKS, spack_project, with_sources
 
 pytestmark = [*MARKS, pytest.mark.deep]
 
@@ -55,6 +55,7 @@ FILES = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Return a project whose builder image is in the store."""
     project = spack_project(tmp_path_factory.mktemp("centre"), ENTRIES, FILES)
+    with_sources(project)
     code, said = project.run("-b", "own-builder", "cc-spack-runtime")
     assert code == 0, said
     yield project

@@ -23,12 +23,10 @@ MARKS = (
 
 BUILDER = "\nOwn-Builder: {builder: containerfile, depends: [CC-Spack-Builder]}\n"
 
+COPIED = "COPY mirror /opt/spack-mirror\nCOPY mirrors.yaml /etc/spack/mirrors.yaml\n"
+
 FILES = {
-    "containers/own-builder/Containerfile": """\
-FROM cc-spack-builder
-COPY mirror /opt/spack-mirror
-COPY mirrors.yaml /etc/spack/mirrors.yaml
-""",
+    "containers/own-builder/Containerfile": f"FROM cc-spack-builder\n{COPIED}",
     "containers/own-builder/mirrors.yaml": (
         'mirrors:: {sources: {url: "file:///opt/spack-mirror", source: true, binary: false}}\n'
     ),
@@ -49,3 +47,12 @@ def spack_project(folder: Path, entries: str, files: Mapping[str, str]) -> Proje
     shutil.copytree(bed.mirror, folder / "containers/own-builder/mirror")
     environment = clean_environment(folder) | host_mirrors() | bed.catalogue
     return Project(folder, environment | {"PYTHONPATH": str(REPOSITORY), "ARCH": "amd64"}, boots=True)
+
+
+def with_sources(project: Project) -> None:
+    """Let the catalogue's own builder have the mirror, too, for definitions that name no other one."""
+    own, builder = (project.folder / "containers" / name for name in ("own-builder", "cc-spack-builder"))
+    shutil.copytree(own / "mirror", builder / "mirror")
+    shutil.copy(own / "mirrors.yaml", builder)
+    with (builder / "Containerfile").open("a") as file:
+        file.write(COPIED)
