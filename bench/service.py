@@ -2,8 +2,9 @@
 
 All servers of downloads take turns in one run, and begin in another order each round; the client is curl, which throws
 away what it gets, and all files lie in memory (/dev/shm). `sendfile` is the smallest server that there can be: a head,
-and os.sendfile on a connection that blocks. `http.server` is Python's own. Wall seconds depend on who else uses the
-cores; CPU seconds of server and client do not: their ratio is that of the rates when the cores are busy.
+and os.sendfile on a connection that blocks; nginx takes part where it is installed; `http.server` is Python's own. Wall
+seconds depend on who else uses the cores; CPU seconds of server and client do not: their ratio is that of the rates when
+the cores are busy.
 
 Memory is the largest resident size of the service (VmHWM), and how much of it came with downloads, one of them of a
 file of 5 GiB that has holes. Needs `curl` and 3 GiB of memory; an argument makes the files N times smaller.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -120,6 +122,47 @@ def service(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Server,
         yield found, found.cpu, wall
 
 
+NGINX = """\
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log /dev/null;
+events {{}}
+http {{
+    access_log off;
+    sendfile on;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, path: Path) -> Iterator[dict[str, Server]]:
+    """Run nginx as one process that serves a file; yield nothing where it is not installed."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        print("download nginx              it is not installed")
+        yield {}
+        return
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "conf").write_text(NGINX.format(folder=folder, port=port, root=path.parent))
+    words = [program, "-p", str(folder), "-c", str(folder / "conf")]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL, text=True) as made:
+        time.sleep(1)
+        assert made.poll() is None
+        try:
+            yield {"nginx": Server(process=made, address=f"http://127.0.0.1:{port}/{path.name}")}
+        finally:
+            made.terminate()
+
+
 def download(server: Server, address: str, *words: str) -> tuple[float, float, float]:
     """Have curl download a file; return wall seconds, and CPU seconds of server and client."""
     cpu, before, began = server.cpu, resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -153,7 +196,7 @@ def show(costs: dict[str, Cost], size: int) -> None:
         ratio, cpu = wall / statistics.median(ours.walls), (cost.server + cost.client) / (ours.server + ours.client)
         print(f"download {name:18} {each / wall:5.2f} GiB/s, CPU s per GiB: server {cost.server / each:.3f}, "
               f"client {cost.client / each:.3f}; rate of cc-images over its: {ratio:.2f} by wall, {cpu:.2f} by CPU"
-              + ("   (goal >= 0.8)" if name == "sendfile" else ""))  # fmt: skip
+              + ("   (goal >= 0.8)" if name in ("sendfile", "nginx") else ""))  # fmt: skip
 
 
 def status(server: Server, path: str, token: str, clients: int, name: str) -> float:
@@ -222,7 +265,7 @@ def main(smaller: int = 1) -> None:
                                 address=f"{ours.address}/images/download/{files[VERSIONS[0]]['file']}"),
             "sendfile": Server(process=minimal, address=f"http://127.0.0.1:{first_line(minimal)}/"),
             "http.server": Server(process=python, address=f"http://127.0.0.1:{port}/{path.name}"),
-        }  # fmt: skip
+        } | held.enter_context(nginx(folder / "nginx", path))  # fmt: skip
         show(rates(servers), SIZE // smaller)
         before = ours.peak
         wall, cpu, _ = download(ours, f"{ours.address}/images/download/{files[VERSIONS[1]]['file']}")
