@@ -2,17 +2,24 @@
 
 All servers of downloads take turns in one run, and begin in another order each round; the client is curl, which throws
 away what it gets, and all files lie in memory (/dev/shm). `sendfile` is the smallest server that there can be: a head,
-and os.sendfile on a connection that blocks. `http.server` is Python's own. Wall seconds depend on who else uses the
-cores; CPU seconds of server and client do not: their ratio is that of the rates when the cores are busy.
+and os.sendfile on a connection that blocks; nginx takes part where it is installed; `http.server` is Python's own. Wall
+seconds depend on who else uses the cores; CPU seconds of server and client do not: their ratio is that of the rates
+when the cores are busy.
 
 Memory is the largest resident size of the service (VmHWM), and how much of it came with downloads, one of them of a
-file of 5 GiB that has holes. Needs `curl` and 3 GiB of memory; an argument makes the files N times smaller.
+file of 5 GiB that has holes. Needs `curl` and 3 GiB of memory; an argument makes the files N times smaller, and
+`status` as an argument measures status requests alone.
 """
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import logging
 import os
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -21,25 +28,34 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
 from cc_images.model.catalog import Format
 from cc_images.store.records import Store
+from cc_images.web import log
+from cc_images.web.server import Listen, serving
+from cc_images.web.value import Value
 from tests.conftest import REPOSITORY, clean_environment, write_files
-from tests.support.servicebed import kept
+from tests.support.servicebed import ServiceBed, kept
 
 SIZE, HUGE = 1 << 30, 5 << 30
 ROUNDS = 4
 STATUS = 2000
 """Status requests of each measure."""
 
+WANTED = {"images": ["cc-one"], "architectures": [], "push": False, "force": False}
+
+CLIENTS, EACH = 50, 8
+"""Clients that ask for a status at once, and builds of each."""
+
 IMAGES = """\
 CC-One: {elements: [debian-minimal], disk: []}
-CC-None: {elements: [no-such-element], disk: []}
 """
 
 PASSWORD = "correct horse battery"
@@ -118,6 +134,47 @@ def service(folder: Path, environment: dict[str, str]) -> Iterator[tuple[Server,
         yield found, found.cpu, wall
 
 
+NGINX = """\
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log /dev/null;
+events {{}}
+http {{
+    access_log off;
+    sendfile on;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, path: Path) -> Iterator[dict[str, Server]]:
+    """Run nginx as one process that serves a file; yield nothing where it is not installed."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        print("download nginx              it is not installed")
+        yield {}
+        return
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "conf").write_text(NGINX.format(folder=folder, port=port, root=path.parent))
+    words = [program, "-p", str(folder), "-c", str(folder / "conf")]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL, text=True) as made:
+        time.sleep(1)
+        assert made.poll() is None
+        try:
+            yield {"nginx": Server(process=made, address=f"http://127.0.0.1:{port}/{path.name}")}
+        finally:
+            made.terminate()
+
+
 def download(server: Server, address: str, *words: str) -> tuple[float, float, float]:
     """Have curl download a file; return wall seconds, and CPU seconds of server and client."""
     cpu, before, began = server.cpu, resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -151,23 +208,51 @@ def show(costs: dict[str, Cost], size: int) -> None:
         ratio, cpu = wall / statistics.median(ours.walls), (cost.server + cost.client) / (ours.server + ours.client)
         print(f"download {name:18} {each / wall:5.2f} GiB/s, CPU s per GiB: server {cost.server / each:.3f}, "
               f"client {cost.client / each:.3f}; rate of cc-images over its: {ratio:.2f} by wall, {cpu:.2f} by CPU"
-              + ("   (goal >= 0.8)" if name == "sendfile" else ""))  # fmt: skip
+              + ("   (goal >= 0.8)" if name in ("sendfile", "nginx") else ""))  # fmt: skip
 
 
-def status(server: Server, path: str, token: str, clients: int, name: str) -> float:
+def played() -> None:
+    """Serve a service whose runs are played: each account has the build that runs, and some that wait."""
+    log.listen(logging.StreamHandler(io.StringIO()))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        bed = ServiceBed(Path(name))
+        builds: dict[str, list[str]] = {}
+        for number in range(CLIENTS):
+            account = bed.gatekeeper.accounts.add(f"client{number}", PASSWORD)
+            numbers = [(number + 1) * each for each in range(EACH)]
+            wanted = [Value(kind="images", content=WANTED | {"number": each}) for each in numbers]
+            builds[account.name] = [bed.service.queue.submit(account, each)[0] for each in wanted]
+        bed.look()
+        running = builds["client0"][0]
+        bed.plan(running, VERSIONS[0], {"event": "started", "task": "build cc-one amd64"})
+        bed.look()
+        with serving(bed.app, Listen(address="127.0.0.1:0"), bed.service.draining) as address:
+            print(json.dumps({"address": address, "builds": builds}), flush=True)
+            sys.stdin.read()
+        bed.close()
+
+
+def status(server: Server, builds: dict[str, list[str]], clients: int, query: str = "") -> float:
     """Print how many status requests there are in a second; return the CPU milliseconds of one."""
     times: list[float] = []
+    place = urlsplit(server.address)
+    together = threading.Barrier(clients)
 
-    def ask() -> None:
-        headers = {"authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=server.address, headers=headers, timeout=60) as client:
-            for _ in range(STATUS // clients):
+    def ask(name: str, mine: list[str]) -> None:
+        word = base64.b64encode(f"{name}:{PASSWORD}".encode()).decode()
+        with closing(HTTPConnection(place.hostname or "", place.port, timeout=60)) as client:  # it takes little itself
+            together.wait()
+            for number in range(STATUS // clients):
                 began = time.monotonic()
-                assert client.get(path).status_code == 200
+                path = f"/build/{mine[number % len(mine)]}{query}"
+                client.request("GET", path, headers={"authorization": f"Basic {word}"})
+                with client.getresponse() as answer:
+                    assert answer.status == 200
+                    answer.read()
                 times.append(time.monotonic() - began)
 
     cpu, began = server.cpu, time.monotonic()
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    threads = [threading.Thread(target=ask, args=each) for each in [*builds.items()][:clients]]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -176,9 +261,29 @@ def status(server: Server, path: str, token: str, clients: int, name: str) -> fl
     times.sort()
     p50, p95 = (times[len(times) * each // 100] * 1000 for each in (50, 95))
     rate, each = len(times) / wall, spent / len(times) * 1000
-    shown = f"CPU {each:.2f} ms each, p50 {p50:.1f} ms, p95 {p95:.1f} ms"
-    print(f"status, {clients:2} clients at once  {rate:4.0f} a second, {shown}   ({name})")
+    name = "ordinary route" if query else "quick route"
+    goal = "   (goal p95 < 50 ms)" if clients == CLIENTS and not query else ""
+    print(f"status, {clients:2} at once, {name:15} {rate:5.0f} a second, CPU {each:.2f} ms each, "
+          f"p50 {p50:.1f} ms, p95 {p95:.1f} ms{goal}")  # fmt: skip
     return each
+
+
+def statuses(environment: dict[str, str]) -> None:
+    """Let clients ask without a pause how builds stand, by both routes in turns."""
+    words = [sys.executable, "-m", "bench.service", "played"]
+    with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as made:  # fmt: skip
+        assert made.stdin is not None
+        said = json.loads(first_line(made))
+        server = Server(process=made, address=said["address"])
+        status(server, said["builds"], CLIENTS, "?warm=up")  # each password is hashed once
+        for clients in (1, 10, CLIENTS):
+            quick = other = 0.0
+            for _ in range(2):
+                quick += status(server, said["builds"], clients)
+                other += status(server, said["builds"], clients, "?by=routes")
+            print(f"status, {clients:2} at once, CPU of the ordinary route over the quick one: {other / quick:.2f}")
+        made.stdin.close()
 
 
 def main(smaller: int = 1) -> None:
@@ -217,22 +322,14 @@ def main(smaller: int = 1) -> None:
                                 address=f"{ours.address}/images/download/{files[VERSIONS[0]]['file']}"),
             "sendfile": Server(process=minimal, address=f"http://127.0.0.1:{first_line(minimal)}/"),
             "http.server": Server(process=python, address=f"http://127.0.0.1:{port}/{path.name}"),
-        }  # fmt: skip
+        } | held.enter_context(nginx(folder / "nginx", path))  # fmt: skip
         show(rates(servers), SIZE // smaller)
         before = ours.peak
         wall, cpu, _ = download(ours, f"{ours.address}/images/download/{files[VERSIONS[1]]['file']}")
         small, huge = SIZE // smaller >> 20, HUGE // smaller >> 20
         print(f"memory                     {first:.1f} MiB before, {before:.1f} after downloads of {small} MiB, "
               f"{ours.peak:.1f} after one of {huge} MiB in {wall:.1f} s")  # fmt: skip
-
-        token = ask(ours, "POST", "/tokens", json={"scopes": ["read"]}).json()["token"]
-        build = ask(ours, "POST", "/build", json={"images": ["cc-none"]}).json()["id"]
-        while ask(ours, "GET", f"/build/{build}").json()["status"] not in ("FINISHED", "FAILED", "CANCELLED"):
-            time.sleep(0.2)
-        for clients in (1, 10, 50):
-            quick = status(ours, f"/build/{build}", token, clients, "quick route")
-            other = status(ours, f"/build/{build}?by=routes", token, clients, "ordinary route")
-            print(f"status, {clients:2} clients at once  CPU, ordinary route over quick one: {other / quick:.2f}")
+        statuses(environment)
 
 
 def ask(server: Server, method: str, path: str, **what: object) -> httpx.Response:
@@ -244,5 +341,9 @@ def ask(server: Server, method: str, path: str, **what: object) -> httpx.Respons
 if __name__ == "__main__":
     if sys.argv[1:2] == ["plain"]:
         plain(sys.argv[2])
+    elif sys.argv[1:2] == ["played"]:
+        played()
+    elif sys.argv[1:2] == ["status"]:
+        statuses(clean_environment(Path(tempfile.gettempdir())) | {"PYTHONPATH": str(REPOSITORY)})
     else:
         main(*map(int, sys.argv[1:]))

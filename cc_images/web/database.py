@@ -42,6 +42,10 @@ class Database:
         self._file = Path(make_url(address).database or "") if address.startswith("sqlite") else None
         self._engine = _engine(address)
         self._writer = self._engine.execution_options(writes=True)
+        alone = {} if self._file is not None else {"isolation_level": "AUTOCOMMIT"}
+        self._asker = self._engine.execution_options(asks=True, **alone)
+        self._kept: list[Connection] = []
+        """Connections of `asking` that wait for the next question."""
         memory = self._file is None or str(self._file) in ("", ".", ":memory:")
         self._claim = Claim(self._engine, None if memory else self._file)
 
@@ -77,6 +81,25 @@ class Database:
             yield session
 
     @contextmanager
+    def asking(self) -> Iterator[Session]:
+        """Open a session for single questions: what one answers is true at that moment, and need not be at the next.
+
+        No transaction is around them, and the connection is kept and not tried before: that would take longer.
+        """
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self._asker.connect()
+        try:
+            with Session(connection, expire_on_commit=False) as session:
+                yield session
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        self._kept.append(connection)
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session that is committed at the end, and alone in writing meanwhile."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
@@ -105,6 +128,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        while self._kept:
+            self._kept.pop().close()
         self._engine.dispose()
 
 
@@ -153,7 +178,9 @@ def _prepare(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("asks"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 
 def _begin(connection: Connection) -> None:

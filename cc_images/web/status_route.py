@@ -101,7 +101,7 @@ class StatusRoute:
         question, who = claim.question
         service = self._service
         try:
-            with service.database.reading() as session:
+            with service.database.asking() as session:
                 row = session.connection().execute(question, {"id": id, "who": who}).one_or_none()
                 if row is None:
                     return None

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from cc_images import clock
 from cc_images.errors import UserError
@@ -126,6 +126,29 @@ def test_a_password_in_an_address_is_seen() -> None:
     assert holds_password("postgresql+psycopg://me:secret@host/name")
     assert not holds_password("postgresql+psycopg://me@host/name")
     assert not holds_password("")
+
+
+def test_a_single_question_sees_what_was_written_and_holds_nobody_up(bed: ServiceBed) -> None:
+    count = select(func.count()).select_from(Account)
+    with bed.database.asking() as session:
+        before = session.scalar(count) or 0
+        with bed.database.writing() as other:  # no transaction of the other one is in its way
+            other.add(Account(name="eve", password="x", role="user", created=clock.now()))
+        assert session.scalar(count) == before + 1
+    with pytest.raises(DatabaseError), bed.database.asking() as session:
+        session.execute(text("SELECT nothing FROM nowhere"))
+    with bed.database.asking() as session:
+        assert session.scalar(count) == before + 1, "a connection that has failed is not asked again"
+
+
+@pytest.mark.skipif(not ADDRESS.startswith("postgresql"), reason="SQLite has no connections that a server ends")
+def test_a_server_that_has_started_again_is_no_fault_of_a_status(bed: ServiceBed) -> None:
+    build = bed.request("ada", "cc-one")
+    assert [bed.ask("ada", "GET", f"/build/{build}").status_code for _ in range(2)] == [200, 200]
+    with bed.database.writing() as session:
+        session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+                             " AND datname = current_database()"))  # fmt: skip
+    assert [bed.ask("ada", "GET", f"/build/{build}").status_code for _ in range(3)] == [200, 200, 200]
 
 
 HOLD = """\
