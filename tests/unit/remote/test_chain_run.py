@@ -453,7 +453,7 @@ def test_a_host_is_held_to_what_its_own_builds_need(head: Head) -> None:
     hosts = {"one": InProcess(head.folder / "one", f"unix:{hub}", script)}
     found = chains(plan, Request(tags=("cc-one",)))
     builders = Builders(fleet=fleet(hosts, architectures=tuple(map(str, Arch))), chains=found, hub=hub)
-    with builders.opened(plan, lambda task: envelope(head.context, task.id, task.job), head.context) as pools:
+    with builders.opened(lambda task: envelope(head.context, task.id, task.job), head.context) as pools:
         for task in tasks:
             assert pools[task.id].submit(task).result(timeout=60).status is Status.DONE
     foreign = {f"layer cc-one {arch}": {f"emulator of {arch}"} & {*facts_of({arch})} for arch in Arch}
