@@ -61,12 +61,18 @@ def test_the_name_of_this_host_is_no_other_host_s(tmp_path: Path) -> None:
         ({"served": "/srv/.."}, "workflows.served: '/srv/..' must be a folder below /"),
         ({"served": ["/srv/a", "//"]}, "workflows.served: '//' must be a folder below /"),
         ({"branch": "main"}, "workflows.repo: is missing"),
+        ({"repo": "https://["}, "workflows.repo: is no address"),
+        ({"repo": "a\nb"}, "workflows.repo: 'a\\nb' has characters"),
         ({"folder": "steps"}, "workflows.repo: is missing"),
         ({"repo": "https://g/w.git", "folder": "a\nb"}, "workflows.folder: 'a\\nb'"),
     ],
 )
 def test_workflows_of_settings(tmp_path: Path, workflows: dict[str, object], wrong: str) -> None:
     assert wrong in said(tmp_path, "settings.yaml", json.dumps({"workflows": workflows}))
+
+
+def test_the_repository_of_elements(tmp_path: Path) -> None:
+    assert "theirs.repo: is no address" in said(tmp_path, "third-party.yaml", "theirs: {repo: 'https://['}\n")
 
 
 @pytest.mark.parametrize(
