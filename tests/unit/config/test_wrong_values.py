@@ -33,6 +33,13 @@ def test_machines_of_a_cloud_are_made_of_something(tmp_path: Path, key: str) -> 
     assert f"burst.provider: needs {key}" in said(tmp_path, "builders.yaml", json.dumps({"burst": entry}))
 
 
+@pytest.mark.parametrize("key", ["cloud", "flavor", "image", "network", "key", "zone"])
+def test_what_a_cloud_is_asked_for_is_one_line(tmp_path: Path, key: str) -> None:
+    entry = {**BURST, "provider": {**BURST["provider"], key: "a\nb"}}  # type: ignore[dict-item]
+    wrong = f"burst.provider.{key}: 'a\\nb' is not one line"
+    assert wrong in said(tmp_path, "builders.yaml", json.dumps({"burst": entry}))
+
+
 @pytest.mark.parametrize(
     ("entry", "wrong"),
     [
