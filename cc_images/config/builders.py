@@ -27,6 +27,7 @@ _SSH = re.compile(r"(ssh://)?([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][A-Za-z
 _HUB = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,9}))?/?\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _COMMAND = re.compile(r"(?![+-])[A-Za-z0-9_./+-]*[A-Za-z0-9_+-]\Z")
+_ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 _FOLDER = re.compile(r"(/|~/)[^\x00-\x1f\x7f]*\Z")
 
 
@@ -106,13 +107,13 @@ def _provider(section: Section) -> Provider:
             inner.problem("", f"needs {key}: its name in {'clouds.yaml' if key == 'cloud' else 'the cloud'}")
     ttl = duration(inner, "ttl")
     found = Provider(
-        cloud=inner.text("cloud"),
-        flavor=inner.text("flavor"),
-        image=inner.text("image"),
-        network=inner.text("network") or "auto",
-        key=inner.text("key"),
+        cloud=inner.text("cloud", _ONE_LINE, "one line"),
+        flavor=inner.text("flavor", _ONE_LINE, "one line"),
+        image=inner.text("image", _ONE_LINE, "one line"),
+        network=inner.text("network", _ONE_LINE, "one line") or "auto",
+        key=inner.text("key", _ONE_LINE, "one line"),
         user=inner.text("user", _USER, "a user's name") or "debian",
-        zone=inner.text("zone"),
+        zone=inner.text("zone", _ONE_LINE, "one line"),
         reserve=inner.number("reserve", 0, least=0, most=100),
         maximum=inner.number("maximum", 1, least=1, most=1000),
         ttl=ttl or USUAL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cc_images.config.sources import repository
 from cc_images.config.yaml_file import Section
 from cc_images.model.request import PREFIX
 from cc_images.model.workflow import Workflows
@@ -19,7 +20,7 @@ _REF = re.compile(r"(?!-)[^\s~^:?*\[\\\x00-\x1f\x7f]+\Z")
 def workflows_of(section: Section) -> Workflows:
     """Read where workflows are from, and how the names of their images begin."""
     found = Workflows(
-        repo=section.text("repo"),
+        repo=repository(section),
         branch=section.text("branch", _REF, "the name of a branch"),
         commit=section.text("commit", _COMMIT, "7 to 40 hexadecimal digits"),
         folder=section.text("folder") or ".",

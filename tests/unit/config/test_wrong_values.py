@@ -33,6 +33,13 @@ def test_machines_of_a_cloud_are_made_of_something(tmp_path: Path, key: str) -> 
     assert f"burst.provider: needs {key}" in said(tmp_path, "builders.yaml", json.dumps({"burst": entry}))
 
 
+@pytest.mark.parametrize("key", ["cloud", "flavor", "image", "network", "key", "zone"])
+def test_what_a_cloud_is_asked_for_is_one_line(tmp_path: Path, key: str) -> None:
+    entry = {**BURST, "provider": {**BURST["provider"], key: "a\nb"}}  # type: ignore[dict-item]
+    wrong = f"burst.provider.{key}: 'a\\nb' is not one line"
+    assert wrong in said(tmp_path, "builders.yaml", json.dumps({"burst": entry}))
+
+
 @pytest.mark.parametrize(
     ("entry", "wrong"),
     [
@@ -61,12 +68,18 @@ def test_the_name_of_this_host_is_no_other_host_s(tmp_path: Path) -> None:
         ({"served": "/srv/.."}, "workflows.served: '/srv/..' must be a folder below /"),
         ({"served": ["/srv/a", "//"]}, "workflows.served: '//' must be a folder below /"),
         ({"branch": "main"}, "workflows.repo: is missing"),
+        ({"repo": "https://["}, "workflows.repo: is no address"),
+        ({"repo": "a\nb"}, "workflows.repo: 'a\\nb' has characters"),
         ({"folder": "steps"}, "workflows.repo: is missing"),
         ({"repo": "https://g/w.git", "folder": "a\nb"}, "workflows.folder: 'a\\nb'"),
     ],
 )
 def test_workflows_of_settings(tmp_path: Path, workflows: dict[str, object], wrong: str) -> None:
     assert wrong in said(tmp_path, "settings.yaml", json.dumps({"workflows": workflows}))
+
+
+def test_the_repository_of_elements(tmp_path: Path) -> None:
+    assert "theirs.repo: is no address" in said(tmp_path, "third-party.yaml", "theirs: {repo: 'https://['}\n")
 
 
 @pytest.mark.parametrize(
