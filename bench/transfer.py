@@ -35,6 +35,7 @@ from cc_images.remote.lines import Lines
 from cc_images.remote.spool import Spool
 from cc_images.store.records import Store
 from tests.support import hubs
+from tests.support.certificates import certificate
 
 SIZE = 1 << 30
 ROUNDS = 3
@@ -295,16 +296,16 @@ def main() -> None:
     """Print all sides and their ratios."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         folder = Path(name)
-        certificate, key = hubs.certificate(folder)
+        chain, key = certificate(folder)
         store = Store(folder / "store")
         layer, result = written(folder / "layer"), written(folder / "result")
         store.root.mkdir()
         os.link(folder / "layer", store.root / "layer")
         store.blobs.add(store.root / "layer")
-        with hubs.running(hubs.HubProcess(store.root, "--tls-cert", str(certificate), "--tls-key", str(key))) as server:
+        with hubs.running(hubs.HubProcess(store.root, "--tls-cert", str(chain), "--tls-key", str(key))) as server:
             assert server.process is not None
             listens = memory("VmRSS", server.process.pid)
-            bed = Bed(store=store, server=server, folder=folder, ca=certificate, layer=layer, result=result)
+            bed = Bed(store=store, server=server, folder=folder, ca=chain, layer=layer, result=result)
             show(rates(bed))
             second_builder(bed, ROUNDS + 1)
             bed.forget(AttemptFiles(store, f"a{ROUNDS + 1:032x}"))

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, clean_environment, lacking, write_files
 from tests.support import leaks
+from tests.support.sshbed import SshBed
 from tests.support.testbed import TestBed
 
 TOOLS = ("mmdebstrap", "qemu-img", "sgdisk", "mkfs.vfat", "setpriv")
@@ -191,6 +192,13 @@ def project(tmp_path: Path, tiny_root: Path) -> Iterator[Project]:
     made = Project(tmp_path, environment)
     yield made
     made.assert_nothing_leaked()
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[SshBed]:
+    """Return an sshd on loopback, and builder hosts behind it."""
+    with SshBed(tmp_path / "ssh") as made:
+        yield made
 
 
 class Watched:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from tests.support.sshbed import SSHD, SshBed
 from tests.support.works import inhabitants, works
 
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
-
-
-@pytest.fixture
-def ssh(tmp_path: Path) -> Iterator[SshBed]:
-    with SshBed(tmp_path / "ssh") as made:
-        yield made
 
 
 @pytest.fixture

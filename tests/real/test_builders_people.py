@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,12 +90,6 @@ def based(project: Project) -> Project:
     root = catalogue.read_text().partition('{url: "')[2].partition('"')[0]
     catalogue.write_text((CATALOGUE + ROOT).replace("TINY_ROOT_URL", root))
     return project
-
-
-@pytest.fixture
-def ssh(tmp_path: Path) -> Iterator[SshBed]:
-    with SshBed(tmp_path / "ssh") as made:
-        yield made
 
 
 @pytest.fixture

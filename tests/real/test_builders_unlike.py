@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,6 @@ os.uname = lambda: os.uname_result((*real[:4], "aarch64"))
 
 RECIPE = "FROM scratch\nCOPY busybox /bin/\n"
 """No program of the image runs, so any machine can build it for any other."""
-
-
-@pytest.fixture
-def ssh(tmp_path: Path) -> Iterator[SshBed]:
-    with SshBed(tmp_path / "ssh") as made:
-        yield made
 
 
 @pytest.fixture

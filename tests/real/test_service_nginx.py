@@ -24,7 +24,7 @@ from cc_images.web.sessions import COOKIE
 from tests.conftest import DEEP, REPOSITORY
 from tests.real.conftest import Project
 from tests.real.test_service import wait_until_no_run_lives
-from tests.support.servedbed import certificate
+from tests.support.certificates import certificate
 from tests.support.servicebed import kept
 from tests.support.serviceprocess import PASSWORDS, Service, services
 

@@ -53,19 +53,6 @@ def ticket(address: str, number: int = 1, ca: str = "") -> Ticket:
     return Ticket(attempt=f"a{number:032x}", token=token(number), address=address, ca=ca)
 
 
-def certificate(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
-    """Make a certificate for an address that signs itself; return it and its key."""
-    made = folder / f"{name}.pem", folder / f"{name}.key"
-    kind = "IP" if name[0].isdigit() else "DNS"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName={kind}:{name}", "-days", "2",
-         "-out", made[0], "-keyout", made[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return made
-
-
 def asked(address: str, request: bytes, *, shut: bool = False, seconds: float = 10.0) -> bytes:
     """Send bytes to a hub without TLS and return all that it answers until it closes; `shut` half-closes."""
     host, _, port = address.removeprefix("http://").partition(":")

@@ -20,6 +20,7 @@ from cc_images.remote.protocol import Limits
 from cc_images.store.records import Store
 from tests.conftest import Cli
 from tests.support import hubs
+from tests.support.certificates import certificate
 from tests.support.hubs import asked, request, status_of
 
 OWN = f"/v1/attempts/a{1:032x}"
@@ -354,7 +355,7 @@ def test_only_tls_leaves_this_host(store: Store, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("x")
     with pytest.raises(UserError, match="cannot be used"):
         Hub(store, tls=(tmp_path / "none", tmp_path / "none"))
-    with Hub(store, "0.0.0.0:0", hubs.certificate(tmp_path)).serving() as address:
+    with Hub(store, "0.0.0.0:0", certificate(tmp_path)).serving() as address:
         assert address.startswith("https://")
 
 
@@ -374,7 +375,7 @@ def test_a_path_is_listened_on_once_and_left_clean(store: Store, tmp_path: Path)
 
 def test_old_tls_and_plain_text_are_refused(store: Store, tmp_path: Path) -> None:
     hubs.attempt(store)
-    with Hub(store, tls=hubs.certificate(tmp_path), limits=Limits(header_seconds=1.0)).serving() as address:
+    with Hub(store, tls=certificate(tmp_path), limits=Limits(header_seconds=1.0)).serving() as address:
         host, _, port = address.removeprefix("https://").partition(":")
         assert status_of(asked(f"http://{host}:{port}", request("GET", OWN))) == 0
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -24,6 +24,7 @@ from cc_images.remote.protocol import Fenced, Limits
 from cc_images.store.records import Store
 from tests.conftest import samples
 from tests.support import hubs
+from tests.support.certificates import certificate
 
 SIZE = 3_000_000
 
@@ -31,7 +32,7 @@ SIZE = 3_000_000
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a certificate for loopback and its key."""
-    return hubs.certificate(tmp_path_factory.mktemp("tls"))
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=["tls", "loopback", "unix"])
@@ -391,8 +392,8 @@ def test_another_hub_is_not_spoken_to(store: Store, tmp_path: Path, tls: tuple[P
     hubs.attempt(store)
     other = tmp_path / "other"
     other.mkdir()
-    elsewhere = hubs.certificate(tmp_path, "elsewhere.example.org")
-    for served, known in ((hubs.certificate(other), tls), (elsewhere, elsewhere)):
+    elsewhere = certificate(tmp_path, "elsewhere", "DNS:elsewhere.example.org")
+    for served, known in ((certificate(other), tls), (elsewhere, elsewhere)):
         with Hub(store, tls=served).serving() as address:
             hub = client.Hub(hubs.ticket(address, ca=known[0].read_text()), patience=30)
             began = time.monotonic()

@@ -18,7 +18,7 @@ from cc_images.web import app, guard
 from cc_images.web.connection import MOST_OF_PEER, Patience
 from cc_images.web.service import STREAMS
 from cc_images.web.sessions import COOKIE
-from tests.support import hubs
+from tests.support.certificates import certificate
 from tests.support.servicebed import ServiceBed
 from tests.support.wire import Wire, request, rest_of, served, status
 from tests.unit.web.test_interface import FILE, RUN
@@ -311,9 +311,9 @@ def test_a_download_by_range_over_the_wire_is_what_it_is_without_one(bed: Servic
 
 
 def test_a_download_by_tls_is_what_it_is_without(bed: ServiceBed, big: Path, tmp_path: Path) -> None:
-    certificate, key = hubs.certificate(tmp_path)
-    trusted = ssl.create_default_context(cafile=certificate)
-    with served(bed, Patience(reader=0.5), tls=(certificate, key)) as wire, ExitStack() as held:
+    chain, key = certificate(tmp_path)
+    trusted = ssl.create_default_context(cafile=chain)
+    with served(bed, Patience(reader=0.5), tls=(chain, key)) as wire, ExitStack() as held:
 
         def secured(kept: int) -> ssl.SSLSocket:
             return held.enter_context(trusted.wrap_socket(wire.connect(kept=kept), server_hostname="127.0.0.1"))

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.support.certificates import certificate
 from tests.support.proxy import Proxy
-from tests.support.servedbed import Served, certificate, stranger, written
+from tests.support.servedbed import Served, stranger, written
 from tests.support.servicebed import PASSWORDS, ServiceBed
 from tests.unit.web.client.test_client import file_of
 

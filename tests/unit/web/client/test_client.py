@@ -21,8 +21,9 @@ from cc_images.web.client.decisions import Patience
 from cc_images.web.client.download import download
 from cc_images.web.client.following import Lines, followed
 from cc_images.web.tokens import Scope
+from tests.support.certificates import certificate
 from tests.support.proxy import Proxy
-from tests.support.servedbed import Canned, Served, certificate, linked, stranger, written
+from tests.support.servedbed import Canned, Served, linked, stranger, written
 from tests.support.servicebed import ServiceBed
 
 RUN = "20261122T030000Z"

@@ -20,7 +20,8 @@ import pytest
 
 from cc_images.cli.server_arguments import THERE
 from tests.conftest import REPOSITORY, clean_environment, sampled
-from tests.support.servedbed import Canned, Served, certificate, stranger, written
+from tests.support.certificates import certificate
+from tests.support.servedbed import Canned, Served, stranger, written
 from tests.support.servicebed import ServiceBed
 
 RUN = "20261122T030000Z"

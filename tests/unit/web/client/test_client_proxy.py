@@ -19,8 +19,9 @@ from cc_images.web.client.connection import Cut
 from cc_images.web.client.decisions import Patience
 from cc_images.web.client.proxies import proxy_for
 from tests.conftest import REPOSITORY, clean_environment
+from tests.support.certificates import certificate
 from tests.support.proxy import Tunnels
-from tests.support.servedbed import Served, certificate, linked
+from tests.support.servedbed import Served, linked
 from tests.support.servicebed import ServiceBed
 
 RUN = "20261122T030000Z"
