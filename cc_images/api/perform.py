@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,10 @@ from cc_images.store.records import Store
 __all__ = ["facts", "log_to", "perform", "read", "work"]
 
 
+LEAST = 64 << 10
+"""Bytes that a store must have room for: the first files of an attempt, which have to say everything else."""
+
+
 def perform(ticket: Ticket, store: Path, stop: threading.Event) -> str:
     """Do the attempt of a ticket in the store of this host; return how it ended, see `Guard.perform`.
 
@@ -34,10 +38,10 @@ def facts(store: Path) -> Json:
     """Return what this host says of itself; see `remote.survey`. Raises UserError when it has no place for a store."""
     try:
         store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store) as probe:
+            probe.write(bytes(LEAST))
     except OSError as error:
         raise _no_store(store, error.strerror or "") from error
-    if not os.access(store, os.W_OK):
-        raise _no_store(store, "it is not this user's to write to")
     return facts_here(Store(store), jobs.at_work(store))
 
 

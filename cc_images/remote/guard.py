@@ -150,7 +150,8 @@ class Guard:
             self.spool.say({"over": 0})
 
     def _clear_up(self) -> None:
-        """Wait until no sandbox of the work is left, and remove what a killed one has left."""
+        """Wait until no sandbox of the work is left, and remove what a killed one and a broken transfer have left."""
+        root.remove(self.store.root / "partial" / self.ticket.attempt)
         work = self.store.root / "work" / self.ticket.attempt
         if work.exists():
             wait_for_guards(work)

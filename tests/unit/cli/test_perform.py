@@ -39,6 +39,19 @@ def test_a_host_whose_store_cannot_be_made_says_so_in_place_of_its_facts(place: 
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.real
+def test_a_host_whose_store_has_no_room_at_all_says_so_in_place_of_its_facts(cli: Cli, tmp_path: Path) -> None:
+    (place := tmp_path / "small").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", place], check=True)
+    try:
+        subprocess.run(["sh", "-c", 'cat /dev/zero > "$0"/filler', place], stderr=subprocess.DEVNULL)
+        said = cli("perform", "--facts", CC_IMAGES_STORE=str(place))
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert (said.returncode, said.stdout) == (2, ""), said.stderr
+    assert f"the store cannot be made: {place}: No space left on device" in said.stderr
+
+
 def test_what_is_no_attempt_is_not_looked_for(cli: Cli) -> None:
     said = cli("perform", "--cancel", "../../etc")
     assert (said.returncode, "no attempt's id" in said.stderr) == (2, True)

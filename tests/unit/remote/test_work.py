@@ -266,6 +266,7 @@ def test_a_host_on_which_inputs_find_no_room_says_that_it_is_unfit(
     try:
         with Hub(head.store).serving() as address:
             assert perform.perform(hubs.ticket(address, 7), there, threading.Event()) == "unfit"
+        assert not [*there.glob("partial/*")], "it keeps no room for what nobody goes on with"
     finally:
         subprocess.run(["umount", there], check=True)
     result = files.result()
