@@ -112,7 +112,7 @@ class Guard:
         logs = self.store.root / "logs" / self.ticket.attempt
         with suppress(OSError):  # a full disk is said by what needs it
             logs.mkdir(parents=True, exist_ok=True)
-        self.spool = Spool(logs / "stream", self.hub.stream)
+        self.spool = Spool(logs / "stream", self.hub.stream, lambda: self.tenure.runs)
         keeping = threading.Thread(target=self.tenure.keep, name="lease", daemon=True)
         keeping.start()
         try:

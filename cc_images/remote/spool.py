@@ -26,6 +26,9 @@ MOST = 256 << 10
 TRY_AGAIN = 1.0
 """Seconds between two tries when the link is broken."""
 
+TICK = 0.2
+"""Seconds between two looks whether the last lines are through."""
+
 FLUSH = 600.0
 """Seconds in all that the last lines get to reach the head."""
 
@@ -35,8 +38,12 @@ _log = logging.getLogger(__name__)
 class Spool:
     """A stream that is said here and read at the head. `send` takes an offset and bytes; it returns the next offset."""
 
-    def __init__(self, path: Path, send: Callable[[int, bytes], int]) -> None:
+    def __init__(
+        self, path: Path, send: Callable[[int, bytes], int], counts: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Take the file, the way to the head, and whether what is said still counts there."""
         self.path = path
+        self._counts = counts
         self._send = send
         self._lock = threading.Lock()
         self._new = threading.Event()
@@ -88,7 +95,9 @@ class Spool:
     ) -> None:
         self._over.set()
         self._new.set()
-        self._thread.join(FLUSH)
+        until = time.monotonic() + FLUSH
+        while self._thread.is_alive() and self._counts() and time.monotonic() < until:
+            self._thread.join(TICK)
         if self._file is not None and not self._thread.is_alive():
             os.close(self._file)
 

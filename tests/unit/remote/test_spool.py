@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_each_line_comes_once_and_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/nothing/stream"])
 def test_a_disk_without_room_loses_no_line(path: str) -> None:
     assert said(Path(path)) == [*range(LINES)]
+
+
+def test_nobody_waits_for_a_head_whose_lease_has_run_out(tmp_path: Path) -> None:
+    def send(at: int, data: bytes) -> int:
+        raise CCImagesError("the head is gone", temporary=True)
+
+    began = time.monotonic()
+    with Spool(tmp_path / "stream", send, lambda: time.monotonic() < began + 1) as spool:
+        spool.say({"over": 0})
+    assert 1 <= time.monotonic() - began < 10
 
 
 LIMITED = """\
