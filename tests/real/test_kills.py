@@ -154,7 +154,9 @@ def test_a_kill_at_any_moment_leaves_one_image_and_nothing_else(tmp_path: Path) 
         with lane(folder) as made:
             usual = made.undisturbed()
             for kind in kinds:
-                made.killed(kind, chosen.uniform(0, 0.8 * usual))
+                delay = chosen.uniform(0, 0.8 * usual)
+                while not made.killed(kind, delay):  # too late: nothing of it was at work any more
+                    delay /= 2
             made.require_nothing_left()
         return made.hits
 
@@ -162,8 +164,8 @@ def test_a_kill_at_any_moment_leaves_one_image_and_nothing_else(tmp_path: Path) 
     random.Random(SEED).shuffle(kinds)
     with ThreadPoolExecutor(LANES) as lanes:
         hits = sum(lanes.map(went, range(LANES), [kinds[number::LANES] for number in range(LANES)]), Counter())
-    print(f"{sum(hits.values())} of {MOMENTS} kills hit something: {dict(hits)}")
-    assert sum(hits.values()) >= 0.8 * MOMENTS
+    print(f"kills that hit something: {dict(hits)}")
+    assert hits == Counter(kinds)
 
 
 def test_a_link_that_is_down_for_five_minutes_ends_in_one_image(tmp_path: Path) -> None:

@@ -310,12 +310,15 @@ def test_an_image_goes_to_a_registry_by_the_command(registry: RegistryBed, prefi
     assert "1.0" in registry.tags(f"{prefix}/cc-tiny")
     code, said = project.run("-b", "-f", "-p", "--dry-run", "cc-tiny")
     assert f"may fail: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes" in said
-    code, said = project.run("-b", "-f", "-p", "cc-tiny")
-    assert code == 0, said
-    taken = f"site reg: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes: raise"
-    assert taken in said, "before anything is built"
     code, said = project.run("-p", "--dry-run", "cc-tiny")
     assert "fail" not in said
+    code, said = project.run("-b", "-f", "-p", "cc-tiny")
+    assert code == 3, "dib's notes in this image name the folders of their build"
+    taken = f"site reg: {registry.host}/{prefix}/cc-tiny:1.0 exists, and the build may have other bytes: raise"
+    assert taken in said.partition("[build ")[0], "before anything is built"
+    assert "cc-tiny:1.0 exists with other bytes" in said
+    code, said = project.run("-p", "--dry-run", "cc-tiny")
+    assert "cc-tiny:1.0 exists with other bytes; raise the image's version" in said
     code, said = project.run("rollback", "cc-tiny", "-s", "reg")
     assert "nothing older is archived there" in said
     code, said = project.run("doctor")
