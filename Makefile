@@ -19,7 +19,7 @@ ARM64_TAGS ?= cc-debian12 cc-debian13
 HOST := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 ARCH ?= $(HOST)
 # real tests that boot nothing: most of the sites and small builds. They run beside the others, whose guests take a core each
-ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,apptainer bills fleet_crash glance glance_crash image_signature kept_trees layering month outputs publishing reconcile_deep registry requests retire sandbox spack spack_requests swift_catalogue terminal tiny wheel))
+ASIDE := $(addprefix tests/real/test_,$(addsuffix .py,apptainer bills container_definitions container_gate containerfiles fleet_crash glance glance_crash image_signature kept_trees layering month outputs publishing reconcile_deep registry requests retire sandbox spack spack_requests swift_catalogue terminal tiny wheel))
 LONGEST := --durations=0 --durations-min=5
 FOREIGN := $(if $(filter $(HOST),$(ARCH)),,$(VENV)/.foreign)
 
