@@ -111,5 +111,7 @@ class Spool:
                 except Fenced:
                     return
                 except CCImagesError as error:
+                    if self._over.is_set() and not self._counts():
+                        return
                     _log.warning("the stream waits: %s", error.message)
                     time.sleep(TRY_AGAIN)

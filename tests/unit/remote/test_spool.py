@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cc_images.errors import CCImagesError
-from cc_images.remote.spool import Spool
+from cc_images.remote.spool import TRY_AGAIN, Spool
 from tests.conftest import REPOSITORY
 
 LINES = 1000
@@ -58,14 +58,21 @@ def test_a_disk_without_room_loses_no_line(path: str) -> None:
     assert said(Path(path)) == [*range(LINES)]
 
 
+@pytest.mark.long
 def test_nobody_waits_for_a_head_whose_lease_has_run_out(tmp_path: Path) -> None:
+    asked = []
+
     def send(at: int, data: bytes) -> int:
+        asked.append(at)
         raise CCImagesError("the head is gone", temporary=True)
 
     began = time.monotonic()
     with Spool(tmp_path / "stream", send, lambda: time.monotonic() < began + 1) as spool:
         spool.say({"over": 0})
     assert 1 <= time.monotonic() - began < 10
+    tries = len(asked)
+    time.sleep(2.5 * TRY_AGAIN)
+    assert len(asked) <= tries + 1, "nothing goes on in the background either"
 
 
 LIMITED = """\
