@@ -54,6 +54,15 @@ class Served:
         text, _ = self.bed.gatekeeper.tokens.create(account, "", {*scopes} or {*Scope} - {Scope.ACCOUNT}, 1)
         return written(folder / f"token-{who}", text + "\n")
 
+    def made_file(self, content: bytes, run: str) -> str:
+        """Let ada have a file in the store; return the id of the build that made it."""
+        self.bed.stored(content, run)
+        build = self.bed.request("ada", "cc-one")
+        self.bed.look()
+        self.bed.plan(build, run)
+        self.bed.finish(build, run)
+        return build
+
     def launched(self) -> str:
         """Return the id of the next build that begins, once it does."""
         known = len(self.bed.runs.launches)

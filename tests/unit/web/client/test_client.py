@@ -40,16 +40,6 @@ def nothing(have: int, whole: int) -> None:
     pass
 
 
-def a_file(served: Served) -> str:
-    """Let ada have a file in the store; return the id of the build that made it."""
-    served.bed.stored(CONTENT, RUN)
-    build = served.bed.request("ada", "cc-one")
-    served.bed.look()
-    served.bed.plan(build, RUN)
-    served.bed.finish(build, RUN)
-    return build
-
-
 def all_of(happened: list[Lines | Build]) -> tuple[list[str], Build]:
     *pieces, build = happened
     assert isinstance(build, Build)
@@ -149,7 +139,7 @@ def test_a_log_that_stands_is_read_whole_across_cuts(served: Served, token: Path
 
 
 def test_a_download_goes_on_after_cuts(served: Served, token: Path, tmp_path: Path) -> None:
-    a_file(served)
+    served.made_file(CONTENT, RUN)
     seen: list[int] = []
     with Proxy(served.port, answer_cut_after=700_000) as proxy:
         service, _ = linked(proxy.url, token)
@@ -161,7 +151,7 @@ def test_a_download_goes_on_after_cuts(served: Served, token: Path, tmp_path: Pa
 
 
 def test_a_download_that_was_ended_goes_on_with_what_there_is(served: Served, token: Path, tmp_path: Path) -> None:
-    a_file(served)
+    served.made_file(CONTENT, RUN)
     service, _ = linked(served.url, token)
     for left, fetched in [(CONTENT[:1_000_000], CONTENT[1_000_000:]), (b"another file", CONTENT), (CONTENT, b"")]:
         (tmp_path / f".{FILE}.part").write_bytes(left)
@@ -178,7 +168,7 @@ def test_a_download_that_was_ended_goes_on_with_what_there_is(served: Served, to
 def test_a_download_into_a_place_that_cannot_be_written_changes_nothing(
     served: Served, token: Path, tmp_path: Path
 ) -> None:
-    a_file(served)
+    served.made_file(CONTENT, RUN)
     service, _ = linked(served.url, token)
     with pytest.raises(CCImagesError, match="cannot be written: No such file"):
         download(service, FILE, tmp_path / "nowhere", nothing)
@@ -194,7 +184,7 @@ def test_a_download_into_a_place_that_cannot_be_written_changes_nothing(
 
 
 def test_two_downloads_of_one_file_do_not_mix(served: Served, token: Path, tmp_path: Path) -> None:
-    a_file(served)
+    served.made_file(CONTENT, RUN)
     service, _ = linked(served.url, token)
     refused: list[str] = []
 

@@ -76,18 +76,9 @@ def behind(bed: ServiceBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     served.stop()
 
 
-def a_file(served: Served) -> str:
-    served.bed.stored(CONTENT, RUN)
-    build = served.bed.request("ada", "cc-one")
-    served.bed.look()
-    served.bed.plan(build, RUN)
-    served.bed.finish(build, RUN)
-    return build
-
-
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
 def test_a_service_is_reached_through_a_proxy(behind: Behind, name: str) -> None:
-    build = a_file(behind.served)
+    build = behind.served.made_file(CONTENT, RUN)
     said = {name: f"http://{behind.proxy.place}"}
     shown = behind.run("status", build, "--json", **said)
     assert (shown.returncode, json.loads(shown.stdout)[0]["status"]) == (0, "FINISHED"), shown.stderr
