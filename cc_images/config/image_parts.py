@@ -97,7 +97,7 @@ def checks_of(section: Section) -> Checks:
             elif isinstance(said, str):
                 wanted = {DROPPED: ""} if said in ("no", "false") else {known.short or "": said}
             else:
-                wanted = said.texts()
+                wanted = {key: said.text(key) for key in said.names}
             for wrong in [] if DROPPED in wanted else mistakes(kind, name, wanted):
                 section.problem(f"{kind}.{name}", wrong)
             found.setdefault(kind, {})[canonical(kind, name)] = wanted

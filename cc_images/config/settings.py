@@ -119,8 +119,8 @@ def _read(file: Path, problems: list[str]) -> Settings:
     if section is None:
         return Settings()
     places: dict[str, str] = {}
-    said = _defaults(section, "options", OPTIONS, places, problems)
-    serve = _defaults(section, "serve", SERVE, places, problems)
+    said = _defaults(section, "options", OPTIONS, places)
+    serve = _defaults(section, "serve", SERVE, places)
     store = section.text("store")
     if store and not (store.startswith(("/", "~/"))):
         section.problem("store", f"{store} must begin with / or ~/")
@@ -148,9 +148,7 @@ def _read(file: Path, problems: list[str]) -> Settings:
     return replace(found, sources=dict.fromkeys(things, file))
 
 
-def _defaults(
-    whole: Section, key: str, known: Collection[str], places: dict[str, str], problems: list[str]
-) -> dict[str, tuple[str, ...]]:
+def _defaults(whole: Section, key: str, known: Collection[str], places: dict[str, str]) -> dict[str, tuple[str, ...]]:
     """Return the defaults of options that stand at a key, and note where each stands."""
     from cc_images.config.yaml_text import choice
 
@@ -159,9 +157,7 @@ def _defaults(
         if name not in known:
             section.problem(name, choice(name, sorted(known)))
             continue
-        said[name] = section.words(name)
-        section.problem(name, "")  # only for its beginning: file, line and key
-        places[name] = problems.pop()
+        said[name], places[name] = section.words(name), section.place(name)
     return said
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
-from cc_images.config.yaml_text import choice, constructed, is_mapping, is_null, mapping_at, read_text
+from cc_images.config.yaml_text import choice, constructed, is_mapping, is_null, line_of, mapping_at, read_text
 from cc_images.model.redaction import without_logins
 
 LISTED = 20
@@ -56,7 +56,7 @@ class Document:
         except ValueError as error:
             problems.append(f"{file}: {error}")
         except yaml.YAMLError as error:
-            at = self._at(getattr(error, "problem_mark", None))
+            at = line_of(getattr(error, "problem_mark", None), self.columns)
             problems.append(f"{self.title}{at}: is not YAML: {getattr(error, 'problem', None) or error}")
 
     def sections(self, names: re.Pattern[str], of: str = _OF) -> Iterable[Section]:
@@ -100,11 +100,11 @@ class Document:
 
     def problem(self, node: yaml.Node, path: str, text: str) -> None:
         """Note a mistake at a node; its text loses the logins of addresses."""
-        key = f"{path.lstrip('.')}: ".removeprefix(": ")  # empty at the top of the file itself
-        self._problems.append(f"{self.title}{self._at(node.start_mark)}: {key}{without_logins(text)}")
+        self._problems.append(self.place(node, path) + without_logins(text))
 
-    def _at(self, mark: yaml.Mark | None) -> str:
-        return f":{mark.line + 1}" + (f":{mark.column + 1}" if self.columns else "") if mark else ""
+    def place(self, node: yaml.Node, path: str) -> str:
+        """Return how a message about a node begins: with file, line and key; the top of the file itself has no key."""
+        return f"{self.title}{line_of(node.start_mark, self.columns)}: " + f"{path.lstrip('.')}: ".removeprefix(": ")
 
     def construct(self, node: yaml.Node) -> Any:
         """Return a node as plain data. Raises ValueError."""
@@ -132,9 +132,13 @@ class Section:
 
     def problem(self, key: str, text: str) -> None:
         """Note a mistake at one of the section's keys, or at `key.name` for a name in the mapping at a key."""
-        self._document.problem(self._place(key), f"{self._path}.{key}" if key else self._path, text)
+        self._document.problem(self._nearest(key), f"{self._path}.{key}" if key else self._path, text)
 
-    def _place(self, key: str) -> yaml.Node:
+    def place(self, key: str) -> str:
+        """Return how a message about one of the section's keys begins: with file, line and key."""
+        return self._document.place(self._nearest(key), f"{self._path}.{key}")
+
+    def _nearest(self, key: str) -> yaml.Node:
         """Return the node nearest to a key; names in mappings may have dots themselves."""
         node, rest = self._node, key
         while isinstance(node, yaml.MappingNode):
@@ -265,10 +269,6 @@ class Section:
             else:
                 found[name] = "" if is_null(value) else self._scalar(value, f"{key}.{name}")
         return found
-
-    def texts(self) -> dict[str, str]:
-        """Return all that is left of the section as texts."""
-        return {key: self.text(key) for key in list(self._left)}
 
     def _take(self, key: str) -> yaml.Node | None:
         self._known.append(key)

@@ -154,3 +154,8 @@ def mapping_at(keys: Mapping[str, Node], place: Node) -> yaml.MappingNode:
     """Return the node of a mapping, where the user wrote another one."""
     pairs = [(text_at(key, node), node) for key, node in keys.items()]
     return yaml.MappingNode("tag:yaml.org,2002:map", pairs, place.start_mark, place.end_mark)
+
+
+def line_of(mark: yaml.Mark | None, columns: bool) -> str:
+    """Return where a mistake is, as it stands behind the name of its file: `:LINE`, or `:LINE:COLUMN`."""
+    return f":{mark.line + 1}" + (f":{mark.column + 1}" if columns else "") if mark else ""
