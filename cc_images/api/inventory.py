@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from cc_images.api.attempts import attempt_blobs, attempts
 from cc_images.api.remains import NEWER, Item, changed_at, half_written, kept_trees, run_folders, size_of, unlink
-from cc_images.builders.dib.download_cache import Caches
+from cc_images.builders.download_cache import Caches
 from cc_images.host import root
 from cc_images.host.files import clear_errors, is_held, tree_size, try_lock
 from cc_images.model.builds import Build, Layer

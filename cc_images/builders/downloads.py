@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cc_images.builders.dib.download_cache import Caches, Generation
+from cc_images.builders.download_cache import Caches, Generation
 from cc_images.errors import CCImagesError
 from cc_images.host.root import remove
 from cc_images.model.spec import BuildSpec

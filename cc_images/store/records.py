@@ -8,7 +8,7 @@
     boots/<digest>.json                 that the blob of this digest has passed a boot test, and which one
     artifacts/<digest>.json             what fetched files are, and when they were used last
     partial/<artifact>/                 unfinished downloads, which the next try goes on with
-    caches/<family>/<generation>/       downloads of builds, shared read-only (see `builders.dib.download_cache`)
+    caches/<family>/<generation>/       downloads of builds, shared read-only (see `builders.download_cache`)
     images/<Name>[-ARM64].<suffix>      names for people: links to the newest blobs, and to their bills of materials
     sources/                            git mirrors and checkouts of third-party elements
     accelerators.json                   which hosts run guests accelerated

@@ -20,7 +20,7 @@ from cc_images.builders.containerfile.named import carried, laid_out
 from cc_images.builders.containerfile.result import Variables, written
 from cc_images.builders.containerfile.shown import Shown, outside, volumes
 from cc_images.builders.containerfile.spec import ContainerfileSpec, From
-from cc_images.builders.dib.download_cache import Generation
+from cc_images.builders.download_cache import Generation
 from cc_images.builders.downloads import held, keep
 from cc_images.errors import CCImagesError, Reason, UserError
 from cc_images.host import environment, network, process, user_emulation

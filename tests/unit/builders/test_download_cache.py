@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cc_images.builders.dib.download_cache import Caches, Generation
+from cc_images.builders.download_cache import Caches, Generation
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cc_images.builders.base import BuildInputs, Built, decoded
-from cc_images.builders.dib.download_cache import Caches
+from cc_images.builders.download_cache import Caches
 from cc_images.builders.downloads import held
 from cc_images.engine import worker
 from cc_images.engine.envelope import Envelope
