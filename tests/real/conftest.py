@@ -127,7 +127,12 @@ class Project:
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run cc-images to its end; return exit code and output."""
         process = self.start(*words, **environment)
-        output, _ = process.communicate(timeout=1500)
+        try:
+            output, _ = process.communicate(timeout=1500)
+        except BaseException:  # the tests themselves are ended, or it hangs
+            process.terminate()
+            process.communicate(timeout=120)
+            raise
         return process.returncode, output
 
     def published(self, name: str = "CC-Tiny") -> str:
